@@ -1,0 +1,122 @@
+"""Kill -9 a training at random moments, resume it, and compare with a run that nobody disturbed, bit for bit.
+
+    python benchmarks/kills.py --kills 200 --json benchmarks/results/kills.json
+
+Every run is a small CycleGAN with replay pools, averages and a checkpoint every second step, so that many kills fall
+into a save; a run is killed again and again, also while it resumes, until it ends by itself. Children are forked from
+one process that has imported everything, so that a kill costs a second and not five.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from i2i import api, checkpoint
+from i2i.plugins import door
+
+CONFIG = """
+task:
+  use: cyclegan
+  generator: {use: resnet_generator, width: 4, blocks: 1}
+  discriminator: {use: patch_discriminator, width: 4, layers: 1}
+  gan: {use: lsgan}
+  pool: 3
+data: {use: horses_zebras, size: 64, batch_size: 1, samples: 6, validation_samples: 2}
+optimizer: {use: adam, lr: 1.0e-3}
+schedule: {use: linear_decay, start: 1, end: 3}
+train: {steps: 14, ema: 0.9, log_every: 1, sample_every: 5, checkpoint_every: 2, keep: 2, threads: 1}
+"""
+
+
+def start(config: Path, run: Path) -> int:
+    """Fork a child that trains; return its process id."""
+    child = os.fork()
+    if child:
+        return child
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    error = os.open(run.parent / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(error, 2)
+    code = 1
+    try:
+        api.run(config, out=run, resume=True)
+        code = 0
+    except BaseException as problem:
+        print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+def fingerprint(run: Path) -> dict[str, str]:
+    """Hash all that a run leaves: final checkpoint, weights, log, metrics, pictures."""
+    last = sorted((run / "checkpoints").glob("step_*"))[-1]
+    found = [*last.iterdir(), run / "model.safetensors", run / "log.jsonl", run / "metrics.json"]
+    found += sorted((run / "samples").iterdir())
+    return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
+
+
+def campaign(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
+    """Kill `kills` times; return counts of runs, kills, kills that fell into a save, and of runs that differ."""
+    dice = random.Random(seed)
+    config = folder / "kills.yaml"
+    config.write_text(CONFIG)
+    door()
+    began = time.monotonic()
+    os.waitpid(start(config, folder / "unbroken"), 0)
+    length = time.monotonic() - began
+    expected = fingerprint(folder / "unbroken")
+    told = {"kills": 0, "kills_in_a_save": 0, "runs": 0, "runs_that_differ": 0, "unbroken_seconds": round(length, 2)}
+    while told["kills"] < kills:
+        run = folder / f"run{told['runs']}"
+        while True:
+            child = start(config, run)
+            deadline = time.monotonic() + dice.uniform(0, 0.9 * length)
+            while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.002)
+            if ended[0] == 0 and told["kills"] < kills:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                told["kills"] += 1
+                told["kills_in_a_save"] += any((run / "checkpoints").glob(".tmp*"))
+                continue
+            code = ended[1] if ended[0] else os.waitpid(child, 0)[1]
+            if code != 0:
+                raise SystemExit(f"{run}: a resumed run failed: {(folder / 'stderr.txt').read_text()[-500:]}")
+            break
+        told["runs"] += 1
+        told["runs_that_differ"] += fingerprint(run) != expected
+        assert checkpoint.newest(run / "checkpoints", say=print) is not None
+        shutil.rmtree(run)
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        told = campaign(Path(folder), chosen.kills, chosen.seed)
+    told["command"] = f"python benchmarks/kills.py --kills {chosen.kills} --seed {chosen.seed}"
+    print(json.dumps(told, indent=1))
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.write_text(json.dumps(told, indent=1) + "\n")
+    raise SystemExit(1 if told["runs_that_differ"] else 0)
+
+
+if __name__ == "__main__":
+    main()

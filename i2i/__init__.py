@@ -1,0 +1,80 @@
+"""i2i: a plugin-based image-to-image framework.
+
+    import i2i
+    i2i.run("configs/cyclegan.yaml")             # train, evaluate, write pictures and a report
+    out = i2i.translate(img, "runs/cyclegan")    # the same kind of thing out as in
+
+The names are loaded when they are first used, so `import i2i` costs nothing and does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Model, load, run, sample, translate
+    from .catalog import Catalog, Loss, Metric, Network
+    from .data.base import Data
+    from .errors import (
+        ConfigError,
+        DataError,
+        I2IError,
+        NumericError,
+        PluginError,
+        ResourceError,
+        WeightsError,
+    )
+    from .hookspecs import hookimpl
+    from .task import Task
+    from .version import __version__
+
+_HOMES = {
+    "api": ("Model", "load", "run", "sample", "translate"),
+    "catalog": ("Catalog", "Loss", "Metric", "Network"),
+    "data.base": ("Data",),
+    "errors": (
+        "ConfigError",
+        "DataError",
+        "I2IError",
+        "NumericError",
+        "PluginError",
+        "ResourceError",
+        "WeightsError",
+    ),
+    "hookspecs": ("hookimpl",),
+    "task": ("Task",),
+    "version": ("__version__",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - in the order of a first read
+    "run",
+    "translate",
+    "sample",
+    "load",
+    "Model",
+    "Task",
+    "Data",
+    "Catalog",
+    "Network",
+    "Loss",
+    "Metric",
+    "hookimpl",
+    "I2IError",
+    "ConfigError",
+    "DataError",
+    "WeightsError",
+    "NumericError",
+    "ResourceError",
+    "PluginError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'i2i' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value

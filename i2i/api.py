@@ -1,0 +1,271 @@
+"""The calls of `import i2i`: run, translate, sample, load. The command line is a thin layer over these.
+
+    i2i.run("configs/cyclegan.yaml", "task.lambda_cycle=5")
+    out = i2i.translate("horse.jpg", "runs/cyclegan")
+    model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import checkpoint, config, files, images, loop, processes
+from .errors import ConfigError, DataError, NumericError, PluginError, WeightsError
+from .plugins import door
+from .task import Task
+
+
+class Model:
+    """A trained task, ready to be called on pictures; `load` makes one.
+
+    It may be called from several threads at once. The same picture gives the same result every time.
+
+    Attributes:
+        task: the task with its (averaged) weights, in eval mode.
+        config: the resolved config it was trained with.
+        source: the file it came from.
+    """
+
+    def __init__(self, task: Task, config: dict[str, Any], source: Path) -> None:
+        self.task, self.config, self.source = task.eval(), config, source
+
+    def __call__(self, img: Any, **condition: Any) -> Any:
+        """Translate a picture, or a list of them, and return the same kind of thing.
+
+        Args:
+            img: PIL image, path, encoded bytes, numpy array or tensor; see `i2i.images.take` for the rules.
+            condition: what the task's `translate` takes besides the picture, such as `direction="BtoA"`.
+
+        Raises:
+            DataError: the picture cannot be read, or it is not clear what it means.
+            ConfigError: the task does not translate, or does not know a condition.
+        """
+        if isinstance(img, list | tuple):
+            return [self(one, **condition) for one in img]
+        self._check(self.task.translate, condition)
+        picture = images.take(img)
+        return picture.restore(self._translate(picture.tensor, condition))
+
+    def _translate(self, x: Tensor, condition: dict[str, Any]) -> Tensor:
+        task = self.task.eval()
+        padded, crop = images.pad_to_multiple(x.to(device_of(task)), task.multiple, minimum=task.minimum)
+        with torch.inference_mode():
+            out = crop(task.translate(padded, **condition), task.scale)
+        expected = (len(x), x.shape[2] * task.scale, x.shape[3] * task.scale)
+        if (len(out), *out.shape[2:]) != expected:
+            raise PluginError(
+                f"{type(task).__name__}.translate made {tuple(out.shape)} from {tuple(x.shape)}; with scale {task.scale} "
+                f"it must keep N and give {expected[1]}x{expected[2]} pixels"
+            )
+        if not out.isfinite().all():
+            raise NumericError(f"{self.source}: the translation holds values that are not finite; are the weights whole?")
+        return out.float().cpu()
+
+    def sample(self, n: int, seed: int = 0, **condition: Any) -> Tensor:
+        """Return `n` new pictures, float32 [n, C, H, W] in [0, 1]; the same seed gives the same ones.
+
+        Raises:
+            ConfigError: the task does not sample, or does not know a condition.
+        """
+        self._check(self.task.sample, condition)
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return ((self.task.eval().sample(n, **condition) + 1) / 2).clamp(0, 1).float().cpu()
+
+    def _check(self, method: Callable[..., Any], condition: dict[str, Any]) -> None:
+        _, *known = inspect.signature(method).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+            return
+        names = [parameter.name for parameter in known]
+        for name in condition:
+            if name not in names:
+                raise ConfigError(
+                    f"{type(self.task).__name__}.{method.__name__} knows no condition '{name}'; "
+                    f"possible: {', '.join(names) or 'none'}"
+                )
+
+
+def run(
+    path: str | Path,
+    *overrides: str,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
+    """Train and evaluate as a config says; return the run's folder.
+
+    Args:
+        path: the config file.
+        overrides: dotted changes to it, `"train.steps=100"`.
+        out: the run's folder, by default `runs/<name of the config>`.
+        resume: go on with what is there (and start afresh when nothing is).
+        force: delete what is there first.
+
+    Raises:
+        I2IError: one of its kinds, with a sentence that says what to do.
+    """
+    chosen = config.load(path, overrides, door().catalog)
+    folder = Path(out) if out is not None else Path("runs") / chosen.name
+    world = processes.join(chosen.train.timeout, torch.cuda.is_available())
+    try:
+        leads = world.rank == 0
+        if leads:
+            claim(folder, resume=resume, force=force)
+        with files.lock(folder) if leads else nullcontext():
+            if leads:
+                files.sweep(folder)
+                files.sweep(folder / "checkpoints")
+                files.write(folder / "config.yaml", chosen.text().encode())
+            world.wait()
+            loop.train(chosen, folder, world, resume=resume)
+    finally:
+        processes.leave()
+    return folder
+
+
+def claim(folder: Path, *, resume: bool, force: bool) -> None:
+    """Make the run's folder, and never mix a new run into an old one.
+
+    Raises:
+        ConfigError: the folder holds a run (or something else) already, and neither `resume` nor `force` was said.
+    """
+    if force and (folder / "config.yaml").exists():
+        with files.lock(folder):
+            shutil.rmtree(folder)
+    if folder.exists() and any(folder.iterdir()) and not resume:
+        raise ConfigError(
+            f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
+            f"another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def load(source: str | Path | None = None) -> Model:
+    """Load a trained model.
+
+    Args:
+        source: a run's folder or a `model.safetensors`; None takes $I2I_MODEL, else the newest finished run
+            below ./runs, and says on stderr which.
+
+    Raises:
+        WeightsError: there is none, or it is damaged, or it does not fit its config.
+        PluginError, ConfigError: its config names what is not installed.
+    """
+    path = Path(source) if source is not None else default_model()
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
+    tensors, text, _ = checkpoint.load_model(file)
+    tree, build = config.task_of(text, str(file), door().catalog)
+    with torch.random.fork_rng():
+        task = build()
+    note = checkpoint.load_weights(task, tensors, str(file))
+    if note:
+        print(f"i2i: {file}: {note}", file=sys.stderr)
+    return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, file)
+
+
+def default_model() -> Path:
+    """Return $I2I_MODEL, or the newest finished run below ./runs."""
+    named = os.environ.get("I2I_MODEL")
+    if named:
+        return Path(named)
+    finished = sorted(Path("runs").glob("**/metrics.json"), key=lambda file: file.stat().st_mtime)
+    if not finished:
+        raise WeightsError(
+            "no model was named, $I2I_MODEL is not set and ./runs holds no finished run: train one with "
+            "`i2i run configs/cyclegan.yaml` or name one with -m"
+        )
+    print(f"i2i: using the newest finished run, {finished[-1].parent}", file=sys.stderr)
+    return finished[-1].parent
+
+
+def translate(img: Any, model: str | Path | Model | None = None, **condition: Any) -> Any:
+    """Translate a picture, or a list of them; the same kind of thing comes out as went in.
+
+    Args:
+        img: PIL image, path, encoded bytes, numpy array, tensor, or a list of them.
+        model: what `load` takes, or a `Model`.
+        condition: what the task takes besides the picture, such as `direction="BtoA"`.
+
+    Example:
+        >>> i2i.translate("horse.jpg", "runs/cyclegan").save("zebra.png")     # doctest: +SKIP
+    """
+    return (model if isinstance(model, Model) else load(model))(img, **condition)
+
+
+def sample(n: int, model: str | Path | Model | None = None, seed: int = 0, **condition: Any) -> Tensor:
+    """Return `n` new pictures of an unconditional model, float32 [n, C, H, W] in [0, 1]."""
+    return (model if isinstance(model, Model) else load(model)).sample(n, seed, **condition)
+
+
+def translate_files(
+    sources: Sequence[str],
+    out: str | Path,
+    model: Model,
+    *,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+    **condition: Any,
+) -> list[str]:
+    """Translate files, folders and globs into the folder `out`, keeping names and sizes.
+
+    What is there already is left alone unless `force`, so a second call does only what is missing. A picture
+    that fails does not stop the others.
+
+    Returns:
+        One sentence for each picture that could not be translated.
+    """
+    targets, failed = plan(sources, Path(out), say)
+    done = 0
+    for number, (target, source) in enumerate(sorted(targets.items()), start=1):
+        if target.exists() and not force:
+            say(f"[{number}/{len(targets)}] {images.shown(target)} is there already")
+            continue
+        try:
+            result = model(source, **condition)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            images.save(result, target)
+        except (DataError, NumericError) as error:
+            failed.append(str(error))
+            say(f"[{number}/{len(targets)}] {error}")
+        else:
+            done += 1
+            say(f"[{number}/{len(targets)}] {images.shown(target)}")
+    say(f"{done} translated, {len(targets) - done - len(failed)} there already, {len(failed)} failed")
+    return failed
+
+
+def plan(sources: Sequence[str], out: Path, say: Callable[[str], None]) -> tuple[dict[Path, Path], list[str]]:
+    """Return target -> source for all pictures in `sources`, and a sentence for each that is none."""
+    targets: dict[Path, Path] = {}
+    failed: list[str] = []
+    for source in sources:
+        found, skipped = images.find([source])
+        failed += [f"{images.shown(path)}: {why}" for path, why in skipped]
+        for path in found:
+            inside = path.relative_to(source) if Path(source).is_dir() else Path(path.name)
+            target = images.writable_name(out / inside)
+            if targets.setdefault(target, path) != path:
+                raise ConfigError(
+                    f"{images.shown(targets[target])} and {images.shown(path)} would both become {images.shown(target)}: "
+                    f"translate them into two folders"
+                )
+    for sentence in failed:
+        say(sentence)
+    return targets, failed
+
+
+def device_of(task: Task) -> torch.device:
+    """Return the device that a task's weights are on."""
+    return next((p.device for p in task.parameters()), torch.device("cpu"))

@@ -1,0 +1,125 @@
+"""The catalog: every name a config may `use`, and the callable it stands for.
+
+Plugins fill it in their `register(catalog)` hook; `i2i models` prints it. A constructor that takes a part
+annotates it (`generator: Network`) and receives a `functools.partial` of what the config named.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple
+
+from .errors import ConfigError, PluginError
+
+KINDS = ("task", "network", "loss", "metric", "data", "optimizer", "schedule")
+
+# A part in a constructor's signature: `{use: NAME, **kwargs}` in a config, a partial in the code.
+Network = Annotated[Callable[..., Any], "network"]
+Loss = Annotated[Callable[..., Any], "loss"]
+Metric = Annotated[Callable[..., Any], "metric"]
+
+
+class Entry(NamedTuple):
+    """One name of the catalog: what it builds, and the distribution that added it."""
+
+    kind: str
+    name: str
+    build: Callable[..., Any]
+    owner: str
+
+
+class Catalog:
+    """Names by kind. Each `catalog.<kind>(name, callable)` adds one, for the plugin that is registering.
+
+    Example:
+        >>> catalog = Catalog()
+        >>> catalog.network("identity", lambda: None)
+        >>> catalog.find("network", "identity").owner
+        'i2i'
+    """
+
+    def __init__(self) -> None:
+        self.owner = "i2i"  # the door sets this to the plugin whose hook is running
+        self.failed: dict[str, str] = {}  # plugins that did not load -> why, for better "unknown" errors
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._contested: dict[tuple[str, str], str] = {}
+
+    def add(self, kind: str, name: str, build: Callable[..., Any]) -> None:
+        """Add `build` under `name`.
+
+        Raises:
+            PluginError: the name is taken; the message names both owners. A name of i2i itself stays what it
+                was; one that two plugins claim is refused to every config until one of them goes.
+        """
+        taken = self._entries.get((kind, name))
+        if taken is not None:
+            twice = (
+                f"the {kind} '{name}' is registered twice, by {taken.owner} and by {self.owner}: "
+                f"disable one of them with I2I_DISABLED_PLUGINS"
+            )
+            if taken.owner != "i2i":
+                self._contested[kind, name] = twice
+            raise PluginError(twice)
+        self._entries[kind, name] = Entry(kind, name, build, self.owner)
+
+    def task(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a `Task` class."""
+        self.add("task", name, build)
+
+    def network(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a callable that returns an `nn.Module`."""
+        self.add("network", name, build)
+
+    def loss(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a callable that returns an objective."""
+        self.add("loss", name, build)
+
+    def metric(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a callable that returns `metric(task, data) -> dict[str, float]`."""
+        self.add("metric", name, build)
+
+    def data(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a `Data` class."""
+        self.add("data", name, build)
+
+    def optimizer(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a callable that takes a list of parameters and returns a `torch.optim.Optimizer`."""
+        self.add("optimizer", name, build)
+
+    def schedule(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a callable that returns `factor(epoch) -> float`, a multiplier of the learning rate."""
+        self.add("schedule", name, build)
+
+    def find(self, kind: str, name: str) -> Entry:
+        """Return the entry of that name.
+
+        Raises:
+            ConfigError: no such name; the message gives the nearest ones and any plugin that failed to load.
+            PluginError: two plugins claim the name.
+        """
+        if (kind, name) in self._contested:
+            raise PluginError(self._contested[kind, name])
+        entry = self._entries.get((kind, name))
+        if entry is None:
+            raise ConfigError(self.unknown(kind, name))
+        return entry
+
+    def forget(self, owner: str) -> None:
+        """Take back every name that `owner` added: a plugin that failed half-way leaves nothing behind."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.owner != owner}
+
+    def names(self, kind: str) -> list[str]:
+        """Return the sorted names of one kind."""
+        return sorted(name for k, name in self._entries if k == kind)
+
+    def unknown(self, kind: str, name: str) -> str:
+        """Say that `name` is not there, and what the reader may have meant."""
+        known = self.names(kind)
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"possible: {', '.join(known) or 'none'}"
+        failed = "".join(f"; plugin {plugin} did not load: {why}" for plugin, why in self.failed.items())
+        return f"unknown {kind} '{name}': {hint}{failed}"
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(sorted(self._entries.values(), key=lambda entry: entry[:2]))

@@ -1,0 +1,233 @@
+"""The command line: `i2i run`, `translate`, `sample`, `plugins`, `models`, `schema`, `data check`, and what plugins add.
+
+A plugin adds a command with an entry point in the group `i2i.commands` (name = module:function, a typed function as
+Typer takes it). So `i2i --help` can list it without importing anything that imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+# Waiting threads that spin cost more than they win on machines that are shared; this must be set before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import typer
+import typer.core
+
+from .errors import I2IError, PluginError
+from .version import __version__
+
+COMMANDS = "i2i.commands"
+
+
+class Commands(typer.core.TyperGroup):
+    """The built-in commands and those of installed plugins."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of `--help`."""
+        return [*super().list_commands(ctx), *(point.name for point in self._points())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a built-in command, else a plugin's, loaded when it is first asked for."""
+        own = super().get_command(ctx, cmd_name)
+        point = next((point for point in self._points() if point.name == cmd_name), None)
+        if own is not None or point is None:
+            return own
+        added = typer.Typer(add_completion=False)
+        try:
+            added.command(cmd_name)(point.load())
+        except (Exception, SystemExit) as error:
+            reason = f"command '{cmd_name}' of {point.value} did not load: {type(error).__name__}: {error}"
+            added.command(cmd_name, help=f"(broken) {reason}")(lambda: fail(PluginError(reason)))
+        return typer.main.get_command(added)
+
+    def _points(self) -> list[Any]:
+        from .plugins import installed, wanted
+
+        return [point for point in installed(COMMANDS) if wanted(point.name)]
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+app.add_typer(data_app, name="data")
+
+PluginFile = Annotated[list[str] | None, typer.Option("--plugin", help="A Python file that registers a task of yours.")]
+ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")]
+Conditions = Annotated[list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, as direction=BtoA.")]
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    no_plugin: Annotated[list[str] | None, typer.Option("--no-plugin", help="Never import this plugin.")] = None,
+) -> None:
+    """i2i: train image-to-image models, and use them."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if no_plugin:
+        denied = [*filter(None, os.environ.get("I2I_DISABLED_PLUGINS", "").split(",")), *no_plugin]
+        os.environ["I2I_DISABLED_PLUGINS"] = ",".join(denied)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, as configs/cyclegan.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as train.steps=100.")] = None,
+    out: Annotated[str | None, typer.Option("-o", "--out", help="The run's folder; runs/<config> by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete the run that is there.")] = False,
+    nproc: Annotated[int, typer.Option(help="Processes that train together on this machine.", min=1)] = 1,
+    plugin: PluginFile = None,
+) -> None:
+    """Train, evaluate, and write pictures and a report."""
+    if nproc > 1 and "WORLD_SIZE" not in os.environ:
+        from .processes import launch
+
+        flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
+        files = [part for file in plugin or [] for part in ("--plugin", file)]
+        raise typer.Exit(launch(["run", config, *(overrides or []), *flags, *files], nproc))
+    load_plugins(plugin)
+    from . import api
+
+    folder = api.run(config, *(overrides or []), out=out, resume=resume, force=force)
+    if os.environ.get("RANK", "0") == "0":
+        print(summary(folder))
+
+
+@app.command()
+def translate(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders and globs.")],
+    out: Annotated[str, typer.Option("-o", "--out", help="The folder to write into.")],
+    model: ModelOption = None,
+    condition: Conditions = None,
+    force: Annotated[bool, typer.Option("--force", help="Do again what is there already.")] = False,
+    plugin: PluginFile = None,
+) -> None:
+    """Translate pictures, keeping their names and sizes."""
+    load_plugins(plugin)
+    from . import api
+
+    failed = api.translate_files(
+        sources, out, api.load(model), force=force, say=lambda text: print(text, file=sys.stderr), **conditions(condition)
+    )
+    if failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def sample(
+    n: Annotated[int, typer.Argument(help="How many.", min=1)],
+    out: Annotated[str, typer.Option("-o", "--out", help="The folder to write into.")],
+    model: ModelOption = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+    condition: Conditions = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Make new pictures with an unconditional model."""
+    load_plugins(plugin)
+    from . import api, images
+
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(api.load(model).sample(n, seed, **conditions(condition))):
+        images.save(images.to_pil(picture), Path(out) / f"{number:05d}.png")
+
+
+@app.command()
+def plugins() -> None:
+    """List what is installed, what is switched off, and what is broken and why."""
+    from .plugins import door
+
+    for plugin in door().plugins:
+        print(f"{plugin.name:16} {plugin.origin:24} {plugin.state}")
+
+
+@app.command()
+def models(plugin: PluginFile = None) -> None:
+    """List every name that a config may use, by kind."""
+    load_plugins(plugin)
+    from .plugins import door
+
+    for entry in door().catalog:
+        first = (entry.build.__doc__ or "").strip().splitlines()
+        print(f"{entry.kind:10} {entry.name:22} {entry.owner:12} {first[0] if first else ''}")
+
+
+@app.command()
+def schema(plugin: PluginFile = None) -> None:
+    """Print the JSON schema of configs, for editors."""
+    load_plugins(plugin)
+    import json
+
+    from .config import schema
+    from .plugins import door
+
+    print(json.dumps(schema(door().catalog), indent=1))
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[str, typer.Argument(help="The folder of a data set.")],
+    write_manifest: Annotated[bool, typer.Option(help="Write manifest.sha256 for later checks.")] = False,
+) -> None:
+    """Say what a folder is taken for, and everything that is wrong with it."""
+    from .data.check import check
+
+    report = check(folder, write_manifest=write_manifest)
+    print(report.text())
+    if not report.ok:
+        raise typer.Exit(3)
+
+
+def load_plugins(files: list[str] | None) -> None:
+    """Register the files given by --plugin."""
+    from .plugins import load_file
+
+    for file in files or []:
+        load_file(file)
+
+
+def conditions(pairs: list[str] | None) -> dict[str, str]:
+    """Turn KEY=VALUE pairs into keyword arguments."""
+    return dict(pair.split("=", 1) for pair in pairs or [])
+
+
+def summary(folder: Path) -> str:
+    """Say where everything is and how to use the model."""
+    pictures = sorted((folder / "samples").glob("*.png"))
+    lines = [f"{folder}: finished"]
+    lines += [f"  pictures  {pictures[-1]}"] if pictures else []
+    lines += [f"  {name:8}  {folder / file}" for name, file in (("report", "report.html"), ("metrics", "metrics.json")) if (folder / file).exists()]
+    lines += [f"  use it    i2i translate PICTURES -o OUT -m {folder}", f'            i2i.translate(img, "{folder}")']
+    return "\n".join(lines)
+
+
+def fail(error: I2IError) -> NoReturn:
+    """Print the sentence of an error and leave with its exit code."""
+    rank = os.environ.get("RANK")
+    print(f"i2i: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr)
+    if os.environ.get("I2I_DEBUG") == "1":
+        raise error
+    raise SystemExit(error.exit_code)
+
+
+def main() -> None:
+    """Run the command line; every error a user can cause is one sentence and an exit code."""
+    try:
+        app()
+    except I2IError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None

@@ -1,0 +1,41 @@
+"""What a data set is: samples that are pure functions of an index and a random generator.
+
+The engine alone decides the order, so one process or four, zero workers or eight, a first run or a resumed
+one all see the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Sample = dict[str, Any]
+
+
+class Data:
+    """Base of every data set.
+
+    Subclasses set `batch_size` (samples in one step, over all processes) and implement the three methods.
+    `workers` is the number of loader processes; the samples do not depend on it.
+    """
+
+    batch_size: int = 1
+    workers: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of training samples in an epoch."""
+        raise NotImplementedError
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return training sample `index` (0 <= index < len), augmented with `rng` and nothing else.
+
+        Returns:
+            Tensors by name, without a batch dimension: images float32 [C, H, W] in [-1, 1].
+        """
+        raise NotImplementedError
+
+    def validation(self) -> Sequence[Sample]:
+        """Return the fixed validation samples, never augmented and never seen in training."""
+        return []

@@ -1,0 +1,217 @@
+"""A cache of resized pictures: uint8 [N, 3, size, size] in one memory-mapped file, decoded once.
+
+The file is a `.npy` that `numpy.load(mmap_mode="r")` opens as it is, followed by a line of JSON: what it was
+made of (names, sizes and times of the files, the size in pixels), which pictures could not be read, and a
+checksum. A file that does not fit or is damaged is made anew, and the program says so. It is safe to delete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL
+
+from .. import files
+from ..errors import DataError
+
+log = logging.getLogger("i2i")
+
+FOLDER = ".i2i-cache"
+FORMAT = 1
+CHUNK = 1 << 24  # bytes that are checked, or kept in flight, at a time
+TAIL = 8  # the last bytes of the file: how long the JSON before them is
+
+
+class Cache:
+    """The pictures of one folder at one size. Reading one is a slice of a memory map.
+
+    Args:
+        file: where the cache lies or is to be made.
+        paths: the pictures, in order.
+        size: height and width, in pixels.
+        read: returns a picture as uint8 [size, size, 3], or raises DataError with the reason.
+
+    Raises:
+        OSError, I2IError: the file cannot be written.
+
+    Example:
+        >>> Cache(Path("trainA-286.npy"), paths, 286, read)[0].shape               # doctest: +SKIP
+        (286, 286, 3)
+    """
+
+    def __init__(
+        self, file: Path, paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]
+    ) -> None:
+        self.file, self.shape = file, (len(paths), 3, size, size)
+        self._pixels: np.ndarray | None = None
+        self.bad: dict[int, str] = {}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with alone(self.file.parent):
+            key = key_of(paths, size)
+            why = self._open(key, paths, read)
+            if why is not None:
+                self._build(key, paths, read, why)
+                why = self._open(key, paths, read=None)
+                if why is not None:
+                    raise OSError(f"{self.file} is {why} just after it was written")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return picture `index`, uint8 [size, size, 3], read-only.
+
+        Raises:
+            DataError: the picture could not be read when the cache was made.
+        """
+        if index in self.bad:
+            raise DataError(self.bad[index])
+        if self._pixels is None:  # in another process
+            self._pixels = np.asarray(np.load(self.file, mmap_mode="r"))
+        return self._pixels[index].transpose(1, 2, 0)  # stored as planes, which is how a crop leaves again
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}  # a pickled memory map would carry all the pixels
+
+    def _open(self, key: str, paths: Sequence[Path], read: Callable[[Path], np.ndarray] | None) -> str | None:
+        """Map the file, or return why it cannot be used."""
+        if not self.file.exists():
+            return "not there yet"
+        try:
+            about = tail_of(self.file)
+            pixels = np.asarray(np.load(self.file, mmap_mode="r"))
+            if about["key"] != key:
+                return "out of date"
+            if pixels.shape != self.shape or pixels.dtype != np.uint8 or checksum(pixels) != about["crc"]:
+                return "damaged"
+            bad = {int(index): str(why) for index, why in about["bad"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+            return "damaged"
+        if read and any(readable(paths[index], read) for index in bad):
+            return "out of date"  # a network drive that was away, say, or permissions that were mended
+        self._pixels, self.bad = pixels, bad
+        return None
+
+    def _build(self, key: str, paths: Sequence[Path], read: Callable[[Path], np.ndarray], why: str) -> None:
+        """Decode everything once and write it, whole or not at all."""
+        need = int(np.prod(self.shape))
+        if need > shutil.disk_usage(self.file.parent).free / 2:
+            raise OSError(f"{need >> 20} MB are needed, which is more than half of the free space")
+        said = "" if why == "not there yet" else f" (the one there is {why})"
+        print(f"i2i: caching {len(paths)} pictures, {need >> 20} MB, in {self.file}{said}", file=sys.stderr)
+
+        def write(target: BinaryIO) -> None:
+            header = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+            np.lib.format.write_array_header_1_0(target, header)
+            crc, bad = 0, {}
+            for index, picture in enumerate(decoded(paths, self.shape[2], read)):
+                if isinstance(picture, DataError):
+                    bad[index] = str(picture)
+                    picture = np.zeros((*self.shape[2:], 3), np.uint8)
+                planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).data
+                crc = zlib.crc32(planes, crc)
+                target.write(planes)
+            about = json.dumps({"key": key, "crc": crc, "bad": bad}).encode()
+            target.write(b"\n" + about + len(about).to_bytes(TAIL, "little"))
+
+        files.write(self.file, write)
+
+
+def decoded(
+    paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]
+) -> Iterator[np.ndarray | DataError]:
+    """Yield the pictures, or why there is none, in order; threads decode ahead, within bounded memory."""
+
+    def attempt(path: Path) -> np.ndarray | DataError:
+        try:
+            return read(path)
+        except DataError as error:
+            return error
+
+    live = sys.stderr.isatty()
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ahead = max(threads, min(256, CHUNK // (size * size * 3)))
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(paths), ahead):
+            yield from pool.map(attempt, paths[start : start + ahead])
+            if live:
+                done = min(start + ahead, len(paths))
+                end = "\n" if done == len(paths) else ""
+                print(f"\r  {done}/{len(paths)}", end=end, file=sys.stderr, flush=True)
+
+
+def readable(path: Path, read: Callable[[Path], np.ndarray]) -> bool:
+    """Say whether `read` succeeds."""
+    try:
+        read(path)
+    except DataError:
+        return False
+    return True
+
+
+def key_of(paths: Sequence[Path], size: int) -> str:
+    """Return a hash of what the cached pixels depend on."""
+    stats = []
+    for path in paths:
+        try:
+            stat = path.stat()
+            stats.append((os.path.relpath(path, paths[0].parent), stat.st_size, stat.st_mtime_ns))
+        except OSError:  # gone since it was listed; reading it will say so
+            stats.append((str(path), -1, -1))
+    return hashlib.sha256(repr((FORMAT, PIL.__version__, size, stats)).encode(errors="replace")).hexdigest()
+
+
+def tail_of(file: Path) -> Any:
+    """Return what the file says about itself."""
+    with open(file, "rb") as source:
+        source.seek(-TAIL, os.SEEK_END)
+        length = int.from_bytes(source.read(TAIL), "little")
+        source.seek(-TAIL - length, os.SEEK_END)
+        return json.loads(source.read(length))
+
+
+def checksum(pixels: np.ndarray) -> int:
+    """Return the CRC-32 of all pixels, reading them piece by piece."""
+    flat, crc = pixels.reshape(-1), 0
+    for start in range(0, flat.size, CHUNK):
+        crc = zlib.crc32(flat[start : start + CHUNK].data, crc)
+    return crc
+
+
+def place(root: Path) -> Path:
+    """Return the folder for the caches of a data set: in $I2I_CACHE, else in `root`, else in ~/.cache/i2i."""
+    if not os.environ.get("I2I_CACHE") and os.access(root, os.W_OK):
+        return root / FOLDER
+    base = Path(os.environ.get("I2I_CACHE") or Path.home() / ".cache" / "i2i")
+    return base / f"{root.resolve().name}-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]}"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes a cache in this folder, so that one builds and the others open it."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system; files.write is atomic, so the work is merely done twice
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            log.debug("no lock on %s: %s", folder, error)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,302 @@
+"""The engine: the training loop, read from top to bottom. `i2i run configs/cyclegan.yaml` ends up here.
+
+    for batch in stream:
+        for player, losses in task.step(batch):
+            zero_grad; backward into that player's parameters; average over processes; clip; optimizer step
+        averages; log; pictures; evaluation; checkpoint
+
+What a step computes depends on the config, the seed and the number of the step, and on nothing else: the order
+of the samples, each augmentation and torch's own random numbers are derived from them. So a run that was killed
+goes on exactly as it would have, with any number of loader processes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .config import Train
+from .errors import ConfigError, I2IError, NumericError, PluginError
+from .processes import World
+from .task import Losses, Task, Turn
+
+Batch = dict[str, Any]
+
+
+class StepOutcome(NamedTuple):
+    """What one step reports: losses by "player/name", whether any process was asked to stop."""
+
+    losses: dict[str, float]
+    stop: bool
+    skipped: tuple[str, ...] = ()
+
+
+class Engine:
+    """Trains one task: owns the optimizers, the averages and the number of the step.
+
+    Args:
+        task: the method; moved to `device`.
+        optimizer: builds an optimizer from a list of parameters, for all players or by player.
+        train: the settings; `accumulate` micro-batches make one step.
+        schedule: learning-rate factor of (epoch, step), or None for a constant rate.
+        steps_per_epoch: turns steps into epochs for the schedule and the log.
+
+    Example:
+        >>> engine = Engine(CycleGAN(...), partial(adam, lr=2e-4), Train(steps=1))          # doctest: +SKIP
+        >>> engine.step([{"A": horses, "B": zebras}]).losses["G/gan_ab"]                    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: Callable[..., Any] | Mapping[str, Callable[..., Any]],
+        train: Train,
+        *,
+        schedule: Callable[[int, int], float] | None = None,
+        steps_per_epoch: float = float("inf"),
+        world: World | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.world = world or World()
+        self.device = torch.device(device)
+        self.train, self.schedule, self.steps_per_epoch = train, schedule, steps_per_epoch
+        self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
+        self.task.over_processes = self.world.whole_batch
+        self.number = 0  # steps done
+        self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
+        self.players = players_of(self.task)
+        self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
+        self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
+        self.averages: dict[str, AveragedModel] = {}
+        if train.ema is not None:
+            fn = get_ema_multi_avg_fn(train.ema)
+            self.averages = {
+                name: AveragedModel(getattr(self.task, name), multi_avg_fn=fn, use_buffers=True)
+                for name in self.task.ema
+            }
+        self.precision = precision_for(train.precision, self.device)
+
+    def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
+        """Run one training step on the micro-batches of this process and return its losses.
+
+        The micro-batches run in lockstep: all reach the same `yield`, their gradients are added up, then the
+        player moves, so that N small batches equal a large one.
+
+        Raises:
+            NumericError: a loss is not finite and `train.on_nan` is "stop". The weights are still those of before.
+            PluginError: the task raised, or broke the contract of `Task.step`.
+        """
+        seed_everything(self.train.seed, self.number, self.world.rank)
+        self.task.train()
+        self._set_rates()
+        batches = [to_device(batch, self.device) for batch in micro_batches]
+        turns = [self._turns(batch) for batch in batches]
+        losses: dict[str, float] = {}
+        stop, skipped = False, []
+        while True:
+            player, shown = self._backward(turns)
+            if player is None:
+                break
+            asked_to_stop = torch.tensor(float(self.stop_signal is not None), device=self.device)
+            numbers = torch.stack([*shown.values(), asked_to_stop])
+            grads = [p.grad for p in self.players[player] if p.grad is not None]
+            self.world.average([*grads, numbers])
+            *values, asked = numbers.tolist()
+            losses |= {f"{player}/{name}": value for name, value in zip(shown, values, strict=True)}
+            stop |= asked > 0
+            if not all(map(np.isfinite, values)):
+                if self.train.on_nan == "stop":
+                    raise NumericError(not_finite(self.number, player, losses))
+                skipped.append(player)
+                continue
+            if self.train.clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.players[player], self.train.clip)
+            self.optimizers[player].step()
+        for name, average in self.averages.items():
+            average.update_parameters(getattr(self.task, name))
+        self.number += 1
+        self.world.beat(self.number)
+        return StepOutcome(losses, stop, tuple(skipped))
+
+    def _turns(self, batch: Batch) -> Iterator[Turn]:
+        """Run the task's own step under autocast, and name the task when it raises."""
+        turns = self.task.step(batch)
+        while True:
+            try:
+                with self.autocast():
+                    turn = next(turns, None)
+            except I2IError:
+                raise
+            except Exception as error:
+                raise blamed(self.task, self.number, error) from error
+            if turn is None:
+                return
+            yield turn
+
+    def _backward(self, turns: Sequence[Iterator[Turn]]) -> tuple[str | None, Losses]:
+        """Advance every micro-batch to its next yield, add up the gradients, return whose turn it was."""
+        shown: Losses = {}
+        whose: set[str | None] = set()
+        for turn in turns:
+            player, losses = next(turn, (None, {}))
+            whose.add(player)
+            if len(whose) > 1 or (player is not None and player not in self.players):
+                raise PluginError(
+                    f"{type(self.task).__name__}.step yields {sorted(map(str, whose))} in one turn; each turn "
+                    f"must belong to one of the players {sorted(self.players)}"
+                )
+            if player is None:
+                continue
+            if turn is turns[0]:
+                self.optimizers[player].zero_grad(set_to_none=True)
+            total = torch.stack([loss.float() for loss in losses.values()]).sum() / len(turns)
+            try:
+                total.backward(inputs=self.players[player])
+            except RuntimeError as error:
+                raise PluginError(unusable_graph(self.task, player, error)) from error
+            for name, loss in losses.items():
+                shown[name] = shown.get(name, 0) + loss.detach().float() / len(turns)
+        return whose.pop(), shown
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which networks run: bf16 where that pays, else nothing."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _set_rates(self) -> None:
+        if self.schedule is None:
+            return
+        factor = self.schedule(int(self.number / self.steps_per_epoch), self.number)
+        for name, optimizer in self.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * factor
+
+    @contextmanager
+    def averaged(self) -> Iterator[Task]:
+        """Give the task with its averaged weights, in eval mode and without gradients, and then put all back."""
+        own = {name: getattr(self.task, name) for name in self.averages}
+        for name, average in self.averages.items():
+            setattr(self.task, name, average.module)
+        self.task.eval()
+        try:
+            with torch.no_grad():
+                yield self.task
+        finally:
+            for name, module in own.items():
+                setattr(self.task, name, module)
+            self.task.train()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a resume needs, as nested dicts of tensors and plain values."""
+        return {
+            "task": dict(self.task.state_dict()),
+            "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "step": self.number,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned; every name and shape must be the same."""
+        self.task.load_state_dict(state["task"])
+        for name, average in self.averages.items():
+            average.load_state_dict(state["averages"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.number = state["step"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the averaged weights under plain names, without what only a resume needs."""
+        with self.averaged() as task:
+            return {name: value for name, value in task.state_dict().items() if isinstance(value, Tensor)}
+
+
+def players_of(task: Task) -> dict[str, list[torch.nn.Parameter]]:
+    """Return the trainable parameters of each player.
+
+    Raises:
+        PluginError: a player has none, or two players share one.
+    """
+    players: dict[str, list[torch.nn.Parameter]] = {}
+    owner: dict[torch.nn.Parameter, str] = {}
+    for name, modules in task.players().items():
+        players[name] = [p for module in modules for p in module.parameters() if p.requires_grad]
+        if not players[name]:
+            raise PluginError(f"player '{name}' of {type(task).__name__} has nothing to train: list its modules")
+        for parameter in players[name]:
+            if owner.setdefault(parameter, name) != name:
+                raise PluginError(
+                    f"players '{owner[parameter]}' and '{name}' of {type(task).__name__} train the same weights"
+                )
+    return players
+
+
+def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+    """Pick the optimizer of one player."""
+    if not isinstance(optimizer, Mapping):
+        return optimizer
+    if set(optimizer) != set(players):
+        raise ConfigError(f"optimizer: given for {sorted(optimizer)}, but the task has the players {sorted(players)}")
+    return optimizer[player]
+
+
+def precision_for(wanted: str, device: torch.device) -> str:
+    """Choose what was measured to be fastest: bf16 autocast on GPUs, float32 on CPUs (bf16: 26 times slower there)."""
+    if wanted == "bf16" and device.type == "cpu":
+        raise ConfigError("train.precision: bf16 is many times slower than fp32 on a CPU; use auto or fp32")
+    return ("bf16" if device.type == "cuda" else "fp32") if wanted == "auto" else wanted
+
+
+def seed_everything(seed: int, step: int, rank: int) -> None:
+    """Make all random numbers of one step a pure function of (seed, step, rank)."""
+    number = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    torch.manual_seed(number)
+    np.random.seed(number)
+    random.seed(number)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move the tensors of a batch."""
+    if device.type == "cpu":
+        return batch
+    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
+    """Say which loss left the numbers, where, and what usually helps."""
+    named = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return (
+        f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
+        f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
+    )
+
+
+def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
+    """Explain why a player's loss could not be differentiated."""
+    text = str(error).splitlines()[0]
+    if "second time" in text or "inplace" in text:
+        return (
+            f"the losses of player '{player}' in {type(task).__name__}.step still use a graph that an earlier turn has "
+            f"used up: detach() what you carry across a yield, or compute it again after it ({text[:80]})"
+        )
+    if "does not require grad" in text:
+        return f"the losses of player '{player}' in {type(task).__name__}.step depend on none of its parameters"
+    return f"the losses of player '{player}' in {type(task).__name__}.step could not be differentiated: {text}"
+
+
+def blamed(task: Task, step: int, error: Exception) -> PluginError:
+    """Name the task, its file and line for an exception that its step raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return PluginError(
+        f"task {type(task).__name__} ({type(task).__module__}) failed in step {step}: {type(error).__name__}: {error} "
+        f"(in {frame.name}, {os.path.basename(frame.filename)} line {frame.lineno})"
+    )

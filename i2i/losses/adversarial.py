@@ -1,0 +1,186 @@
+"""GAN objectives: what a discriminator and a generator minimise, each written on logits.
+
+Papers: GAN arXiv:1406.2661 (minimax and non-saturating), LSGAN arXiv:1611.04076, hinge arXiv:1705.02894,
+WGAN-GP arXiv:1704.00028. Named in a config as `gan: {use: lsgan}`; run by `i2i run configs/cyclegan.yaml`.
+
+In the formulas D is the logit, s the sigmoid, and E the mean over images and patches. A discriminator that
+returns several maps (scales) counts each map alike, whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss, relu, softplus
+
+from .regularisers import gradient_penalty
+
+Discriminator = Callable[[Tensor], Tensor | Sequence[Tensor]]
+
+
+class Objective:
+    """Base of the objectives: three functions of logits, `convince`, `on_real` and `on_fake`, make one.
+
+    The published forms differ by a factor on the discriminator's loss. Here it is `lambda_d`, and each
+    objective has the default of the code that made it known.
+
+    Args:
+        lambda_d: factor on the discriminator's two terms.
+    """
+
+    def __init__(self, lambda_d: float = 1.0) -> None:
+        self.lambda_d = lambda_d
+
+    def generator(self, D: Discriminator, fake: Tensor) -> Tensor:
+        """Return the generator's loss, a scalar.
+
+        Args:
+            D: images -> logits of any shape, or a list of such.
+            fake: generated images [N, C, H, W], with their graph.
+        """
+        return average(self.convince, D(fake))
+
+    def discriminator(self, D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's loss, a scalar; `fake` is detached here.
+
+        Args:
+            D: images -> logits of any shape, or a list of such; called on `real` first.
+            real: images [N, C, H, W].
+            fake: generated images [N, C, H, W].
+        """
+        real_term = average(self.on_real, D(real))
+        return (real_term + average(self.on_fake, D(fake.detach()))) * self.lambda_d
+
+    def convince(self, logits: Tensor) -> Tensor:
+        """Return what the generator pays for these logits of its fakes, a scalar."""
+        raise NotImplementedError
+
+    def on_real(self, logits: Tensor) -> Tensor:
+        """Return what the discriminator pays for these logits of real images, a scalar."""
+        raise NotImplementedError
+
+    def on_fake(self, logits: Tensor) -> Tensor:
+        """Return what the discriminator pays for these logits of fakes, a scalar."""
+        raise NotImplementedError
+
+
+def average(term: Callable[[Tensor], Tensor], logits: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return `term` of the logits, or its mean over a list of them."""
+    if isinstance(logits, Tensor):
+        return term(logits)
+    return torch.stack([term(scale) for scale in logits]).mean()
+
+
+class Vanilla(Objective):
+    """The non-saturating GAN, on logits.
+
+    G minimises -E log s(D(fake)); D -(E log s(D(real)) + E log(1 - s(D(fake)))) * lambda_d.
+
+    Source: arXiv:1406.2661 section 3, end. The half is pix2pix's; the GAN paper has lambda_d = 1.
+    """
+
+    def __init__(self, lambda_d: float = 0.5) -> None:
+        super().__init__(lambda_d)
+
+    def convince(self, logits: Tensor) -> Tensor:
+        """-log s(D) = softplus(-D), which no logit overflows."""
+        return softplus(-logits).mean()
+
+    def on_real(self, logits: Tensor) -> Tensor:
+        """-log s(D)."""
+        return softplus(-logits).mean()
+
+    def on_fake(self, logits: Tensor) -> Tensor:
+        """-log(1 - s(D)) = softplus(D)."""
+        return softplus(logits).mean()
+
+
+class Minimax(Vanilla):
+    """The saturating GAN, equation 1 itself: G minimises E log(1 - s(D(fake))), D as in `Vanilla`.
+
+    Its generator learns slowly as long as D spots the fakes easily: the slope is -s(D), against -(1 - s(D)).
+
+    Source: arXiv:1406.2661 eq. 1, where lambda_d = 1, the default here.
+    """
+
+    def __init__(self, lambda_d: float = 1.0) -> None:
+        super().__init__(lambda_d)
+
+    def convince(self, logits: Tensor) -> Tensor:
+        """log(1 - s(D)) = -softplus(D)."""
+        return -softplus(logits).mean()
+
+
+class LSGAN(Objective):
+    """Least squares: G minimises E (D(fake) - 1)^2; D (E (D(real) - 1)^2 + E D(fake)^2) / 2.
+
+    Source: arXiv:1611.04076 eq. 9, with CycleGAN's factors: half for D, but not for G.
+    """
+
+    def __init__(self, lambda_d: float = 0.5) -> None:
+        super().__init__(lambda_d)
+
+    def convince(self, logits: Tensor) -> Tensor:
+        """(D - 1)^2."""
+        return mse_loss(logits, torch.ones_like(logits))
+
+    def on_real(self, logits: Tensor) -> Tensor:
+        """(D - 1)^2."""
+        return mse_loss(logits, torch.ones_like(logits))
+
+    def on_fake(self, logits: Tensor) -> Tensor:
+        """D^2."""
+        return mse_loss(logits, torch.zeros_like(logits))
+
+
+class Hinge(Objective):
+    """The hinge: G minimises -E D(fake); D E max(0, 1 - D(real)) + E max(0, 1 + D(fake)).
+
+    Source: arXiv:1705.02894 section 3; SNGAN, SAGAN, BigGAN and SPADE use it with lambda_d = 1.
+    """
+
+    def convince(self, logits: Tensor) -> Tensor:
+        """-D."""
+        return -logits.mean()
+
+    def on_real(self, logits: Tensor) -> Tensor:
+        """max(0, 1 - D)."""
+        return relu(1 - logits).mean()
+
+    def on_fake(self, logits: Tensor) -> Tensor:
+        """max(0, 1 + D)."""
+        return relu(1 + logits).mean()
+
+
+class WGANGP(Objective):
+    """Wasserstein: G minimises -E D(fake); D E D(fake) - E D(real) + lambda_gp * gradient penalty.
+
+    Source: arXiv:1704.00028 eq. 3, algorithm 1. D needs instance, layer or no norm: batch norm mixes the
+    images whose gradients are penalised one by one.
+
+    Args:
+        lambda_gp: weight of the gradient penalty, 10 in the paper.
+        lambda_d: factor on D's two terms, not on the penalty.
+    """
+
+    def __init__(self, lambda_gp: float = 10.0, lambda_d: float = 1.0) -> None:
+        super().__init__(lambda_d)
+        self.lambda_gp = lambda_gp
+
+    def discriminator(self, D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the critic's loss with its penalty, a scalar; arguments as in `Objective`."""
+        return super().discriminator(D, real, fake) + self.lambda_gp * gradient_penalty(D, real, fake)
+
+    def convince(self, logits: Tensor) -> Tensor:
+        """-D."""
+        return -logits.mean()
+
+    def on_real(self, logits: Tensor) -> Tensor:
+        """-D."""
+        return -logits.mean()
+
+    def on_fake(self, logits: Tensor) -> Tensor:
+        """D."""
+        return logits.mean()

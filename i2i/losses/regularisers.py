@@ -1,0 +1,56 @@
+"""Penalties on a discriminator's slope, by a second differentiation.
+
+Papers: R1 arXiv:1801.04406, gradient penalty of WGAN-GP arXiv:1704.00028.
+Tried by: `pytest tests/test_losses.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+
+
+def r1_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Tensor, gamma: float = 10.0) -> Tensor:
+    """Return gamma / 2 * E |dD/dx|^2 at real images, a scalar.
+
+    Args:
+        D: images -> logits, or a list of them.
+        real: images [N, C, H, W].
+        gamma: weight, 10 in the paper.
+
+    Source: arXiv:1801.04406 eq. 9.
+    """
+    return 0.5 * gamma * slopes(D, real).square().mean()
+
+
+def gradient_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Tensor, fake: Tensor) -> Tensor:
+    """Return E (|dD/dx| - 1)^2 at random points between real and fake images, a scalar.
+
+    The points are drawn from torch's global generator, one number for each image.
+
+    Args:
+        D: images -> logits, or a list of them.
+        real: images [N, C, H, W].
+        fake: images [N, C, H, W]; detached here.
+
+    Source: arXiv:1704.00028 eq. 3.
+    """
+    t = torch.rand(real.shape[0], 1, 1, 1, device=real.device, dtype=real.dtype)
+    return (slopes(D, torch.lerp(real, fake.detach(), t)) - 1).square().mean()
+
+
+def slopes(D: Callable[[Tensor], Tensor | Sequence[Tensor]], images: Tensor) -> Tensor:
+    """Return |dD/dx| [N] at `images`, differentiable once more.
+
+    D is an image's mean logit, over its patches and scales, as in the objectives.
+    """
+    x = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = D(x)
+        scales = [logits] if isinstance(logits, Tensor) else logits
+        score = torch.stack([scale.flatten(1).mean(1).sum() for scale in scales]).mean()
+        (gradient,) = torch.autograd.grad(score, x, create_graph=True)
+    return vector_norm(gradient.flatten(1), dim=1)

@@ -1,0 +1,85 @@
+"""The PatchGAN discriminator of pix2pix and CycleGAN: one judgement for each patch, not one for the image.
+
+Papers: pix2pix arXiv:1611.07004 (appendix 6.1.2), CycleGAN arXiv:1703.10593 (appendix 7.2).
+Run by: `i2i run configs/cyclegan.yaml` (`discriminator: {use: patch_discriminator, layers: 3}`).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..errors import ConfigError, DataError
+from .blocks import Norm, init_normal, needs_bias, norm_layer
+
+
+class PatchDiscriminator(nn.Module):
+    """Image to a map of logits, each seeing one patch: the papers' C64-C128-C256-C512 on 70x70 pixels.
+
+    `layers` counts the halvings: 1 sees 16x16, 2 sees 34x34, 3 sees 70x70, 5 sees 286x286. `layers=0` is
+    pix2pix's pixel discriminator: 1x1 convolutions only, each logit sees one pixel. No sigmoid: the losses
+    want logits.
+
+    Parameters as published: 2,764,737 (3 channels, instance norm), 2,768,705 (6, batch), 9,024 (6, batch,
+    layers 0).
+
+    Args:
+        in_channels: channels of the image, or of image and condition concatenated.
+        width: channels after the first convolution; they double up to 8 times that.
+        layers: stride-2 convolutions.
+        norm: normalisation after each convolution but the first and the last.
+
+    Raises:
+        ConfigError: negative `layers` or an unknown norm.
+
+    Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
+
+    Example:
+        >>> import torch
+        >>> PatchDiscriminator(width=8)(torch.zeros(1, 3, 128, 128)).shape
+        torch.Size([1, 1, 14, 14])
+    """
+
+    def __init__(
+        self, in_channels: int = 3, width: int = 64, layers: int = 3, norm: Norm = "instance"
+    ) -> None:
+        super().__init__()
+        if layers < 0:
+            raise ConfigError(f"patch_discriminator got layers={layers}: give 0 (pixels) or more, such as 3")
+        self.smallest = 3 * 2**layers if layers else 1  # two unstrided 4x4 convolutions take one pixel each
+        bias = needs_bias(norm)
+
+        def conv(channels: int, out: int, stride: int, bias: bool = True) -> nn.Conv2d:
+            kernel, padding = (4, 1) if layers else (1, 0)
+            return nn.Conv2d(channels, out, kernel, stride if layers else 1, padding, bias=bias)
+
+        body: list[nn.Module] = [conv(in_channels, width, 2), nn.LeakyReLU(0.2, inplace=True)]
+        channels = width
+        for n in range(1, max(layers, 1) + 1):
+            out = width * min(2**n, 8)
+            body += [conv(channels, out, 2 if n < layers else 1, bias), norm_layer(norm, out)]
+            body += [nn.LeakyReLU(0.2, inplace=True)]
+            channels = out
+        # The published pixel discriminator leaves the last bias out with batch norm, the others never do.
+        body += [conv(channels, 1, 1, bias or layers > 0)]
+        self.body = nn.Sequential(*body)
+        init_normal(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Judge x.
+
+        Args:
+            x: images [N, in_channels, H, W] in [-1, 1].
+
+        Returns:
+            Logits [N, 1, h, w], high where the patch looks real; h = H / 2**layers - 2 for such sizes.
+
+        Raises:
+            DataError: an image smaller than 3 * 2**layers pixels, which leaves no patch.
+        """
+        height, width = x.shape[-2:]
+        if min(height, width) < self.smallest:
+            raise DataError(
+                f"an image of {height}x{width} pixels is too small for this patch_discriminator: "
+                f"give at least {self.smallest} pixels a side, or fewer layers"
+            )
+        return self.body(x)

@@ -1,0 +1,143 @@
+"""The residual generator of CycleGAN (after Johnson et al.): two halvings, residual blocks, two doublings.
+
+Papers: CycleGAN arXiv:1703.10593 (appendix 7.2), perceptual losses arXiv:1603.08155.
+Run by: `i2i run configs/cyclegan.yaml` (`generator: {use: resnet_generator, blocks: 9}`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, DataError
+from .blocks import Norm, init_normal, needs_bias, norm_layer
+
+
+class ResnetBlock(nn.Module):
+    """x + (conv3, norm, ReLU, conv3, norm)(x), reflection-padded, with nothing after the addition."""
+
+    def __init__(self, width: int, norm: Norm = "instance") -> None:
+        super().__init__()
+        bias = needs_bias(norm)
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=bias),
+            norm_layer(norm, width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=bias),
+            norm_layer(norm, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, width, H, W] to the same shape."""
+        return x + self.body(x)
+
+
+class ResnetGenerator(nn.Module):
+    """Image to image at the same size: the paper's c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3.
+
+    With the defaults it is the published network, parameter for parameter (11,378,179; 7,837,699 with 6
+    blocks).
+
+    Two options are not in the paper. `upsample="resize"` doubles by nearest neighbour and a reflection-padded
+    conv3, which cannot draw the checkerboards of a transposed convolution
+    (distill.pub/2016/deconv-checkerboard). `residual=True` learns a change of the input and not the whole
+    picture: tanh(h(x) + atanh(0.95 x)), with h zero at the start. So training begins at the identity (within
+    0.05, the price of the 0.95), every pixel can still reach any value, and the gradient lives everywhere: a
+    white pixel has slope 1 - 0.95^2 = 0.1, where a clamp of x + h would have 0 for good.
+
+    Args:
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
+        width: channels after the first convolution; the blocks have 4 times as many.
+        blocks: residual blocks, 9 in the paper for 256 pixels and 6 for 128.
+        norm: normalisation after each convolution but the last.
+        upsample: "transposed" as published, or "resize".
+        residual: learn a change of the input; needs in_channels == out_channels.
+
+    Raises:
+        ConfigError: `residual` with different numbers of channels, or an unknown norm or upsample.
+
+    Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
+
+    Example:
+        >>> ResnetGenerator(width=8, blocks=1)(torch.zeros(1, 3, 32, 48)).shape
+        torch.Size([1, 3, 32, 48])
+    """
+
+    multiple = 4  # height and width must be multiples of this: two halvings
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        blocks: int = 9,
+        norm: Norm = "instance",
+        upsample: Literal["transposed", "resize"] = "transposed",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        if residual and in_channels != out_channels:
+            raise ConfigError(
+                f"residual: true adds the input to the output, but in_channels is {in_channels} "
+                f"and out_channels {out_channels}: make them equal or set residual: false"
+            )
+        self.residual = residual
+        bias = needs_bias(norm)
+
+        def activated(conv: list[nn.Module], channels: int) -> list[nn.Module]:
+            return [*conv, norm_layer(norm, channels), nn.ReLU(inplace=True)]
+
+        stem = nn.Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=bias)
+        layers = activated([stem], width)
+        for wide in (2 * width, 4 * width):
+            layers += activated([nn.Conv2d(wide // 2, wide, 3, stride=2, padding=1, bias=bias)], wide)
+        layers += [ResnetBlock(4 * width, norm) for _ in range(blocks)]
+        for narrow in (2 * width, width):
+            layers += activated(double(2 * narrow, narrow, upsample, bias), narrow)
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Conv2d(width, out_channels, 7, padding=3, padding_mode="reflect")
+        init_normal(self)
+        if residual:
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate x.
+
+        Args:
+            x: images [N, in_channels, H, W] in [-1, 1]; H and W multiples of 4, at least 8.
+
+        Returns:
+            Images [N, out_channels, H, W] in (-1, 1).
+
+        Raises:
+            DataError: a height or a width that does not fit.
+        """
+        # An exported or compiled graph keeps its sizes free; there the caller pads.
+        if not torch.compiler.is_compiling():
+            height, width = x.shape[-2:]
+            if height % 4 or width % 4 or min(height, width) < 8:
+                raise DataError(
+                    f"an image of {height}x{width} pixels does not fit resnet_generator, which halves twice: "
+                    f"crop or pad it to multiples of 4, at least 8x8"
+                )
+        h = self.head(self.body(x))
+        if self.residual:
+            h = h + torch.atanh(0.95 * x.clamp(-1, 1))
+        return torch.tanh(h)
+
+
+def double(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
+    """Return the layers that double height and width, [N, channels, H, W] -> [N, out_channels, 2H, 2W].
+
+    Raises:
+        ConfigError: `upsample` is neither "transposed" nor "resize".
+    """
+    if upsample == "transposed":
+        return [nn.ConvTranspose2d(channels, out_channels, 3, 2, padding=1, output_padding=1, bias=bias)]
+    if upsample == "resize":
+        conv = nn.Conv2d(channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
+        return [nn.Upsample(scale_factor=2, mode="nearest"), conv]
+    raise ConfigError(f"unknown upsample '{upsample}': possible are transposed, resize")

@@ -1,0 +1,148 @@
+"""The one door: entry points -> plugin manager -> catalog. `i2i plugins` shows what came through it.
+
+pluggy loads all plugins or none. Here each is loaded and asked on its own, so a broken one costs only
+itself: it is listed with its reason, and raised when a config needs what it would have brought.
+
+    I2I_DISABLED_PLUGINS=a,b    never import these           I2I_PLUGINS=a,b    import only these ("off": none)
+    I2I_STRICT=1                a plugin that fails is an error at once
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pluggy
+
+from . import hookspecs
+from .catalog import Catalog
+from .errors import PluginError
+
+GROUP = "i2i"
+
+
+class Plugin(NamedTuple):
+    """One line of `i2i plugins`. `state` is "ok", "disabled", or the reason why it failed."""
+
+    name: str
+    origin: str
+    state: str
+
+
+class Door:
+    """Holds the catalog, the plugins that came in, and the reasons of those that did not."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager("i2i")
+        self.manager.add_hookspecs(hookspecs)
+        self.catalog = Catalog()
+        self.plugins: list[Plugin] = []
+
+    def admit(self, name: str, origin: str, load: Callable[[], Any]) -> None:
+        """Load one plugin and let it register; on any failure take back all it did and note why."""
+        try:
+            self._enter(name, load)
+        except (Exception, SystemExit) as error:
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            self.catalog.forget(name)
+            reason = error if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            state = " ".join(str(reason).split())
+            self.catalog.failed[name] = state
+            self.plugins.append(Plugin(name, origin, state))
+            if os.environ.get("I2I_STRICT") == "1":
+                raise PluginError(f"plugin '{name}' ({origin}) did not load: {state}") from error
+        else:
+            self.plugins.append(Plugin(name, origin, "ok"))
+
+    def _enter(self, name: str, load: Callable[[], Any]) -> None:
+        module = load()
+        try:
+            self.manager.register(module, name=name)
+            self._check_hook_names(name)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(str(error)) from error
+        self.catalog.owner = name
+        for implementation in self.manager.hook.register.get_hookimpls():
+            if implementation.plugin_name == name:
+                implementation.function(*[self.catalog] * len(implementation.argnames))
+
+    def _check_hook_names(self, name: str) -> None:
+        known = [hook for hook in vars(hookspecs) if hasattr(self.manager.hook, hook)]
+        for hook, caller in vars(self.manager.hook).items():
+            if hook.startswith("_") or hook in known:
+                continue
+            if any(found.plugin_name == name for found in caller.get_hookimpls()):
+                near = difflib.get_close_matches(hook, known, n=1, cutoff=0.0)
+                raise PluginError(f"there is no hook '{hook}', did you mean '{near[0]}'?")
+
+    def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Yield (plugin name, call) for each implementation of `hook`; the caller decides about failures."""
+        for found in getattr(self.manager.hook, hook).get_hookimpls():
+            yield found.plugin_name, functools.partial(found.function, *(arguments[a] for a in found.argnames))
+
+
+def wanted(name: str) -> bool:
+    """Say whether the environment lets plugin `name` in."""
+    allowed = os.environ.get("I2I_PLUGINS", "")
+    denied = os.environ.get("I2I_DISABLED_PLUGINS", "").split(",")
+    return name not in denied and (not allowed or name in allowed.split(","))
+
+
+def installed(group: str = GROUP) -> list[EntryPoint]:
+    """Return the entry points of a group, sorted by name; distributions with broken metadata are left out."""
+    return sorted(entry_points(group=group), key=lambda point: point.name)
+
+
+def origin_of(point: EntryPoint) -> str:
+    """Name the distribution and version that an entry point comes from."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+@functools.cache
+def door() -> Door:
+    """Open the door once per process: i2i's own parts first, then every wanted plugin by name."""
+    from . import data, losses, metrics, networks, optim
+
+    opened = Door()
+    for room in (networks, losses, data, metrics, optim):
+        room.register(opened.catalog)
+    for point in installed():
+        if wanted(point.name):
+            opened.admit(point.name, origin_of(point), point.load)
+        else:
+            opened.plugins.append(Plugin(point.name, origin_of(point), "disabled"))
+    return opened
+
+
+def load_file(path: str | Path) -> None:
+    """Register a single Python file as a plugin (`--plugin my_task.py`), so that trying needs no packaging.
+
+    Raises:
+        PluginError: the file is missing or fails; the error it raised is the cause.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise PluginError(f"--plugin {path}: no such file; give a Python file with a register(catalog) hook")
+
+    def load() -> Any:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module  # so that classes defined in it can be found by their module name
+        spec.loader.exec_module(module)
+        return module
+
+    opened = door()
+    if any(plugin.name == file.stem and plugin.state == "ok" for plugin in opened.plugins):
+        raise PluginError(f"--plugin {path}: a plugin '{file.stem}' is loaded already; rename the file")
+    opened.admit(file.stem, str(file), load)
+    if file.stem in opened.catalog.failed:
+        raise PluginError(f"--plugin {path}: {opened.catalog.failed[file.stem]}")

@@ -1,0 +1,169 @@
+"""Several processes, one training: the only room that speaks to torch.distributed.
+
+`i2i run config.yaml --nproc 2` starts torchrun's agent here; on several hosts torchrun or Slurm starts `i2i run`
+itself. Every process holds the same weights, optimizers and pools, sees its share of the batch, and averages
+gradients once per player, so any process could write the checkpoint, and a run may be resumed by another number.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .errors import ConfigError, ResourceError
+
+
+class World:
+    """This process among all: `rank` of `size`. With one process every method is the identity."""
+
+    def __init__(self, rank: int = 0, size: int = 1, store: dist.Store | None = None) -> None:
+        self.rank, self.size, self._store = rank, size, store
+        self._beat = 0.0
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes, with a single all-reduce."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten().float() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def whole_batch(self, fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Apply `fn` to the batch of all processes [N * size, ...] and return this process's part [N, ...]."""
+        if self.size == 1:
+            return fn(x)
+        parts = [torch.empty_like(x) for _ in range(self.size)]
+        dist.all_gather(parts, x.detach().contiguous())
+        return fn(torch.cat(parts))[self.rank * len(x) : (self.rank + 1) * len(x)]
+
+    def same_start(self, module: nn.Module) -> nn.Module:
+        """Give every process the first one's weights, and batch normalisation the whole batch.
+
+        Raises:
+            ConfigError: batch normalisation on a device that cannot synchronise it.
+        """
+        if self.size == 1:
+            return module
+        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+            if next(module.parameters()).device.type != "cuda":
+                raise ConfigError(
+                    "batch normalisation over several processes needs GPUs: train with one process, or use "
+                    "a norm that looks at single pictures (norm: instance)"
+                )
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        with torch.no_grad():
+            for tensor in module.state_dict().values():
+                if isinstance(tensor, Tensor):
+                    dist.broadcast(tensor, src=0)
+        return module
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def beat(self, step: int) -> None:
+        """Tell the others, at most once a second, which step this process has reached."""
+        if self._store is not None and time.monotonic() - self._beat > 1.0:
+            self._beat = time.monotonic()
+            self._store.set(f"i2i/{self.rank}", str(step))
+
+    @contextmanager
+    def watch(self, step: Callable[[], int]) -> Iterator[None]:
+        """Turn a broken or silent connection into one sentence that names the process and the step."""
+        try:
+            yield
+        except dist.DistError as error:
+            raise self._blame(error, step()) from error
+        except RuntimeError as error:
+            if self.size > 1 and any(word in str(error) for word in ("gloo", "NCCL", "Connection", "imed out")):
+                raise self._blame(error, step()) from error
+            raise
+
+    def _blame(self, error: Exception, step: int) -> ResourceError:
+        reached = {}
+        for rank in range(self.size):
+            try:
+                reached[rank] = int(self._store.get(f"i2i/{rank}")) if self._store is not None else step
+            except RuntimeError:
+                reached[rank] = 0
+        reached[self.rank] = step
+        slowest = min((rank for rank in reached if rank != self.rank), key=lambda rank: reached[rank])
+        return ResourceError(
+            f"rank {slowest} does not answer (rank {self.rank} waits at step {step}): it was killed, stopped or hangs; "
+            f"go on from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"
+        )
+
+
+def join(timeout: float, cuda: bool) -> World:
+    """Join the other processes when the environment says there are any.
+
+    Args:
+        timeout: seconds after which a silent process ends the run.
+        cuda: use GPUs (nccl), one a process; else gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return World()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    limit = timedelta(seconds=timeout)
+    store, rank, size = next(dist.rendezvous("env://", timeout=limit))
+    store.set_timeout(limit)
+    dist.init_process_group(
+        "nccl" if cuda else "gloo",
+        store=dist.PrefixStore("group", store),
+        rank=rank,
+        world_size=size,
+        timeout=limit,
+    )
+    return World(rank, size, dist.PrefixStore("beat", store))
+
+
+def leave() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def launch(arguments: list[str], nproc: int) -> int:
+    """Run `i2i ARGUMENTS` in `nproc` processes on this machine and return the exit code for the whole.
+
+    The first process that ends badly ends them all, and its rank is named.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=f"i2i-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "i2i", *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        if code in (75, 130):
+            return code
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        print(f"i2i: rank {rank} {how}, so all were stopped; go on with --resume", file=sys.stderr)
+        return code if 0 < code < 10 else ResourceError.exit_code
+    except SignalException as error:
+        return 130 if error.sigval.name == "SIGINT" else 75
+    return 0

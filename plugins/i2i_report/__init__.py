@@ -1,0 +1,127 @@
+"""report.html: one self-contained page per run, with curves, pictures, metrics and the config.
+
+It is there after every `i2i run`, reloads itself while the training goes on, and needs no server.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from i2i import files, hookimpl
+
+EVERY = 10.0  # seconds between two versions of the page while training
+COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e")
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+table { border-collapse: collapse } td { padding: .1rem 1.5rem .1rem 0; border-bottom: 1px solid #ddd }
+td + td { text-align: right; font-variant-numeric: tabular-nums }
+img { max-width: 100%; image-rendering: pixelated } svg { width: 100%; height: auto }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } .key { margin-right: 1rem; white-space: nowrap }
+"""
+
+_written: dict[Path, float] = {}
+
+
+@hookimpl
+def on_log(run: Path, step: int, scalars: dict[str, float]) -> None:
+    """Rewrite the page, at most every ten seconds until the run is finished."""
+    finished = (run / "metrics.json").exists()
+    if not finished and time.monotonic() - _written.get(run, -EVERY) < EVERY:
+        return
+    files.write(run / "report.html", page(run, finished).encode())
+    _written[run] = time.monotonic()
+
+
+def page(run: Path, finished: bool) -> str:
+    """Return the HTML of a run's folder as it stands."""
+    lines = [json.loads(line) for line in read(run / "log.jsonl").splitlines()]
+    losses = {name: series for name, series in curves(lines).items() if "/" in name and not name.startswith("metric/")}
+    rates = {name: losses.pop(name) for name in list(losses) if name.startswith(("lr/", "skipped/"))}
+    players = sorted({name.split("/")[0] for name in losses})
+    step = lines[-1]["step"] if lines else 0
+    parts = [
+        "<!doctype html><meta charset=utf-8>",
+        "" if finished else "<meta http-equiv=refresh content=10>",
+        f"<title>{html.escape(run.name)}</title><style>{STYLE}</style>",
+        f"<h1>{html.escape(run.name)}: {'finished' if finished else 'training'}, step {step}</h1>",
+        metrics_table(run / "metrics.json"),
+        pictures(run / "samples"),
+        *(f"<h2>Losses of {html.escape(p)}</h2>{chart({n: s for n, s in losses.items() if n.startswith(p + '/')})}" for p in players),
+        f"<h2>Learning rates</h2>{chart(rates)}" if rates else "",
+        f"<h2>Config</h2><pre>{html.escape(read(run / 'config.yaml'))}</pre>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def read(file: Path) -> str:
+    """Return a file's text, empty when it is not there yet."""
+    return file.read_text(encoding="utf8") if file.exists() else ""
+
+
+def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Return (step, value) pairs by name."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name not in ("step", "epoch"):
+                series.setdefault(name, []).append((line["step"], value))
+    return series
+
+
+def metrics_table(file: Path) -> str:
+    """Return the final metrics as a table."""
+    if not file.exists():
+        return ""
+    rows = (
+        f"<tr><td>{html.escape(name)}</td><td>{value:.4g}</td></tr>"
+        for name, value in json.loads(read(file)).items()
+        if name != "step"
+    )
+    return f"<h2>Metrics</h2><table>{''.join(rows)}</table>"
+
+
+def pictures(folder: Path) -> str:
+    """Return the newest and the first grid of samples, embedded."""
+    found = sorted(folder.glob("*.png"))
+    shown = [("Pictures", file) for file in found[-1:]] + [("At the start", file) for file in found[:1] if len(found) > 1]
+    return "".join(
+        f"<h2>{title} (step {int(file.stem)})</h2>"
+        f'<img alt="{title}" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}">'
+        for title, file in shown
+    )
+
+
+def chart(series: dict[str, list[tuple[int, float]]], width: int = 900, height: int = 220) -> str:
+    """Draw curves as an SVG with a common scale, thinned to about 400 points each.
+
+    Args:
+        series: (step, value) pairs by name.
+    """
+    thin = {name: pairs[:: max(1, len(pairs) // 400)] for name, pairs in series.items()}
+    points = [pair for pairs in thin.values() for pair in pairs]
+    if not points:
+        return ""
+    last = max(step for step, _ in points)
+    low, high = min(0.0, *(v for _, v in points)), sorted(v for _, v in points)[int(0.995 * (len(points) - 1))]
+    span = (high - low) or 1.0
+    lines, keys = [], []
+    for number, (name, pairs) in enumerate(sorted(thin.items())):
+        colour = COLOURS[number % len(COLOURS)]
+        path = " ".join(
+            f"{60 + (width - 70) * step / max(last, 1):.1f},{height - 20 - (height - 30) * min(max((v - low) / span, 0), 1):.1f}"
+            for step, v in pairs
+        )
+        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.2" points="{path}"/>')
+        keys.append(f'<span class=key><b style="color:{colour}">&mdash;</b> {html.escape(name)} {pairs[-1][1]:.4g}</span>')
+    axis = (
+        f'<text x="0" y="16" font-size="12">{high:.3g}</text><text x="0" y="{height - 20}" font-size="12">{low:.3g}</text>'
+        f'<text x="{width}" y="{height - 4}" font-size="12" text-anchor="end">step {last}</text>'
+        f'<path d="M60 8V{height - 20}H{width - 8}" fill="none" stroke="#999"/>'
+    )
+    return f'<svg viewBox="0 0 {width} {height}">{axis}{"".join(lines)}</svg><p>{"".join(keys)}</p>'

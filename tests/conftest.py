@@ -1,0 +1,19 @@
+"""Shared by all tests: one thread, no network of ours to wait for, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no variable of the caller's shell change what a test sees."""
+    for name in ("I2I_MODEL", "I2I_PLUGINS", "I2I_DISABLED_PLUGINS", "I2I_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    yield

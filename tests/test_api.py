@@ -1,0 +1,225 @@
+"""`i2i.translate`, `i2i.load` and `i2i translate`: the same kind of thing comes out, and nothing is lost on the way.
+
+Cases A15, A16, A26 and G6-G9, G11, G12 of the fault catalogue; the decoder's own are in test_images.py.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import i2i
+from i2i import api, checkpoint
+from i2i.errors import ConfigError, DataError, WeightsError
+
+CONFIG = """
+task:
+  use: cyclegan
+  generator: {use: resnet_generator, width: 4, blocks: 1}
+  discriminator: {use: patch_discriminator, width: 4, layers: 1}
+  gan: {use: lsgan}
+data: {use: horses_zebras, size: 64, batch_size: 1, samples: 4, validation_samples: 2}
+train: {steps: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a tiny CycleGAN."""
+    folder = tmp_path_factory.mktemp("api")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    return api.run(folder / "tiny.yaml", out=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> i2i.Model:
+    return i2i.load(run)
+
+
+def picture(width: int = 30, height: int = 22, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def test_every_kind_of_input_comes_back_as_itself(model: i2i.Model, tmp_path: Path) -> None:
+    image = picture()
+    image.save(tmp_path / "a.png")
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    out = model(image)
+    assert isinstance(out, Image.Image)
+    assert (out.size, out.mode) == (image.size, "RGB")
+    reference = np.asarray(out)
+    assert np.array_equal(np.asarray(model(tmp_path / "a.png")), reference)
+    assert np.array_equal(np.asarray(model(str(tmp_path / "a.png"))), reference)
+    assert np.array_equal(np.asarray(model(buffer.getvalue())), reference)
+    array = model(np.asarray(image))
+    assert isinstance(array, np.ndarray)
+    assert array.dtype == np.uint8
+    assert np.array_equal(array, reference)
+    floats = model(np.asarray(image).astype(np.float32) / 255)
+    assert floats.dtype == np.float32
+    assert np.abs(floats * 255 - reference).max() <= 0.51
+    tensor = model(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255)
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.shape == (3, 22, 30)
+    assert (tensor * 255 - torch.from_numpy(reference.copy()).permute(2, 0, 1)).abs().max() <= 0.51
+
+
+def test_the_translation_is_the_networks_own(model: i2i.Model) -> None:
+    image = picture(32, 24)
+    x = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = ((model.task.G_ba(x)[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    assert np.abs(np.asarray(model(image, direction="BtoA")).astype(int) - expected).max() <= 1
+    assert not np.array_equal(np.asarray(model(image)), np.asarray(model(image, direction="BtoA")))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 3), (5, 5), (2, 67), (63, 64)])
+def test_A15_A16_the_output_has_the_size_of_the_input(model: i2i.Model, size: tuple[int, int]) -> None:
+    assert model(picture(*size)).size == size
+
+
+def test_A26_a_flat_picture_gives_finite_values(model: i2i.Model) -> None:
+    out = model(np.full((16, 16, 3), 0.5, dtype=np.float32))
+    assert np.isfinite(out).all()
+
+
+def test_G6_a_list_equals_single_calls_and_a_batch_equals_them_closely(model: i2i.Model) -> None:
+    pictures = [picture(seed=0), picture(40, 20, seed=1), picture(seed=2)]
+    for one, listed in zip(pictures, model(pictures), strict=True):
+        assert np.array_equal(np.asarray(model(one)), np.asarray(listed))
+    batch = torch.rand(3, 3, 24, 24)
+    singles = torch.stack([model(one) for one in batch])
+    assert (model(batch) - singles).abs().max() <= 1e-5
+
+
+def test_G7_the_same_call_gives_the_same_result_also_after_train_and_from_four_threads(model: i2i.Model) -> None:
+    image = picture()
+    first = np.asarray(model(image))
+    model.task.train()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: np.asarray(model(image)), range(8)))
+    assert all(np.array_equal(first, result) for result in results)
+
+
+def test_G8_the_input_is_never_changed(model: i2i.Model) -> None:
+    array = np.asarray(picture()).copy()
+    kept = array.copy()
+    array.setflags(write=False)
+    model(array[:, ::-1])
+    assert np.array_equal(array, kept)
+
+
+def test_an_unknown_condition_names_those_that_are_possible(model: i2i.Model) -> None:
+    with pytest.raises(ConfigError, match=r"no condition 'styl'; possible: direction"):
+        model(picture(), styl=1)
+    with pytest.raises(ConfigError, match="use AtoB or BtoA"):
+        model(picture(), direction="AB")
+
+
+def test_the_default_model_is_the_newest_finished_run_and_it_is_said(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="i2i run configs/cyclegan.yaml"):
+        i2i.translate(picture())
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(run)
+    (tmp_path / "runs" / "unfinished").mkdir()
+    i2i.translate(picture())
+    assert "runs/mine" in capsys.readouterr().err
+    monkeypatch.setenv("I2I_MODEL", str(tmp_path / "nothing"))
+    with pytest.raises(WeightsError, match="nothing: no model here"):
+        i2i.translate(picture())
+
+
+def test_D1_a_flipped_bit_in_the_weights_is_found(run: Path, tmp_path: Path) -> None:
+    data = bytearray((run / "model.safetensors").read_bytes())
+    data[-100] ^= 4
+    (tmp_path / "model.safetensors").write_bytes(bytes(data))
+    with pytest.raises(WeightsError):
+        i2i.load(tmp_path)
+
+
+def test_D9_weights_of_another_shape_list_what_differs(run: Path, tmp_path: Path) -> None:
+    tensors, text, about = checkpoint.load_model(run / "model.safetensors")
+    checkpoint.save_model(tmp_path / "m.safetensors", tensors, text.replace("blocks: 1", "blocks: 2"), about)
+    with pytest.raises(WeightsError, match=r"missing.*G_ab"):
+        i2i.load(tmp_path / "m.safetensors")
+
+
+def folder_of_pictures(folder: Path) -> None:
+    (folder / "sub").mkdir(parents=True)
+    picture(seed=1).save(folder / "a.png")
+    picture(seed=2).save(folder / "a.jpg")
+    picture(41, 23, seed=3).save(folder / "sub" / "c.PNG")
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff half a picture")
+
+
+def translate_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "i2i", "translate", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    folder_of_pictures(source)
+    done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "bad.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert found == {"a.png", "a.jpg", "sub/c.PNG"}
+    assert Image.open(tmp_path / "out" / "sub" / "c.PNG").size == (41, 23)
+    before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
+    again = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
+    assert "is there already" in again.stderr
+    assert "0 translated, 3 there already, 1 failed" in again.stderr
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
+
+
+def test_G12_two_sources_for_one_target_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        picture().save(tmp_path / name / "a.png")
+    done = translate_command("one/a.png", "two/a.png", "-o", "out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "would both become" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("new\nline.png", "'; rm.png", "\u732b.png", "-leading.png"):
+        picture().save(source / name)
+    done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in source.iterdir()}
+    assert all(line.startswith(("[", "4 translated")) for line in done.stderr.splitlines()), done.stderr
+
+
+def test_a_picture_that_is_its_own_target_is_not_overwritten(run: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    translate_command("a.png", "-o", ".", "-m", run, cwd=tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -> None:
+    done = translate_command("nothing.png", "-o", "out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "nothing.png" in done.stderr
+    with pytest.raises(DataError, match=r"nothing\.png"):
+        i2i.translate(str(tmp_path / "nothing.png"), run)

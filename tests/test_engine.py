@@ -1,0 +1,243 @@
+"""The engine: bit for bit the loop that one would write by hand, and what it says when a task is wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i.config import Train
+from i2i.engine import Engine
+from i2i.errors import ConfigError, NumericError, PluginError
+from i2i.losses import LSGAN
+from i2i.networks import PatchDiscriminator, ResnetGenerator
+from i2i.optim import adam, linear_decay, sgd
+from i2i.task import Task
+from i2i.testing import check_task
+from i2i_cyclegan import CycleGAN
+
+ROOT = Path(__file__).parent.parent
+
+
+def by_hand() -> Any:
+    spec = importlib.util.spec_from_file_location("by_hand", ROOT / "docs" / "cyclegan_by_hand.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def small_cyclegan(pool: int = 50) -> CycleGAN:
+    torch.manual_seed(0)
+    return CycleGAN(
+        partial(ResnetGenerator, width=8, blocks=2),
+        partial(PatchDiscriminator, width=8, layers=2),
+        LSGAN,
+        pool=pool,
+    )
+
+
+def batches(n: int, size: int = 1) -> list[dict[str, Tensor]]:
+    source = torch.Generator().manual_seed(1)
+    return [{k: torch.rand(size, 3, 32, 32, generator=source) * 2 - 1 for k in "AB"} for _ in range(n)]
+
+
+class Line(Task):
+    """y = w x, with a batch norm-free least-squares step; `wrong` plants a fault."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__()
+        self.w, self.v, self.wrong = nn.Linear(1, 1), nn.Linear(1, 1), wrong
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        if self.wrong == "shared":
+            return {"W": [self.w], "V": [self.w, self.v]}
+        return {"W": [self.w], "V": [] if self.wrong == "empty" else [self.v]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        x = batch["A"]
+        out = self.v(self.w(x))
+        if self.wrong == "raise":
+            raise KeyError("style")
+        if self.wrong == "nan":
+            yield "W", {"l2": (out * float("nan")).mean()}
+        yield "X" if self.wrong == "player" else "W", {"l2": (out - x).square().mean()}
+        if self.wrong != "detach":
+            out = self.v(self.w(x).detach())
+        yield "V", {"l2": (out - 2 * x).square().mean()}
+
+
+def line_batch() -> list[dict[str, Tensor]]:
+    return [{"A": torch.arange(4.0).view(4, 1)}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("raise", r"task Line \(.*\) failed in step 0: KeyError: 'style' \(in step, test_engine.py line \d+\)"),
+        ("player", r"Line.step yields \['X'\] in one turn; each turn must belong to one of the players \['V', 'W'\]"),
+        ("detach", r"the losses of player 'V' in Line.step still use a graph .* detach\(\)"),
+        ("shared", r"players 'W' and 'V' of Line train the same weights"),
+        ("empty", r"player 'V' of Line has nothing to train"),
+    ],
+)
+def test_E10_a_wrong_task_is_named_with_what_is_wrong(wrong: str, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        Engine(Line(wrong), sgd, Train(steps=1)).step(line_batch())
+
+
+def test_a_turn_moves_its_own_player_only() -> None:
+    check_task(Line(), line_batch()[0], lr=1e-2)
+
+
+def test_F6_a_loss_that_is_not_finite_stops_before_the_weights_do() -> None:
+    engine = Engine(Line("nan"), sgd, Train(steps=1))
+    before = [p.clone() for p in engine.task.parameters()]
+    with pytest.raises(NumericError, match=r"step 0: a loss of player 'W' is not finite \(W/l2 nan\)"):
+        engine.step(line_batch())
+    assert all(torch.equal(a, b) for a, b in zip(before, engine.task.parameters(), strict=True))
+
+
+def test_F6_on_nan_skip_leaves_the_turn_out_and_counts_it() -> None:
+    engine = Engine(Line("nan"), sgd, Train(steps=1, on_nan="skip"))
+    assert engine.step(line_batch()).skipped == ("W",)
+    assert all(p.isfinite().all() for p in engine.task.parameters())
+
+
+def test_one_optimizer_per_player_must_name_the_players() -> None:
+    with pytest.raises(ConfigError, match=r"given for \['G'\], but the task has the players \['V', 'W'\]"):
+        Engine(Line(), {"G": sgd}, Train(steps=1))
+    engine = Engine(Line(), {"W": partial(sgd, lr=0.1), "V": partial(sgd, lr=0.2)}, Train(steps=1))
+    assert {k: o.param_groups[0]["lr"] for k, o in engine.optimizers.items()} == {"W": 0.1, "V": 0.2}
+
+
+def test_bf16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(ConfigError, match="bf16"):
+        Engine(Line(), sgd, Train(steps=1, precision="bf16"))
+
+
+def test_the_engine_equals_the_loop_by_hand_bit_for_bit() -> None:
+    engine = Engine(
+        small_cyclegan(pool=3),
+        partial(adam, lr=2e-4, betas=(0.5, 0.999)),
+        Train(steps=8),
+        schedule=linear_decay(start=2, end=4),
+        steps_per_epoch=2,
+    )
+    ours = [engine.step([batch]).losses for batch in batches(8)]
+    hand = by_hand().train(
+        batches(8), seed=0, width=8, blocks=2, d_width=8, d_layers=2, pool=3, epoch_length=2, constant=2, decay=2
+    )
+    assert ours == hand.losses
+    for name in ("G_ab", "G_ba", "D_a", "D_b"):
+        pairs = zip(getattr(engine.task, name).parameters(), getattr(hand, name).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs), name
+
+
+def test_accumulated_micro_batches_equal_the_large_batch() -> None:
+    def trained(parts: int) -> tuple[Engine, list[dict[str, float]]]:
+        engine = Engine(small_cyclegan(pool=4), partial(sgd, lr=1e-2), Train(steps=4, accumulate=parts))
+        losses = []
+        for batch in batches(4, size=4):
+            micro = [dict(zip(batch, chunk, strict=True)) for chunk in zip(*(v.chunk(parts) for v in batch.values()))]
+            losses.append(engine.step(micro).losses)
+        return engine, losses
+
+    (whole, one), (parts, four) = trained(1), trained(4)
+    for a, b in zip(one, four, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+    for p, q in zip(whole.task.parameters(), parts.task.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-5)
+
+
+def test_the_average_follows_and_is_put_in_place_only_inside() -> None:
+    engine = Engine(small_cyclegan(), partial(sgd, lr=0.1), Train(steps=3, ema=0.5))
+    expected = None
+    for batch in batches(3):
+        engine.step([batch])
+        now = engine.task.G_ab[1].weight.detach().clone() if hasattr(engine.task.G_ab, "__getitem__") else None
+        now = next(engine.task.G_ab.parameters()).detach().clone() if now is None else now
+        expected = now if expected is None else 0.5 * expected + 0.5 * now
+    own = engine.task.G_ab
+    with engine.averaged() as task:
+        assert torch.allclose(next(task.G_ab.parameters()), expected, atol=1e-6)
+        assert not task.training
+    assert engine.task.G_ab is own
+    assert torch.allclose(engine.weights()[next(n for n, _ in engine.task.named_parameters())], expected, atol=1e-6)
+
+
+def test_cyclegan_keeps_the_contract_of_a_task() -> None:
+    check_task(small_cyclegan(), batches(1)[0])
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for() -> None:
+    engine = Engine(Line(), partial(sgd, lr=1.0), Train(steps=1, clip=1e-3))
+    before = [p.detach().clone() for p in engine.players["W"]]
+    engine.step(line_batch())
+    moved = torch.cat([(a - b).flatten() for a, b in zip(before, engine.players["W"], strict=True)]).norm()
+    assert moved.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_linear_decay_is_the_published_schedule() -> None:
+    factor = linear_decay(start=100, end=200)
+    published = [1 - max(0, epoch + 1 - 100) / 101 for epoch in range(200)]
+    assert [factor(epoch, 0) for epoch in range(200)] == published
+    assert linear_decay(start=10, end=20, unit="steps")(0, 19) == pytest.approx(1 / 11)
+
+
+class Forgetful(Line):
+    """Breaks one point of the contract of `translate`."""
+
+    def translate(self, image: Tensor) -> Tensor:
+        if self.wrong == "size":
+            return image[..., 1:]
+        if self.wrong == "range":
+            return image * 3
+        if self.wrong == "in place":
+            return image.mul_(0.5)
+        if self.wrong == "random":
+            return (image + torch.rand_like(image)).clamp(-1, 1)
+        if self.wrong == "half":
+            return image.half()
+        if self.wrong == "batch":
+            return image - image.mean()
+        if self.wrong == "state":
+            self.calls = getattr(self, "calls", 0) + 1
+            return image / self.calls
+        return image
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("size", "became"),
+        ("range", "leaves"),
+        ("in place", "changes the picture"),
+        ("random", "draws from the global"),
+        ("half", "float16"),
+        ("batch", "depends on its neighbours"),
+        ("state", "another result the second time"),
+    ],
+)
+def test_E7_check_task_finds_each_way_to_translate_wrongly(wrong: str, message: str) -> None:
+    from i2i.testing import check_translate
+
+    images = torch.linspace(-0.4, 0.5, 2 * 3 * 8 * 8).view(2, 3, 8, 8)
+    check_translate(Forgetful(), images)
+    with pytest.raises(AssertionError, match=message):
+        check_translate(Forgetful(wrong), images)
+
+
+def test_E7_a_task_that_cannot_be_sent_to_another_process_is_found() -> None:
+    task = Line()
+    task.trick = lambda x: x  # type: ignore[assignment]
+    with pytest.raises(AssertionError, match="cannot be sent"):
+        check_task(task, line_batch()[0], lr=1e-2)
+
+

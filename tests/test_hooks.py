@@ -1,0 +1,62 @@
+"""The hooks, the public names, the folders and the docs say the same."""
+
+from __future__ import annotations
+
+import configparser
+import inspect
+import re
+from pathlib import Path
+
+import i2i
+from i2i import hookspecs
+
+ROOT = Path(__file__).parent.parent
+HOOKS = {
+    name: list(inspect.signature(function).parameters)
+    for name, function in vars(hookspecs).items()
+    if inspect.isfunction(function) and function.__module__ == hookspecs.__name__
+}
+PUBLIC = """run translate sample load Model Task Data Catalog Network Loss Metric hookimpl I2IError ConfigError DataError
+WeightsError NumericError ResourceError PluginError __version__""".split()
+
+
+def test_every_hook_is_documented_with_its_exact_signature() -> None:
+    text = (ROOT / "docs" / "plugin_hooks.md").read_text()
+    documented = dict(re.findall(r"^## (\w+)\((.*)\)$", text, flags=re.M))
+    assert documented == {name: ", ".join(arguments) for name, arguments in HOOKS.items()}
+
+
+def test_every_hook_has_a_plugin_that_uses_it() -> None:
+    sources = [path.read_text() for path in (ROOT / "plugins").glob("*/__init__.py")]
+    for name in HOOKS:
+        assert any(re.search(rf"@hookimpl\ndef {name}\(", source) for source in sources), name
+
+
+def test_the_public_names_are_these() -> None:
+    assert list(i2i.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(i2i, name) is not None
+
+
+def test_folders_packages_and_entry_points_agree() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    folders = {path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py")}
+    packages = {name for name in setup["options"]["packages"].split() if name.startswith("i2i_")}
+    mapped = {line.split("=")[0].strip() for line in setup["options"]["package_dir"].split("\n") if "plugins/" in line}
+    points = setup["options.entry_points"]
+    declared = {
+        line.split("=")[1].split(":")[0].strip()
+        for group in ("i2i", "i2i.commands")
+        for line in points[group].strip().split("\n")
+    }
+    assert folders == packages == mapped == declared
+    rooms = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in (ROOT / "i2i").rglob("__init__.py")}
+    assert rooms == {name for name in setup["options"]["packages"].split() if not name.startswith("i2i_")}
+    contracted = set(setup["importlinter"]["root_packages"].split())
+    assert contracted == {"i2i", *folders}
+
+
+def test_every_plugin_has_a_readme() -> None:
+    for folder in (ROOT / "plugins").glob("i2i_*"):
+        assert (folder / "README.md").exists(), folder.name

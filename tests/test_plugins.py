@@ -1,0 +1,163 @@
+"""The door: what a broken plugin costs (itself), and what it is told. Cases E1-E5 and E9 of the fault catalogue."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from i2i import plugins
+from i2i.catalog import Catalog
+from i2i.errors import ConfigError, PluginError
+
+GOOD = """
+    from i2i import hookimpl
+    @hookimpl
+    def register(catalog):
+        catalog.network("net_of_{name}", dict)
+"""
+Install = Callable[..., plugins.Door]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Pretend that distributions with these modules are installed, and open a fresh door."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("I2I_STRICT", raising=False)
+    made: list[str] = []
+
+    def open_door(**sources: str) -> plugins.Door:
+        points = []
+        for name, source in sources.items():
+            module = f"fake_{name}"
+            (tmp_path / f"{module}.py").write_text(textwrap.dedent(source.replace("{name}", name)))
+            points.append(EntryPoint(name, module, "i2i"))
+            made.append(module)
+        monkeypatch.setattr(plugins, "installed", lambda group="i2i": sorted(points, key=lambda p: p.name))
+        plugins.door.cache_clear()
+        return plugins.door()
+
+    yield open_door
+    plugins.door.cache_clear()
+    for module in made:
+        sys.modules.pop(module, None)
+
+
+def states(door: plugins.Door) -> dict[str, str]:
+    return {plugin.name: plugin.state for plugin in door.plugins}
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
+        ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise RuntimeError('line one\\nline two')", "RuntimeError: line one line two"),
+    ],
+)
+def test_E1_a_plugin_that_fails_to_import_costs_only_itself(install: Install, source: str, reason: str) -> None:
+    door = install(bad=source, good=GOOD)
+    assert states(door)["good"] == "ok"
+    assert reason in states(door)["bad"]
+    assert "net_of_good" in door.catalog.names("network")
+
+
+def test_E1_a_config_that_needs_the_broken_plugin_is_told_why(install: Install) -> None:
+    door = install(bad="import a_module_that_is_not_there")
+    with pytest.raises(ConfigError, match=r"unknown network 'net_of_bad'.*plugin bad did not load: ModuleNotFound"):
+        door.catalog.find("network", "net_of_bad")
+
+
+def test_E2_a_hook_that_raises_keeps_the_others_and_leaves_nothing_behind(install: Install) -> None:
+    door = install(a=GOOD, b=GOOD + "        raise KeyError('half-way')\n", c=GOOD)
+    assert states(door) == {"a": "ok", "b": "KeyError: 'half-way'", "c": "ok"}
+    assert [n for n in door.catalog.names("network") if n.startswith("net_of")] == ["net_of_a", "net_of_c"]
+
+
+def test_E3_a_misspelt_hook_is_named_with_the_nearest_one(install: Install) -> None:
+    door = install(typo=GOOD.replace("def register", "def regster"))
+    assert states(door)["typo"] == "there is no hook 'regster', did you mean 'register'?"
+
+
+def test_E4_wrong_hook_arguments_become_one_line(install: Install) -> None:
+    door = install(odd=GOOD.replace("(catalog)", "(catalogue)"))
+    assert "catalogue" in states(door)["odd"]
+    assert "\n" not in states(door)["odd"]
+
+
+def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install: Install) -> None:
+    same = GOOD.replace("net_of_{name}", "same")
+    door = install(one=same, two=same)
+    with pytest.raises(PluginError, match="by one and by two") as caught:
+        door.catalog.find("network", "same")
+    assert caught.value.exit_code == 7
+    assert states(door)["one"] == "ok"
+    assert "registered twice" in states(door)["two"]
+
+
+def test_E5_a_built_in_name_cannot_be_shadowed(install: Install) -> None:
+    door = install(thief=GOOD.replace("net_of_{name}", "resnet_generator"))
+    assert "by i2i and by thief" in states(door)["thief"]
+    assert door.catalog.find("network", "resnet_generator").owner == "i2i"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("I2I_DISABLED_PLUGINS", "bad,other"), ("I2I_PLUGINS", "good"), ("I2I_PLUGINS", "off")]
+)
+def test_E9_a_plugin_that_is_not_wanted_is_not_imported(
+    install: Install, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    door = install(bad="raise SystemExit(1)", good=GOOD)
+    assert states(door)["bad"] == "disabled"
+    assert "fake_bad" not in sys.modules
+    assert states(door)["good"] == ("disabled" if value == "off" else "ok")
+
+
+def test_strict_mode_turns_a_failure_into_an_error(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    def admit() -> None:
+        monkeypatch.setenv("I2I_STRICT", "1")
+        install(bad="raise RuntimeError('no')")
+
+    with pytest.raises(PluginError, match=r"plugin 'bad' .* did not load: RuntimeError: no"):
+        admit()
+
+
+def test_on_log_is_called_with_the_arguments_it_names(install: Install) -> None:
+    source = "from i2i import hookimpl\nseen = []\n@hookimpl\ndef on_log(scalars, step):\n    seen.append((step, scalars))\n"
+    door = install(watcher=source)
+    for _, call in door.each("on_log", run=Path("r"), step=3, scalars={"G/l1": 1.0}, images={}):
+        call()
+    assert sys.modules["fake_watcher"].seen == [(3, {"G/l1": 1.0})]
+
+
+def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> None:
+    install()
+    file = tmp_path / "mine.py"
+    file.write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
+    plugins.load_file(file)
+    assert plugins.door().catalog.find("network", "net_of_file").owner == "mine"
+    with pytest.raises(PluginError, match="loaded already"):
+        plugins.load_file(file)
+    with pytest.raises(PluginError, match="no such file"):
+        plugins.load_file(tmp_path / "other.py")
+
+
+def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
+    catalog = Catalog()
+    catalog.network("resnet_generator", dict)
+    with pytest.raises(ConfigError, match="did you mean resnet_generator"):
+        catalog.find("network", "resnet_generater")
+
+
+@pytest.mark.parametrize("code", ["import i2i", "from i2i.cli import app", "import sys; sys.argv=['i2i','--help']; "
+                                  "import i2i.cli\ntry: i2i.cli.main()\nexcept SystemExit: pass"])
+def test_import_and_help_do_not_import_torch(code: str) -> None:
+    check = f"{code}\nimport sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)

@@ -1,0 +1,278 @@
+"""A run from the config to the folder: kills, signals, resumes, and what the command line says. Cases F, C11, C12, D15, E10."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import i2i
+from i2i import api, checkpoint
+from i2i.errors import ConfigError, NumericError, WeightsError
+
+ROOT = Path(__file__).parent.parent
+CONFIG = """
+task:
+  use: cyclegan
+  generator: {use: resnet_generator, width: 4, blocks: 1}
+  discriminator: {use: patch_discriminator, width: 4, layers: 1}
+  gan: {use: lsgan}
+  pool: 3
+data: {use: horses_zebras, size: 64, batch_size: 1, samples: 6, validation_samples: 2}
+optimizer: {use: adam, lr: 1.0e-3}
+train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, keep: 2, threads: 1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The config of a CycleGAN that trains in a second."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `i2i` as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "i2i", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def kills() -> Any:
+    spec = importlib.util.spec_from_file_location("kills", ROOT / "benchmarks" / "kills.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def logged(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def final_state(run: Path) -> dict[str, bytes]:
+    names = ["model.safetensors", "log.jsonl", "metrics.json", "checkpoints/step_00000006/state.safetensors"]
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def test_a_run_leaves_what_it_says(config: Path, tmp_path: Path) -> None:
+    done = i2i_command("run", config, cwd=tmp_path)
+    run = tmp_path / "runs" / "tiny"
+    assert done.returncode == 0, done.stderr
+    for name in ("config.yaml", "log.jsonl", "metrics.json", "report.html", "model.safetensors", "samples/00000006.png"):
+        assert (run / name).stat().st_size > 0, name
+    assert "runs/tiny/report.html" in done.stdout
+    assert "i2i translate PICTURES -o OUT -m runs/tiny" in done.stdout
+    assert "step 6/6" in done.stderr
+    assert "it/s" in done.stderr
+    assert [line["step"] for line in logged(run)][:6] == [1, 2, 3, 4, 5, 6]
+    page = (run / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http-equiv=refresh" not in page
+    again = i2i_command("run", config, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    assert "Traceback" not in again.stderr
+    resumed = i2i_command("run", config, "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0
+    assert "finished already" in resumed.stderr
+
+
+@pytest.mark.timeout(400)
+def test_F1_F2_F3_a_run_killed_twenty_times_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "20"], capture_output=True, text=True, timeout=380
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert json.loads(told.stdout)["kills"] == 20
+
+
+def test_F14_two_runs_with_one_seed_are_equal_and_another_seed_differs(config: Path, tmp_path: Path) -> None:
+    one = api.run(config, out=tmp_path / "one")
+    two = api.run(config, out=tmp_path / "two")
+    other = api.run(config, "train.seed=1", out=tmp_path / "other")
+    assert final_state(one) == final_state(two)
+    assert final_state(one)["log.jsonl"] != final_state(other)["log.jsonl"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_path: Path, workers: int) -> None:
+    none = api.run(config, "data.workers=0", out=tmp_path / "none")
+    some = api.run(config, f"data.workers={workers}", out=tmp_path / "some")
+    assert (none / "log.jsonl").read_bytes() == (some / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
+def test_F4_a_signal_saves_within_a_step_and_the_run_goes_on(config: Path, tmp_path: Path, name: str, code: int) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "i2i", "run", str(config), "train.steps=100000", "-o", str(run)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (run / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(getattr(signal, name))
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == code, errors
+    last = sorted((run / "checkpoints").glob("step_*"))[-1]
+    assert int(last.name.split("_")[1]) == logged(run)[-1]["step"]
+    assert "--resume" in errors.splitlines()[-1]
+    steps = logged(run)[-1]["step"] + 3
+    resumed = api.run(config, f"train.steps={steps}", out=run, resume=True)
+    assert api.load(resumed).source == run / "model.safetensors"
+
+
+def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path) -> None:
+    slow = "train.checkpoint_every=1000000"
+    run = tmp_path / "run"
+    plugin = tmp_path / "sleepy.py"
+    plugin.write_text(
+        "import time\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n    if step == 3:\n        time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "i2i", "run", str(config), slow, "-o", str(run), "--plugin", str(plugin)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while (not (run / "log.jsonl").exists() or logged(run)[-1]["step"] < 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=10)
+    assert child.returncode == 130
+
+
+
+def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "burst.py"
+    plugin.write_text(
+        "from i2i import hookimpl\nfrom i2i_cyclegan import CycleGAN\n"
+        "class Burst(CycleGAN):\n"
+        "    n = 0\n"
+        "    def step(self, batch):\n"
+        "        for player, losses in super().step(batch):\n"
+        "            Burst.n += 1\n"
+        "            if Burst.n > 8:\n"
+        "                losses = {k: v * float('nan') for k, v in losses.items()}\n"
+        "            yield player, losses\n"
+        "@hookimpl\ndef register(catalog):\n    catalog.task('burst', Burst)\n"
+    )
+    run = tmp_path / "run"
+    done = i2i_command("run", config, "task.use=burst", "-o", run, "--plugin", plugin, cwd=tmp_path)
+    assert done.returncode == 5
+    assert "step 4: a loss of player 'G' is not finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    path, state = checkpoint.newest(run / "checkpoints", say=print)
+    assert path.name == "step_00000004"
+    tensors = checkpoint.pack(state)[0]
+    assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
+    skipped = i2i_command(
+        "run", config, "task.use=burst", "train.on_nan=skip", "-o", tmp_path / "skip", "--plugin", plugin, cwd=tmp_path
+    )
+    assert skipped.returncode == 0, skipped.stderr
+    assert logged(tmp_path / "skip")[4]["skipped/G"] == 1.0
+
+
+def test_E10_an_exception_in_a_step_names_the_task_and_keeps_the_checkpoint(config: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "faulty.py"
+    plugin.write_text(
+        "from i2i import hookimpl\nfrom i2i_cyclegan import CycleGAN\n"
+        "class Faulty(CycleGAN):\n"
+        "    n = 0\n"
+        "    def step(self, batch):\n"
+        "        Faulty.n += 1\n"
+        "        if Faulty.n == 4:\n"
+        "            batch['style']\n"
+        "        yield from super().step(batch)\n"
+        "@hookimpl\ndef register(catalog):\n    catalog.task('faulty', Faulty)\n"
+    )
+    run = tmp_path / "run"
+    done = i2i_command("run", config, "task.use=faulty", "-o", run, "--plugin", plugin, cwd=tmp_path)
+    assert done.returncode == 7
+    assert "task Faulty (faulty) failed in step 3: KeyError: 'style' (in step, faulty.py line 8)" in done.stderr
+    assert [p.name for p in (run / "checkpoints").glob("step_*")] == ["step_00000002"]
+
+
+def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(config: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "noisy.py"
+    plugin.write_text("from i2i import hookimpl\n@hookimpl\ndef on_log(step):\n    raise ValueError('boom')\n")
+    done = i2i_command("run", config, "--plugin", plugin, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("plugin 'noisy' failed in on_log and is dropped for this run: boom") == 1
+
+
+def test_C11_a_resume_refuses_another_task_and_allows_more_steps(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, "train.steps=2", out=tmp_path / "run")
+    with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
+        api.run(config, "task.lambda_cycle=5", out=run, resume=True)
+    api.run(config, "train.steps=4", out=run, resume=True)
+    assert logged(run)[-2]["step"] == 4
+
+
+def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, out=tmp_path / "run")
+    before = final_state(run)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        api.run(config, out=run)
+    assert final_state(run) == before
+    api.run(config, "train.seed=3", out=run, force=True)
+    assert final_state(run)["log.jsonl"] != before["log.jsonl"]
+
+
+def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("text")
+    with pytest.raises(ConfigError, match="precious"):
+        api.run(config, out=precious, force=True)
+    assert (precious / "thesis.txt").read_text() == "text"
+
+
+def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = api.run(config, out=tmp_path / "whole")
+    run = api.run(config, "train.steps=4", out=tmp_path / "run")
+    newest = run / "checkpoints" / "step_00000004" / "state.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(bytes(data))
+    api.run(config, out=run, resume=True)
+    assert "step_00000004" in capsys.readouterr().err
+    assert final_state(run)["model.safetensors"] == final_state(whole)["model.safetensors"]
+
+
+def test_D10_a_non_finite_weight_is_refused_by_load(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, out=tmp_path / "run")
+    tensors, text, about = checkpoint.load_model(run / "model.safetensors")
+    tensors[next(iter(tensors))].view(-1)[0] = float("nan")
+    with pytest.raises(NumericError):
+        checkpoint.save_model(tmp_path / "bad.safetensors", tensors, text, about)
+
+
+def test_F13_the_threads_of_torch_are_set_from_the_config(config: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        api.run(config, "train.threads=1", out=tmp_path / "run")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_sample_of_a_task_that_translates_says_what_to_call(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"use i2i\.translate"):
+        i2i.sample(2, run)
