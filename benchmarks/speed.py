@@ -3,10 +3,10 @@
     python benchmarks/speed.py cyclegan                                # CPU seconds on one thread
     python benchmarks/speed.py cyclegan --threads 2 --clock wall       # wall seconds; needs a quiet machine
 
-Both sides live in one process, start from the same weights, get the same batches and must report the same losses
-before a clock starts. Then they take turns, reference, i2i, reference: the second reference against the first is
-what the machine's noise looks like. The reference is held to the published code's parameters and FLOPs.
-Only the ratio travels between machines: below 1, i2i is faster.
+Both sides live in one process, start from the same weights, get the same batches and must report the same
+losses before a clock starts. Then they take turns, reference, i2i, reference: the second reference against
+the first is what the machine's noise looks like. The reference is held to the published code's parameters and
+FLOPs. Only the ratio travels between machines: below 1, i2i is faster.
 """
 
 from __future__ import annotations
@@ -114,17 +114,17 @@ def guard_cyclegan(blocks: int) -> dict[str, Any]:
 def cyclegan_engine(blocks: int) -> Any:
     """Return i2i's engine on its CycleGAN, with the published settings."""
     import torch
+    from i2i_cyclegan import CycleGAN
 
     from i2i.config import Train
     from i2i.engine import Engine
     from i2i.losses import LSGAN
     from i2i.networks import PatchDiscriminator, ResnetGenerator
     from i2i.optim import adam
-    from i2i_cyclegan import CycleGAN
 
     torch.manual_seed(0)
     task = CycleGAN(partial(ResnetGenerator, blocks=blocks), PatchDiscriminator, LSGAN)
-    return Engine(task, partial(adam, lr=2e-4, betas=(0.5, 0.999)), Train())
+    return Engine(task, partial(adam, lr=2e-4, betas=(0.5, 0.999)), Train(steps=1))
 
 
 def i2i_step(engine: Any, batch: dict[str, Any]) -> dict[str, float]:
@@ -143,22 +143,25 @@ def compare(sides: Sides, rounds: int, clock: Callable[[], float]) -> dict[str, 
             seconds[name].append(clock() - start)
     plain, ours, again = seconds.values()
     noise = [b / a for a, b in zip(plain, again, strict=True)]
+    pairs = [2 * x / (a + b) for a, x, b in zip(plain, ours, again, strict=True)]
     return {
         "seconds": seconds,
         "ratio_of_medians": statistics.median(ours) / statistics.median(plain + again),
-        "ratio_of_pairs": statistics.median(2 * i / (a + b) for i, a, b in zip(ours, plain, again, strict=True)),
+        "ratio_of_pairs": statistics.median(pairs),
         "noise": {"min": min(noise), "median": statistics.median(noise), "max": max(noise)},
     }
 
 
 def machine() -> dict[str, Any]:
     """Return what a reader needs to know about where the numbers come from."""
-    cpu = platform.processor()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **packages}
+    cpu, linux = platform.processor(), Path("/proc/cpuinfo")
+    if linux.exists():
+        named = [line for line in linux.read_text().splitlines() if line.startswith("model name")]
+        cpu = named[0].split(":", 1)[1].strip() if named else cpu
+    from i2i.version import __version__
+
+    versions = {"i2i": __version__, "torch": importlib.metadata.version("torch")}
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
 
 
 def report(result: dict[str, Any]) -> str:
@@ -166,12 +169,16 @@ def report(result: dict[str, Any]) -> str:
     lines = []
     for name, values in result["seconds"].items():
         low, middle, high = min(values), statistics.median(values), max(values)
-        lines.append(f"{name:16} min {low:8.4f}   median {middle:8.4f}   max {high:8.4f} s ({result['clock']})")
-    noise = result["noise"]
-    lines.append(f"i2i / reference  {result['ratio_of_medians']:.3f} (medians)  {result['ratio_of_pairs']:.3f} (pairs)")
-    lines.append(f"noise            {noise['min']:.3f} .. {noise['median']:.3f} .. {noise['max']:.3f} (reference / itself)")
-    lines.append(f"load average     {result['load_before'][0]:.2f} before, {result['load_after'][0]:.2f} after")
-    return "\n".join(lines)
+        lines.append(f"{name:16} min {low:8.4f}  median {middle:8.4f}  max {high:8.4f} s ({result['clock']})")
+    medians, pairs, noise = result["ratio_of_medians"], result["ratio_of_pairs"], result["noise"]
+    return "\n".join(
+        [
+            *lines,
+            f"i2i / reference  {medians:.3f} (medians)  {pairs:.3f} (pairs)",
+            f"reference/itself {noise['min']:.3f} .. {noise['median']:.3f} .. {noise['max']:.3f} (noise)",
+            f"load average     {result['load_before'][0]:.2f} before, {result['load_after'][0]:.2f} after",
+        ]
+    )
 
 
 WORKLOADS: dict[str, Callable[[argparse.Namespace], Sides]] = {"cyclegan": cyclegan}
@@ -179,18 +186,19 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], Sides]] = {"cyclegan": cycle
 
 def main() -> None:
     """Parse, build, compare, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("workload", choices=sorted(WORKLOADS))
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
     parser.add_argument("--blocks", type=int, default=9, help="residual blocks of the generators")
     parser.add_argument("--batch", type=int, default=1, help="pictures of each domain in a step")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu", help="cpu counts all threads: one only")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu", help="cpu: only with one thread")
     parser.add_argument("--json", type=Path, help="write the result there")
     args = parser.parse_args()
     if args.clock == "cpu" and args.threads > 1:
-        parser.error("CPU seconds of several threads also count their waiting: use --clock wall or --threads 1")
+        parser.error("the cpu clock counts waiting threads too: use --clock wall or --threads 1")
 
     # Before torch is imported: a spinning thread pool would steal the other side's time.
     os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}

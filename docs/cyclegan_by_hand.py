@@ -58,10 +58,8 @@ def discriminator(width=64, layers=3):
 
 
 def initialised(net):
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(layer.weight, 0.0, 0.02)
-            nn.init.zeros_(layer.bias)
+    for p in net.parameters():
+        nn.init.normal_(p, 0.0, 0.02) if p.ndim == 4 else nn.init.zeros_(p)  # a kernel, or a bias
     return net
 
 
@@ -122,7 +120,7 @@ class CycleGAN:
             "identity_b": 5.0 * l1_loss(same_b, b),
         }
         self.adam_g.zero_grad()
-        sum(g.values()).backward()
+        torch.stack([*g.values()]).sum().backward()
         self.adam_g.step()
 
         # The discriminators, on new and past fakes.
@@ -137,7 +135,7 @@ class CycleGAN:
             real_loss = mse_loss(on_real, torch.ones_like(on_real))
             d[name] = (real_loss + mse_loss(on_fake, torch.zeros_like(on_fake))) * 0.5
         self.adam_d.zero_grad()
-        sum(d.values()).backward()
+        torch.stack([*d.values()]).sum().backward()
         self.adam_d.step()
         losses = {f"G/{k}": v for k, v in g.items()} | {f"D/{k}": v for k, v in d.items()}
         self.losses.append({k: v.item() for k, v in losses.items()})

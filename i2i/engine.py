@@ -158,13 +158,13 @@ class Engine:
                 continue
             if turn is turns[0]:
                 self.optimizers[player].zero_grad(set_to_none=True)
-            total = torch.stack([loss.float() for loss in losses.values()]).sum() / len(turns)
+            total = torch.stack([*losses.values()]).sum() / len(turns)
             try:
                 total.backward(inputs=self.players[player])
             except RuntimeError as error:
                 raise PluginError(unusable_graph(self.task, player, error)) from error
             for name, loss in losses.items():
-                shown[name] = shown.get(name, 0) + loss.detach().float() / len(turns)
+                shown[name] = shown.get(name, 0) + loss.detach() / len(turns)
         return whose.pop(), shown
 
     def autocast(self) -> AbstractContextManager[Any]:

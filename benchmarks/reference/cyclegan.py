@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py cyclegan
 
-The guards are constants of the published code, measured by running it: parameters of a generator (by its residual
-blocks) and of a discriminator, and floating-point operations of one training step on two 128x128 pictures.
+The guards are constants of the published code, measured by running it: parameters of a generator (by its
+residual blocks) and of a discriminator, and floating-point operations of one training step on two 128x128
+pictures.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ checksum. A file that does not fit or is damaged is made anew, and the program s
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import logging
 import os
-import shutil
+import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,10 @@ import PIL
 from .. import files
 from ..errors import DataError
 
-log = logging.getLogger("i2i")
-
 FOLDER = ".i2i-cache"
 FORMAT = 1
 CHUNK = 1 << 24  # bytes that are checked, or kept in flight, at a time
-TAIL = 8  # the last bytes of the file: how long the JSON before them is
+TAIL = struct.Struct("<QL")  # the end of the file: the length of the JSON before it, the CRC of pixels and JSON
 
 
 class Cache:
@@ -58,10 +56,12 @@ class Cache:
         self._pixels: np.ndarray | None = None
         self.bad: dict[int, str] = {}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with alone(self.file.parent):
+        with alone(self.file.parent) as locked:
             key = key_of(paths, size)
             why = self._open(key, paths, read)
             if why is not None:
+                if locked:
+                    files.sweep(self.file.parent)  # what killed processes left
                 self._build(key, paths, read, why)
                 why = self._open(key, paths, read=None)
                 if why is not None:
@@ -90,15 +90,16 @@ class Cache:
         if not self.file.exists():
             return "not there yet"
         try:
-            about = tail_of(self.file)
-            pixels = np.asarray(np.load(self.file, mmap_mode="r"))
+            text, crc = tail_of(self.file)
+            about = json.loads(text)
             if about["key"] != key:
                 return "out of date"
-            if pixels.shape != self.shape or pixels.dtype != np.uint8 or checksum(pixels) != about["crc"]:
+            pixels = np.asarray(np.load(self.file, mmap_mode="r"))
+            if pixels.shape != self.shape or pixels.dtype != np.uint8 or zlib.crc32(text, checksum(pixels)) != crc:
                 return "damaged"
-            bad = {int(index): str(why) for index, why in about["bad"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        except (OSError, ValueError, LookupError, TypeError, struct.error):
             return "damaged"
+        bad = {int(index): why for index, why in about["bad"].items()}
         if read and any(readable(paths[index], read) for index in bad):
             return "out of date"  # a network drive that was away, say, or permissions that were mended
         self._pixels, self.bad = pixels, bad
@@ -107,7 +108,7 @@ class Cache:
     def _build(self, key: str, paths: Sequence[Path], read: Callable[[Path], np.ndarray], why: str) -> None:
         """Decode everything once and write it, whole or not at all."""
         need = int(np.prod(self.shape))
-        if need > shutil.disk_usage(self.file.parent).free / 2:
+        if need > files.free_bytes(self.file.parent) / 2:
             raise OSError(f"{need >> 20} MB are needed, which is more than half of the free space")
         said = "" if why == "not there yet" else f" (the one there is {why})"
         print(f"i2i: caching {len(paths)} pictures, {need >> 20} MB, in {self.file}{said}", file=sys.stderr)
@@ -123,8 +124,8 @@ class Cache:
                 planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).data
                 crc = zlib.crc32(planes, crc)
                 target.write(planes)
-            about = json.dumps({"key": key, "crc": crc, "bad": bad}).encode()
-            target.write(b"\n" + about + len(about).to_bytes(TAIL, "little"))
+            about = json.dumps({"key": key, "bad": bad}).encode()
+            target.write(b"\n" + about + TAIL.pack(len(about), zlib.crc32(about, crc)))
 
         files.write(self.file, write)
 
@@ -173,13 +174,13 @@ def key_of(paths: Sequence[Path], size: int) -> str:
     return hashlib.sha256(repr((FORMAT, PIL.__version__, size, stats)).encode(errors="replace")).hexdigest()
 
 
-def tail_of(file: Path) -> Any:
-    """Return what the file says about itself."""
+def tail_of(file: Path) -> tuple[bytes, int]:
+    """Return what the file says about itself, and its checksum."""
     with open(file, "rb") as source:
-        source.seek(-TAIL, os.SEEK_END)
-        length = int.from_bytes(source.read(TAIL), "little")
-        source.seek(-TAIL - length, os.SEEK_END)
-        return json.loads(source.read(length))
+        source.seek(-TAIL.size, os.SEEK_END)
+        length, crc = TAIL.unpack(source.read(TAIL.size))
+        source.seek(-TAIL.size - min(length, 1 << 40), os.SEEK_END)
+        return source.read(length), crc
 
 
 def checksum(pixels: np.ndarray) -> int:
@@ -199,19 +200,15 @@ def place(root: Path) -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes a cache in this folder, so that one builds and the others open it."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system; files.write is atomic, so the work is merely done twice
-        yield
-        return
+def alone(folder: Path) -> Iterator[bool]:
+    """Wait until no other process makes a cache in this folder; yield whether that can be known."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:  # a file system without locks
-            log.debug("no lock on %s: %s", folder, error)
-        yield
+            locked = True
+        except OSError:  # a file system without locks: the work may be done twice, and each result is whole
+            locked = False
+        yield locked
     finally:
         os.close(handle)

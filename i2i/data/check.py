@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from PIL import Image
 from .. import files, images
 from ..errors import DataError
 from .cache import FOLDER
-from .folders import read
+from .folders import SUFFIXES, listed, read
 
 MANIFEST = "manifest.sha256"
 TINY = 32  # a short side below this many pixels is worth a warning
@@ -39,6 +40,7 @@ class Picture(NamedTuple):
     width: int = 0
     height: int = 0
     mode: str = ""
+    animated: bool = False
     why: str = ""
 
 
@@ -89,15 +91,15 @@ def check(root: str | Path, *, write_manifest: bool = False) -> Report:
     if not root.is_dir():
         raise DataError(f"{images.shown(root)}: no such folder; give the folder of a data set")
     folders = parts_of(root)
-    listed = {name: images.find([folder]) for name, folder in folders.items()}
-    parts = dict(zip(listed, looked_at([found for found, _ in listed.values()]), strict=True))
+    there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
+    parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
     report = Report(root, kind_of(folders, parts), {name: found for name, found in parts.items() if found})
     report.problems += [*missing(root, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
-    for name, (_, skipped) in listed.items():
+    for name, (_, skipped) in there.items():
         lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not own(root, Path(path))]
         report.warnings += [f"skipped in {name}: {line}" for line in lines]
-    report.warnings += [*untested(parts), *twice(parts), *odd_sizes(parts), *mixed_modes(parts)]
+    report.warnings += [*untested(parts), *twice(parts), *odd_ones(parts), *mixed_modes(parts)]
     pictures = {relative(root, picture.path): picture for found in parts.values() for picture in found}
     if write_manifest:
         refused = f"{MANIFEST} is not written: mend the problems first"
@@ -157,21 +159,23 @@ def own(root: Path, path: Path) -> bool:
 
 def looked_at(listings: Sequence[Sequence[Path]]) -> list[list[Picture]]:
     """Read all files of all listings, a few at a time."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # the report says it all
         return [list(pool.map(look, paths)) for paths in listings]
 
 
 def look(path: Path) -> Picture:
     """Hash one file and decode it."""
+    sha256 = ""
     try:
+        height, width, _ = read(path).shape
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        read(path)
-        with Image.open(path) as image:
-            return Picture(path, sha256, *image.size, image.mode)
-    except DataError as error:
-        return Picture(path, sha256, why=str(error))
-    except OSError as error:
-        return Picture(path, "", why=f"{images.shown(path)}: cannot be read ({error})")
+        with Image.open(path, formats=images.FORMATS) as image:
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)
+            return Picture(path, sha256, width, height, image.mode, animated)
+    except (DataError, OSError, Image.DecompressionBombError) as error:
+        why = str(error) if isinstance(error, DataError) else f"{images.shown(path)}: cannot be read ({error})"
+        return Picture(path, sha256, why=why)
 
 
 # ---- problems and warnings
@@ -187,7 +191,7 @@ def missing(root: Path, parts: Mapping[str, Sequence[Picture]]) -> list[str]:
         ]
     below = sorted({relative(root, path.parent) for path in root.glob("*/trainA")})
     hint = f"; there are data sets in {', '.join(below)}" if below else ""
-    return [f"no pictures in it (accepted: {' '.join(sorted(images.SUFFIXES))}){hint}"]
+    return [f"no pictures in it (accepted: {SUFFIXES}){hint}"]
 
 
 def unmatched(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> list[str]:
@@ -230,11 +234,15 @@ def twice(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
     return [f"{len(lines)} pictures {what}: {some(lines)}" for what, lines in told if lines]
 
 
-def odd_sizes(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say which pictures are tiny."""
-    tiny = [p for found in parts.values() for p in found if not p.why and min(p.width, p.height) < TINY]
-    names = [f"{images.shown(p.path)} ({p.width}x{p.height})" for p in tiny]
-    return [f"{len(tiny)} pictures have a side below {TINY} pixels: {some(names)}"] if tiny else []
+def odd_ones(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
+    """Say which pictures are tiny, and which are animated."""
+    good = [picture for found in parts.values() for picture in found if not picture.why]
+    tiny = [f"{images.shown(p.path)} ({p.width}x{p.height})" for p in good if min(p.width, p.height) < TINY]
+    animated = [images.shown(p.path) for p in good if p.animated]
+    lines = [f"{len(tiny)} pictures have a side below {TINY} pixels: {some(tiny)}"] if tiny else []
+    if animated:
+        lines.append(f"{len(animated)} pictures have several frames, the first is taken: {some(animated)}")
+    return lines
 
 
 def mixed_modes(parts: Mapping[str, Sequence[Picture]]) -> list[str]:

@@ -12,9 +12,11 @@ which is told once. That replacement depends on the files only, so a resumed run
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +32,9 @@ from .transforms import Augment, fit, to_tensor
 
 log = logging.getLogger("i2i")
 
+SUFFIXES = ".png .jpg .jpeg .webp .tif .tiff .bmp .gif .ppm .pgm .pbm"
 WAITS = (0.05, 0.2, 0.8)  # seconds before each new attempt to read a file; a network drive may need them
+LASTING = (errno.EINVAL, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP)  # waiting does not help
 
 
 class UnpairedFolders(Data):
@@ -133,7 +137,7 @@ class UnpairedFolders(Data):
             return []
         if not folder.is_dir():
             raise DataError(f"{images.shown(folder)}: no such folder; {self._layout()}")
-        found, skipped = images.find([folder])
+        found, skipped = listed(folder)
         others = "; ".join(f"{images.shown(path)}: {why}" for path, why in skipped[:10])
         if not found:
             instead = f", only others ({others})" if skipped else ""
@@ -141,13 +145,12 @@ class UnpairedFolders(Data):
         if skipped:
             more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
             log.warning("%s: %d other files skipped: %s%s", images.shown(folder), len(skipped), others, more)
-        return list(found)
+        return found
 
     def _layout(self) -> str:
-        suffixes = " ".join(sorted(images.SUFFIXES))
         return (
-            f"unpaired_folders needs pictures ({suffixes}) in the folders trainA and trainB "
-            f"of {images.shown(self.root)}, and for validation in testA and testB"
+            f"unpaired_folders needs pictures ({SUFFIXES}) in the folders trainA and trainB of "
+            f"{images.shown(self.root)}, and for validation in testA and testB"
         )
 
     def _refuse_bad(self, more: Sequence[Path]) -> None:
@@ -217,7 +220,7 @@ class Folder:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return picture `index`, or the next that can be read: a pure function of the files."""
-        for number in (*range(index, len(self.paths)), *range(index)):
+        for number in chain(range(index, len(self.paths)), range(index)):
             try:
                 return self._read(number)
             except DataError as error:
@@ -280,6 +283,19 @@ class HeldOut(Sequence[Sample]):
         return found
 
 
+def listed(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Return the pictures of a folder and below, sorted, and (path, reason) of everything else.
+
+    Content decides what is a picture. A file that is none but is named like one counts as a picture too: a bad
+    one, which is not left out in silence.
+    """
+    found, skipped = images.find([folder])
+    bad = {path for path, _ in skipped if path.suffix.lower() in SUFFIXES.split() and path.is_file()}
+    bad -= {path for path in bad if path.name.startswith(".")}
+    others = [(path, why) for path, why in skipped if path not in bad]
+    return sorted([*found, *bad], key=lambda path: path.parts), others
+
+
 def read(path: Path) -> np.ndarray:
     """Return a picture as uint8 [H, W, 3]; what the system fails to read is tried three times more.
 
@@ -302,7 +318,7 @@ def read(path: Path) -> np.ndarray:
 def failed_to_read(error: BaseException | None) -> bool:
     """Say whether the system failed, which may pass, and not the picture, which will not."""
     if isinstance(error, OSError) and error.errno is not None:
-        return True
+        return error.errno not in LASTING
     return isinstance(error, I2IError) and failed_to_read(error.__cause__)
 
 

@@ -51,6 +51,6 @@ def slopes(D: Callable[[Tensor], Tensor | Sequence[Tensor]], images: Tensor) -> 
     with torch.enable_grad():
         logits = D(x)
         scales = [logits] if isinstance(logits, Tensor) else logits
-        score = torch.stack([scale.flatten(1).mean(1).sum() for scale in scales]).mean()
+        score = torch.stack([scale.reshape(len(x), -1).mean(1).sum() for scale in scales]).mean()
         (gradient,) = torch.autograd.grad(score, x, create_graph=True)
     return vector_norm(gradient.flatten(1), dim=1)

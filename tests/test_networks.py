@@ -1,0 +1,257 @@
+"""Shared networks: the published ones parameter for parameter, and what our own options promise."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i.catalog import Catalog
+from i2i.errors import ConfigError, DataError
+from i2i.networks import InstanceNorm, PatchDiscriminator, ResnetGenerator, init_normal, norm_layer, register
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def pictures(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def copy_in_order(source: nn.Module, target: nn.Module) -> None:
+    for p, q in zip(source.parameters(), target.parameters(), strict=True):
+        q.data.copy_(p.data)
+
+
+# The counts are those of the official modules, instantiated: REFERENCE.md section 2.
+@pytest.mark.parametrize(
+    ("network", "options", "published"),
+    [
+        (ResnetGenerator, {}, 11_378_179),
+        (ResnetGenerator, {"blocks": 6}, 7_837_699),
+        (PatchDiscriminator, {}, 2_764_737),
+        (PatchDiscriminator, {"in_channels": 6, "norm": "batch"}, 2_768_705),
+        (PatchDiscriminator, {"in_channels": 3, "norm": "batch"}, 2_765_633),
+        (PatchDiscriminator, {"in_channels": 6, "norm": "batch", "layers": 0}, 9_024),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(
+    network: Any, options: dict[str, Any], published: int
+) -> None:
+    assert parameters(network(**options)) == published
+
+
+def test_instance_norm_equals_that_of_torch() -> None:
+    x = pictures(3, 5, 9, 7) * 4 + 2
+    assert torch.allclose(InstanceNorm()(x), nn.InstanceNorm2d(5)(x), atol=1e-5)
+
+
+def test_instance_norm_of_a_single_pixel_is_zero_and_differentiable() -> None:
+    x = pictures(1, 4, 1, 1).requires_grad_()
+    y = InstanceNorm()(x)
+    y.sum().backward()
+    assert torch.equal(y, torch.zeros_like(y))
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_instance_norm_of_a_flat_map_is_finite() -> None:
+    assert torch.equal(InstanceNorm()(torch.full((2, 3, 4, 4), 7.0)), torch.zeros(2, 3, 4, 4))
+
+
+def test_unknown_norm_names_the_possible_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown norm 'layer': possible are instance, batch, none"):
+        norm_layer("layer", 4)  # type: ignore[arg-type]
+
+
+def test_init_normal_draws_weights_and_zeroes_biases() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(16, 64, 5), nn.BatchNorm2d(4096), nn.ConvTranspose2d(16, 64, 5), nn.Linear(99, 99)
+    )
+    init_normal(net)
+    for layer in net:
+        weight = layer.weight.detach()
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert weight.mean().item() == pytest.approx(float(isinstance(layer, nn.BatchNorm2d)), abs=2e-3)
+        assert torch.equal(layer.bias.detach(), torch.zeros_like(layer.bias))
+
+
+class Carried(nn.Module):
+    def __init__(self, *body: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def plain_generator(w: int, blocks: int) -> nn.Sequential:
+    """CycleGAN's generator once more, from torch's stock layers, as REFERENCE.md section 3 lists them."""
+
+    def block() -> Carried:
+        first = (nn.ReflectionPad2d(1), nn.Conv2d(4 * w, 4 * w, 3), nn.InstanceNorm2d(4 * w), nn.ReLU())
+        return Carried(*first, nn.ReflectionPad2d(1), nn.Conv2d(4 * w, 4 * w, 3), nn.InstanceNorm2d(4 * w))
+
+    return nn.Sequential(
+        *(nn.ReflectionPad2d(3), nn.Conv2d(3, w, 7), nn.InstanceNorm2d(w), nn.ReLU()),
+        *(nn.Conv2d(w, 2 * w, 3, 2, 1), nn.InstanceNorm2d(2 * w), nn.ReLU()),
+        *(nn.Conv2d(2 * w, 4 * w, 3, 2, 1), nn.InstanceNorm2d(4 * w), nn.ReLU()),
+        *(block() for _ in range(blocks)),
+        *(nn.ConvTranspose2d(4 * w, 2 * w, 3, 2, 1, 1), nn.InstanceNorm2d(2 * w), nn.ReLU()),
+        *(nn.ConvTranspose2d(2 * w, w, 3, 2, 1, 1), nn.InstanceNorm2d(w), nn.ReLU()),
+        *(nn.ReflectionPad2d(3), nn.Conv2d(w, 3, 7), nn.Tanh()),
+    )
+
+
+def plain_discriminator(w: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, w, 4, 2, 1), nn.LeakyReLU(0.2)),
+        *(nn.Conv2d(w, 2 * w, 4, 2, 1), nn.InstanceNorm2d(2 * w), nn.LeakyReLU(0.2)),
+        *(nn.Conv2d(2 * w, 4 * w, 4, 2, 1), nn.InstanceNorm2d(4 * w), nn.LeakyReLU(0.2)),
+        *(nn.Conv2d(4 * w, 8 * w, 4, 1, 1), nn.InstanceNorm2d(8 * w), nn.LeakyReLU(0.2)),
+        nn.Conv2d(8 * w, 1, 4, 1, 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "plain"),
+    [
+        (lambda: ResnetGenerator(width=8, blocks=3), lambda: plain_generator(8, 3)),
+        (lambda: PatchDiscriminator(width=8), lambda: plain_discriminator(8)),
+    ],
+    ids=["generator", "discriminator"],
+)
+def test_a_network_equals_its_plain_transcription(ours: Any, plain: Any) -> None:
+    network, stock = ours(), plain()
+    copy_in_order(network, stock)
+    x = pictures(2, 3, 32, 48)
+    assert torch.allclose(network(x), stock(x), atol=1e-5)
+
+
+def test_networks_draw_the_same_weights_from_the_same_seed() -> None:
+    for build in (ResnetGenerator, PatchDiscriminator):
+        torch.manual_seed(3)
+        first = build(width=4)
+        torch.manual_seed(3)
+        second = build(width=4)
+        assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_generator_keeps_the_size_and_the_range(upsample: Any, norm: Any) -> None:
+    network = ResnetGenerator(1, 2, width=4, blocks=1, norm=norm, upsample=upsample)
+    for height, width in ((8, 8), (12, 40)):
+        y = network(pictures(2, 1, height, width))
+        assert y.shape == (2, 2, height, width)
+        assert y.abs().max() <= 1
+
+
+def test_resizing_generator_draws_no_checkerboard() -> None:
+    # In a constant picture any pattern comes from the upsampling.
+    def unevenness(upsample: Any) -> float:
+        torch.manual_seed(0)
+        network = ResnetGenerator(width=8, blocks=1, norm="none", upsample=upsample)
+        for p in network.parameters():
+            p.data.mul_(10)  # N(0, 0.2): loud enough to see
+        middle = network(torch.full((1, 3, 64, 64), 0.5))[..., 24:40, 24:40]
+        return (middle.amax((2, 3)) - middle.amin((2, 3))).max().item()
+
+    assert unevenness("resize") < 1e-5
+    assert unevenness("transposed") > 1e-3
+
+
+def test_residual_generator_starts_near_the_identity() -> None:
+    x = pictures(2, 3, 32, 32)
+    x[0, 0, :4] = 1.0
+    y = ResnetGenerator(width=8, blocks=1, residual=True)(x)
+    assert torch.allclose(y, 0.95 * x, atol=1e-6)
+
+
+def test_residual_generator_learns_to_turn_white_into_black() -> None:
+    torch.manual_seed(0)
+    network = ResnetGenerator(width=8, blocks=1, residual=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    extreme = pictures(1, 3, 16, 16).sign()
+    for _ in range(60):
+        optimizer.zero_grad()
+        (network(extreme) + extreme).square().mean().backward()
+        optimizer.step()
+    assert (network(extreme) + extreme).abs().mean() < 0.2
+
+
+def test_residual_generator_refuses_other_output_channels() -> None:
+    with pytest.raises(ConfigError, match="in_channels is 1 and out_channels 2"):
+        ResnetGenerator(1, 2, residual=True)
+
+
+@pytest.mark.parametrize("size", [(30, 32), (32, 33), (4, 8)])
+def test_generator_names_a_size_that_does_not_fit(size: tuple[int, int]) -> None:
+    with pytest.raises(
+        DataError, match=f"{size[0]}x{size[1]} pixels .* multiples of {ResnetGenerator.multiple}"
+    ):
+        ResnetGenerator(width=4, blocks=1)(torch.zeros(1, 3, *size))
+
+
+def test_exported_generator_takes_other_sizes() -> None:
+    network = ResnetGenerator(width=4, blocks=1).eval()
+    auto = torch.export.Dim.AUTO
+    example = pictures(2, 3, 16, 16)
+    exported = torch.export.export(
+        network, (example,), dynamic_shapes=({0: auto, 2: auto, 3: auto},)
+    ).module()
+    x = pictures(3, 3, 24, 40)
+    assert torch.allclose(exported(x), network(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("layers", "field"), [(0, 1), (1, 16), (2, 34), (3, 70)])
+def test_one_logit_sees_one_patch_of_the_published_size(layers: int, field: int) -> None:
+    network = PatchDiscriminator(1, width=2, layers=layers, norm="none")
+    for p in network.parameters():
+        p.data.fill_(0.1)
+    x = torch.zeros(1, 1, 160, 160, requires_grad=True)
+    logits = network(x)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    assert x.grad is not None
+    touched = x.grad[0, 0].nonzero()
+    assert (touched.amax(0) - touched.amin(0) + 1).tolist() == [field, field]
+
+
+def test_discriminator_widths_stop_at_eight_times_the_first() -> None:
+    widths = [
+        m.out_channels for m in PatchDiscriminator(width=2, layers=5).modules() if isinstance(m, nn.Conv2d)
+    ]
+    assert widths == [2, 4, 8, 16, 16, 16, 1]
+
+
+def test_discriminator_names_the_smallest_picture() -> None:
+    network = PatchDiscriminator(width=4)
+    assert network(torch.zeros(1, 3, 24, 24)).shape == (1, 1, 1, 1)
+    with pytest.raises(DataError, match=r"24x23 pixels is too small .* at least 24"):
+        network(torch.zeros(1, 3, 24, 23))
+
+
+def test_discriminator_refuses_negative_layers() -> None:
+    with pytest.raises(ConfigError, match="layers=-1"):
+        PatchDiscriminator(layers=-1)
+
+
+def test_networks_can_be_copied_and_come_back_from_their_state() -> None:
+    for network in (ResnetGenerator(width=4, blocks=1), PatchDiscriminator(width=4, layers=1)):
+        other = copy.deepcopy(network)
+        for p in other.parameters():
+            p.data.zero_()
+        other.load_state_dict(network.state_dict())
+        x = pictures(1, 3, 16, 16)
+        assert torch.equal(network(x), other(x))
+
+
+def test_networks_are_in_the_catalog() -> None:
+    catalog = Catalog()
+    register(catalog)
+    assert catalog.names("network") == ["patch_discriminator", "resnet_generator"]
