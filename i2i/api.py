@@ -125,7 +125,6 @@ def run(
             if leads:
                 files.sweep(folder)
                 files.sweep(folder / "checkpoints")
-                files.write(folder / "config.yaml", chosen.text().encode())
             world.wait()
             loop.train(chosen, folder, world, resume=resume)
     finally:
@@ -180,7 +179,8 @@ def default_model() -> Path:
     named = os.environ.get("I2I_MODEL")
     if named:
         return Path(named)
-    finished = sorted(Path("runs").glob("**/metrics.json"), key=lambda file: file.stat().st_mtime)
+    found = [*Path("runs").glob("*/metrics.json"), *Path("runs").glob("*/*/metrics.json")]
+    finished = sorted(found, key=lambda file: file.stat().st_mtime)
     if not finished:
         raise WeightsError(
             "no model was named, $I2I_MODEL is not set and ./runs holds no finished run: train one with "

@@ -1,6 +1,6 @@
 """The border: pictures as people have them <-> float32 tensors [N, 3, H, W] in [-1, 1], by one decoder.
 
-Training (`read_rgb`), `i2i translate photo.jpg -o out` and the server (`take`, `Picture.restore`) read a file
+Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) read files
 alike. Content decides the format. Pixels and frames are limited before anything is decoded. EXIF orientation is
 applied, RGB and CMYK colour profiles are converted to sRGB, an animation gives its first frame and a warning.
 16-bit and float pixels are scaled by their type, never by their maximum. What is not clear is an error that
@@ -20,6 +20,7 @@ import warnings
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -128,21 +129,25 @@ def _kind(prefix: bytes) -> str:
 
 
 def _first_frame(image: Any, name: str) -> None:
-    """Warn of an animation, and refuse one of more than MAX_FRAMES; frames are counted, never decoded."""
-    if image.format == "MPO" or not getattr(image, "is_animated", False):  # MPO: previews and depth maps
+    """Warn of an animation, and refuse one of too many frames."""
+    if image.format == "MPO" or not getattr(image, "is_animated", False):  # in MPO: previews, depth maps
         return
-    count = 1
-    if image.format in ("GIF", "TIFF"):  # the others say it in the header
-        look = partial(image._seek, update_image=False) if image.format == "GIF" else image.seek
-        try:
-            for count in range(1, MAX_FRAMES + 2):  # noqa: B007
-                look(count)
-        except Exception:  # EOFError, or a page that is damaged or too large: not ours to read
-            pass
-        image.seek(0)
-    if max(count, image.n_frames if count == 1 else 0) > MAX_FRAMES:
+    if _frames(image) > MAX_FRAMES:
         raise DataError(f"more than {MAX_FRAMES} frames; take out the one you want")
     _note(name, "first frame", "has several frames, the first is taken")
+
+
+def _frames(image: Any) -> int:
+    """Count frames up to one more than allowed, and decode none."""
+    if image.format not in ("GIF", "TIFF"):
+        return int(image.n_frames)  # the header says it
+    look, count = partial(image._seek, update_image=False) if image.format == "GIF" else image.seek, 1
+    with suppress(Exception):  # EOFError at the end, or a later page that is damaged: it is not ours to read
+        while count <= MAX_FRAMES:
+            look(count)
+            count += 1
+    image.seek(0)
+    return count
 
 
 def _decode(image: Image.Image, name: str, limit: int) -> np.ndarray:
@@ -186,7 +191,8 @@ def _to_srgb(image: Image.Image, name: str) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if ImageCms.getProfileDescription(source).startswith("sRGB"):
             return image
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, srgb, outputMode=mode)
     except (ImageCms.PyCMSError, OSError, ValueError):
         _note(name, "profile ignored", "has an unusable colour profile, it is read as sRGB")
         return image.convert(mode)
@@ -198,7 +204,7 @@ def _check_floats(low: float, high: float) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DataError("holds NaN or infinity; floats must be within 0..1")
     if low < -1e-5 or high > 1 + 1e-5:  # rounding is forgiven
-        raise DataError(f"holds floats from {low:g} to {high:g}, they must be within 0..1; rescale or give uint8")
+        raise DataError(f"holds floats from {low:g} to {high:g}, not within 0..1; rescale it or give uint8")
 
 
 def _rescaled(values: np.ndarray, dtype: Any) -> np.ndarray:
@@ -218,7 +224,7 @@ def _on_colour(values: np.ndarray, background: tuple[int, int, int]) -> np.ndarr
     if alpha.min() == 255:
         return colour
     counts["alpha composited"] += 1
-    return ((colour * alpha + np.uint32(background) * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return ((colour * alpha + np.array(background, np.uint32) * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _note(name: str, what: str, sentence: str) -> None:
@@ -270,7 +276,7 @@ class Picture:
             shapes = f"{list(tensor.shape)} for pictures {list(self.tensor.shape)}"
             raise PluginError(f"the result has the shape {shapes}; possible is [N, 1 or 3, H, W] of the same N")
         if not tensor.isfinite().all():
-            raise NumericError("the result holds NaN or infinity, so no picture is made of it; check the weights")
+            raise NumericError("the result holds NaN or infinity; no picture is made of it, check the weights")
         unit = ((tensor.detach().float() + 1) / 2).clamp(0, 1)
         if self.grey and not colour and unit.shape[1] == 3:
             weights = unit.new_tensor([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
@@ -320,7 +326,8 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         array, axes = (img, "") if own else (_load(img, limit), "HWC")
         floats, native = array.dtype.kind == "f", array.dtype.newbyteorder("=")
         axes = axes or _axes("array", array.shape, str(native), floats or native in WHITE, layout)
-        dtype, values = np.dtype(np.float32) if floats else native, torch.from_numpy(np.array(array, np.float32))
+        dtype = np.dtype(np.float32) if floats else native
+        values = torch.from_numpy(np.array(array, np.float32))
         back = partial(_to_array, axes=axes, dtype=array.dtype) if own else partial(_to_pil, dtype=dtype)
     unit = _to_nchw(values, axes) / WHITE[dtype]
     if dtype.kind == "f":
@@ -399,7 +406,7 @@ def _values(img: Any) -> np.ndarray:
     """Return one picture of any kind as [H, W, C] in its own depth."""
     picture = take(img)
     if len(picture.tensor) > 1:
-        raise DataError(f"{len(picture.tensor)} pictures were given where one is possible; give them one by one")
+        raise DataError(f"{len(picture.tensor)} pictures are given where one is possible; give one by one")
     back = partial(_to_array, axes="HWC", dtype=picture.dtype)
     values: np.ndarray = replace(picture, back=back).restore(picture.tensor)
     return values
@@ -416,8 +423,8 @@ def writable_name(path: str | os.PathLike[str]) -> Path:
 def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
     """Write one picture in the format that the suffix names, whole or not at all.
 
-    Sixteen bits are kept in PNG and, for grey, in TIFF; floats in a grey TIFF; all else is written in 8 bits. Where
-    the format holds no alpha the picture is laid on white, with a warning. No metadata is written.
+    Sixteen bits are kept in PNG and, for grey, in TIFF; floats in a grey TIFF; all else is written in 8 bits.
+    Where the format holds no alpha the picture is laid on white, with a warning. No metadata is written.
 
     Args:
         img: anything that `take` takes.
@@ -445,7 +452,7 @@ def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
 
 
 def _png16(values: np.ndarray) -> bytes:
-    """Encode uint16 [H, W, C] as PNG; Pillow can do grey only. Source: W3C PNG, third edition, section 11.2."""
+    """Encode uint16 [H, W, C] as PNG; Pillow can do grey only. Source: W3C PNG (third edition), section 11."""
     height, width, channels = values.shape
     rows = np.pad(values.astype(">u2").view(np.uint8).reshape(height, -1), ((0, 0), (1, 0)))  # filter type 0
     head = struct.pack(">IIBBBBB", width, height, 16, (0, 4, 2, 6)[channels - 1], 0, 0, 0)

@@ -226,6 +226,7 @@ class Diary:
             return dict(json.loads(file.read_text()))
         if self.leads:
             file.unlink(missing_ok=True)
+            files.write(self.run / "config.yaml", self.config.text().encode())
         return {}
 
     def losses(self, outcome: StepOutcome) -> None:

@@ -35,7 +35,7 @@ def grid(columns: dict[str, Tensor], gap: int = 4, least: int = 128) -> np.ndarr
             scale = max(1, side * factor // max(image.shape[:2]))
             cell = Image.fromarray(np.repeat(np.repeat(image, scale, 0), scale, 1))
             sheet.paste(cell, (left, header + row * step))
-    return np.asarray(sheet)
+    return np.array(sheet)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -219,7 +219,8 @@ def test_C11_a_resume_refuses_another_task_and_allows_more_steps(config: Path, t
     with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
     api.run(config, "train.steps=4", out=run, resume=True)
-    assert logged(run)[-2]["step"] == 4
+    assert logged(run)[-1]["step"] == 4
+    assert "lambda_cycle: 10.0" in (run / "config.yaml").read_text()
 
 
 def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class CycleGAN(Task):
         self.pool_a, self.pool_b = ReplayPool(pool), ReplayPool(pool)
         self.gan = gan()
         self.lambda_cycle, self.lambda_identity = lambda_cycle, lambda_identity
-        self.multiple = getattr(self.G_ab, "multiple", 1)
+        self.multiple, self.minimum = getattr(self.G_ab, "multiple", 1), getattr(self.G_ab, "minimum", 1)
 
     def players(self) -> dict[str, list[Any]]:
         """Both generators move together, and so do both discriminators."""

@@ -1,0 +1,738 @@
+"""Data sets: purity, bad files, augmentation, the cache and `i2i data check`. Cases B1-B15, A5 of the catalogue."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from i2i.data import Augment, UnpairedFolders, cache, folders
+from i2i.data.check import check
+from i2i.data.transforms import fit, to_tensor
+from i2i.errors import ConfigError, DataError
+
+SMALL = {"size": 16, "load_size": 18, "workers": 0}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(folders, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.delenv("I2I_CACHE", raising=False)
+
+
+def picture(seed, width=24, height=20):
+    """Return a random picture, uint8 [height, width, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def make(root, train=6, test=3, suffix=".png", width=24, height=20):
+    """Write an unpaired data set of random pictures, all different, and return its folder."""
+    for number, (part, count) in enumerate({"trainA": train, "trainB": train, "testA": test, "testB": test}.items()):
+        (root / part).mkdir(parents=True)
+        for index in range(count):
+            image = Image.fromarray(picture([number, index], width, height))
+            image.save(root / part / f"{index:03d}{suffix}")
+    return root
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def samples(data, seed=0):
+    return [data.sample(index, np.random.default_rng([seed, index])) for index in range(len(data))]
+
+
+def same(one, other):
+    return all(torch.equal(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in ("A", "B"))
+
+
+class Indexed(Dataset):
+    """What the engine does: sample `index` with a generator of its own."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data.sample(index, np.random.default_rng([0, index]))
+
+
+# ---- the layout and the recipe
+
+
+def test_a_sample_holds_two_float_pictures_in_range(tmp_path):
+    data = UnpairedFolders(str(make(tmp_path, train=4)), **SMALL)
+    assert len(data) == 4
+    for image in data.sample(0, np.random.default_rng(0)).values():
+        assert image.shape == (3, 16, 16)
+        assert image.dtype == torch.float32
+        assert image.is_contiguous()
+        assert -1 <= image.min() < -0.9 < 0.9 < image.max() <= 1
+
+
+def test_an_epoch_is_as_long_as_the_larger_folder(tmp_path):
+    make(tmp_path, train=3)
+    for index in range(4):
+        Image.fromarray(picture(index)).save(tmp_path / "trainB" / f"more{index}.png")
+    assert len(UnpairedFolders(str(tmp_path), **SMALL)) == 7
+
+
+def test_a_keeps_its_order_and_b_is_drawn_at_random(tmp_path):
+    make(tmp_path, train=8)
+    for part, values in (("trainA", range(8)), ("trainB", range(100, 108))):
+        for index, value in enumerate(values):
+            Image.new("RGB", (20, 20), (value, value, value)).save(tmp_path / part / f"{index:03d}.png")
+    data = UnpairedFolders(str(tmp_path), **SMALL)
+
+    def value(image):
+        return round((float(image[0, 0, 0]) + 1) * 127.5)
+
+    assert [value(sample["A"]) for sample in samples(data)] == list(range(8))
+    drawn = [value(sample["B"]) for seed in range(10) for sample in samples(data, seed)]
+    assert set(drawn) == set(range(100, 108))
+
+
+def test_the_numbers_are_those_of_the_published_recipe(tmp_path):
+    path = make(tmp_path, train=1, width=50, height=33) / "trainA" / "000.png"
+    data = UnpairedFolders(str(tmp_path), size=32, load_size=40, workers=0)
+    found = {tuple(data.sample(0, np.random.default_rng(seed))["A"].flatten().tolist()) for seed in range(8)}
+    image = Image.open(path).resize((40, 40), Image.Resampling.BICUBIC)
+    every = [
+        version.crop((left, top, left + 32, top + 32))
+        for version in (image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+        for left in range(9)
+        for top in range(9)
+    ]
+    published = {
+        tuple(torch.from_numpy(np.array(c)).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5).flatten().tolist())
+        for c in every
+    }
+    assert len(found) > 5
+    assert found <= published
+
+
+def test_pictures_smaller_than_the_crop_are_enlarged_without_borders(tmp_path):  # B8
+    make(tmp_path, train=2)
+    for part in ("trainA", "trainB", "testA", "testB"):
+        for path in (tmp_path / part).iterdir():
+            Image.new("RGB", (5, 3), "white").save(path)
+    data = UnpairedFolders(str(tmp_path), **SMALL)
+    assert all((image == 1).all() for sample in [*samples(data), *data.validation()] for image in sample.values())
+
+
+def test_load_size_defaults_to_286_of_256_and_may_not_be_smaller_than_size(tmp_path):
+    make(tmp_path, train=1)
+    assert UnpairedFolders(str(tmp_path), size=64, cache=False).augment.load_size == 72
+    with pytest.raises(ConfigError, match="load_size 30 is smaller than size 32"):
+        UnpairedFolders(str(tmp_path), size=32, load_size=30)
+
+
+def test_validation_is_fixed_spread_evenly_and_never_repeats_a_picture(tmp_path):
+    data = UnpairedFolders(str(make(tmp_path, test=9)), validation_samples=3, **SMALL)
+    held_out = data.validation()
+    assert len(held_out) == 3
+    assert same(held_out[:], data.validation()[:])
+    for sample, index in zip(held_out, (0, 3, 6), strict=True):
+        assert torch.equal(sample["A"], to_tensor(fit(picture([2, index]), 16)))
+    (tmp_path / "testB" / "000.png").unlink()
+    assert len(UnpairedFolders(str(tmp_path), validation_samples=64, **SMALL).validation()) == 8
+
+
+def test_fit_resizes_the_short_side_and_keeps_the_middle():
+    image = np.zeros((40, 120, 3), np.uint8)
+    image[:, 40:80] = 255
+    assert (fit(image, 40) == 255).all()
+    assert fit(image, 20).shape == (20, 20, 3)
+    assert fit(image[:3, :7], 20).shape == (20, 20, 3)
+
+
+def test_without_test_folders_there_is_a_warning_and_no_validation(tmp_path, caplog):
+    make(tmp_path)
+    shutil.rmtree(tmp_path / "testA")
+    assert len(UnpairedFolders(str(tmp_path), **SMALL).validation()) == 0
+    assert "testA': no such folder" in caplog.text
+
+
+def test_one_picture_fills_a_batch_of_four(tmp_path):  # B9
+    from i2i.loop import Numbered
+
+    data = UnpairedFolders(str(make(tmp_path, train=1)), batch_size=4, **SMALL)
+    batch = [Numbered(data, seed=0)[number] for number in range(4)]
+    assert len(data) == 1
+    assert len({tuple(sample["A"].flatten().tolist()) for sample in batch}) > 1
+
+
+# ---- purity
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_sample_depends_on_index_and_generator_only(tmp_path, cached):
+    data = UnpairedFolders(str(make(tmp_path)), cache=cached, **SMALL)
+    first = samples(data)
+    samples(data, seed=9)
+    assert same(first, reversed(samples(data)[::-1]))
+    assert same(first, samples(UnpairedFolders(str(tmp_path), cache=cached, **SMALL)))
+    assert not same(first, samples(data, seed=1))
+
+
+def test_any_number_of_loader_processes_gives_the_same_samples(tmp_path):
+    make(tmp_path, train=8)
+    cut_short(tmp_path / "trainA" / "003.png")
+    for cached in (True, False):
+        data = UnpairedFolders(str(tmp_path), cache=cached, bad_limit=0.1, **SMALL)
+        expected = [Indexed(data)[index] for index in range(8)]
+        for workers in (0, 1, 2):
+            fresh = UnpairedFolders(str(tmp_path), cache=cached, bad_limit=0.1, **SMALL)
+            loader = DataLoader(Indexed(fresh), batch_size=None, num_workers=workers)
+            assert same(expected, list(loader))
+            assert fresh.skipped == 1  # seen here, though a worker met it
+
+
+def test_pickling_carries_no_pixels_and_gives_the_same_samples(tmp_path):
+    data = UnpairedFolders(str(make(tmp_path, train=4)), augment={"HorizontalFlip": {}}, size=64)
+    pickled = pickle.dumps(data)
+    assert len(pickled) < 10_000
+    assert same(samples(data), samples(pickle.loads(pickled)))
+
+
+def test_the_order_of_creation_does_not_matter(tmp_path):  # B13
+    names = [f"{part}/{n:04d}.png" for part in ("trainA", "trainB", "testA", "testB") for n in range(100)]
+    content = {name: picture(number, 6, 6) for number, name in enumerate(names)}
+    found = []
+    for seed in (0, 1):
+        root = tmp_path / str(seed)
+        for name in np.random.default_rng(seed).permutation(names):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content[str(name)]).save(root / str(name))
+        found.append(samples(UnpairedFolders(str(root), **SMALL)))
+    assert same(*found)
+
+
+# ---- bad files
+
+
+def spoiled(root):
+    """Spoil three of a hundred training pictures in three ways, and return their names."""
+    make(root, train=50)
+    cut_short(root / "trainA" / "007.png")
+    (root / "trainA" / "008.png").write_bytes(b"")
+    (root / "trainB" / "049.png").write_text("no picture")
+    return ["trainA/007.png", "trainA/008.png", "trainB/049.png"]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_three_bad_of_a_hundred_are_replaced_and_told_once(tmp_path, caplog, cached):  # B1
+    bad = spoiled(tmp_path)
+    data = UnpairedFolders(str(tmp_path), cache=cached, **SMALL)
+    first = samples(data) + [sample for seed in range(1, 6) for sample in samples(data, seed)]
+    for name in bad:
+        assert sum(name in record.getMessage() for record in caplog.records) == 1
+    assert f"{data.skipped} of {data.pictures} skipped" == "3 of 100 skipped"
+    resumed = UnpairedFolders(str(tmp_path), cache=cached, **SMALL)
+    assert same(first[20:50], samples(resumed)[20:])
+    assert same(first[:20], samples(resumed)[:20])
+
+
+def test_the_next_good_picture_takes_the_place_also_around_the_end(tmp_path):
+    make(tmp_path, train=5)
+    for number in (1, 2, 4):
+        cut_short(tmp_path / "trainA" / f"{number:03d}.png")
+    data = UnpairedFolders(str(tmp_path), bad_limit=0.5, **SMALL)
+    pixels = [data.train["A"][index] for index in range(5)]
+    assert np.array_equal(pixels[1], pixels[3])
+    assert np.array_equal(pixels[2], pixels[3])
+    assert np.array_equal(pixels[4], pixels[0])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_on_bad_fail_names_every_bad_file_before_the_start(tmp_path, cached):  # B2
+    bad = spoiled(tmp_path)
+    cut_short(tmp_path / "testA" / "001.png")
+    with pytest.raises(DataError, match="4 of 106 pictures cannot be read") as caught:
+        UnpairedFolders(str(tmp_path), on_bad="fail", cache=cached, **SMALL)
+    assert caught.value.exit_code == 3
+    assert all(name in str(caught.value) for name in [*bad, "testA/001.png"])
+
+
+def test_too_many_bad_files_stop_the_training(tmp_path):  # B3
+    spoiled(tmp_path)
+    for number in range(20, 23):
+        cut_short(tmp_path / "trainB" / f"{number:03d}.png")
+    with pytest.raises(DataError, match=r"6 of 100 training pictures .* 0\.05 .*data check"):
+        UnpairedFolders(str(tmp_path), **SMALL)  # before the first step, thanks to the cache
+    with pytest.raises(DataError, match="6 of 100"):
+        [samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL), seed) for seed in range(9)]
+    assert len(samples(UnpairedFolders(str(tmp_path), bad_limit=0.06, **SMALL))) == 50
+
+
+def test_a_folder_with_no_readable_picture_is_an_error_whatever_the_limit(tmp_path):
+    make(tmp_path, train=3)
+    for path in (tmp_path / "trainB").iterdir():
+        cut_short(path)
+    with pytest.raises(DataError, match="trainB': none of its 3 pictures can be read"):
+        samples(UnpairedFolders(str(tmp_path), bad_limit=1.0, **SMALL))
+
+
+def test_a_picture_cut_short_while_training_is_replaced(tmp_path, caplog):  # B4
+    make(tmp_path, train=20)
+    cached, direct = (UnpairedFolders(str(tmp_path), cache=c, **SMALL) for c in (True, False))
+    before = samples(direct)
+    cut_short(tmp_path / "trainA" / "005.png")
+    after = samples(direct)
+    assert not torch.equal(before[5]["A"], after[5]["A"])
+    assert same(before[6:] + before[:5], after[6:] + after[:5])
+    assert direct.skipped == 1
+    assert "trainA/005.png" in caplog.text
+    assert same(before, samples(cached))
+
+
+def test_on_bad_fail_stops_at_a_picture_cut_short_while_training(tmp_path):
+    data = UnpairedFolders(str(make(tmp_path)), on_bad="fail", cache=False, **SMALL)
+    cut_short(tmp_path / "trainA" / "002.png")
+    with pytest.raises(DataError, match=r"1 of 12 .*trainA/002.png"):
+        samples(data)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOENT])
+@pytest.mark.parametrize(("failures", "skipped"), [(3, 0), (4, 1)])
+def test_a_read_that_fails_is_tried_three_times_more(tmp_path, monkeypatch, cached, code, failures, skipped):  # B10
+    make(tmp_path, train=20)
+    expected = samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL))
+    left, real = [0], os.open
+
+    def failing(path, *arguments, **named):
+        if str(path).endswith("trainA/004.png") and left[0]:
+            left[0] -= 1
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", failing)
+    if cached:
+        listing = folders.listed  # listing opens each file, too
+        monkeypatch.setattr(folders, "listed", lambda f: (listing(f), left.__setitem__(0, failures))[0])
+        data = UnpairedFolders(str(tmp_path), **SMALL)
+    else:
+        data = UnpairedFolders(str(tmp_path), cache=False, **SMALL)
+        left[0] = failures
+    found = samples(data)
+    assert data.skipped == skipped
+    assert same(expected, found) == (not skipped)
+    if cached and skipped:  # it was the drive, not the picture: the next start tries again
+        monkeypatch.undo()
+        assert same(expected, samples(UnpairedFolders(str(tmp_path), **SMALL)))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "names"),
+    [
+        (lambda root: shutil.rmtree(root), ["trainA': no such folder", "trainB", ".png"]),
+        (lambda root: shutil.rmtree(root / "trainB"), ["trainB': no such folder", ".png"]),
+        (lambda root: [p.unlink() for p in (root / "trainB").iterdir()], ["trainB': no pictures in it", ".jpg"]),
+        (lambda root: [p.rename(p.with_suffix(".txt")).write_text("x") for p in (root / "trainA").iterdir()],
+         ["trainA': no pictures in it, only others", "000.txt': not an image", ".webp"]),
+    ],
+    ids=["no root", "no trainB", "empty trainB", "only text"],
+)  # fmt: skip
+def test_a_missing_or_empty_folder_says_what_is_needed(tmp_path, prepare, names):  # B5, B6
+    make(tmp_path / "set")
+    prepare(tmp_path / "set")
+    with pytest.raises(DataError) as caught:
+        UnpairedFolders(str(tmp_path / "set"), **SMALL)
+    assert all(name in str(caught.value) for name in names)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_pictures_are_skipped_counted_and_listed(tmp_path, caplog):  # A21, A24
+    make(tmp_path, train=3)
+    (tmp_path / "trainA" / "notes.txt").write_text("x")
+    os.mkfifo(tmp_path / "trainA" / "pipe.png")
+    (tmp_path / "trainA" / "loop.png").symlink_to(tmp_path / "trainA" / "loop.png")
+    (tmp_path / "trainA" / "folder.png").mkdir()
+    (tmp_path / "trainA" / "000.png").rename(tmp_path / "trainA" / "zero")
+    data = UnpairedFolders(str(tmp_path), **SMALL)
+    assert [path.name for path in data.train["A"].paths] == ["001.png", "002.png", "zero"]
+    assert "trainA': 3 other files skipped" in caplog.text
+    assert all(name in caplog.text for name in ("notes.txt", "pipe.png", "loop.png"))
+
+
+# ---- augmentation
+
+
+def test_all_images_of_a_sample_are_augmented_alike():
+    numbers = np.arange(40 * 40).reshape(40, 40)
+    image = np.stack([numbers // 256, numbers % 256, 0 * numbers], -1).astype(np.uint8)
+    big = np.kron(numbers, np.ones((2, 2), int))
+    augment = Augment(32, 40)
+    seen = set()
+    for seed in range(20):
+        out = augment(np.random.default_rng(seed), {"A": image, "label": numbers, "B": image, "big": big})
+        red, green, _ = ((out["A"] + 1) * 127.5).round().long()
+        assert torch.equal(red * 256 + green, out["label"])
+        assert torch.equal(out["A"], out["B"])
+        assert torch.equal(out["label"], out["big"])
+        seen.add((int(out["label"][0, 0]), int(out["label"][0, 1] - out["label"][0, 0])))
+    assert {step for _, step in seen} == {1, -1}  # mirrored and not
+    assert len({start for start, _ in seen}) > 10
+
+
+def test_without_room_and_flip_nothing_is_left_to_chance():
+    augment = Augment(20, 20, flip=False)
+    images = [augment(np.random.default_rng(seed), {"x": picture(0, 20, 20)})["x"] for seed in range(5)]
+    assert all(torch.equal(image, to_tensor(picture(0, 20, 20))) for image in images)
+
+
+def test_every_crop_position_is_reached():
+    label = np.arange(36).reshape(6, 6)
+    rng = np.random.default_rng(0)
+    starts = {int(Augment(4, 6, flip=False)(rng, {"x": label})["x"][0, 0]) for _ in range(200)}
+    assert starts == {0, 1, 2, 6, 7, 8, 12, 13, 14}
+
+
+def test_label_maps_keep_their_indices_when_resized():
+    label = np.random.default_rng(0).choice(np.array([0, 7, 300], np.uint16), (37, 91))
+    out = Augment(64)(np.random.default_rng(0), {"label": label})["label"]
+    assert out.dtype == torch.int64
+    assert set(out.unique().tolist()) == {0, 7, 300}
+    nearest = Image.fromarray((label > 0).astype(np.uint8)).resize((72, 72), Image.Resampling.NEAREST)
+    assert np.array_equal(Augment(64).resize(label) > 0, np.asarray(nearest) > 0)
+
+
+def test_grey_pictures_keep_one_channel():
+    assert Augment(16)(np.random.default_rng(0), {"x": picture(0)[:, :, :1]})["x"].shape == (1, 16, 16)
+
+
+def test_extra_steps_depend_on_the_generator_only_and_align():
+    extra = {"ColorJitter": {"p": 0.7}, "Affine": {"rotate": [-20, 20], "p": 1.0}}
+    label = (picture(1)[:, :, 0] > 127).astype(np.uint8)
+    images = {"A": picture(0), "style": picture(0), "label": label}
+
+    def augmented(augment, seed):
+        return augment(np.random.default_rng(seed), images)
+
+    augment = Augment(16, 18, extra=extra)
+    first = [augmented(augment, seed) for seed in range(4)]
+    augmented(augment, 99)
+    again = [augmented(pickle.loads(pickle.dumps(augment)), seed) for seed in (3, 2, 1, 0)][::-1]
+    for one, other in zip(first, again, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in images)
+        assert torch.equal(one["A"], one["style"])
+    plain = augmented(Augment(16, 18), 0)
+    assert not torch.equal(plain["A"], first[0]["A"])
+    alone = augment(np.random.default_rng(2), {"label": label})
+    assert torch.equal(alone["label"], first[2]["label"])
+
+
+def test_an_unknown_extra_step_names_the_nearest_one():
+    with pytest.raises(ConfigError, match="no transform 'ColourJitter': did you mean ColorJitter"):
+        Augment(16, extra={"ColourJitter": {}})
+    with pytest.raises(ConfigError, match="no transform 'os'"):
+        Augment(16, extra={"os": {}})
+    with pytest.raises(ConfigError, match="arguments of ColorJitter"):
+        Augment(16, extra={"ColorJitter": {"brightness": "much"}})
+
+
+def test_albumentations_is_imported_only_for_extra_steps_and_never_asks_the_network():
+    code = (
+        "import sys, socket; import i2i.data as d; assert 'albumentations' not in sys.modules\n"
+        "def no(*a, **k): raise SystemExit('asked the network')\n"
+        "socket.socket.connect = no; socket.getaddrinfo = no\n"
+        "d.Augment(8, extra={'HorizontalFlip': {}}); assert 'albumentations' in sys.modules\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
+
+
+# ---- the cache
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_the_cache_equals_decoding_bit_for_bit(tmp_path, suffix):
+    make(tmp_path, train=4, suffix=suffix, width=61, height=33)
+    Image.fromarray(picture(5, 9, 44)).save(tmp_path / "trainA" / f"tall{suffix}")
+    cut_short(tmp_path / "trainB" / f"002{suffix}")
+    cached, direct = (UnpairedFolders(str(tmp_path), cache=c, bad_limit=0.5, **SMALL) for c in (True, False))
+    for seed in range(5):
+        assert same(samples(cached, seed), samples(direct, seed))
+
+
+def build_says(root, capsys, **changed):
+    """Open the data set and return its samples and what was said on stderr about the cache."""
+    capsys.readouterr()
+    found = samples(UnpairedFolders(str(root), **{**SMALL, **changed}))
+    return found, capsys.readouterr().err
+
+
+def test_the_cache_is_built_once(tmp_path, capsys):
+    make(tmp_path)
+    _, said = build_says(tmp_path, capsys)
+    assert said.count("caching 6 pictures") == 2
+    assert build_says(tmp_path, capsys)[1] == ""
+    assert sorted(path.name for path in (tmp_path / ".i2i-cache").iterdir()) == ["trainA-18.npy", "trainB-18.npy"]
+    assert np.load(tmp_path / ".i2i-cache" / "trainA-18.npy", mmap_mode="r").shape == (6, 3, 18, 18)
+    assert "trainA-20.npy" in build_says(tmp_path, capsys, load_size=20)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: Image.fromarray(picture(77)).save(a / "001.png"),
+        lambda a: (a / "001.png").unlink(),
+        lambda a: Image.fromarray(picture(77)).save(a / "new.png"),
+        lambda a: (a / "001.png").rename(a / "01.png"),
+    ],
+    ids=["changed", "removed", "added", "renamed"],
+)
+def test_a_stale_cache_is_rebuilt_and_said(tmp_path, capsys, change):
+    make(tmp_path)
+    build_says(tmp_path, capsys)
+    change(tmp_path / "trainA")
+    found, said = build_says(tmp_path, capsys)
+    assert said.count("is out of date") == said.count("caching") == 1
+    assert same(found, samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL)))
+
+
+def test_any_flipped_bit_or_lost_byte_of_a_cache_is_noticed_and_repaired(tmp_path, capsys):
+    make(tmp_path)
+    cut_short(tmp_path / "trainA" / "003.png")
+    expected, _ = build_says(tmp_path, capsys, bad_limit=0.2)
+    file = tmp_path / ".i2i-cache" / "trainA-18.npy"
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    tail = len(whole) - np.arange(1, 200)
+    for place in [*rng.integers(len(whole), size=40), *rng.choice(tail, 20), *range(0, 128, 16)]:
+        spoiled = bytearray(whole)
+        spoiled[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(spoiled)
+        found, said = build_says(tmp_path, capsys, bad_limit=0.2)
+        assert same(expected, found), place
+        assert "caching 6 pictures" in said or place < 128, place  # a header may be written in several ways
+    for content in (b"", whole[: len(whole) // 2], whole[:-1], whole + b"\0", b"x" * 5000):
+        file.write_bytes(content)
+        found, said = build_says(tmp_path, capsys, bad_limit=0.2)
+        assert "is damaged" in said
+        assert same(expected, found)
+        assert file.read_bytes() == whole
+
+
+def test_many_processes_at_once_leave_one_whole_cache(tmp_path):
+    make(tmp_path, train=30)
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        opened = pool.map(lambda_free_samples, [str(tmp_path)] * 8, chunksize=1)
+    assert all(same(opened[0], other) for other in opened[1:])
+    assert sorted(path.name for path in (tmp_path / ".i2i-cache").iterdir()) == ["trainA-18.npy", "trainB-18.npy"]
+
+
+def lambda_free_samples(root):
+    torch.set_num_threads(1)
+    return [{k: v.clone() for k, v in sample.items()} for sample in samples(UnpairedFolders(root, **SMALL))]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    make(tmp_path)
+    (tmp_path / ".i2i-cache").mkdir()
+    (tmp_path / ".i2i-cache" / ".tmp-i2i-trainA-18.npy-1-abcd").write_bytes(b"half")
+    UnpairedFolders(str(tmp_path), **SMALL)
+    assert sorted(path.name for path in (tmp_path / ".i2i-cache").iterdir()) == ["trainA-18.npy", "trainB-18.npy"]
+
+
+@pytest.mark.parametrize("fault", ["no folder", "full disk", "no room"])
+def test_where_no_cache_can_be_written_the_samples_are_the_same(tmp_path, monkeypatch, caplog, fault):
+    make(tmp_path)
+    expected = samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL))
+    if fault == "no folder":
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("I2I_CACHE", str(tmp_path / "file"))
+    elif fault == "no room":
+        monkeypatch.setattr(cache.files, "free_bytes", lambda folder: 1000)
+    else:
+
+        def full(*arguments):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(cache.files.os, "fsync", full)
+    data = UnpairedFolders(str(tmp_path), **SMALL)
+    assert same(expected, samples(data))
+    assert caplog.text.count("no cache in") == 2
+    assert not list(tmp_path.glob(".i2i-cache/*"))
+
+
+def test_the_place_of_the_cache_can_be_chosen(tmp_path, monkeypatch):
+    make(tmp_path / "set")
+    monkeypatch.setenv("I2I_CACHE", str(tmp_path / "elsewhere"))
+    UnpairedFolders(str(tmp_path / "set"), **SMALL)
+    assert not (tmp_path / "set" / ".i2i-cache").exists()
+    assert len(list((tmp_path / "elsewhere").glob("set-*/*.npy"))) == 2
+
+
+# ---- i2i data check
+
+
+def test_check_says_what_a_folder_is_and_that_nothing_is_wrong(tmp_path):
+    report = check(make(tmp_path, width=100, height=60))
+    assert report.ok
+    assert "unpaired pictures" in report.text()
+    assert "trainA         6  100x60 / 100x60 / 100x60" in report.text()
+    assert "RGB 6" in report.text()
+    assert "nothing is wrong" in report.text()
+
+
+def test_check_lists_all_unreadable_files_and_all_skipped_ones(tmp_path):  # A1-A4, A21
+    bad = spoiled(tmp_path)
+    (tmp_path / "trainA" / "Thumbs.db").write_text("x")
+    report = check(tmp_path)
+    assert not report.ok
+    assert len(report.problems) == 3
+    assert all(sum(name in problem for problem in report.problems) == 1 for name in bad)
+    assert any("skipped in trainA" in line and "Thumbs.db" in line for line in report.warnings)
+    assert "problems (3):" in report.text()
+
+
+def test_check_never_blocks_on_a_pipe(tmp_path):  # A24
+    make(tmp_path)
+    os.mkfifo(tmp_path / "trainA" / "pipe.png")
+    assert any("pipe.png" in line for line in check(tmp_path).warnings)
+
+
+def test_check_counts_pictures_that_are_in_both_train_and_test(tmp_path):  # B15
+    make(tmp_path, test=4, width=40, height=40)
+    for index in (1, 2):
+        shutil.copy(tmp_path / "trainA" / f"00{index}.png", tmp_path / "testA" / f"copy{index}.png")
+    shutil.copy(tmp_path / "trainB" / "001.png", tmp_path / "trainB" / "again.png")
+    report = check(tmp_path)
+    assert report.ok
+    assert any(line.startswith("2 pictures are in both train and test") for line in report.warnings)
+    assert any(line.startswith("1 pictures are there more than once") for line in report.warnings)
+
+
+def test_check_warns_of_tiny_animated_and_mixed_pictures(tmp_path):
+    make(tmp_path, width=40, height=40)
+    Image.new("RGB", (3, 90), "red").save(tmp_path / "trainA" / "tiny.png")
+    Image.new("L", (40, 40), 9).save(tmp_path / "trainB" / "grey.png")
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "green")]
+    frames[0].save(tmp_path / "trainB" / "moving.webp", save_all=True, append_images=frames[1:])
+    for _ in range(2):  # the same every time
+        report = check(tmp_path)
+        assert report.ok
+        text = report.text()
+        assert "1 pictures have a side below 32 pixels" in text
+        assert "tiny.png' (3x90)" in text
+        assert "mixed modes in trainB: 1 are not RGB" in text
+        assert "grey.png' (L)" in text
+        assert "1 pictures have several frames" in text
+
+
+def test_check_finds_a_missing_half_and_a_data_set_one_folder_below(tmp_path):
+    make(tmp_path / "set", width=40, height=40)
+    report = check(tmp_path / "set" / "..")
+    assert report.ok  # a tree of pictures is not wrong
+    shutil.rmtree(tmp_path / "set" / "trainB")
+    shutil.rmtree(tmp_path / "set" / "testB")
+    report = check(tmp_path / "set")
+    assert [line for line in report.problems if line.startswith("trainB: no pictures")]
+    assert [line for line in report.warnings if line.startswith("testB: no pictures")]
+
+
+def test_check_of_nothing_is_a_problem_and_of_no_folder_an_error(tmp_path):
+    report = check(tmp_path)
+    assert not report.ok
+    assert "no data set" in report.text()
+    with pytest.raises(DataError, match="no such folder"):
+        check(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["train/a.png", "val/b.png"], "paired pictures, side by side"),
+        (["train/images/a.png", "train/labels/a.png"], "label maps"),
+        (["HR/a.png", "LR_x2/a.png"], "super-resolution"),
+        (["a.png", "b.png"], "paired pictures, side by side"),
+        (["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"], "classes"),
+    ],
+)
+def test_check_knows_other_layouts(tmp_path, names, kind):
+    wide = "side by side" in kind
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number, 80 if wide else 41, 40)).save(tmp_path / name)
+    report = check(tmp_path)
+    assert kind in report.kind
+    assert report.ok
+
+
+def test_check_names_pictures_without_a_partner(tmp_path):
+    for name in ("train/images/a.png", "train/images/b.png", "train/labels/a.png", "train/labels/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(0, 40, 40)).save(tmp_path / name)
+    problems = check(tmp_path).problems
+    assert "1 in train/labels without a partner in train/images: c" in problems
+    assert "1 in train/images without a partner in train/labels: b" in problems
+
+
+def test_a_manifest_reveals_silent_damage(tmp_path):  # A5
+    make(tmp_path, suffix=".jpg", width=200, height=150)
+    assert "18 hashes are written" in check(tmp_path, write_manifest=True).text()
+    assert check(tmp_path).ok
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "-c", "--quiet", "manifest.sha256"], cwd=tmp_path, check=True)
+    path = tmp_path / "trainA" / "002.jpg"
+    content = bytearray(path.read_bytes())
+    content[-400:-360] = bytes(40)
+    path.write_bytes(content)
+    (tmp_path / "trainB" / "003.jpg").unlink()
+    Image.fromarray(picture(9, 200, 150)).save(tmp_path / "testA" / "new.jpg")
+    report = check(tmp_path)
+    assert len(report.problems) == 2
+    assert any("trainA/002.jpg': changed or damaged" in line for line in report.problems)
+    assert any("trainB/003.jpg': is in manifest.sha256 and not" in line for line in report.problems)
+    assert any("1 pictures are not in manifest.sha256: testA/new.jpg" in line for line in report.warnings)
+
+
+def test_a_manifest_takes_any_file_name_and_is_not_written_over_problems(tmp_path):
+    make(tmp_path, width=40, height=40)
+    for number, name in enumerate(["-x.png", "two\nlines.png", "back\\slash\\n.png", "Ω 中.png", os.fsdecode(b"\xff.png")]):
+        Image.fromarray(picture(number, 40, 40)).save(tmp_path / "trainA" / name)
+    assert check(tmp_path, write_manifest=True).ok
+    assert check(tmp_path).ok
+    report = check(tmp_path)
+    assert len(report.text().splitlines()) < 15
+    cut_short(tmp_path / "trainA" / "000.png")
+    before = (tmp_path / "manifest.sha256").read_bytes()
+    assert "is not written" in check(tmp_path, write_manifest=True).text()
+    assert (tmp_path / "manifest.sha256").read_bytes() == before
+
+
+# ---- real pictures
+
+
+@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the pictures in $I2I_DATA")
+def test_cats_and_dogs_are_read_and_checked(tmp_path, monkeypatch):
+    root = Path(os.environ["I2I_DATA"]) / "catsdogs"
+    monkeypatch.setenv("I2I_CACHE", str(tmp_path))
+    report = check(root)
+    assert report.ok, report.text()
+    assert {name: len(found) for name, found in report.parts.items()} == {
+        "trainA": 630, "trainB": 630, "testA": 70, "testB": 69,
+    }  # fmt: skip
+    data = UnpairedFolders(str(root), size=64)
+    assert len(data) == 630
+    assert len(data.validation()) == 64
+    direct = UnpairedFolders(str(root), size=64, cache=False)
+    for index in range(0, 630, 40):
+        assert same(*([d.sample(index, np.random.default_rng(index))] for d in (data, direct)))
+    logging.getLogger("i2i").debug("%d skipped", data.skipped)
