@@ -66,8 +66,8 @@ def initialised(net):
 class Pool:
     """Past fakes: once it is full, every second time an old one goes out and the new one stays."""
 
-    def __init__(self, size):
-        self.size, self.images, self.random = size, [], torch.Generator().manual_seed(0)
+    def __init__(self, size, seed):
+        self.size, self.images, self.random = size, [], torch.Generator().manual_seed(seed)
 
     def __call__(self, batch):
         return batch if self.size == 0 else torch.stack([self.exchange(image) for image in batch])
@@ -92,7 +92,7 @@ class CycleGAN:
         self.D = [*self.D_a.parameters(), *self.D_b.parameters()]
         self.adam_g = torch.optim.Adam(self.G, lr=2e-4, betas=(0.5, 0.999), fused=True)
         self.adam_d = torch.optim.Adam(self.D, lr=2e-4, betas=(0.5, 0.999), fused=True)
-        self.pool_a, self.pool_b = Pool(pool), Pool(pool)
+        self.pool_a, self.pool_b = Pool(pool, 0), Pool(pool, 1)
         self.losses = []
 
     def step(self, a, b, factor=1.0):

@@ -141,7 +141,7 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
     if force and (folder / "config.yaml").exists():
         with files.lock(folder):
             shutil.rmtree(folder)
-    if folder.exists() and any(folder.iterdir()) and not resume:
+    if folder.exists() and any(file.name[0] != "." for file in folder.iterdir()) and not resume:
         raise ConfigError(
             f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
             f"another folder"

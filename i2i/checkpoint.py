@@ -33,10 +33,12 @@ MANIFEST, TENSORS, TREE = "manifest.json", "state.safetensors", "state.json"
 BLANK = b"0" * 64  # stands where the sha256 of a file goes into that file, while it is computed
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.complex64: "C64",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+    torch.bool: "BOOL",
 }  # fmt: skip
+Key = str | int | float | None
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-Malformed = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+Malformed = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class Damaged(WeightsError):
@@ -97,19 +99,18 @@ def load(path: str | Path) -> tuple[int, Any]:
         WeightsError: it is damaged, no checkpoint, or of a newer i2i; names the file and the reason.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    contents = {name: read(path, name) for name in manifest["files"]}
-    for name, content in contents.items():
-        if sha256([content]) != manifest["files"][name]["sha256"]:
-            raise Damaged(path, f"{name}: sha256 differs")
     try:
+        manifest = read_manifest(path)
+        contents = {name: (path / name).read_bytes() for name in manifest["files"]}
+        for name, content in contents.items():
+            if sha256([content]) != manifest["files"][name]["sha256"]:
+                raise ValueError(f"{name}: sha256 differs")
         document = json.loads(contents[TREE])
-        state = unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
         if document["step"] != manifest["step"]:
             raise ValueError(f"{TREE} is of step {document['step']}")
+        return manifest["step"], unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
     except Malformed as error:
-        raise Damaged(path, f"{type(error).__name__}: {error}") from error
-    return manifest["step"], state
+        raise Damaged(path, str(error)) from error
 
 
 def newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, Any] | None:
@@ -208,7 +209,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
         raise WeightsError(f"{source} holds NaN or infinity in {first_ten(bad)}: use other weights")
     module.load_state_dict(fit, strict=False)
     notes = [f"{len(fit)} of {len(own)} tensors loaded, {listed}"] if listed else []
-    notes += sorted({f"{v.dtype} converted to {own[name].dtype}" for name, v in fit.items() if v.dtype != own[name].dtype})
+    notes += sorted({f"{v.dtype} made {own[n].dtype}" for n, v in fit.items() if v.dtype != own[n].dtype})
     return f"{source}: {'; '.join(notes).replace('torch.', '')}" if notes else None
 
 
@@ -244,7 +245,7 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
             return [take(item, f"{place}.{index}") for index, item in enumerate(value)]
         if type(value) in (tuple, torch.Size):
             return {"$tuple": take(list(value), place)}
-        if type(value) in (dict, OrderedDict) and all(key is None or isinstance(key, str | int | float) for key in value):
+        if type(value) in (dict, OrderedDict) and all(isinstance(key, Key) for key in value):
             items = [(key, take(item, f"{place}.{key}" if place else str(key))) for key, item in value.items()]
             if all(isinstance(key, str) and not key.startswith("$") for key in value):
                 return dict(items)
@@ -310,22 +311,20 @@ def sealed(manifest: Mapping[str, Any]) -> bytes:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return what a checkpoint should hold, after comparing it with the names and sizes of its files."""
-    content = read(path, MANIFEST)
-    try:
-        manifest = json.loads(content)
-        whole = content == sealed(manifest)
-    except Malformed:
-        whole = False
-    if not whole:
-        raise Damaged(path, f"{MANIFEST}: sha256 differs")
+    if not (path / MANIFEST).is_file():
+        raise ValueError(f"{MANIFEST} is missing")
+    content = (path / MANIFEST).read_bytes()
+    manifest = json.loads(content)
+    if content != sealed(manifest):
+        raise ValueError(f"{MANIFEST}: sha256 differs")
     refuse_newer(path, manifest["format"])
     if path.name != f"step_{manifest['step']:08d}":
-        raise Damaged(path, f"{MANIFEST} is of step {manifest['step']}")
-    there = {file.name: file.lstat().st_size for file in path.iterdir() if file.name != MANIFEST}
-    for name in sorted(there | manifest["files"]):
-        told = manifest["files"].get(name, {"size": "no"})["size"]
-        if there.get(name) != told:
-            raise Damaged(path, f"{name}: {there.get(name, 'no')} bytes instead of {told}")
+        raise ValueError(f"{MANIFEST} is of step {manifest['step']}")
+    told = {name: f"{file['size']} bytes" for name, file in manifest["files"].items()}
+    there = {file.name: f"{file.lstat().st_size} bytes" for file in path.iterdir() if file.name != MANIFEST}
+    for name in sorted(told | there):
+        if told.get(name) != there.get(name):
+            raise ValueError(f"{name} is {there.get(name, 'missing')}, should be {told.get(name, 'absent')}")
     return manifest
 
 
@@ -333,24 +332,15 @@ def looks_whole(path: Path) -> bool:
     """Say whether all files of a checkpoint are there and of the right size, without reading them."""
     try:
         return bool(read_manifest(path))
-    except WeightsError:
+    except (WeightsError, *Malformed):
         return False
 
 
 def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
     """Return step and path of the checkpoints in a folder, oldest first; a link is none."""
-    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink()] if folder.is_dir() else []
-    return sorted((int(name[5:]), folder / name) for name in names if re.fullmatch(r"step_\d{8,}", name, re.ASCII))
-
-
-def read(path: Path, name: str) -> bytes:
-    """Return the content of one file of a checkpoint."""
-    try:
-        if not (path / name).is_file() or (path / name).is_symlink():
-            raise Damaged(path, f"{name} is missing")
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise Damaged(path, f"{name} cannot be read: {error.strerror}") from error
+    paths = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in paths if re.fullmatch(r"step_\d{8,}", path.name, re.ASCII)]
+    return sorted((int(path.name[5:]), path) for path in named if path.is_dir() and not path.is_symlink())
 
 
 def refuse_newer(path: str | Path, number: int) -> None:

@@ -33,7 +33,7 @@ from ruamel.yaml.error import YAMLError
 from .catalog import KINDS, Catalog, Entry, Metric
 from .errors import ConfigError, PluginError
 
-MAX_BYTES, MAX_DEPTH, MAX_VALUES, MAX_INT = 1_000_000, 64, 10_000, 2**53
+MAX_BYTES, MAX_LINES, MAX_DEPTH, MAX_VALUES, MAX_INT = 250_000, 10_000, 64, 5_000, 2**53
 
 Keys = tuple[Any, ...]  # where a value stands: ("metrics", 0, "size")
 Problem = tuple[Keys, str]
@@ -150,7 +150,7 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
 def parse(text: str | bytes, name: str, overrides: Sequence[str], catalog: Catalog) -> Config:
     """Read a config given as text; `name` is the file that errors speak of. See `load`."""
     source = _Source(text, name)
-    tree = _completed(source.tree, name)
+    tree = _completed(source.tree, source)
     for override in overrides:
         _override(tree, override, source)
     return Config(Path(name).stem, **_arguments(tree, catalog, source))
@@ -163,13 +163,13 @@ def from_dict(tree: Any, catalog: Catalog, name: str = "config") -> Config:
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: not a plain tree, {error}") from error
     source = _Source("", name, numbered=False)
-    return Config(Path(name).stem, **_arguments(_completed(tree, name), catalog, source))
+    return Config(Path(name).stem, **_arguments(_completed(tree, source), catalog, source))
 
 
 def task_of(text: str | bytes, name: str, catalog: Catalog) -> tuple[dict[str, Any], Part]:
     """Return the tree of a config that came with weights, and its task; nothing else needs to be installed."""
     source = _Source(text, name)
-    tree = _completed(source.tree, name)
+    tree = _completed(source.tree, source)
     task = {key: value for key, value in tree.items() if key == "task"}
     return tree, _arguments(task, catalog, source, only=("task",))["task"]
 
@@ -272,8 +272,8 @@ class _Source:
     def _decode(self, text: str | bytes) -> str:
         """Return the text if it is of bearable size, UTF-8, and of the characters that YAML allows."""
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        if len(raw) > MAX_BYTES:
-            raise self.refuse(1, f"this is too large, a config has at most {MAX_BYTES} bytes")
+        if len(raw) > MAX_BYTES or len(raw.splitlines()) > MAX_LINES:
+            raise self.refuse(1, f"this is too large, a config has at most {MAX_BYTES} bytes and {MAX_LINES} lines")
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -294,7 +294,7 @@ class _Source:
             for event in YAML(typ="safe", pure=True).parse(text):
                 line = event.start_mark.line + 1
                 depth += isinstance(event, events.CollectionStartEvent) - isinstance(event, events.CollectionEndEvent)
-                if depth > MAX_DEPTH or len(found) > 2 * MAX_VALUES:
+                if depth > MAX_DEPTH or len(found) > MAX_VALUES:
                     raise self.refuse(line, f"this is more than {MAX_DEPTH} levels deep or {MAX_VALUES} values long")
                 if found and isinstance(event, events.DocumentStartEvent):
                     raise self.refuse(line, "a second document starts, a config is one")
@@ -348,16 +348,19 @@ class _Source:
                 raise ConfigError(f"{place}: a key is a plain word")
             inner = (*keys, event.value)  # keys are text, also `no` and `1`
             if event.value in items:
-                self.problems.append(f"{place}: the key `{event.value}` is there twice, first at {self.places[inner]}")
+                self.problems.append(
+                    f"{place}: the key `{event.value}` is there twice, first at {self.places[inner]}"
+                )
             self.places.setdefault(inner, place)
             items[event.value] = self._next(inner, depth + 1)
         return items
 
 
-def _completed(tree: Any, name: str) -> dict[str, Any]:
+def _completed(tree: Any, source: _Source) -> dict[str, Any]:
     """Return the tree with the top-level keys that need not be written."""
     if not isinstance(tree, dict):
-        raise ConfigError(f"{name}: {_show(tree)} should be a mapping with the keys task, data, train, ...")
+        why = f"{source.places[()]}: {_show(tree)} should be a mapping with the keys task, data, train, ..."
+        raise ConfigError("\n".join([*source.problems, why]))
     return {"optimizer": {"use": "adam"}, "train": {}, "metrics": [], **tree}
 
 
@@ -617,9 +620,9 @@ def _explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
 
 
 def _nearest(key: str, known: dict[str, _Key], given: dict[str, Any]) -> str:
-    """Return the key that was meant, or ""; of two that are as near, the one that is not given."""
+    """Return the key that was meant, or ""; of two that are about as near, the one that is not given."""
     near = {name: difflib.SequenceMatcher(None, key, name).ratio() for name in known}
-    best = max(known, key=lambda name: (near[name], name not in given), default="")
+    best = max(known, key=lambda name: near[name] + 0.2 * (name not in given), default="")
     return best if near.get(best, 0) >= 0.5 else ""
 
 

@@ -1,10 +1,9 @@
 """The border: pictures as people have them <-> float32 tensors [N, 3, H, W] in [-1, 1], by one decoder.
 
-Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) read files
-alike. Content decides the format. Pixels and frames are limited before anything is decoded. EXIF orientation is
-applied, RGB and CMYK colour profiles are converted to sRGB, an animation gives its first frame and a warning.
-16-bit and float pixels are scaled by their type, never by their maximum. What is not clear is an error that
-states the rule.
+Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) read alike:
+content decides the format; pixels and frames are limited before anything is decoded; EXIF orientation is applied;
+RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, with a warning; 16-bit and
+float pixels are scaled by their type, never by their maximum. What is not clear is an error with the rule in it.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float3
 AXES = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 RULE = (
     "possible are uint8, uint16 or floats in 0..1, shaped [H, W], [H, W, C], [C, H, W] or these with N in "
-    "front, where C is 1 (grey), 3 (RGB) or 4 (RGBA); tensors have their channels first; where two readings "
-    "fit, give a PIL image or say layout='HWC'"
+    "front, where C is 1 (grey), 3 (RGB), 4 (RGBA) or, last, 2 (grey and alpha); tensors have their channels "
+    "first; where two readings fit, give a PIL image or say layout='HWC'"
 )
 
 counts: Counter[str] = Counter()  # what was done to pictures in this process, such as "alpha composited"
@@ -83,7 +82,7 @@ def read_rgb(
         DataError: it cannot be read, for the reason named; `__cause__` is the OSError of a failed read.
     """
     values = _on_colour(_rescaled(_load(source, limit), np.uint8), background)
-    return np.array(np.broadcast_to(values, (*values.shape[:2], 3)), order="C")
+    return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else np.ascontiguousarray(values)
 
 
 def _load(source: Any, limit: int) -> np.ndarray:
@@ -183,7 +182,8 @@ def _to_srgb(image: Image.Image, name: str) -> Image.Image:
     profile = image.info.get("icc_profile") or b""
     if image.mode != "CMYK" or profile[16:20] != b"CMYK":
         grey = image.mode in ("1", "L", "LA", "La")
-        image = image.convert(("L" if grey else "RGB") + ("A" if image.has_transparency_data else ""))
+        mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+        image = image if image.mode == mode else image.convert(mode)
     if profile[16:20] != {"RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}.get(image.mode):
         return image
     mode = image.mode.replace("CMYK", "RGB")
@@ -327,7 +327,8 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         floats, native = array.dtype.kind == "f", array.dtype.newbyteorder("=")
         axes = axes or _axes("array", array.shape, str(native), floats or native in WHITE, layout)
         dtype = np.dtype(np.float32) if floats else native
-        values = torch.from_numpy(np.array(array, np.float32))
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused below
+            values = torch.from_numpy(np.array(array, np.float32))
         back = partial(_to_array, axes=axes, dtype=array.dtype) if own else partial(_to_pil, dtype=dtype)
     unit = _to_nchw(values, axes) / WHITE[dtype]
     if dtype.kind == "f":
@@ -465,9 +466,7 @@ def _png16(values: np.ndarray) -> bytes:
 # ---- pad
 
 
-def pad_to_multiple(
-    tensor: Tensor, multiple: int, minimum: int = 1
-) -> tuple[Tensor, Callable[..., Tensor]]:
+def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
     """Pad images at the right and the bottom by mirroring, again and again if need be: any size works.
 
     Args:

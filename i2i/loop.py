@@ -202,9 +202,6 @@ class Diary:
         self.run, self.config, self.engine, self.leads = run, config, engine, leads
         self.checkpoints = run / "checkpoints"
         self._dropped: set[str] = set()
-        if leads:
-            self.checkpoints.mkdir(exist_ok=True)
-            (run / "samples").mkdir(exist_ok=True)
 
     def resume(self) -> None:
         """Continue from the newest whole checkpoint, and forget what was logged after it."""
@@ -227,6 +224,7 @@ class Diary:
         if self.leads:
             file.unlink(missing_ok=True)
             files.write(self.run / "config.yaml", self.config.text().encode())
+            (self.run / "samples").mkdir(exist_ok=True)
         return {}
 
     def losses(self, outcome: StepOutcome) -> None:

@@ -126,13 +126,13 @@ def test_the_engine_equals_the_loop_by_hand_bit_for_bit() -> None:
     engine = Engine(
         small_cyclegan(pool=3),
         partial(adam, lr=2e-4, betas=(0.5, 0.999)),
-        Train(steps=8),
+        Train(steps=30),
         schedule=linear_decay(start=2, end=4),
-        steps_per_epoch=2,
+        steps_per_epoch=6,
     )
-    ours = [engine.step([batch]).losses for batch in batches(8)]
+    ours = [engine.step([batch]).losses for batch in batches(30)]
     hand = by_hand().train(
-        batches(8), seed=0, width=8, blocks=2, d_width=8, d_layers=2, pool=3, epoch_length=2, constant=2, decay=2
+        batches(30), seed=0, width=8, blocks=2, d_width=8, d_layers=2, pool=3, epoch_length=6, constant=2, decay=2
     )
     assert ours == hand.losses
     for name in ("G_ab", "G_ba", "D_a", "D_b"):

@@ -20,6 +20,7 @@ from i2i.networks import (
     norm_layer,
     register,
 )
+from i2i.networks.resnet import double
 
 
 def parameters(network: nn.Module) -> int:
@@ -173,6 +174,16 @@ def test_resizing_generator_draws_no_checkerboard() -> None:
 
     assert unevenness("resize") < 1e-5
     assert unevenness("transposed") > 1e-3
+
+
+def test_resizing_repeats_pixels_and_convolves() -> None:
+    layers = nn.Sequential(*double(2, 2, "resize", bias=True))
+    nn.init.dirac_(layers[1].weight)  # type: ignore[arg-type]
+    nn.init.zeros_(layers[1].bias)  # type: ignore[arg-type]
+    x = pictures(1, 2, 3, 4)
+    assert torch.equal(layers(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    with pytest.raises(ConfigError, match="unknown upsample 'bicubic': possible are transposed, resize"):
+        ResnetGenerator(upsample="bicubic")  # type: ignore[arg-type]
 
 
 def test_residual_generator_starts_at_the_identity() -> None:

@@ -49,7 +49,7 @@ class CycleGAN(Task):
         super().__init__()
         self.G_ab, self.G_ba = generator(), generator()
         self.D_a, self.D_b = discriminator(), discriminator()
-        self.pool_a, self.pool_b = ReplayPool(pool), ReplayPool(pool)
+        self.pool_a, self.pool_b = ReplayPool(pool, seed=0), ReplayPool(pool, seed=1)
         self.gan = gan()
         self.lambda_cycle, self.lambda_identity = lambda_cycle, lambda_identity
         self.multiple, self.minimum = getattr(self.G_ab, "multiple", 1), getattr(self.G_ab, "minimum", 1)

@@ -1,0 +1,214 @@
+"""Several processes: they equal one, and when one of them dies, hangs or fails the run ends and names it (I1-I4, I6)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i.config import Train
+from i2i.data.base import Data, Sample
+from i2i.errors import ConfigError
+from i2i.loop import stream
+from i2i.processes import World
+
+pytestmark = pytest.mark.xdist_group("processes")  # one after the other: each of these fills both cores
+
+CONFIG = """
+task:
+  use: cyclegan
+  generator: {use: resnet_generator, width: 4, blocks: 1}
+  discriminator: {use: patch_discriminator, width: 4, layers: 1}
+  gan: {use: lsgan}
+  pool: 3
+data: {use: horses_zebras, size: 64, batch_size: 4, samples: 6, validation_samples: 2}
+optimizer: {use: sgd, lr: 1.0e-2}
+train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, threads: 1, timeout: 60}
+"""
+
+
+class Counting(Data):
+    """Sample i is the number i."""
+
+    def __init__(self, length: int, batch_size: int) -> None:
+        self.length, self.batch_size = length, batch_size
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, index: int, rng: object) -> Sample:
+        return {"i": index}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def command(config: Path, run: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "i2i", "run", str(config), "-o", str(run), "--nproc", "2", *more]
+
+
+def logged(run: Path) -> list[dict[str, float]]:
+    file = run / "log.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def processes(run: Path) -> dict[int, int]:
+    """Find the ranks of a running launch by their environment: rank -> process id."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            variables = dict(part.split(b"=", 1) for part in (folder / "environ").read_bytes().split(b"\0") if b"=" in part)
+        except OSError:
+            continue
+        if str(run).encode() in words and b"RANK" in variables:
+            found[int(variables[b"RANK"])] = int(folder.name)
+    return found
+
+
+def started(config: Path, run: Path, *more: str) -> tuple[subprocess.Popen[str], dict[int, int]]:
+    """Start a long run with two processes and wait until it has trained for a few steps."""
+    child = subprocess.Popen(
+        command(config, run, "train.steps=100000", "train.checkpoint_every=5", *more), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 90
+    while len(logged(run)) < 12:
+        assert child.poll() is None, child.stderr.read() if child.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return child, processes(run)
+
+
+@pytest.mark.timeout(240)
+def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tmp_path: Path) -> None:
+    # Without the L1 terms, whose gradient jumps at 0, and with small steps: else rounding would grow to 1e-3 in six.
+    smooth = ["task.lambda_cycle=0", "optimizer.lr=1e-3"]
+    runs = {}
+    for name, nproc in (("one", "1"), ("two", "2")):
+        runs[name] = tmp_path / name
+        line = [*command(config, runs[name])[:-1], nproc, *smooth]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, done.stderr
+    one, two = logged(runs["one"]), logged(runs["two"])
+    assert len(one) == len(two) == 6
+    assert abs(one[5]["G/gan_ab"] - one[0]["G/gan_ab"]) > 1e-3
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, abs=1e-6)
+    from i2i import checkpoint
+
+    first, second = (checkpoint.load_model(runs[name] / "model.safetensors")[0] for name in ("one", "two"))
+    assert max((first[key] - second[key]).abs().max().item() for key in first) <= 1e-6
+    resumed = subprocess.run(
+        [*command(config, runs["two"])[:-2], *smooth, "train.steps=8", "--resume"], capture_output=True, text=True, timeout=60
+    )
+    assert resumed.returncode == 0, resumed.stderr  # two processes stopped, one goes on
+    assert logged(runs["two"])[-1]["step"] == 8
+
+
+@pytest.mark.timeout(240)
+def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path) -> None:
+    child, ranks = started(config, tmp_path / "run")
+    began = time.monotonic()
+    os.kill(ranks[1], signal.SIGKILL)
+    _, errors = child.communicate(timeout=60)
+    assert time.monotonic() - began < 45
+    assert child.returncode == 6, errors
+    assert "rank 1" in errors.splitlines()[-1]
+    assert not processes(tmp_path / "run")
+    from i2i import checkpoint
+
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints", say=print) is not None
+
+
+@pytest.mark.timeout(240)
+def test_I2_a_stopped_rank_ends_the_run_within_the_timeout_and_is_named(config: Path, tmp_path: Path) -> None:
+    child, ranks = started(config, tmp_path / "run", "train.timeout=5")
+    os.kill(ranks[1], signal.SIGSTOP)
+    _, errors = child.communicate(timeout=90)
+    assert child.returncode == 6, errors
+    assert "rank 1 does not answer (rank 0 waits at step" in errors
+    assert not processes(tmp_path / "run")
+
+
+@pytest.mark.timeout(240)
+def test_I4_an_error_on_one_rank_stops_all_and_is_shown(config: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "lame.py"
+    plugin.write_text(
+        "import os\nfrom i2i import hookimpl\nfrom i2i_cyclegan import CycleGAN\n"
+        "class Lame(CycleGAN):\n"
+        "    n = 0\n"
+        "    def step(self, batch):\n"
+        "        Lame.n += 1\n"
+        "        if os.environ.get('RANK') == '1' and Lame.n == 3:\n"
+        "            raise ValueError('a bad picture')\n"
+        "        yield from super().step(batch)\n"
+        "@hookimpl\ndef register(catalog):\n    catalog.task('lame', Lame)\n"
+    )
+    done = subprocess.run(
+        command(config, tmp_path / "run", "task.use=lame", "--plugin", str(plugin)), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 7, done.stderr
+    assert "rank 1: task Lame (lame) failed in step 2: ValueError: a bad picture" in done.stderr
+    assert "rank 1 ended with exit code 7" in done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_a_signal_to_the_launcher_saves_and_exits_75(config: Path, tmp_path: Path) -> None:
+    child, _ = started(config, tmp_path / "run")
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 75, errors
+    last = sorted((tmp_path / "run" / "checkpoints").glob("step_*"))[-1]
+    assert int(last.name.split("_")[1]) == logged(tmp_path / "run")[-1]["step"]
+
+
+@pytest.mark.parametrize(("length", "batch", "size", "parts"), [(101, 2, 2, 1), (1, 4, 2, 2), (7, 12, 3, 2)])
+def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(length: int, batch: int, size: int, parts: int) -> None:
+    def numbers(world: World, accumulate: int) -> list[list[list[int]]]:
+        settings = Train(steps=60, accumulate=accumulate)
+        return [[b["i"].tolist() for b in step] for step in stream(Counting(length, batch), settings, 0, 60, world)]
+
+    alone = [step[0] for step in numbers(World(), 1)]
+    ranks = [numbers(World(rank, size), parts) for rank in range(size)]
+    assert {len(steps) for steps in ranks} == {60}
+    together = [
+        [i for micro in range(parts) for rank in range(size) for i in ranks[rank][number][micro]] for number in range(60)
+    ]
+    assert together == alone
+    seen = [i for step in alone for i in step]
+    assert sorted(seen[:length]) == list(range(length))  # no sample is lost in the first epoch
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers() -> None:
+    with pytest.raises(ConfigError, match=r"batch_size 3 cannot be divided among train.accumulate 1 x 2 process"):
+        next(stream(Counting(5, 3), Train(steps=1), 0, 1, World(0, 2)))
+
+
+def test_batch_normalisation_over_several_processes_needs_gpus() -> None:
+    with pytest.raises(ConfigError, match="norm: instance"):
+        World(0, 2).same_start(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+
+
+def test_one_process_needs_no_group() -> None:
+    world, tensor = World(), torch.ones(2)
+    world.average([tensor])
+    world.wait()
+    world.beat(1)
+
+    def double(x: Tensor) -> Tensor:
+        return 2 * x
+
+    assert torch.equal(world.whole_batch(double, tensor), torch.tensor([2.0, 2.0]))
+    assert world.same_start(nn.Linear(1, 1)) is not None
