@@ -1,8 +1,8 @@
 """The calls of `import i2i`: run, translate, sample, load. The command line is a thin layer over these.
 
-    i2i.run("configs/cyclegan.yaml", "task.lambda_cycle=5")
-    out = i2i.translate("horse.jpg", "runs/cyclegan")
-    model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
+i2i.run("configs/cyclegan.yaml", "task.lambda_cycle=5")
+out = i2i.translate("horse.jpg", "runs/cyclegan")
+model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
 """
 
 from __future__ import annotations
@@ -64,11 +64,13 @@ class Model:
         expected = (len(x), x.shape[2] * task.scale, x.shape[3] * task.scale)
         if (len(out), *out.shape[2:]) != expected:
             raise PluginError(
-                f"{type(task).__name__}.translate made {tuple(out.shape)} from {tuple(x.shape)}; with scale {task.scale} "
+                f"{type(task).__name__}.translate made {tuple(out.shape)} from {tuple(x.shape)}; scale {task.scale} "
                 f"it must keep N and give {expected[1]}x{expected[2]} pixels"
             )
         if not out.isfinite().all():
-            raise NumericError(f"{self.source}: the translation holds values that are not finite; are the weights whole?")
+            raise NumericError(
+                f"{self.source}: the translation holds values that are not finite; are the weights whole?"
+            )
         return out.float().cpu()
 
     def sample(self, n: int, seed: int = 0, **condition: Any) -> Tensor:
@@ -247,22 +249,24 @@ def translate_files(
 
 
 def plan(sources: Sequence[str], out: Path, say: Callable[[str], None]) -> tuple[dict[Path, Path], list[str]]:
-    """Return target -> source for all pictures in `sources`, and a sentence for each that is none."""
+    """Return target -> source for all pictures in `sources`, and a sentence for each that cannot be one."""
     targets: dict[Path, Path] = {}
     failed: list[str] = []
     for source in sources:
         found, skipped = images.find([source])
-        failed += [f"{images.shown(path)}: {why}" for path, why in skipped]
+        for path, why in skipped:
+            sentence = f"{images.shown(path)}: {why}"
+            if path == Path(source) or path.suffix.lower() in images.SUFFIXES:
+                failed.append(sentence)
+            say(sentence)  # a README among the pictures is mentioned, and is no failure
         for path in found:
             inside = path.relative_to(source) if Path(source).is_dir() else Path(path.name)
             target = images.writable_name(out / inside)
             if targets.setdefault(target, path) != path:
                 raise ConfigError(
-                    f"{images.shown(targets[target])} and {images.shown(path)} would both become {images.shown(target)}: "
+                    f"{images.shown(targets[target])} and {images.shown(path)} would both be {images.shown(target)}: "
                     f"translate them into two folders"
                 )
-    for sentence in failed:
-        say(sentence)
     return targets, failed
 
 

@@ -31,9 +31,9 @@ from .version import __version__
 FORMAT = 1
 MANIFEST, TENSORS, TREE = "manifest.json", "state.safetensors", "state.json"
 BLANK = b"0" * 64  # stands where the sha256 of a file goes into that file, while it is computed
-DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.complex64: "C64",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+DTYPES = {  # in the order in which a safetensors file holds them, so that each lies aligned
+    torch.int64: "I64", torch.float64: "F64", torch.complex64: "C64", torch.float32: "F32", torch.int32: "I32",
+    torch.bfloat16: "BF16", torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
     torch.bool: "BOOL",
 }  # fmt: skip
 Key = str | int | float | None
@@ -289,16 +289,17 @@ def plain(tensor: Tensor, place: str) -> Tensor:
 def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Any]:
     """Return header and data of a safetensors file: the tensors' own memory, so that nothing is copied.
 
-    Source: the format at https://github.com/huggingface/safetensors; as there, wide types first, then by name.
+    Source: the format at https://github.com/huggingface/safetensors; byte for byte what that library writes.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     data, end = [], 0
-    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
+    order = [*DTYPES]
+    for name in sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name)):
         tensor = tensors[name]
         start, end = end, end + tensor.nbytes
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-        data.append(tensor.flatten().view(torch.uint8).numpy())
-    text = json.dumps(header, separators=(",", ":")).encode()
+        data.append(tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy())
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little") + text, *data]
 
@@ -314,8 +315,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         raise ValueError(f"{MANIFEST} is missing")
     content = (path / MANIFEST).read_bytes()
-    manifest = json.loads(content)
-    if content != sealed(manifest):
+    try:
+        manifest = json.loads(content)
+        whole = content == sealed(manifest)
+    except Malformed:
+        whole = False
+    if not whole:
         raise ValueError(f"{MANIFEST}: sha256 differs")
     refuse_newer(path, manifest["format"])
     if path.name != f"step_{manifest['step']:08d}":

@@ -1,4 +1,4 @@
-"""The command line: `i2i run`, `translate`, `sample`, `plugins`, `models`, `schema`, `data check`, and what plugins add.
+"""The command line: `i2i run`, `translate`, `sample`, `plugins`, `models`, `schema`, `data check`, and plugins' own.
 
 A plugin adds a command with an entry point in the group `i2i.commands` (name = module:function, a typed function as
 Typer takes it). So `i2i --help` can list it without importing anything that imports torch.
@@ -60,7 +60,9 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(data_app, name="data")
 
-PluginFile = Annotated[list[str] | None, typer.Option("--plugin", help="A Python file that registers a task of yours.")]
+PluginFile = Annotated[
+    list[str] | None, typer.Option("--plugin", help="A Python file that registers a task of yours.")
+]
 ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")]
 Conditions = Annotated[list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, as direction=BtoA.")]
 
@@ -83,7 +85,9 @@ def common(
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, as configs/cyclegan.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as train.steps=100.")] = None,
-    out: Annotated[str | None, typer.Option("-o", "--out", help="The run's folder; runs/<config> by default.")] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="The run's folder; runs/<config> by default.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete the run that is there.")] = False,
     nproc: Annotated[int, typer.Option(help="Processes that train together on this machine.", min=1)] = 1,
@@ -118,7 +122,12 @@ def translate(
     from . import api
 
     failed = api.translate_files(
-        sources, out, api.load(model), force=force, say=lambda text: print(text, file=sys.stderr), **conditions(condition)
+        sources,
+        out,
+        api.load(model),
+        force=force,
+        say=lambda text: print(text, file=sys.stderr),
+        **conditions(condition),
     )
     if failed:
         raise typer.Exit(3)
@@ -206,7 +215,11 @@ def summary(folder: Path) -> str:
     pictures = sorted((folder / "samples").glob("*.png"))
     lines = [f"{folder}: finished"]
     lines += [f"  pictures  {pictures[-1]}"] if pictures else []
-    lines += [f"  {name:8}  {folder / file}" for name, file in (("report", "report.html"), ("metrics", "metrics.json")) if (folder / file).exists()]
+    lines += [
+        f"  {name:8}  {folder / file}"
+        for name, file in (("report", "report.html"), ("metrics", "metrics.json"))
+        if (folder / file).exists()
+    ]
     lines += [f"  use it    i2i translate PICTURES -o OUT -m {folder}", f'            i2i.translate(img, "{folder}")']
     return "\n".join(lines)
 

@@ -8,16 +8,17 @@ weights, so a config can only name what is installed: no tags, imports, includes
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import json
 import math
 import operator
 import re
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -33,7 +34,7 @@ from ruamel.yaml.error import YAMLError
 from .catalog import KINDS, Catalog, Entry, Metric
 from .errors import ConfigError, PluginError
 
-MAX_BYTES, MAX_LINES, MAX_DEPTH, MAX_VALUES, MAX_INT = 250_000, 10_000, 64, 5_000, 2**53
+MAX_BYTES, MAX_DEPTH, MAX_VALUES, MAX_INT = 200_000, 64, 5_000, 2**53
 
 Keys = tuple[Any, ...]  # where a value stands: ("metrics", 0, "size")
 Problem = tuple[Keys, str]
@@ -45,7 +46,7 @@ class Part(functools.partial):
     use: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
     """How long and how to train.
 
@@ -112,9 +113,9 @@ class Config:
         *,
         task: Annotated[Any, "task"],
         data: Annotated[Any, "data"],
-        optimizer: Annotated[Any, "optimizer"],
+        optimizer: Annotated[Any, "players"],
         schedule: Annotated[Any, "schedule"] | None = None,
-        train: Annotated[Train, "train"],
+        train: Train,
         metrics: tuple[Metric, ...] = (),
     ) -> None:
         self.name, self.task, self.data, self.optimizer = name, task, data, optimizer
@@ -136,10 +137,10 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
         ConfigError: all mistakes, one on a line, each with its file and line or its override.
     """
     path = Path(path)
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], n=1)
-        raise ConfigError(f"{path}: there is no such file" + (f", did you mean {near[0]}?" if near else ""))
     try:
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], n=1)
+            raise ConfigError(f"{path}: there is no such file" + (f", did you mean {near[0]}?" if near else ""))
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -177,16 +178,15 @@ def task_of(text: str | bytes, name: str, catalog: Catalog) -> tuple[dict[str, A
 def schema(catalog: Catalog) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of every config that this catalog allows, for editors."""
     grammar = _Grammar(catalog)
-    defs: dict[str, Any] = {"train": grammar.describe(_TRAIN, {})}
+    players = {"type": "object", "not": {"required": ["use"]}, "additionalProperties": {"$ref": "#/$defs/optimizer"}}
+    defs: dict[str, Any] = {"players": {"anyOf": [{"$ref": "#/$defs/optimizer"}, players]}}
     for kind in KINDS:
         names = [f"{kind}.{name}" for name in catalog.names(kind)]
         defs[kind] = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in names]} if names else {"not": {}}
-    for entry in catalog:
-        defs[f"{entry.kind}.{entry.name}"] = grammar.describe(entry, defs)
     top = grammar.describe(_CONFIG, defs)
-    players = {"type": "object", "not": {"required": ["use"]}, "additionalProperties": {"$ref": "#/$defs/optimizer"}}
-    top["properties"]["optimizer"] |= {"anyOf": [{"$ref": top["properties"]["optimizer"].pop("$ref")}, players]}
     top["required"].remove("optimizer")
+    for entry in itertools.chain(catalog, grammar.records):  # each description may find further records
+        defs[f"{entry.kind}.{entry.name}"] = grammar.describe(entry, defs)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": defs}
 
 
@@ -272,8 +272,8 @@ class _Source:
     def _decode(self, text: str | bytes) -> str:
         """Return the text if it is of bearable size, UTF-8, and of the characters that YAML allows."""
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        if len(raw) > MAX_BYTES or len(raw.splitlines()) > MAX_LINES:
-            raise self.refuse(1, f"this is too large, a config has at most {MAX_BYTES} bytes and {MAX_LINES} lines")
+        if len(raw) > MAX_BYTES:
+            raise self.refuse(1, f"this is too large, a config has at most {MAX_BYTES} bytes")
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -383,8 +383,7 @@ def _override(tree: dict[str, Any], text: str, source: _Source) -> None:
             node = parent[keys[-1]] = {}
         source.places.setdefault(keys, place)
     parent[keys[-1]] = new.tree
-    kept = {k: where for k, where in source.places.items() if k[: len(keys)] != keys}
-    source.places = kept | {keys + k: where for k, where in new.places.items()}
+    source.places |= {keys + inner: where for inner, where in new.places.items()}
     source.problems += new.problems
 
 
@@ -409,6 +408,7 @@ class _Grammar:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
+        self.records: list[Entry] = []  # dataclasses that are types of parameters
         self._keys: dict[tuple[str, str], dict[str, _Key]] = {}  # of each kind and name, once
 
     def keys(self, entry: Entry) -> dict[str, _Key]:
@@ -439,8 +439,8 @@ class _Grammar:
             hint = type(default) if isinstance(default, (bool, int, float, str, list, tuple, dict)) else Any
         hint = self._typed(hint if default is not None else hint | None)
         try:
-            adapter = TypeAdapter(hint, config={"arbitrary_types_allowed": True})
-        except PydanticUserError:  # a model or dataclass, which brings its own configuration
+            adapter = TypeAdapter(hint, config={"arbitrary_types_allowed": True, "extra": "forbid"})
+        except PydanticUserError:  # a model, which brings its own configuration
             adapter = TypeAdapter(hint)
         if default is parameter.empty:
             return _Key(adapter, True, ..., about)
@@ -452,12 +452,17 @@ class _Grammar:
         return _Key(adapter, False, ... if any(_flaws(default)) else default, about)
 
     def _typed(self, hint: Any) -> Any:
-        """Return a type in which what is marked as a part, such as `Network`, is read as one."""
+        """Return a type in which what is marked as a part, such as `Network`, and each dataclass is read here."""
         origin, args = get_origin(hint), get_args(hint)
-        kind = next((mark for mark in getattr(hint, "__metadata__", ()) if mark in (*KINDS, "train")), None)
+        kind = next((mark for mark in getattr(hint, "__metadata__", ()) if mark in (*KINDS, "players")), None)
         if kind:
             read = pydantic.PlainValidator(functools.partial(self.part, kind))
             return Annotated[Any, read, pydantic.WithJsonSchema({"$part": kind})]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            entry = Entry("record", f"{hint.__module__}.{hint.__qualname__}", hint, hint.__module__)
+            self.records += [entry] * (entry not in self.records)
+            read = pydantic.PlainValidator(functools.partial(self.record, entry))
+            return Annotated[Any, read, pydantic.WithJsonSchema({"$part": f"record.{entry.name}"})]
         if origin is None or origin is Literal:
             return hint
         if origin is Annotated:
@@ -466,16 +471,15 @@ class _Grammar:
         return functools.reduce(operator.or_, args) if origin in (Union, types.UnionType) else origin[args]
 
     def part(self, kind: str, node: Any) -> Any:
-        """Read one part; for optimizers also a mapping of player to part."""
+        """Read one part; for players also a mapping of player to optimizer."""
+        if kind == "players":
+            kind = "optimizer"
+            if isinstance(node, dict) and node and all(isinstance(value, dict) for value in node.values()):
+                player = inspect.Parameter("player", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Any, kind])
+                return self.arguments(dict.fromkeys(node, self._key(player, "")), node)
         names = ", ".join(self.catalog.names(kind)) or "none"
         if not isinstance(node, dict):
-            example = "{steps: 100}" if kind == "train" else f"{{use: NAME}}, possible names: {names}"
-            raise _Wrong([((), f"{_show(node)} should be a mapping, as in {example}")])
-        if kind == "train":
-            return self._train(node)
-        if kind == "optimizer" and node and all(isinstance(value, dict) for value in node.values()):
-            player = inspect.Parameter("player", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Any, kind])
-            return self.arguments(dict.fromkeys(node, self._key(player, "")), node)
+            raise _Wrong([((), f"{_show(node)} should be a mapping, as in {{use: NAME}}, possible names: {names}")])
         if "use" not in node:
             near = difflib.get_close_matches("use", node, n=1)
             if near:
@@ -488,10 +492,15 @@ class _Grammar:
         part.use = entry.name
         return part
 
-    def _train(self, node: dict[str, Any]) -> Train:
+    def record(self, entry: Entry, node: Any) -> Any:
+        """Read a dataclass, such as `Train`: a mapping without `use`."""
+        keys = self.keys(entry)
+        if not isinstance(node, dict):
+            raise _Wrong([((), f"{_show(node)} should be a mapping, possible keys: {', '.join(keys)}")])
+        arguments = self.arguments(keys, node)
         try:
-            return Train(**self.arguments(self.keys(_TRAIN), node))
-        except ConfigError as error:
+            return entry.build(**arguments)
+        except (ConfigError, ValueError) as error:
             raise _Wrong([((), str(error))]) from error
 
     def arguments(self, keys: dict[str, _Key], node: dict[str, Any]) -> dict[str, Any]:
@@ -510,7 +519,7 @@ class _Grammar:
             value = node.get(name, key.default)
             if value is ...:
                 if key.required and name not in meant.values():
-                    about = f" ({key.description})" if key.description else ""
+                    about = f" ({key.description.rstrip('.')})" if key.description else ""
                     problems.append(((), f"the key `{name}` is missing{about}"))
                 continue
             try:
@@ -538,9 +547,9 @@ class _Grammar:
             one |= {"default": key.default} if key.default is not ... else {}
             properties[name] = one
             required += [name] * key.required
-        tree: dict[str, Any] = {"title": entry.name, "description": about, "type": "object"}
+        tree: dict[str, Any] = {"title": entry.name.rpartition(".")[2], "description": about, "type": "object"}
         tree |= {"properties": properties, "required": required, "additionalProperties": False}
-        return json.loads(re.sub(r'"\$part": "(\w+)"', r'"$ref": "#/$defs/\1"', json.dumps(tree)))
+        return json.loads(re.sub(r'"\$part": "([^"]+)"', r'"$ref": "#/$defs/\1"', json.dumps(tree)))
 
 
 class _JsonSchema(GenerateJsonSchema):
@@ -548,8 +557,7 @@ class _JsonSchema(GenerateJsonSchema):
         return {"not": {}}  # a type that no config can say, such as a tensor
 
 
-_CONFIG = Entry("config", "config", Config, "i2i")
-_TRAIN = Entry("config", "train", Train, "i2i")
+_CONFIG = Entry("record", "config", Config, "i2i")
 
 
 def _arguments(
@@ -614,9 +622,10 @@ def _explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
             for inner, why in cause.problems:
                 yield (*keys, *inner), why
         else:
-            found.setdefault(keys, [_show(value)]).append(item["msg"].removeprefix("Input "))
-    for keys, (shown, *said) in found.items():
-        yield keys, f"{shown} {' or '.join(dict.fromkeys(said))}"
+            said = f"should have `{item['loc'][-1]}`" if item["type"] == "missing" else item["msg"]
+            found.setdefault(keys, [_show(value)]).append(said.removeprefix("Input "))
+    for keys, (shown, *whys) in found.items():
+        yield keys, f"{shown} {' or '.join(dict.fromkeys(whys))}"
 
 
 def _nearest(key: str, known: dict[str, _Key], given: dict[str, Any]) -> str:

@@ -250,7 +250,7 @@ def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Call
 
 
 def precision_for(wanted: str, device: torch.device) -> str:
-    """Choose what was measured to be fastest: bf16 autocast on GPUs, float32 on CPUs (bf16: 26 times slower there)."""
+    """Choose what was measured to be fastest: bf16 autocast on GPUs, float32 on CPUs (26 times faster there)."""
     if wanted == "bf16" and device.type == "cpu":
         raise ConfigError("train.precision: bf16 is many times slower than fp32 on a CPU; use auto or fp32")
     return ("bf16" if device.type == "cuda" else "fp32") if wanted == "auto" else wanted
@@ -285,8 +285,8 @@ def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
     text = str(error).splitlines()[0]
     if "second time" in text or "inplace" in text:
         return (
-            f"the losses of player '{player}' in {type(task).__name__}.step still use a graph that an earlier turn has "
-            f"used up: detach() what you carry across a yield, or compute it again after it ({text[:80]})"
+            f"the losses of player '{player}' in {type(task).__name__}.step still use a graph that an earlier turn "
+            f"has used up: detach() what you carry across a yield, or compute it again after it ({text[:80]})"
         )
     if "does not require grad" in text:
         return f"the losses of player '{player}' in {type(task).__name__}.step depend on none of its parameters"
@@ -297,6 +297,6 @@ def blamed(task: Task, step: int, error: Exception) -> PluginError:
     """Name the task, its file and line for an exception that its step raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return PluginError(
-        f"task {type(task).__name__} ({type(task).__module__}) failed in step {step}: {type(error).__name__}: {error} "
-        f"(in {frame.name}, {os.path.basename(frame.filename)} line {frame.lineno})"
+        f"task {type(task).__name__} ({type(task).__module__}) failed in step {step}: {type(error).__name__}: "
+        f"{error} (in {frame.name}, {os.path.basename(frame.filename)} line {frame.lineno})"
     )

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -30,11 +30,12 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from . import checkpoint, files
 from .config import Config, changed
 from .data.base import Data, Sample
-from .engine import Batch, Engine, StepOutcome, seed_everything
+from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
 from .errors import ConfigError, I2IError, ResourceError, WeightsError
 from .pictures import grid, png
 from .plugins import door
 from .processes import World
+from .task import Task
 from .version import __version__
 
 log = logging.getLogger("i2i")
@@ -63,7 +64,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     torch.manual_seed(settings.seed)
     task = config.task()
     data = config.data()
-    steps = settings.steps or math.ceil(settings.epochs * len(data) / data.batch_size)
+    steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)
     engine = Engine(
         task,
         config.optimizer,
@@ -99,6 +100,8 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
         progress.say("evaluating")
         metrics = evaluate(engine, config, data)
         diary.metrics(metrics, final=True)
+    if data.note():
+        progress.say(data.note())
     return metrics
 
 
@@ -121,7 +124,8 @@ class Numbered(Dataset[Any]):
 
 def collate(samples: Sequence[Sample | I2IError]) -> Batch | I2IError:
     """Stack samples into a batch; the first error among them takes its place."""
-    return next((sample for sample in samples if isinstance(sample, I2IError)), None) or default_collate(samples)
+    error = next((sample for sample in samples if isinstance(sample, I2IError)), None)
+    return error or default_collate(list(samples))
 
 
 def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iterator[list[Batch]]:
@@ -148,7 +152,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iter
     )
     loader = DataLoader(
         Numbered(data, train.seed),
-        batch_sampler=(list(range(first, first + share)) for first in firsts),  # type: ignore[arg-type]
+        batch_sampler=(list(range(first, first + share)) for first in firsts),
         collate_fn=collate,
         num_workers=data.workers,
         timeout=train.timeout if data.workers else 0,
@@ -161,7 +165,9 @@ def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iter
         try:
             batch = next(batches, None)
         except RuntimeError as error:
-            raise ResourceError(f"a loader process died or hangs: {str(error).splitlines()[0]}; --resume goes on") from error
+            raise ResourceError(
+                f"a loader process died or hangs: {str(error).splitlines()[0]}; --resume goes on"
+            ) from error
         if batch is None:
             return
         if isinstance(batch, I2IError):
@@ -186,10 +192,16 @@ def validation_batch(data: Data, n: int = 4) -> Batch | None:
 
 
 def evaluate(engine: Engine, config: Config, data: Data) -> dict[str, float]:
-    """Return every metric of the config, and what the task itself validates, on the averaged weights."""
+    """Return what the task itself validates and every metric of the config, on the averaged weights."""
     found: dict[str, float] = {}
     seed_everything(config.train.seed, engine.number, rank=0)
     with engine.averaged() as task:
+        if type(task).validate is not Task.validate:
+            samples = data.validation()
+            rows = [task.validate(to_device(default_collate([sample]), engine.device)) for sample in samples]
+            found |= {
+                f"validation/{key}": float(np.mean([row[key] for row in rows])) for key in (rows[0] if rows else ())
+            }
         for name, build in config.metrics:
             found |= {f"{name}/{key}": float(value) for key, value in build()(task, data).items()}
     return found
@@ -235,8 +247,7 @@ class Diary:
     def pictures(self, batch: Batch) -> None:
         """Write what the task shows of a validation batch to `samples/<step>.png`."""
         with self.engine.averaged() as task:
-            moved = {k: v.to(self.engine.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            shown = task.pictures(moved)
+            shown = task.pictures(to_device(batch, self.engine.device))
         if shown and self.leads:
             picture = grid(shown)
             files.write(self.run / "samples" / f"{self.engine.number:08d}.png", png(picture))

@@ -134,7 +134,8 @@ def load_file(path: str | Path) -> None:
 
     def load() -> Any:
         spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module  # so that classes defined in it can be found by their module name
         spec.loader.exec_module(module)

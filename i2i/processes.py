@@ -100,8 +100,8 @@ class World:
         reached[self.rank] = step
         slowest = min((rank for rank in reached if rank != self.rank), key=lambda rank: reached[rank])
         return ResourceError(
-            f"rank {slowest} does not answer (rank {self.rank} waits at step {step}): it was killed, stopped or hangs; "
-            f"go on from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"
+            f"rank {slowest} does not answer (rank {self.rank} waits at step {step}): it was killed, stopped or "
+            f"hangs; go on from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"
         )
 
 

@@ -58,11 +58,13 @@ class Task(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement step(batch)")
 
-    def translate(self, image: Tensor, **condition: Any) -> Tensor:
+    def translate(self, image: Tensor, *args: Any, **condition: Any) -> Tensor:
         """Translate images [N, C, H, W] in [-1, 1] into images [N, C, H * scale, W * scale] in [-1, 1]."""
-        raise ConfigError(f"{type(self).__name__} does not translate pictures: it makes them, use i2i.sample(n, model)")
+        raise ConfigError(
+            f"{type(self).__name__} does not translate pictures: it makes them, use i2i.sample(n, model)"
+        )
 
-    def sample(self, n: int, **condition: Any) -> Tensor:
+    def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
         """Return `n` new images [n, C, H, W] in [-1, 1]."""
         raise ConfigError(f"{type(self).__name__} makes no pictures from nothing: use i2i.translate(img, model)")
 
@@ -80,4 +82,9 @@ class Task(nn.Module):
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return named pictures [N, C, H, W] in [-1, 1] of a validation batch, one column each, for `samples/`."""
+        image = next((value for value in batch.values() if isinstance(value, Tensor) and value.ndim == 4), None)
+        if type(self).translate is not Task.translate and image is not None:
+            return {"given": image, "translated": self.translate(image)}
+        if type(self).sample is not Task.sample:
+            return {"sampled": self.sample(4)}
         return {}

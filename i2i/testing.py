@@ -1,8 +1,8 @@
 """The contract of a task as one call, for our tests and for those of plugins elsewhere.
 
-    from i2i.testing import check_task
-    def test_it_keeps_the_contract():
-        check_task(MyTask(...), {"A": torch.rand(2, 3, 32, 32) * 2 - 1})
+from i2i.testing import check_task
+def test_it_keeps_the_contract():
+    check_task(MyTask(...), {"A": torch.rand(2, 3, 32, 32) * 2 - 1})
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from .optim import adam
 from .task import Task
 
 
-def check_task(task: Task, batch: dict[str, Any], *, steps: int = 20, lr: float = 2e-3, image: str | None = None) -> None:
+def check_task(
+    task: Task, batch: dict[str, Any], *, steps: int = 20, lr: float = 2e-3, image: str | None = None
+) -> None:
     """Check all that the engine and the border rely on; the task itself is left as it was.
 
     Args:
@@ -59,7 +61,9 @@ def check_turns(task: Task, batch: dict[str, Any], lr: float) -> None:
         moved = changed(before, task)
         assert not moved, f"{name(task)}: the code before the turn of '{player}' changed {moved[0]} by itself"
         for loss, value in losses.items():
-            assert value.ndim == 0, f"{name(task)}: loss '{player}/{loss}' must be a scalar, it is {tuple(value.shape)}"
+            assert value.ndim == 0, (
+                f"{name(task)}: loss '{player}/{loss}' must be a scalar, it is {tuple(value.shape)}"
+            )
             assert value.isfinite(), f"{name(task)}: loss '{player}/{loss}' is {value.item()}"
         optimizers[player].zero_grad()
         torch.stack(list(losses.values())).sum().backward(inputs=players[player])
@@ -114,7 +118,9 @@ def check_translate(task: Task, image: Tensor) -> None:
         single = task.translate(image[:1])
     expected = (len(image), image.shape[2] * task.scale, image.shape[3] * task.scale)
     assert torch.equal(image, given), f"{name(task)}.translate changes the picture it is given"
-    assert (len(out), *out.shape[2:]) == expected, f"{name(task)}.translate: {tuple(image.shape)} became {tuple(out.shape)}"
+    assert (len(out), *out.shape[2:]) == expected, (
+        f"{name(task)}.translate: {tuple(image.shape)} became {tuple(out.shape)}"
+    )
     assert out.dtype == torch.float32, f"{name(task)}.translate returns {out.dtype}, not float32"
     assert out.isfinite().all(), f"{name(task)}.translate returns values that are not finite"
     assert out.abs().max() <= 1.0 + 1e-4, f"{name(task)}.translate leaves [-1, 1]: {out.abs().max():.3f}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,8 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the caller's shell change what a test sees."""
     for name in ("I2I_MODEL", "I2I_PLUGINS", "I2I_DISABLED_PLUGINS", "I2I_DEBUG"):
         monkeypatch.delenv(name, raising=False)
-    yield

@@ -6,7 +6,6 @@ Cases A15, A16, A26 and G6-G9, G11, G12 of the fault catalogue; the decoder's ow
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +130,7 @@ def test_the_default_model_is_the_newest_finished_run_and_it_is_said(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match="i2i run configs/cyclegan.yaml"):
+    with pytest.raises(WeightsError, match=r"i2i run configs/cyclegan\.yaml"):
         i2i.translate(picture())
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mine").symlink_to(run)
@@ -139,7 +138,7 @@ def test_the_default_model_is_the_newest_finished_run_and_it_is_said(
     i2i.translate(picture())
     assert "runs/mine" in capsys.readouterr().err
     monkeypatch.setenv("I2I_MODEL", str(tmp_path / "nothing"))
-    with pytest.raises(WeightsError, match="nothing: no model here"):
+    with pytest.raises(WeightsError, match=r"nothing: no model here"):
         i2i.translate(picture())
 
 
@@ -164,11 +163,16 @@ def folder_of_pictures(folder: Path) -> None:
     picture(seed=2).save(folder / "a.jpg")
     picture(41, 23, seed=3).save(folder / "sub" / "c.PNG")
     (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff half a picture")
+    (folder / "notes.txt").write_text("about these pictures")
 
 
 def translate_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "i2i", "translate", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "i2i", "translate", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -178,6 +182,8 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert "bad.jpg" in done.stderr
+    assert "notes.txt" in done.stderr
+    assert "3 translated, 0 there already, 1 failed" in done.stderr
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"a.png", "a.jpg", "sub/c.PNG"}
@@ -195,7 +201,7 @@ def test_G12_two_sources_for_one_target_are_refused_before_anything_is_written(r
         picture().save(tmp_path / name / "a.png")
     done = translate_command("one/a.png", "two/a.png", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 2
-    assert "would both become" in done.stderr
+    assert "would both be" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from i2i_cyclegan import CycleGAN
 from torch import Tensor, nn
 
 from i2i.config import Train
@@ -20,14 +21,14 @@ from i2i.networks import PatchDiscriminator, ResnetGenerator
 from i2i.optim import adam, linear_decay, sgd
 from i2i.task import Task
 from i2i.testing import check_task
-from i2i_cyclegan import CycleGAN
 
 ROOT = Path(__file__).parent.parent
 
 
 def by_hand() -> Any:
     spec = importlib.util.spec_from_file_location("by_hand", ROOT / "docs" / "cyclegan_by_hand.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -146,7 +147,10 @@ def test_accumulated_micro_batches_equal_the_large_batch() -> None:
         engine = Engine(small_cyclegan(pool=4).double(), partial(sgd, lr=1e-2), Train(steps=4, accumulate=parts))
         losses = []
         for batch in batches(4, size=4):
-            micro = [dict(zip(batch, chunk, strict=True)) for chunk in zip(*(v.double().chunk(parts) for v in batch.values()))]
+            micro = [
+                dict(zip(batch, chunk, strict=True))
+                for chunk in zip(*(v.double().chunk(parts) for v in batch.values()))
+            ]
             losses.append(engine.step(micro).losses)
         return engine, losses
 
@@ -240,5 +244,3 @@ def test_E7_a_task_that_cannot_be_sent_to_another_process_is_found() -> None:
     task.trick = lambda x: x  # type: ignore[assignment]
     with pytest.raises(AssertionError, match="cannot be sent"):
         check_task(task, line_batch()[0], lr=1e-2)
-
-

@@ -16,8 +16,28 @@ HOOKS = {
     for name, function in vars(hookspecs).items()
     if inspect.isfunction(function) and function.__module__ == hookspecs.__name__
 }
-PUBLIC = """run translate sample load Model Task Data Catalog Network Loss Metric hookimpl I2IError ConfigError DataError
-WeightsError NumericError ResourceError PluginError __version__""".split()
+PUBLIC = [
+    "run",
+    "translate",
+    "sample",
+    "load",
+    "Model",
+    "Task",
+    "Data",
+    "Catalog",
+    "Network",
+    "Loss",
+    "Metric",
+    "hookimpl",
+    "I2IError",
+    "ConfigError",
+    "DataError",
+    "WeightsError",
+    "NumericError",
+    "ResourceError",
+    "PluginError",
+    "__version__",
+]
 
 
 def test_every_hook_is_documented_with_its_exact_signature() -> None:
@@ -43,7 +63,9 @@ def test_folders_packages_and_entry_points_agree() -> None:
     setup.read(ROOT / "setup.cfg")
     folders = {path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py")}
     packages = {name for name in setup["options"]["packages"].split() if name.startswith("i2i_")}
-    mapped = {line.split("=")[0].strip() for line in setup["options"]["package_dir"].split("\n") if "plugins/" in line}
+    mapped = {
+        line.split("=")[0].strip() for line in setup["options"]["package_dir"].split("\n") if "plugins/" in line
+    }
     points = setup["options.entry_points"]
     declared = {
         line.split("=")[1].split(":")[0].strip()

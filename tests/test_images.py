@@ -241,6 +241,8 @@ def test_A6_sixteen_bit_ramp_equals_the_eight_bit_ramp() -> None:
     for data in (encode(ramp, "PNG"), encode(ramp, "TIFF"), b"P5 256 1 65535\n" + ramp.astype(">u2").tobytes()):
         assert np.array_equal(read_rgb(data), eight)
         assert far(unit(data), eight / 255) < 1e-4
+    full = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert np.array_equal(read_rgb(encode(full, "PNG"))[..., 0], (full.astype(np.uint32) + 128) // 257)
 
 
 def test_A7_dark_sixteen_bit_picture_stays_dark() -> None:
@@ -517,7 +519,9 @@ def test_A25_saved_result_is_srgb_without_the_old_profile(tmp_path: Path) -> Non
 @WAYS
 def test_A25_srgb_unfit_and_broken_profiles_change_nothing(photo: Any, read: Any) -> None:
     srgb = images.ImageCms.ImageCmsProfile(images.ImageCms.createProfile("sRGB")).tobytes()
+    before = images.counts["profile converted"]
     assert np.array_equal(read(encode(scene(), "PNG", icc_profile=srgb)), scene())
+    assert images.counts["profile converted"] == before
     assert np.array_equal(read(encode(scene(), "PNG", icc_profile=b"\0" * 16 + b"GRAY" + b"\0" * 200)), scene())
     broken = encode(scene(), "PNG", icc_profile=adobe_rgb()[:300])
     with pytest.warns(images.ImageWarning, match="unusable colour profile"):

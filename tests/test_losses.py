@@ -42,9 +42,7 @@ def mean(term: Callable[[float], float], values: list[float]) -> float:
 
 
 # Objective, its generator's loss, its discriminator's two terms (all from the papers), its default factor.
-FORMULAS: list[
-    tuple[Objective, Callable[[float], float], Callable[[float], float], Callable[[float], float], float]
-]
+FORMULAS: list[tuple[Objective, Callable[[float], float], Callable[[float], float], Callable[[float], float], float]]
 FORMULAS = [
     (
         Vanilla(),

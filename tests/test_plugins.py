@@ -130,7 +130,13 @@ def test_strict_mode_turns_a_failure_into_an_error(install: Install, monkeypatch
 
 
 def test_on_log_is_called_with_the_arguments_it_names(install: Install) -> None:
-    source = "from i2i import hookimpl\nseen = []\n@hookimpl\ndef on_log(scalars, step):\n    seen.append((step, scalars))\n"
+    source = """
+        from i2i import hookimpl
+        seen = []
+        @hookimpl
+        def on_log(scalars, step):
+            seen.append((step, scalars))
+    """
     door = install(watcher=source)
     for _, call in door.each("on_log", run=Path("r"), step=3, scalars={"G/l1": 1.0}, images={}):
         call()
@@ -156,8 +162,14 @@ def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
         catalog.find("network", "resnet_generater")
 
 
-@pytest.mark.parametrize("code", ["import i2i", "from i2i.cli import app", "import sys; sys.argv=['i2i','--help']; "
-                                  "import i2i.cli\ntry: i2i.cli.main()\nexcept SystemExit: pass"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import i2i",
+        "from i2i.cli import app",
+        "import sys; sys.argv=['i2i','--help']; import i2i.cli\ntry: i2i.cli.main()\nexcept SystemExit: pass",
+    ],
+)
 def test_import_and_help_do_not_import_torch(code: str) -> None:
     check = f"{code}\nimport sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Several processes: they equal one, and when one of them dies, hangs or fails the run ends and names it (I1-I4, I6)."""
+"""Several processes equal one; when one of them dies, hangs or fails, the run ends and names it. Cases I1-I4, I6."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def processes(run: Path) -> dict[int, int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
-            variables = dict(part.split(b"=", 1) for part in (folder / "environ").read_bytes().split(b"\0") if b"=" in part)
+            variables = dict(
+                part.split(b"=", 1) for part in (folder / "environ").read_bytes().split(b"\0") if b"=" in part
+            )
         except OSError:
             continue
         if str(run).encode() in words and b"RANK" in variables:
@@ -81,7 +83,9 @@ def processes(run: Path) -> dict[int, int]:
 def started(config: Path, run: Path, *more: str) -> tuple[subprocess.Popen[str], dict[int, int]]:
     """Start a long run with two processes and wait until it has trained for a few steps."""
     child = subprocess.Popen(
-        command(config, run, "train.steps=100000", "train.checkpoint_every=5", *more), stderr=subprocess.PIPE, text=True
+        command(config, run, "train.steps=100000", "train.checkpoint_every=5", *more),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 90
     while len(logged(run)) < 12:
@@ -111,7 +115,10 @@ def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tm
     first, second = (checkpoint.load_model(runs[name] / "model.safetensors")[0] for name in ("one", "two"))
     assert max((first[key] - second[key]).abs().max().item() for key in first) <= 1e-6
     resumed = subprocess.run(
-        [*command(config, runs["two"])[:-2], *smooth, "train.steps=8", "--resume"], capture_output=True, text=True, timeout=60
+        [*command(config, runs["two"])[:-2], *smooth, "train.steps=8", "--resume"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert resumed.returncode == 0, resumed.stderr  # two processes stopped, one goes on
     assert logged(runs["two"])[-1]["step"] == 8
@@ -157,7 +164,10 @@ def test_I4_an_error_on_one_rank_stops_all_and_is_shown(config: Path, tmp_path: 
         "@hookimpl\ndef register(catalog):\n    catalog.task('lame', Lame)\n"
     )
     done = subprocess.run(
-        command(config, tmp_path / "run", "task.use=lame", "--plugin", str(plugin)), capture_output=True, text=True, timeout=120
+        command(config, tmp_path / "run", "task.use=lame", "--plugin", str(plugin)),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 7, done.stderr
     assert "rank 1: task Lame (lame) failed in step 2: ValueError: a bad picture" in done.stderr
@@ -175,7 +185,9 @@ def test_a_signal_to_the_launcher_saves_and_exits_75(config: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("length", "batch", "size", "parts"), [(101, 2, 2, 1), (1, 4, 2, 2), (7, 12, 3, 2)])
-def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(length: int, batch: int, size: int, parts: int) -> None:
+def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(
+    length: int, batch: int, size: int, parts: int
+) -> None:
     def numbers(world: World, accumulate: int) -> list[list[list[int]]]:
         settings = Train(steps=60, accumulate=accumulate)
         return [[b["i"].tolist() for b in step] for step in stream(Counting(length, batch), settings, 0, 60, world)]
@@ -184,7 +196,8 @@ def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(length:
     ranks = [numbers(World(rank, size), parts) for rank in range(size)]
     assert {len(steps) for steps in ranks} == {60}
     together = [
-        [i for micro in range(parts) for rank in range(size) for i in ranks[rank][number][micro]] for number in range(60)
+        [i for micro in range(parts) for rank in range(size) for i in ranks[rank][number][micro]]
+        for number in range(60)
     ]
     assert together == alone
     seen = [i for step in alone for i in step]

@@ -1,4 +1,4 @@
-"""A run from the config to the folder: kills, signals, resumes, and what the command line says. Cases F, C11, C12, D15, E10."""
+"""A run from the config to the folder: kills, signals, resumes, errors. Cases F, C11, C12, D10, E10."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import i2i
 from i2i import api, checkpoint
@@ -55,7 +56,8 @@ def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess
 
 def kills() -> Any:
     spec = importlib.util.spec_from_file_location("kills", ROOT / "benchmarks" / "kills.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -74,7 +76,14 @@ def test_a_run_leaves_what_it_says(config: Path, tmp_path: Path) -> None:
     done = i2i_command("run", config, cwd=tmp_path)
     run = tmp_path / "runs" / "tiny"
     assert done.returncode == 0, done.stderr
-    for name in ("config.yaml", "log.jsonl", "metrics.json", "report.html", "model.safetensors", "samples/00000006.png"):
+    for name in (
+        "config.yaml",
+        "log.jsonl",
+        "metrics.json",
+        "report.html",
+        "model.safetensors",
+        "samples/00000006.png",
+    ):
         assert (run / name).stat().st_size > 0, name
     assert "runs/tiny/report.html" in done.stdout
     assert "i2i translate PICTURES -o OUT -m runs/tiny" in done.stdout
@@ -96,7 +105,10 @@ def test_a_run_leaves_what_it_says(config: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_F1_F2_F3_a_run_killed_twenty_times_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
     told = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "20"], capture_output=True, text=True, timeout=380
+        [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "20"],
+        capture_output=True,
+        text=True,
+        timeout=380,
     )
     assert told.returncode == 0, told.stdout + told.stderr
     assert json.loads(told.stdout)["kills"] == 20
@@ -118,7 +130,9 @@ def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
-def test_F4_a_signal_saves_within_a_step_and_the_run_goes_on(config: Path, tmp_path: Path, name: str, code: int) -> None:
+def test_F4_a_signal_saves_within_a_step_and_the_run_goes_on(
+    config: Path, tmp_path: Path, name: str, code: int
+) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "i2i", "run", str(config), "train.steps=100000", "-o", str(run)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -141,7 +155,8 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     run = tmp_path / "run"
     plugin = tmp_path / "sleepy.py"
     plugin.write_text(
-        "import time\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n    if step == 3:\n        time.sleep(60)\n"
+        "import time\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n"
+        "    if step == 3:\n        time.sleep(60)\n"
     )
     command = [sys.executable, "-m", "i2i", "run", str(config), slow, "-o", str(run), "--plugin", str(plugin)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -153,7 +168,6 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=10)
     assert child.returncode == 130
-
 
 
 def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_path: Path) -> None:
@@ -180,7 +194,15 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
     tensors = checkpoint.pack(state)[0]
     assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
     skipped = i2i_command(
-        "run", config, "task.use=burst", "train.on_nan=skip", "-o", tmp_path / "skip", "--plugin", plugin, cwd=tmp_path
+        "run",
+        config,
+        "task.use=burst",
+        "train.on_nan=skip",
+        "-o",
+        tmp_path / "skip",
+        "--plugin",
+        plugin,
+        cwd=tmp_path,
     )
     assert skipped.returncode == 0, skipped.stderr
     assert logged(tmp_path / "skip")[4]["skipped/G"] == 1.0
@@ -277,3 +299,50 @@ def test_sample_of_a_task_that_translates_says_what_to_call(config: Path, tmp_pa
     run = api.run(config, out=tmp_path / "run")
     with pytest.raises(ConfigError, match=r"use i2i\.translate"):
         i2i.sample(2, run)
+
+
+@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the real pictures under $I2I_DATA")
+def test_real_folders_are_checked_trained_on_resumed_evaluated_and_translated(tmp_path: Path) -> None:
+    root = Path(os.environ["I2I_DATA"]) / "catsdogs"
+    checked = i2i_command("data", "check", root, cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    assert "630" in checked.stdout
+    small = [
+        f"data.root={root}",
+        "data.size=64",
+        "data.load_size=72",
+        "data.workers=1",
+        "data.validation_samples=4",
+        "task.generator.width=8",
+        "task.generator.blocks=1",
+        "task.discriminator.width=8",
+        "train.epochs=null",
+        "train.log_every=1",
+    ]
+    command = ["run", ROOT / "configs" / "paper" / "cyclegan.yaml", *small, "-o", "run"]
+    first = i2i_command(*command, "train.steps=3", cwd=tmp_path, I2I_CACHE=str(tmp_path / "cache"))
+    assert first.returncode == 0, first.stderr
+    more = i2i_command(*command, "train.steps=5", "--resume", cwd=tmp_path, I2I_CACHE=str(tmp_path / "cache"))
+    assert more.returncode == 0, more.stderr
+    assert "going on from" in more.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["step"] == 5
+    assert 0 < metrics["validation/cycle_a"] < 2
+    cat = sorted((root / "testA").glob("*.jpg"))[0]
+    done = i2i_command("translate", cat, "-o", "out", "-m", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(cat) as given, Image.open(tmp_path / "out" / cat.name) as made:
+        assert made.size == given.size
+
+
+def test_data_check_lists_everything_wrong_and_exits_3(tmp_path: Path) -> None:
+    for part in ("trainA", "trainB", "testA"):
+        (tmp_path / part).mkdir()
+        Image.new("RGB", (40, 30), "red").save(tmp_path / part / "good.png")
+    (tmp_path / "trainA" / "half.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "trainB" / "none.png").write_bytes(b"")
+    done = i2i_command("data", "check", tmp_path, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "half.jpg" in done.stdout
+    assert "none.png" in done.stdout
+    assert "Traceback" not in done.stderr

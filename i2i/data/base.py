@@ -36,6 +36,10 @@ class Data:
         """
         raise NotImplementedError
 
+    def note(self) -> str:
+        """Return one sentence about what was left out while training, or nothing."""
+        return ""
+
     def validation(self) -> Sequence[Sample]:
         """Return the fixed validation samples, never augmented and never seen in training."""
         return []

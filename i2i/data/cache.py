@@ -29,7 +29,7 @@ from ..errors import DataError
 FOLDER = ".i2i-cache"
 FORMAT = 1
 CHUNK = 1 << 24  # bytes that are checked, or kept in flight, at a time
-TAIL = struct.Struct("<QL")  # the end of the file: the length of the JSON before it, the CRC of pixels and JSON
+TAIL = struct.Struct("<QL")  # the end of the file: length of the JSON before it, checksum of pixels and JSON
 
 
 class Cache:
@@ -49,9 +49,7 @@ class Cache:
         (286, 286, 3)
     """
 
-    def __init__(
-        self, file: Path, paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]
-    ) -> None:
+    def __init__(self, file: Path, paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]) -> None:
         self.file, self.shape = file, (len(paths), 3, size, size)
         self._pixels: np.ndarray | None = None
         self.bad: dict[int, str] = {}
@@ -95,7 +93,8 @@ class Cache:
             if about["key"] != key:
                 return "out of date"
             pixels = np.asarray(np.load(self.file, mmap_mode="r"))
-            if pixels.shape != self.shape or pixels.dtype != np.uint8 or zlib.crc32(text, checksum(pixels)) != crc:
+            fits = pixels.shape == self.shape and pixels.dtype == np.uint8
+            if not fits or zlib.crc32(text, checksum(pixels)) != crc:
                 return "damaged"
         except (OSError, ValueError, LookupError, TypeError, struct.error):
             return "damaged"
@@ -130,9 +129,7 @@ class Cache:
         files.write(self.file, write)
 
 
-def decoded(
-    paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]
-) -> Iterator[np.ndarray | DataError]:
+def decoded(paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]) -> Iterator[np.ndarray | DataError]:
     """Yield the pictures, or why there is none, in order; threads decode ahead, within bounded memory."""
 
     def attempt(path: Path) -> np.ndarray | DataError:

@@ -143,9 +143,7 @@ def kind_of(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]])
         return "paired pictures, side by side (A is the left half, B the right one)"
     where = {picture.path.parent for picture in good}
     if where <= set(folders.values()):
-        return (
-            "a plain folder of pictures" if "." in folders else f"pictures, split into {', '.join(folders)}"
-        )
+        return "a plain folder of pictures" if "." in folders else f"pictures, split into {', '.join(folders)}"
     return f"pictures in {len(where)} folders, which may be classes"
 
 
@@ -174,8 +172,8 @@ def look(path: Path) -> Picture:
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
             return Picture(path, sha256, width, height, image.mode, animated)
     except (DataError, OSError, Image.DecompressionBombError) as error:
-        why = str(error) if isinstance(error, DataError) else f"{images.shown(path)}: cannot be read ({error})"
-        return Picture(path, sha256, why=why)
+        named = "" if isinstance(error, DataError) else f"{images.shown(path)}: "
+        return Picture(path, sha256, why=f"{named}{error}")
 
 
 # ---- problems and warnings
@@ -206,7 +204,7 @@ def unmatched(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]
         )
         for here, there, lone in ((one, other, sorted(a - b)), (other, one, sorted(b - a))):
             if lone:
-                problems.append(f"{len(lone)} in {here} without a partner in {there}: {some(lone)}")
+                problems.append(f"{here} without a partner in {there}: {some(lone)}")
     return problems
 
 
@@ -230,8 +228,8 @@ def twice(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
             trained = {name.startswith("train") for name, _ in found_at}
             line = " = ".join(images.shown(path) for _, path in found_at)
             (leaked if len(trained) == 2 else repeated).append(line)
-    told = (("are in both train and test", leaked), ("are there more than once", repeated))
-    return [f"{len(lines)} pictures {what}: {some(lines)}" for what, lines in told if lines]
+    told = (("in both train and test", leaked), ("there more than once", repeated))
+    return [f"pictures {what}: {some(lines)}" for what, lines in told if lines]
 
 
 def odd_ones(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
@@ -239,9 +237,9 @@ def odd_ones(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
     good = [picture for found in parts.values() for picture in found if not picture.why]
     tiny = [f"{images.shown(p.path)} ({p.width}x{p.height})" for p in good if min(p.width, p.height) < TINY]
     animated = [images.shown(p.path) for p in good if p.animated]
-    lines = [f"{len(tiny)} pictures have a side below {TINY} pixels: {some(tiny)}"] if tiny else []
+    lines = [f"pictures with a side below {TINY} pixels: {some(tiny)}"] if tiny else []
     if animated:
-        lines.append(f"{len(animated)} pictures have several frames, the first is taken: {some(animated)}")
+        lines.append(f"pictures with several frames, of which the first is taken: {some(animated)}")
     return lines
 
 
@@ -253,7 +251,7 @@ def mixed_modes(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
         if len(modes) > 1:
             usual = modes.most_common(1)[0][0]
             others = [f"{images.shown(p.path)} ({p.mode})" for p in found if not p.why and p.mode != usual]
-            lines.append(f"mixed modes in {name}: {len(others)} are not {usual}: {some(others)}")
+            lines.append(f"mixed modes in {name}, most are {usual} and these are not: {some(others)}")
     return lines
 
 
@@ -302,7 +300,7 @@ def compare(report: Report, pictures: Mapping[str, Picture]) -> None:
             report.problems.append(f"{images.shown(path)}: is in {MANIFEST} and not in the folder")
     new = sorted(pictures.keys() - expected.keys())
     if new:
-        report.warnings.append(f"{len(new)} pictures are not in {MANIFEST}: {some(new)}")
+        report.warnings.append(f"pictures that are not in {MANIFEST}: {some(new)}")
 
 
 # ---- words
@@ -319,10 +317,10 @@ def described(pictures: Sequence[Picture]) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return how many there are, and the first names."""
     listed = list(names)
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(listed[:SHOWN]) + more
+    return f"{len(listed)} ({', '.join(listed[:SHOWN])}{more})"
 
 
 def relative(root: Path, path: Path) -> str:

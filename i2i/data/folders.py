@@ -83,20 +83,22 @@ class UnpairedFolders(Data):
         self.batch_size, self.workers, self.size = batch_size, workers, size
         self.augment = Augment(size, load_size, flip, augment)
         self.root = Path(root).expanduser()
-        listed = {part: self._list(part) for part in ("trainA", "trainB", "testA", "testB")}
-        train = [*listed["trainA"], *listed["trainB"]]
+        parts = {part: self._list(part) for part in ("trainA", "trainB", "testA", "testB")}
+        train = [*parts["trainA"], *parts["trainB"]]
         self.quarantine = Quarantine(self.root, train, bad_limit if on_bad == "quarantine" else 0.0)
         self.train = {
-            domain: Folder(listed[f"train{domain}"], self.augment.resize, self.quarantine) for domain in "AB"
+            domain: Folder(parts[f"train{domain}"], self.augment.resize, self.quarantine) for domain in "AB"
         }
         if cache:
             for domain, folder in self.train.items():
                 load = self.augment.load_size
                 folder.keep(caches.place(self.root) / f"train{domain}-{load}.npy", load)
         if on_bad == "fail":
-            self._refuse_bad([*listed["testA"], *listed["testB"]])
+            self._refuse_bad([*parts["testA"], *parts["testB"]])
+        for folder in self.train.values():
+            folder.tell()
         self.quarantine.check()
-        self._held_out = HeldOut(listed["testA"], listed["testB"], size, validation_samples)
+        self._held_out = HeldOut(parts["testA"], parts["testB"], size, validation_samples)
 
     def __len__(self) -> int:
         return max(len(folder) for folder in self.train.values())
@@ -118,6 +120,10 @@ class UnpairedFolders(Data):
     def validation(self) -> Sequence[Sample]:
         """Return pictures of testA and testB, short side resized to `size`, middle cut out."""
         return self._held_out
+
+    def note(self) -> str:
+        """Return how many pictures could not be read so far."""
+        return f"{self.skipped} of {self.pictures} pictures could not be read and were skipped" if self.skipped else ""
 
     @property
     def skipped(self) -> int:
@@ -144,7 +150,7 @@ class UnpairedFolders(Data):
             raise DataError(f"{images.shown(folder)}: no pictures in it{instead}; {self._layout()}")
         if skipped:
             more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-            log.warning("%s: %d other files skipped: %s%s", images.shown(folder), len(skipped), others, more)
+            log.warning("%s: other files skipped: %d (%s%s)", images.shown(folder), len(skipped), others, more)
         return found
 
     def _layout(self) -> str:
@@ -159,9 +165,7 @@ class UnpairedFolders(Data):
         bad += [why for path in more for why in reasons(path)]
         if bad:
             count = f"{len(bad)} of {self.pictures + len(more)} pictures"
-            raise DataError(
-                f"{count} cannot be read and on_bad is 'fail', so nothing was started: {'; '.join(bad)}"
-            )
+            raise DataError(f"{count} cannot be read and on_bad is 'fail', so nothing was started: {'; '.join(bad)}")
 
 
 class Quarantine:
@@ -236,8 +240,10 @@ class Folder:
         except (OSError, I2IError) as error:
             where = images.shown(file.parent)
             log.warning("no cache in %s, so pictures are decoded each time: %s", where, error)
-            return
-        for number, why in self.cache.bad.items():
+
+    def tell(self) -> None:
+        """Note what is known to be bad, before the first step."""
+        for number, why in self.cache.bad.items() if self.cache is not None else ():
             self.quarantine.add(self.paths[number], why)
 
     def scan(self) -> list[str]:
@@ -286,8 +292,8 @@ class HeldOut(Sequence[Sample]):
 def listed(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Return the pictures of a folder and below, sorted, and (path, reason) of everything else.
 
-    Content decides what is a picture. A file that is none but is named like one counts as a picture too: a bad
-    one, which is not left out in silence.
+    Content decides what is a picture. A file that is none but is named like one counts as a bad picture, so
+    that it is not left out in silence.
     """
     found, skipped = images.find([folder])
     bad = {path for path, _ in skipped if path.suffix.lower() in SUFFIXES.split() and path.is_file()}

@@ -100,9 +100,7 @@ class Augment:
         first = next((name for name, crop in crops.items() if crop.ndim == 3), None)
         if first is None:  # albumentations wants a picture, so a lone label map gets a blank one as company
             return {k: v for k, v in self._more({**crops, "": blank(crops)}, seed).items() if k}
-        others = {
-            name: "image" if crop.ndim == 3 else "mask" for name, crop in crops.items() if name != first
-        }
+        others = {name: "image" if crop.ndim == 3 else "mask" for name, crop in crops.items() if name != first}
         self._composed.add_targets(others)
         self._composed.set_random_seed(seed)
         called = {name: "image" if name == first else name for name in crops}

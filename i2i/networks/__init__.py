@@ -7,13 +7,12 @@ a config are listed by `i2i models`.
 from __future__ import annotations
 
 from ..catalog import Catalog
-from .blocks import InstanceNorm, InwardClamp, Norm, init_normal, needs_bias, norm_layer
+from .blocks import InstanceNorm, Norm, init_normal, needs_bias, norm_layer
 from .patch import PatchDiscriminator
 from .resnet import ResnetBlock, ResnetGenerator
 
 __all__ = [
     "InstanceNorm",
-    "InwardClamp",
     "Norm",
     "PatchDiscriminator",
     "ResnetBlock",

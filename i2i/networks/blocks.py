@@ -6,7 +6,7 @@ Tried by: `pytest tests/test_networks.py`.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -62,31 +62,6 @@ def needs_bias(norm: Norm) -> bool:
     weights.
     """
     return norm != "batch"
-
-
-class InwardClamp(torch.autograd.Function):
-    """Clamp to [-1, 1], and let pass every gradient that would not push a value further out.
-
-    The gradient of an ordinary clamp is zero outside for good: what has once left never comes back.
-
-    Example:
-        >>> y = torch.tensor([1.5, 1.5], requires_grad=True)
-        >>> InwardClamp.apply(y).backward(torch.tensor([1.0, -1.0]))  # descent: inward, outward
-        >>> y.grad
-        tensor([1., 0.])
-    """
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor) -> Tensor:
-        """Clamp y of any shape."""
-        ctx.save_for_backward(y)
-        return y.clamp(-1, 1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Stop what points outward from outside."""
-        (y,) = ctx.saved_tensors
-        return gradient.masked_fill((y.abs() > 1) & (y * gradient < 0), 0)
 
 
 def init_normal(module: nn.Module, gain: float = 0.02) -> None:

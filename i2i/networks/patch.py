@@ -39,9 +39,7 @@ class PatchDiscriminator(nn.Module):
         torch.Size([1, 1, 14, 14])
     """
 
-    def __init__(
-        self, in_channels: int = 3, width: int = 64, layers: int = 3, norm: Norm = "instance"
-    ) -> None:
+    def __init__(self, in_channels: int = 3, width: int = 64, layers: int = 3, norm: Norm = "instance") -> None:
         super().__init__()
         if layers < 0:
             raise ConfigError(f"patch_discriminator got layers={layers}: give 0 (pixels) or more, such as 3")

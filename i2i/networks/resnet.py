@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError
-from .blocks import InwardClamp, Norm, init_normal, needs_bias, norm_layer
+from .blocks import Norm, init_normal, needs_bias, norm_layer
 
 
 class ResnetBlock(nn.Module):
@@ -42,11 +42,9 @@ class ResnetGenerator(nn.Module):
 
     Two options are not in the paper. `upsample="resize"` doubles by nearest neighbour and a reflection-padded
     conv3, which cannot draw the checkerboards of a transposed convolution
-    (distill.pub/2016/deconv-checkerboard). `residual=True` learns a change of the input and not the whole
-    picture: x + h(x), clamped by `InwardClamp`, with h zero at the start. So training begins exactly at the
-    identity, every pixel can still reach any value, and none is stuck at black or white. Tried on black
-    and white squares to be inverted, it learns them, while tanh(h + atanh(0.95 x)), x + t - |t| x with
-    t = tanh(h), and an ordinary clamp all stay at half of the first loss.
+    (distill.pub/2016/deconv-checkerboard). `masked=True` also learns, from the same losses, where to paint:
+    one more channel is a mask m = sigmoid(.), and the output is m * painting + (1 - m) * x (AttentionGAN,
+    arXiv:1911.11897). What a translation should leave alone, such as a background, need not be redrawn then.
 
     Args:
         in_channels: channels of the input image.
@@ -55,10 +53,10 @@ class ResnetGenerator(nn.Module):
         blocks: residual blocks, 9 in the paper for 256 pixels and 6 for 128.
         norm: normalisation after each convolution but the last.
         upsample: "transposed" as published, or "resize".
-        residual: learn a change of the input; needs in_channels == out_channels.
+        masked: learn where to paint, and copy the input elsewhere; needs in_channels == out_channels.
 
     Raises:
-        ConfigError: `residual` with different numbers of channels, or an unknown norm or upsample.
+        ConfigError: `masked` with different numbers of channels, or an unknown norm or upsample.
 
     Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
 
@@ -78,15 +76,15 @@ class ResnetGenerator(nn.Module):
         blocks: int = 9,
         norm: Norm = "instance",
         upsample: Literal["transposed", "resize"] = "transposed",
-        residual: bool = False,
+        masked: bool = False,
     ) -> None:
         super().__init__()
-        if residual and in_channels != out_channels:
+        if masked and in_channels != out_channels:
             raise ConfigError(
-                f"residual: true adds the input to the output, but in_channels is {in_channels} "
-                f"and out_channels {out_channels}: make them equal or set residual: false"
+                f"masked: true copies parts of the input, but in_channels is {in_channels} and out_channels "
+                f"{out_channels}: make them equal or set masked: false"
             )
-        self.residual = residual
+        self.masked = masked
         bias = needs_bias(norm)
 
         def activated(conv: list[nn.Module], channels: int) -> list[nn.Module]:
@@ -100,10 +98,8 @@ class ResnetGenerator(nn.Module):
         for narrow in (2 * width, width):
             layers += activated(double(2 * narrow, narrow, upsample, bias), narrow)
         self.body = nn.Sequential(*layers)
-        self.head = nn.Conv2d(width, out_channels, 7, padding=3, padding_mode="reflect")
+        self.head = nn.Conv2d(width, out_channels + masked, 7, padding=3, padding_mode="reflect")
         init_normal(self)
-        if residual:
-            nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate x.
@@ -126,7 +122,10 @@ class ResnetGenerator(nn.Module):
                     f"crop or pad it to multiples of 4, at least 8x8"
                 )
         h = self.head(self.body(x))
-        return InwardClamp.apply(x + h) if self.residual else torch.tanh(h)
+        if not self.masked:
+            return torch.tanh(h)
+        mask = torch.sigmoid(h[:, -1:])
+        return mask * torch.tanh(h[:, :-1]) + (1 - mask) * x
 
 
 def double(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:

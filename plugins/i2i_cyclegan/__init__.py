@@ -1,7 +1,7 @@
 """CycleGAN: unpaired image-to-image translation with cycle consistency. arXiv:1703.10593.
 
-    i2i run configs/cyclegan.yaml            # embedded horses and zebras, minutes
-    i2i run configs/paper/cyclegan.yaml      # the published recipe, on folders
+i2i run configs/cyclegan.yaml            # embedded horses and zebras, minutes
+i2i run configs/paper/cyclegan.yaml      # the published recipe, on folders
 """
 
 from __future__ import annotations
@@ -84,16 +84,29 @@ class CycleGAN(Task):
         # The discriminators: tell real pictures from a mix of new and past translations.
         past_a = self.over_processes(self.pool_a, fake_a.detach())
         past_b = self.over_processes(self.pool_b, fake_b.detach())
-        yield "D", {
-            "a": self.gan.discriminator(self.D_a, a, past_a),
-            "b": self.gan.discriminator(self.D_b, b, past_b),
-        }
+        yield (
+            "D",
+            {
+                "a": self.gan.discriminator(self.D_a, a, past_a),
+                "b": self.gan.discriminator(self.D_b, b, past_b),
+            },
+        )
 
     def translate(self, image: Tensor, direction: Literal["AtoB", "BtoA"] = "AtoB") -> Tensor:
         """Translate images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`, into the other domain."""
         if direction not in ("AtoB", "BtoA"):
             raise ConfigError(f"direction '{direction}' is not known: use AtoB or BtoA")
         return (self.G_ab if direction == "AtoB" else self.G_ba)(image)
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Return the mean absolute errors, in units of [-1, 1], of the way there and back and of the identity."""
+        a, b = batch["A"], batch["B"]
+        return {
+            "cycle_a": l1_loss(self.G_ba(self.G_ab(a)), a).item(),
+            "cycle_b": l1_loss(self.G_ab(self.G_ba(b)), b).item(),
+            "identity_a": l1_loss(self.G_ba(a), a).item(),
+            "identity_b": l1_loss(self.G_ab(b), b).item(),
+        }
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Both directions with their way back: the columns of `samples/`."""

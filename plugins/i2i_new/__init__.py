@@ -1,7 +1,7 @@
 """`i2i new NAME`: write a plugin package that installs, trains and passes its tests as it is.
 
-    i2i new glow
-    cd i2i-glow && pip install -e . && pytest && i2i run configs/glow.yaml
+i2i new glow
+cd i2i-glow && pip install -e . && pytest && i2i run configs/glow.yaml
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ data: {{use: horses_zebras, size: 64, batch_size: 2}}
 optimizer: {{use: adam, lr: 1.0e-3}}
 train: {{steps: 60, log_every: 20, sample_every: 60}}
 """,
-    "tests/test_{name}.py": '''\
+    "tests/test_{name}.py": """\
 import torch
 from functools import partial
 
@@ -111,7 +111,7 @@ def test_it_keeps_the_contract():
     torch.manual_seed(0)
     task = {title}(partial(ResnetGenerator, width=8, blocks=1))
     check_task(task, {{"A": torch.rand(2, 3, 32, 32) * 2 - 1}})
-''',
+""",
 }
 
 
@@ -121,7 +121,9 @@ def new(
 ) -> None:
     """Write a plugin package that installs and passes its tests as it is."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise ConfigError(f"'{name}' cannot name a plugin: use lower-case letters, digits and _, starting with a letter")
+        raise ConfigError(
+            f"'{name}' cannot name a plugin: use lower-case letters, digits and _, starting with a letter"
+        )
     folder = Path(out or f"i2i-{name}")
     if folder.exists():
         raise ConfigError(f"{folder} is there already: choose another name, or another folder with -o")

@@ -41,7 +41,9 @@ def on_log(run: Path, step: int, scalars: dict[str, float]) -> None:
 def page(run: Path, finished: bool) -> str:
     """Return the HTML of a run's folder as it stands."""
     lines = [json.loads(line) for line in read(run / "log.jsonl").splitlines()]
-    losses = {name: series for name, series in curves(lines).items() if "/" in name and not name.startswith("metric/")}
+    losses = {
+        name: series for name, series in curves(lines).items() if "/" in name and not name.startswith("metric/")
+    }
     rates = {name: losses.pop(name) for name in list(losses) if name.startswith(("lr/", "skipped/"))}
     players = sorted({name.split("/")[0] for name in losses})
     step = lines[-1]["step"] if lines else 0
@@ -52,7 +54,10 @@ def page(run: Path, finished: bool) -> str:
         f"<h1>{html.escape(run.name)}: {'finished' if finished else 'training'}, step {step}</h1>",
         metrics_table(run / "metrics.json"),
         pictures(run / "samples"),
-        *(f"<h2>Losses of {html.escape(p)}</h2>{chart({n: s for n, s in losses.items() if n.startswith(p + '/')})}" for p in players),
+        *(
+            f"<h2>Losses of {html.escape(p)}</h2>{chart({n: s for n, s in losses.items() if n.startswith(p + '/')})}"
+            for p in players
+        ),
         f"<h2>Learning rates</h2>{chart(rates)}" if rates else "",
         f"<h2>Config</h2><pre>{html.escape(read(run / 'config.yaml'))}</pre>",
     ]
@@ -89,7 +94,9 @@ def metrics_table(file: Path) -> str:
 def pictures(folder: Path) -> str:
     """Return the newest and the first grid of samples, embedded."""
     found = sorted(folder.glob("*.png"))
-    shown = [("Pictures", file) for file in found[-1:]] + [("At the start", file) for file in found[:1] if len(found) > 1]
+    shown = [("Pictures", file) for file in found[-1:]] + [
+        ("At the start", file) for file in found[:1] if len(found) > 1
+    ]
     return "".join(
         f"<h2>{title} (step {int(file.stem)})</h2>"
         f'<img alt="{title}" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}">'
@@ -111,16 +118,21 @@ def chart(series: dict[str, list[tuple[int, float]]], width: int = 900, height: 
     low, high = min(0.0, *(v for _, v in points)), sorted(v for _, v in points)[int(0.995 * (len(points) - 1))]
     span = (high - low) or 1.0
     lines, keys = [], []
+
+    def place(step: int, value: float) -> str:
+        share = min(max((value - low) / span, 0), 1)
+        return f"{60 + (width - 70) * step / max(last, 1):.1f},{height - 20 - (height - 30) * share:.1f}"
+
     for number, (name, pairs) in enumerate(sorted(thin.items())):
         colour = COLOURS[number % len(COLOURS)]
-        path = " ".join(
-            f"{60 + (width - 70) * step / max(last, 1):.1f},{height - 20 - (height - 30) * min(max((v - low) / span, 0), 1):.1f}"
-            for step, v in pairs
-        )
+        path = " ".join(place(step, value) for step, value in pairs)
         lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.2" points="{path}"/>')
-        keys.append(f'<span class=key><b style="color:{colour}">&mdash;</b> {html.escape(name)} {pairs[-1][1]:.4g}</span>')
+        keys.append(
+            f'<span class=key><b style="color:{colour}">&mdash;</b> {html.escape(name)} {pairs[-1][1]:.4g}</span>'
+        )
     axis = (
-        f'<text x="0" y="16" font-size="12">{high:.3g}</text><text x="0" y="{height - 20}" font-size="12">{low:.3g}</text>'
+        f'<text x="0" y="16" font-size="12">{high:.3g}</text>'
+        f'<text x="0" y="{height - 20}" font-size="12">{low:.3g}</text>'
         f'<text x="{width}" y="{height - 4}" font-size="12" text-anchor="end">step {last}</text>'
         f'<path d="M60 8V{height - 20}H{width - 8}" fill="none" stroke="#999"/>'
     )
