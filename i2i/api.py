@@ -167,13 +167,13 @@ def load(source: str | Path | None = None) -> Model:
     if not file.is_file():
         raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
     tensors, text, _ = checkpoint.load_model(file)
-    chosen = config.parse(text, str(file), [], door().catalog)
+    tree, build = config.task_of(text, str(file), door().catalog)
     with torch.random.fork_rng():
-        task = chosen.task()
+        task = build()
     note = checkpoint.load_weights(task, tensors, str(file))
     if note:
         print(f"i2i: {file}: {note}", file=sys.stderr)
-    return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), chosen.tree, file)
+    return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, file)
 
 
 def default_model() -> Path:

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 import typer.core
 
-from .errors import I2IError, PluginError
+from .errors import ConfigError, I2IError, PluginError
 from .version import __version__
 
 COMMANDS = "i2i.commands"
@@ -146,8 +146,9 @@ def sample(
     load_plugins(plugin)
     from . import api, images
 
+    pictures = api.load(model).sample(n, seed, **conditions(condition))
     Path(out).mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(api.load(model).sample(n, seed, **conditions(condition))):
+    for number, picture in enumerate(pictures):
         images.save(images.to_pil(picture), Path(out) / f"{number:05d}.png")
 
 
@@ -207,6 +208,9 @@ def load_plugins(files: list[str] | None) -> None:
 
 def conditions(pairs: list[str] | None) -> dict[str, str]:
     """Turn KEY=VALUE pairs into keyword arguments."""
+    for pair in pairs or []:
+        if "=" not in pair:
+            raise ConfigError(f"-c {pair}: a condition is KEY=VALUE, such as direction=BtoA")
     return dict(pair.split("=", 1) for pair in pairs or [])
 
 
@@ -241,6 +245,3 @@ def main() -> None:
         fail(error)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None

@@ -7,7 +7,8 @@ as a horse or as a zebra, and nothing but the animal differs, so a translation c
 
 The animal is modelled like clay: chains of round cones along its bones, melted together. That gives each pixel a
 height, which the light needs, and coordinates along the body, which stripes and coat need. Body coordinates: x
-towards the head, y up, the ground at y = 0; the withers are 1 above it.
+towards the head, y up, the ground at y = 0; the withers are 1 above it. A point of the body is the complex number
+x + iy, so that turning it is a multiplication.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .transforms import to_tensor
 
 Array = np.ndarray
 Animal = Literal["horse", "zebra"]
-Colour = tuple[float, float, float]
+Colour = tuple[float, float, float]  # red, green, blue in 0..1
 
 TRAINING, VALIDATION, CLASSIFIER = 0, 1 << 60, 1 << 61
 """Where the seeds of the scenes begin that are for training, for validation, for the classifier that judges."""
@@ -36,32 +37,32 @@ TRAINING, VALIDATION, CLASSIFIER = 0, 1 << 60, 1 << 61
 
 @dataclass(frozen=True)
 class Pose:
-    """How the animal stands: angles in radians, shares of what is possible in 0..1."""
+    """How the animal stands. Angles are in radians; 0 points forward, positive is up."""
 
     facing: int  # 1: to the right, -1: to the left
     scale: float  # height of the withers / height of the picture
     turn: float  # length as seen / true length: less than 1 for an animal turned a little away
     legs: tuple[tuple[float, float], ...]  # (swing, lift in 0..1) of near fore, near hind, far fore, far hind
-    neck: float  # direction of the neck: 0 is forward, positive is up
-    head: float  # direction of the head
+    neck: float
+    head: float
     ears: float  # 0 is upright, positive is forward
     tail: float  # 0 hangs, positive is away from the legs
-    across: float  # where between the left and the right edge
-    ground: float  # where between the highest and the lowest ground
+    across: float  # 0..1: where between the left and the right edge
+    ground: float  # 0..1: where between the highest and the lowest ground
 
 
 @dataclass(frozen=True)
 class Light:
     """Where the light comes from and what colour it has."""
 
-    sun: Colour  # direction towards the sun: right, up, towards the camera; of length 1
+    sun: tuple[float, float, float]  # direction towards the sun: right, up, towards the camera; of length 1
     direct: Colour  # what the sun sends
     sky: Colour  # what comes from above
 
 
 @dataclass(frozen=True)
 class Land:
-    """The landscape: colours in 0..1, the height of the horizon, and what stands there."""
+    """The landscape: its colours, the height of the horizon, and what stands there."""
 
     horizon: float  # row / height of the picture
     zenith: Colour
@@ -80,13 +81,13 @@ class Land:
 
 @dataclass(frozen=True)
 class Coat:
-    """The colours of a horse, and its white markings."""
+    """The colours of the horse, and its white marks."""
 
     body: Colour
     mane: Colour
     points: Colour  # lower legs and muzzle
     blaze: float  # width of the white on the face in body units; 0 is none
-    socks: tuple[bool, bool, bool, bool]
+    socks: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Scene:
     light: Light
     land: Land
     coat: Coat
-    waver: tuple[float, float, float]  # -1..1: the mild personal variation of the stripes, and of hair
+    waver: tuple[float, float, float]  # -1..1: the mild personal variation of stripes and hair
 
 
 COATS = {  # share of the horses, body, mane and tail, points
@@ -109,46 +110,42 @@ COATS = {  # share of the horses, body, mane and tail, points
     "buckskin": (0.09, (0.68, 0.53, 0.35), (0.13, 0.10, 0.09), (0.17, 0.13, 0.11)),
     "grey": (0.06, (0.64, 0.63, 0.62), (0.46, 0.46, 0.47), (0.36, 0.36, 0.37)),
 }
-SKIES = {  # share, zenith, haze, the sun's colour and strength, the sky's strength
+SKIES = {  # share, zenith, haze, the sun's colour, its strength, the sky's strength
     "noon": (0.40, (0.31, 0.54, 0.84), (0.78, 0.88, 0.95), (1.00, 0.97, 0.91), 0.95, 0.42),
     "hazy": (0.25, (0.50, 0.67, 0.84), (0.90, 0.90, 0.86), (1.00, 0.96, 0.88), 0.75, 0.52),
-    "evening": (0.20, (0.42, 0.57, 0.74), (0.98, 0.84, 0.66), (1.00, 0.84, 0.62), 0.92, 0.42),
+    "evening": (0.20, (0.42, 0.57, 0.74), (0.98, 0.84, 0.66), (1.00, 0.86, 0.67), 0.92, 0.42),
     "overcast": (0.15, (0.63, 0.69, 0.75), (0.86, 0.88, 0.89), (1.00, 0.98, 0.96), 0.42, 0.72),
 }
-GROUNDS = {  # share, far, near, leaves, acacias rather than round trees, grass, chance of a fence
-    "savanna": (0.32, (0.76, 0.68, 0.45), (0.64, 0.53, 0.30), (0.36, 0.42, 0.21), True, 0.035, 0.0),
-    "meadow": (0.30, (0.55, 0.65, 0.37), (0.33, 0.47, 0.19), (0.24, 0.37, 0.17), False, 0.035, 0.45),
-    "steppe": (0.20, (0.66, 0.65, 0.43), (0.49, 0.50, 0.27), (0.32, 0.40, 0.22), False, 0.03, 0.2),
-    "dust": (0.18, (0.78, 0.68, 0.53), (0.64, 0.51, 0.36), (0.40, 0.42, 0.25), True, 0.012, 0.1),
+GROUNDS = {  # share, far, near, leaves, acacias rather than round trees, height of the grass, chance of a fence
+    "savanna": (0.32, (0.76, 0.69, 0.45), (0.63, 0.55, 0.31), (0.36, 0.42, 0.21), True, 0.045, 0.0),
+    "meadow": (0.30, (0.55, 0.65, 0.37), (0.33, 0.47, 0.19), (0.24, 0.37, 0.17), False, 0.045, 0.45),
+    "steppe": (0.20, (0.66, 0.65, 0.43), (0.49, 0.50, 0.27), (0.32, 0.40, 0.22), False, 0.04, 0.2),
+    "dust": (0.18, (0.80, 0.74, 0.61), (0.67, 0.60, 0.46), (0.40, 0.42, 0.25), True, 0.02, 0.1),
 }
 
 
 def scene(seed: int) -> Scene:
-    """Return the scene of that seed; the same one in every process and at every size."""
+    """Return the scene of that seed: the same one in every process and for every size."""
     rng = np.random.default_rng(seed)
     light, land = draw_land(rng)
     pose = draw_pose(rng)
     body, mane, points = choice(rng, COATS)
     tint = 1 + 0.07 * rng.standard_normal() + 0.025 * rng.standard_normal(3)
-    coat = Coat(
-        colour(body * tint),
-        colour(mane * tint),
-        colour(points * tint),
-        float(rng.uniform(0.015, 0.04) * (rng.random() < 0.4)),
-        tuple((rng.random(4) < 0.22).tolist()),  # type: ignore[arg-type]
-    )
+    blaze = rng.uniform(0.015, 0.04) if rng.random() < 0.4 else 0.0
+    socks = tuple(bool(white) for white in rng.random(4) < 0.22)
+    coat = Coat(colour(body * tint), colour(mane * tint), colour(points * tint), blaze, socks)
     a, b, c = rng.uniform(-1, 1, 3).tolist()
     return Scene(seed, pose, light, land, coat, (a, b, c))
 
 
 def colour(c: Array) -> Colour:
-    """Return three numbers as a colour in 0..1."""
+    """Return three numbers as a colour."""
     r, g, b = np.clip(c, 0.02, 0.98).tolist()
     return (r, g, b)
 
 
 def choice(rng: np.random.Generator, table: dict[str, tuple[Any, ...]]) -> list[Any]:
-    """Draw a row of a table by its share, which comes first and is left out; colours become arrays."""
+    """Draw a row of a table by its share, which stands first and is left out; colours become arrays."""
     rows = list(table.values())
     row = rows[rng.choice(len(rows), p=[r[0] for r in rows])]
     return [np.array(value) if isinstance(value, tuple) else value for value in row[1:]]
@@ -158,24 +155,25 @@ def draw_land(rng: np.random.Generator) -> tuple[Light, Land]:
     """Draw the light and the landscape."""
     zenith, haze, sun, direct, sky = choice(rng, SKIES)
     far, near, leaves, acacias, grass, fence = choice(rng, GROUNDS)
-    direction = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.55, 1.1), rng.uniform(0.35, 0.8)])
+    side, up, front = rng.uniform(-0.9, 0.9), rng.uniform(0.55, 1.1), rng.uniform(0.35, 0.8)
+    length = float(np.hypot(np.hypot(side, up), front))
     light = Light(
-        sun=tuple((direction / np.linalg.norm(direction)).tolist()),  # type: ignore[arg-type]
-        direct=colour(0.98 * direct * sun * rng.uniform(0.9, 1.03)) if direct < 1 else colour(sun),
-        sky=colour(sky * (0.5 + 0.5 * (0.4 * zenith + 0.6 * haze))),
+        sun=(side / length, up / length, front / length),
+        direct=colour(direct * sun * rng.uniform(0.88, 1.0)),
+        sky=colour(sky * (0.5 + 0.2 * zenith + 0.3 * haze)),
     )
-    lit = 0.82 + 0.22 * direct  # the ground is darker under clouds
     tints = 1 + 0.035 * rng.standard_normal((5, 3))
+    shine = (0.82 + 0.22 * direct) * (0.7 + 0.3 * sun)  # the ground is darker under clouds and warmer in the evening
     land = Land(
-        horizon=float(rng.uniform(0.34, 0.56)),
+        horizon=rng.uniform(0.34, 0.56),
         zenith=colour(zenith * tints[0]),
-        haze=colour(haze * (1 + 0.4 * (tints[1] - 1))),
-        far=colour((0.8 * far + 0.2 * haze) * lit * tints[2] * (0.7 + 0.3 * sun)),
-        near=colour(near * lit * tints[3] * (0.7 + 0.3 * sun)),
-        leaves=colour(leaves * lit * tints[4]),
-        clouds=float(rng.random()),
+        haze=colour(haze * (0.6 + 0.4 * tints[1])),
+        far=colour((0.8 * far + 0.2 * haze) * shine * tints[2]),
+        near=colour(near * shine * tints[3]),
+        leaves=colour(leaves * shine * tints[4]),
+        clouds=rng.random(),
         ridges=int(rng.integers(0, 4)),
-        wood=float(max(0.0, rng.uniform(-0.4, 1.0))),
+        wood=max(0.0, rng.uniform(-0.4, 1.0)),
         trees=int(rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])),
         acacias=acacias,
         fence=bool(rng.random() < fence),
@@ -186,28 +184,27 @@ def draw_land(rng: np.random.Generator) -> tuple[Light, Land]:
 
 def draw_pose(rng: np.random.Generator) -> Pose:
     """Draw a pose: walking, standing or grazing."""
-    kind = rng.choice(3, p=[0.45, 0.33, 0.22])
-    start = rng.random()
+    kind, start = rng.choice(3, p=[0.45, 0.33, 0.22]), rng.random()
     if kind == 0:
         legs = [stride(start + shift) for shift in (0.0, 0.75, 0.5, 0.25)]
         neck, head = rng.uniform(0.5, 0.85), rng.uniform(-0.95, -0.6)
     elif kind == 1:
-        legs = [(float(swing), 0.0) for swing in rng.uniform(-0.1, 0.1, 4)]
+        legs = [(swing, 0.0) for swing in rng.uniform(-0.1, 0.1, 4).tolist()]
         neck, head = rng.uniform(0.65, 1.0), rng.uniform(-1.0, -0.6)
     else:
-        legs = [(float(swing), 0.0) for swing in rng.uniform(-0.25, 0.25, 4)]
+        legs = [(swing, 0.0) for swing in rng.uniform(-0.25, 0.25, 4).tolist()]
         neck, head = rng.uniform(-0.66, -0.55), rng.uniform(-1.45, -1.1)
     return Pose(
         facing=1 if rng.random() < 0.5 else -1,
-        scale=float(rng.uniform(0.47, 0.57)),
-        turn=float(rng.uniform(0.88, 1.0)),
+        scale=rng.uniform(0.47, 0.57),
+        turn=rng.uniform(0.88, 1.0),
         legs=tuple(legs),
-        neck=float(neck),
-        head=float(head),
-        ears=float(rng.uniform(-0.15, 0.35)),
-        tail=float(rng.uniform(-0.1, 0.35)),
-        across=float(rng.random()),
-        ground=float(rng.random()),
+        neck=neck,
+        head=head,
+        ears=rng.uniform(-0.15, 0.35),
+        tail=rng.uniform(-0.1, 0.35),
+        across=rng.random(),
+        ground=rng.random(),
     )
 
 
@@ -224,131 +221,156 @@ def stride(phase: float) -> tuple[float, float]:
 
 
 class Chain(NamedTuple):
-    """Round cones along the points [S + 1, 2], with radii [S + 1], `depth` nearer to the camera than the spine."""
+    """Round cones along complex points [S + 1], with radii [S + 1], `depth` nearer to the camera than the spine."""
 
     points: Array
     radii: Array
-    depth: float = 0.0
+    depth: float
+
+    @property
+    def length(self) -> float:
+        """The length along the points."""
+        return float(np.abs(np.diff(self.points)).sum())
 
 
-FORE = Chain(
-    np.array([(0.345, 0.72), (0.285, 0.55), (0.300, 0.32), (0.295, 0.275), (0.288, 0.115), (0.308, 0.065), (0.332, 0.018)]),
-    np.array([0.125, 0.087, 0.045, 0.034, 0.036, 0.032, 0.045]),
-    0.075,
+def chain(depth: float, *cones: tuple[float, float, float]) -> Chain:
+    """Return a chain from (x, y, radius) of its joints."""
+    x, y, radii = np.array(cones).T
+    return Chain(x + 1j * y, radii, depth)
+
+
+TORSO = chain(
+    0.0, (-0.45, 0.80, 0.125), (-0.38, 0.785, 0.172), (-0.28, 0.77, 0.195), (-0.16, 0.748, 0.198), (-0.03, 0.73, 0.209),
+    (0.10, 0.725, 0.226), (0.22, 0.735, 0.238), (0.32, 0.75, 0.215), (0.37, 0.755, 0.185),
+)  # fmt: skip
+FORE = chain(
+    0.075, (0.345, 0.72, 0.125), (0.285, 0.55, 0.087), (0.30, 0.32, 0.045), (0.295, 0.275, 0.034), (0.288, 0.115, 0.036),
+    (0.308, 0.065, 0.032), (0.332, 0.018, 0.045),
+)  # fmt: skip
+HIND = chain(
+    0.07, (-0.36, 0.77, 0.185), (-0.27, 0.59, 0.132), (-0.36, 0.46, 0.076), (-0.455, 0.365, 0.049), (-0.445, 0.31, 0.038),
+    (-0.432, 0.115, 0.037), (-0.412, 0.065, 0.033), (-0.386, 0.018, 0.045),
+)  # fmt: skip
+SKULL = chain(  # x along the head, y above it, from where the neck ends
+    0.08, (0.0, 0.0, 0.072), (0.085, -0.033, 0.097), (0.20, -0.012, 0.066), (0.295, -0.005, 0.052), (0.325, -0.018, 0.046)
 )
-HIND = Chain(
-    np.array([(-0.36, 0.77), (-0.27, 0.59), (-0.36, 0.46), (-0.455, 0.365), (-0.445, 0.31), (-0.432, 0.115), (-0.412, 0.065), (-0.386, 0.018)]),
-    np.array([0.185, 0.132, 0.076, 0.049, 0.038, 0.037, 0.033, 0.045]),
-    0.07,
-)
-TORSO = Chain(
-    np.array([(-0.45, 0.80), (-0.38, 0.785), (-0.28, 0.77), (-0.16, 0.748), (-0.03, 0.73), (0.10, 0.725), (0.22, 0.735), (0.32, 0.75), (0.37, 0.755)]),
-    np.array([0.125, 0.172, 0.195, 0.198, 0.209, 0.226, 0.238, 0.215, 0.185]),
-)
-SKULL = Chain(  # along the head, and above it
-    np.array([(0.0, 0.0), (0.085, -0.033), (0.20, -0.012), (0.295, -0.005), (0.325, -0.018)]),
-    np.array([0.072, 0.097, 0.066, 0.052, 0.046]),
-    0.08,
-)
-FOLDS = {"fore": (0.75, -0.7, -0.8, -0.6, -0.2), "hind": (0.25, -0.5, -0.05, -0.05, -0.5, -0.2)}  # joints of a lifted leg
-
-
-def turned(points: Array, joint: int, angle: float) -> Array:
-    """Return the points with those after `joint` turned about it; a positive angle swings a foot forward."""
-    c, s = np.cos(angle), np.sin(angle)
-    out = points.copy()
-    out[joint:] = points[joint] + (points[joint:] - points[joint]) @ np.array([[c, s], [-s, c]])
-    return out
-
-
-def leg(rest: Chain, folds: Sequence[float], swing: float, lift: float, far: bool) -> Chain:
-    """Return a leg that swings and lifts; one that is not lifted reaches the ground."""
-    points = turned(rest.points, 0, swing)
-    for joint, angle in enumerate(folds):
-        points = turned(points, joint + 1, angle * lift)
-    if lift == 0:
-        hip = points[0, 1]
-        points[:, 1] = hip + (points[:, 1] - hip) * (hip - rest.points[-1, 1]) / (hip - points[-1, 1])
-    if far:  # stands further from the camera, so higher in the picture
-        points = points + np.linspace(0.3, 1, len(points))[:, None] * np.array([0.03, 0.022])
-    return Chain(points, rest.radii, rest.depth)
+FOLDS = {True: (0.75, -0.7, -0.8, -0.6, -0.2), False: (0.25, -0.5, -0.05, -0.05, -0.5, -0.2)}  # of a lifted leg
 
 
 class Skeleton(NamedTuple):
     """The chains of a posed animal."""
 
-    torso: Chain
     neck: Chain
     skull: Chain
     forelock: Chain
     tail: Chain
     legs: tuple[Chain, ...]  # near fore, near hind, far fore, far hind
-    ears: tuple[Chain, Chain]  # near, far
+    ears: tuple[Chain, ...]  # near, far
 
 
 def skeleton(pose: Pose) -> Skeleton:
     """Return the bones of the animal in that pose."""
-    legs = tuple(
-        leg(FORE if i % 2 == 0 else HIND, FOLDS["fore" if i % 2 == 0 else "hind"], swing, lift, i >= 2)
-        for i, (swing, lift) in enumerate(pose.legs)
-    )
-    # The neck is an arc from the chest to the poll, its crest bent outwards.
-    t = np.linspace(0, 1, 6)[:, None]
-    base, length, arch = np.array([0.31, 0.80]), 0.60, 0.22
-    if pose.neck < 0:  # grazing stretches it
-        base, length, arch = np.array([0.31, 0.775]), 0.66, 0.16
-    poll = base + length * direction(pose.neck)
-    middle = base + 0.5 * length * direction(pose.neck + arch)
-    neck = Chain((1 - t) ** 2 * base + 2 * t * (1 - t) * middle + t**2 * poll, np.array([0.19, 0.175, 0.152, 0.129, 0.108, 0.09]), -0.02)
+    # The neck is an arc from the chest to the poll, its crest bent outwards. Grazing stretches it.
+    t = np.linspace(0, 1, 6)
+    base, length, arch = (0.31 + 0.80j, 0.60, 0.22) if pose.neck > 0 else (0.31 + 0.775j, 0.66, 0.16)
+    poll, middle = base + length * toward(pose.neck), base + length / 2 * toward(pose.neck + arch)
+    neck = (1 - t) ** 2 * base + 2 * t * (1 - t) * middle + t**2 * poll
 
-    along = direction(pose.head)
-    frame = np.stack([along, [-along[1], along[0]]])
-    skull = Chain(poll + SKULL.points @ frame, SKULL.radii, SKULL.depth)
-    forelock = Chain(poll + np.array([(-0.02, 0.06), (0.05, 0.068), (0.125, 0.045)]) @ frame, np.array([0.02, 0.026, 0.006]), 0.1)
-    up = direction(np.clip(pose.head + 1.9 - pose.ears, 0.5, 2.6))
-    ears = tuple(
-        Chain(np.stack([root, root + 0.065 * up, root + 0.14 * up]), np.array([0.022, 0.027, 0.005]), 0.03)
-        for root in (poll + np.array([-0.012, 0.045]) @ frame, poll + np.array([0.03, 0.055]) @ frame)
-    )
+    head, ear = toward(pose.head), toward(min(max(pose.head + 1.9 - pose.ears, 0.5), 2.6))
+    roots = poll + np.array([-0.012 + 0.045j, 0.03 + 0.055j]) * head
     t = np.linspace(0, 1, 7)
-    hang = np.stack([-0.545 - 0.07 * np.sin(0.75 * np.pi * t) - 0.4 * pose.tail * t**1.6, 0.885 - 0.60 * (1 - 0.35 * abs(pose.tail)) * t**1.2], 1)
-    tail = Chain(hang, np.array([0.03, 0.038, 0.05, 0.058, 0.06, 0.05, 0.012]), -0.05)
-    return Skeleton(TORSO, neck, skull, forelock, tail, legs, (ears[0], ears[1]))
+    x = -0.545 - 0.07 * np.sin(0.75 * np.pi * t) - 0.4 * pose.tail * t**1.6
+    y = 0.885 - 0.60 * (1 - 0.35 * abs(pose.tail)) * t**1.2
+    return Skeleton(
+        neck=Chain(neck, np.array([0.19, 0.175, 0.152, 0.129, 0.108, 0.09]), -0.02),
+        skull=Chain(poll + SKULL.points * head, SKULL.radii, SKULL.depth),
+        forelock=Chain(poll + np.array([-0.02 + 0.06j, 0.05 + 0.068j, 0.125 + 0.045j]) * head, np.array([0.02, 0.026, 0.006]), 0),
+        tail=Chain(x + 1j * y, np.array([0.03, 0.038, 0.05, 0.058, 0.06, 0.05, 0.012]), 0),
+        legs=tuple(leg(i % 2 == 0, i >= 2, swing, lift) for i, (swing, lift) in enumerate(pose.legs)),
+        ears=tuple(Chain(root + np.array([0, 0.065, 0.14]) * ear, np.array([0.022, 0.027, 0.005]), 0.05) for root in roots),
+    )
 
 
-def direction(angle: float) -> Array:
-    """Return the unit vector at that angle."""
-    return np.array([np.cos(angle), np.sin(angle)])
+def toward(angle: float) -> complex:
+    """Return the point 1 away in that direction."""
+    return complex(np.exp(1j * angle))
+
+
+def leg(fore: bool, far: bool, swing: float, lift: float) -> Chain:
+    """Return a leg that swings and lifts; one that is not lifted reaches the ground."""
+    rest = FORE if fore else HIND
+    points = rest.points.copy()
+    for joint, angle in enumerate((swing, *(lift * fold for fold in FOLDS[fore]))):
+        points[joint:] = points[joint] + (points[joint:] - points[joint]) * toward(angle)
+    hip = points[0].imag
+    if lift == 0:
+        points.imag = hip + (points.imag - hip) * (hip - rest.points[-1].imag) / (hip - points[-1].imag)
+    if far:  # its hoof stands further from the camera, so higher in the picture
+        points += np.linspace(0.3, 1, len(points)) * (0.03 + 0.022j)
+    return Chain(points, rest.radii, rest.depth)
 
 
 # ------------------------------------------------------------------------------------------------ clay
 
 
-class Body(NamedTuple):
-    """Where each pixel lies on a chain: arrays [H, W] in body units."""
+Window = tuple[slice, slice]  # rows and columns
+
+
+class Pixels(NamedTuple):
+    """A grid of pixels in body coordinates."""
 
     x: Array  # [1, W]
     y: Array  # [H, 1]
+    size: float  # the height of a pixel
+
+    def near(self, chains: Sequence[Chain], margin: float) -> Window:
+        """Return the window of the pixels that lie on the chains or no more than `margin` beside them."""
+        left, right, low, high = extent(chains, margin)
+        return spanned((self.y[:, 0] > low) & (self.y[:, 0] < high)), spanned((self.x[0] > left) & (self.x[0] < right))
+
+    def within(self, window: Window) -> Pixels:
+        """Return the pixels of a window."""
+        return Pixels(self.x[:, window[1]], self.y[window[0]], self.size)
+
+
+def extent(chains: Sequence[Chain], margin: float) -> tuple[float, float, float, float]:
+    """Return the lowest and highest x and the lowest and highest y of chains and what is around them."""
+    points, reach = np.concatenate([c.points for c in chains]), np.concatenate([c.radii for c in chains]) + margin
+    x, y = points.real, points.imag
+    return float((x - reach).min()), float((x + reach).max()), float((y - reach).min()), float((y + reach).max())
+
+
+def spanned(inside: Array) -> slice:
+    """Return the slice from the first to the last true element."""
+    (where,) = inside.nonzero()
+    return slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0)
+
+
+class Body(NamedTuple):
+    """Where pixels lie on a chain: arrays [H, W], lengths in body units."""
+
+    pixels: Pixels
+    window: Window  # of the painting
     inside: Array  # distance from the outline, positive inside
     height: Array  # towards the camera
     along: Array  # from the first point along the chain; it goes on before the first and after the last
     side: Array  # from the middle of the chain, positive to the left of its direction
 
 
-def measure(chain: Chain, x: Array, y: Array) -> Body:
-    """Return where the pixels at x [1, W], y [H, 1] lie on the chain: on the cone that is highest there."""
-    points, radii = chain.points.astype(np.float32), chain.radii.astype(np.float32)
-    way = np.diff(points, axis=0)
-    length = np.hypot(way[:, 0], way[:, 1])
-    start = np.concatenate([[0], np.cumsum(length)]).astype(np.float32)
-    shape = y.size, x.size
-    inside, height = np.full(shape, -9, np.float32), np.full(shape, -9, np.float32)
-    along, side = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for s, (ux, uy) in enumerate(way / length[:, None]):
-        dx, dy = x - points[s, 0], y - points[s, 1]
+def measure(chain: Chain, pixels: Pixels, window: Window) -> Body:
+    """Return where the pixels of the window lie on the chain: on that cone of it which is highest there."""
+    pixels = pixels.within(window)
+    shape = pixels.y.size, pixels.x.size
+    inside, height = np.full((2, *shape), -9, np.float32)
+    along, side = np.zeros((2, *shape), np.float32)
+    start, last = 0.0, len(chain.points) - 2
+    for s, (point, way) in enumerate(zip(chain.points.tolist(), np.diff(chain.points).tolist())):
+        length, r0, r1 = abs(way), float(chain.radii[s]), float(chain.radii[s + 1])
+        ux, uy = way.real / length, way.imag / length
+        dx, dy = pixels.x - point.real, pixels.y - point.imag
         t, across = dx * ux + dy * uy, dy * ux - dx * uy
-        on = np.minimum(np.maximum(t, 0), length[s])
-        radius = radii[s] + on * ((radii[s + 1] - radii[s]) / length[s])
+        on = np.minimum(np.maximum(t, 0), length)
+        radius = on * ((r1 - r0) / length) + r0
         squared = across * across + (t - on) ** 2
         np.maximum(inside, radius - np.sqrt(squared), out=inside)
         # A paraboloid: round inside, and falling ever steeper outside, so that chains melt without a crease.
@@ -356,54 +378,54 @@ def measure(chain: Chain, x: Array, y: Array) -> Body:
         higher = rise > height
         np.copyto(height, rise, where=higher)
         np.copyto(side, across, where=higher)
-        free = np.maximum(t, 0) if s else t
-        np.copyto(along, (free if s == len(way) - 1 else np.minimum(free, length[s])) + start[s], where=higher)
-    return Body(x, y, inside, height + np.float32(chain.depth), along, side)
+        t = np.maximum(t, 0) if s else t
+        np.copyto(along, (t if s == last else np.minimum(t, length)) + start, where=higher)
+        start += length
+    return Body(pixels, window, inside, height + chain.depth, along, side)
 
 
-Marks = tuple["Array | None", "Array | None", "Array | None"]
+MELT, SOFT = 0.016, 0.03  # how far outlines and surfaces melt together, in body units
+Marks = tuple["Array | None", "Array | None", "Array | None"]  # what a coat draws on a part of the body
 Marker = Callable[[Body], Marks]
 
 
-Window = tuple[slice, slice]
-MELT, SOFT = np.float32(0.016), np.float32(0.03)  # how far outlines and surfaces melt together, in body units
-
-
 class Clay:
-    """Chains melted together on a grid of pixels, and what is marked on them."""
+    """Chains melted together, and what is marked on them."""
 
-    def __init__(self, x: Array, y: Array) -> None:
-        self.outline, self.surface = np.full((2, y.size, x.size), 1e-7, np.float32)
-        self.marks = np.zeros((3, y.size, x.size), np.float32)
-        self.x, self.y = x, y
+    def __init__(self, pixels: Pixels) -> None:
+        shape = (pixels.y.size, pixels.x.size)
+        self.pixels = pixels
+        self.outline, self.surface = np.full((2, *shape), 1e-7, np.float32)
+        self.marks = np.zeros((3, *shape), np.float32)
 
-    def add(self, window: Window, body: Body, marks: tuple[Any, ...]) -> None:
-        """Melt a measured chain into the clay, with three marks for each pixel."""
-        self.outline[window] += np.exp(np.maximum(body.inside, -0.2) * (1 / MELT))
+    def add(self, body: Body, marks: Marks) -> None:
+        """Melt a measured chain into the clay."""
+        self.outline[body.window] += np.exp(np.maximum(body.inside, -0.2) * (1 / MELT))
         weight = np.exp(np.maximum(body.height, -0.25) * (1 / SOFT))
-        self.surface[window] += weight
+        self.surface[body.window] += weight
         for total, mark in zip(self.marks, marks):
             if mark is not None:
-                total[window] += weight * mark
+                total[body.window] += weight * mark
 
-    def done(self, ground: Array, pixel: float) -> tuple[Array, Array, Array]:
+    def done(self, window: Window) -> tuple[Array, Array, Array]:
         """Return how much of each pixel is covered [H, W], the normals [3, H, W] and the marks [3, H, W]."""
         import cv2
 
-        inside = np.minimum(MELT * np.log(self.outline), self.y - ground)
-        height = np.maximum(SOFT * np.log(self.surface), -0.1)
-        height = cv2.GaussianBlur(height, (0, 0), 0.016 / pixel)  # or one sees where the cones meet
+        pixels, surface = self.pixels.within(window), self.surface[window]
+        inside = np.minimum(MELT * np.log(self.outline[window]), pixels.y)
+        height = np.maximum(SOFT * np.log(surface), -0.1)
+        height = cv2.GaussianBlur(height, (0, 0), 0.016 / pixels.size)  # or one sees where cones meet
         normal = np.zeros((3, *height.shape), np.float32)
-        normal[0, :, 1:-1] = (height[:, :-2] - height[:, 2:]) / (self.x[0, 2] - self.x[0, 0])
-        normal[1, 1:-1] = (height[2:] - height[:-2]) * (0.5 / pixel)
+        normal[0, :, 1:-1] = (height[:, :-2] - height[:, 2:]) / (pixels.x[0, 2] - pixels.x[0, 0])
+        normal[1, 1:-1] = (height[2:] - height[:-2]) * (0.5 / pixels.size)
         normal[2] = 1 / np.sqrt(normal[0] ** 2 + normal[1] ** 2 + 1)
         normal[:2] *= normal[2]
-        return covered(inside, pixel), normal, self.marks / self.surface
+        return covered(inside, pixels.size), normal, self.marks[:, *window] / surface
 
 
 def covered(inside: Array, pixel: float) -> Array:
-    """Return how much of each pixel [H, W] is covered by what it lies so far inside of."""
-    return np.minimum(np.maximum(inside * np.float32(1 / pixel) + np.float32(0.5), 0), 1)
+    """Return how much of each pixel is covered by what it lies so far inside of."""
+    return np.minimum(np.maximum(inside * (1 / pixel) + 0.5, 0), 1)
 
 
 # ------------------------------------------------------------------------------------------------ coats
@@ -430,44 +452,37 @@ def hairs(q: Array, seed: float) -> Array:
     return 0.45 * np.sin(83 * q + 9 * seed) + 0.35 * np.sin(197 * q + 5 * seed) + 0.3 * np.sin(37 * q + 3 * seed)
 
 
+def along(body: Body, start: complex, way: complex) -> Array:
+    """Return how far the pixels are from the start in that direction."""
+    return (body.pixels.x - start.real) * way.real + (body.pixels.y - start.imag) * way.imag
+
+
 Hair = tuple[Array, Array]  # colours [3, H, W], and how far inside the hair each pixel is [H, W]
-HOOF = (0.17, 0.15, 0.14)
-
-
-def reach(chain: Chain) -> float:
-    """Return the length of a chain."""
-    return float(np.hypot(*np.diff(chain.points, axis=0).T).sum())
-
-
-END = {True: reach(FORE), False: reach(HIND)}
+HORN = (0.17, 0.15, 0.14)
 
 
 class HorseCoat:
     """A horse: marked with dark points, white, and hooves; with long hair."""
 
-    def __init__(self, scene: Scene, bones: Skeleton) -> None:
+    def __init__(self, scene: Scene, bones: Skeleton, pixels: Pixels) -> None:
         self.coat, self.seed = scene.coat, scene.waver[2]
-        self.lean = float(np.clip(np.tan(scene.pose.neck), -0.7, 0.9))  # how hair hangs across the neck
-        self.base, self.toward = bones.neck.points[0], direction(scene.pose.neck)
+        self.base, self.way = complex(bones.neck.points[0]), toward(scene.pose.neck)
+        self.lean = min(max(self.way.imag / self.way.real, -0.7), 0.9)  # how hair hangs across the neck
 
     def leg(self, index: int) -> Marker:
         """Return what marks a leg: dark downwards, perhaps with a sock."""
-        end, sock = END[index % 2 == 0], self.coat.socks[index]
+        end, sock = (HIND if index % 2 else FORE).length, self.coat.socks[index]
 
         def marks(body: Body) -> Marks:
-            return (
-                smooth(body.along, end - 0.46, end - 0.26),
-                smooth(body.along, end - 0.19, end - 0.16) if sock else None,
-                smooth(body.along, end - 0.055, end - 0.045),
-            )
+            dark = smooth(body.along, end - 0.46, end - 0.26)
+            white = smooth(body.along, end - 0.19, end - 0.16) if sock else None
+            return dark, white, smooth(body.along, end - 0.055, end - 0.045)
 
         return marks
 
-    def torso(self, body: Body) -> Marks:
-        """Mark the trunk with nothing."""
+    def trunk(self, body: Body) -> Marks:
+        """Mark trunk and neck with nothing."""
         return None, None, None
-
-    neck = torso
 
     def skull(self, body: Body) -> Marks:
         """Mark the muzzle, and perhaps a blaze."""
@@ -485,18 +500,17 @@ class HorseCoat:
         """Return the colours [3, H, W] of what is marked so."""
         points, white, hoof = marks
         coat = plain(self.coat.body, points) * (1 - 0.12 * normal[1])
-        return mixed(mixed(mixed(coat, self.coat.points, points), (0.90, 0.88, 0.85), white), HOOF, hoof)
+        return mixed(mixed(mixed(coat, self.coat.points, points), (0.90, 0.88, 0.85), white), HORN, hoof)
 
-    def mane(self, body: Body, pixel: float) -> Hair:
+    def mane(self, body: Body) -> Hair:
         """Return the mane: it falls from the crest over the near side of the neck."""
-        along = (body.x - self.base[0]) * self.toward[0] + (body.y - self.base[1]) * self.toward[1]
-        q = along + self.lean * body.inside
+        q = along(body, self.base, self.way) + self.lean * body.inside
         reach = smooth(q, 0.03, 0.2) * smooth(body.along, 0.70, 0.62)
         locks = 0.5 * np.sin(47 * q + 7 * self.seed) + 0.35 * np.sin(113 * q) + 0.3 * np.sin(251 * q)
-        length = reach * (0.118 + 0.018 * locks)
-        return self.hair(q), np.where(body.side > 0, np.minimum(length - body.inside, body.inside + 0.045 * reach - 0.03), -1)
+        hangs = reach * (0.118 + 0.018 * locks) - body.inside
+        return self.hair(q), np.where(body.side > 0, np.minimum(hangs, body.inside + 0.045 * reach - 0.03), -1)
 
-    def tail(self, body: Body, pixel: float) -> Hair:
+    def tail(self, body: Body) -> Hair:
         """Return the tail: full, thinning to loose ends."""
         ends = smooth(body.along, 0.25, 0.62)
         return self.hair(body.side + 0.06 * body.along), body.inside - 0.016 * ends * (1.4 + hairs(body.side, self.seed))
@@ -507,58 +521,51 @@ class HorseCoat:
 
 
 PERIOD = 0.1113  # of the stripes on the barrel, in body units; four of them between flank and shoulder
-RINGS = 0.092  # of those on the legs
-FLANK = (-0.16, 0.44)  # where the stripes of the haunch fan out from
+RINGS, FACE = 0.092, 0.078  # of those on the legs and on the head
+FLANK = -0.16 + 0.44j  # where the stripes of the haunch fan out from
 HAUNCH, NECK = 0.26, 0.34  # how far from their centre fanning stripes are as wide as on the barrel
 BLACK, WHITE = (0.075, 0.065, 0.065), (0.90, 0.875, 0.82)
-
-
-def wave(phase: Array) -> Array:
-    """Return the wave of stripes at that phase: black where it is positive."""
-    return np.cos(np.float32(2 * np.pi) * phase)
 
 
 class ZebraCoat:
     """A zebra: striped across whatever it is on, white below, with a dark muzzle and a standing mane.
 
-    Stripes are marked as waves. Where parts melt their waves do, which lets stripes fork and join as they do on
-    the animal.
+    Stripes are marked as waves, black where they are positive. Where parts melt their waves do, which lets
+    stripes fork and join as they do on the animal.
     """
 
-    def __init__(self, scene: Scene, bones: Skeleton) -> None:
+    def __init__(self, scene: Scene, bones: Skeleton, pixels: Pixels) -> None:
         self.a, self.b, self.seed = scene.waver
-        self.poll, self.face = bones.neck.points[-1], direction(scene.pose.head + 0.35) * (1 / 0.078)
-        self.toward, self.turn, self.raised = direction(scene.pose.neck), abs(scene.pose.neck), scene.pose.neck > 0
-        self.centre = (0.20, 1.16) if self.raised else (0.34, 0.46)  # where the stripes of the neck fan out from
+        self.poll, self.face = complex(bones.neck.points[-1]), toward(scene.pose.head + 0.35)
+        self.phase = self.trunk_phase(pixels, scene.pose.neck)
+        self.stripes = wave(self.phase)
 
-    def waver(self, body: Body) -> Array:
-        """Return by how much of a period the stripes of this animal are off."""
-        x, y = body.x, body.y
-        return 0.06 * (np.sin(9 * x + 3 * self.a) + np.sin(12 * y + 3 * self.b) + 2 * np.sin(10 * x + 2) * np.sin(11 * y))
+    def trunk_phase(self, pixels: Pixels, neck: float) -> Array:
+        """Return the phase of the stripes on trunk and neck [H, W].
 
-    def trunk(self, body: Body) -> Array:
-        """Return the phase on the trunk: upright on the barrel, fanning out to level on the haunch and to the neck."""
-        x, y = body.x - np.float32(FLANK[0]), body.y - np.float32(FLANK[1])
-        rear = np.where(y > 0, HAUNCH * np.arctan2(x, np.maximum(y, 1e-3)), y - np.float32(HAUNCH * np.pi / 2))
-        dx, dy = body.x - np.float32(self.centre[0]), body.y - np.float32(self.centre[1])
-        angle = np.arctan2(dx, np.maximum(-dy if self.raised else dy, 1e-3))
-        over = np.maximum(dx * self.toward[0] + dy * self.toward[1], 0)
-        front = (self.centre[0] - FLANK[0]) + NECK * np.minimum(angle, self.turn) + np.where(angle > self.turn, over, 0)
-        return np.where(x < 0, rear, np.where(dx < 0, x, front)) * np.float32(1 / PERIOD) + self.waver(body)
+        They stand upright on the barrel, fan out to level on the haunch, and to across the neck before the shoulder.
+        """
+        x, y = pixels.x - FLANK.real, pixels.y - FLANK.imag
+        rear = np.where(y > 0, HAUNCH * np.arctan2(x, np.maximum(y, 1e-3)), y - HAUNCH * np.pi / 2)
+        centre = 0.20 + 1.16j if neck > 0 else 0.34 + 0.46j
+        dx, dy = pixels.x - centre.real, pixels.y - centre.imag
+        angle = np.arctan2(dx, np.maximum(-dy if neck > 0 else dy, 1e-3))
+        beyond = np.where(angle > abs(neck), np.maximum(dx * np.cos(neck).item() + dy * np.sin(neck).item(), 0), 0)
+        front = (centre - FLANK).real + NECK * np.minimum(angle, abs(neck)) + beyond
+        phase = np.where(x < 0, rear, np.where(dx < 0, x, front)) * (1 / PERIOD)
+        x, y = pixels.x, pixels.y  # and by how much of a period those of this animal are off
+        waver = np.sin(9 * x + 3 * self.a) + np.sin(12 * y + 3 * self.b) + 2 * np.sin(10 * x + 2) * np.sin(11 * y)
+        return phase + 0.06 * waver
 
-    def torso(self, body: Body) -> Marks:
-        """Mark the trunk with stripes that end before the belly."""
-        belly = smooth(body.y, 0.585, 0.50) * smooth(body.x, -0.3, -0.1)
-        return wave(self.trunk(body)) - 0.05 - belly, None, None
-
-    def neck(self, body: Body) -> Marks:
-        """Mark the neck with the stripes of the trunk, which have turned across it."""
-        return wave(self.trunk(body)), None, None
+    def trunk(self, body: Body) -> Marks:
+        """Mark trunk and neck with stripes that end before the belly."""
+        belly = smooth(body.pixels.y, 0.585, 0.50) * smooth(body.pixels.x, -0.3, -0.1) * smooth(body.pixels.x, 0.5, 0.4)
+        return self.stripes[body.window] - 0.05 - belly, None, None
 
     def skull(self, body: Body) -> Marks:
         """Mark the head with narrow stripes, and its muzzle."""
-        phase = (body.x - self.poll[0]) * self.face[0] + (body.y - self.poll[1]) * self.face[1]
-        return wave(phase + 0.75) - 0.1, smooth(body.along, 0.245, 0.31), None
+        stripes = wave(along(body, self.poll, self.face) * (1 / FACE) + 0.75)
+        return stripes - 0.1, smooth(body.along, 0.245, 0.31), None
 
     def ear(self, body: Body) -> Marks:
         """Mark an ear: white with a black tip."""
@@ -566,82 +573,77 @@ class ZebraCoat:
 
     def leg(self, index: int) -> Marker:
         """Return what marks a leg: level stripes, into which those of the trunk turn, and a hoof."""
-        end = END[index % 2 == 0]
 
         def fore(body: Body) -> Marks:
             t = smooth(body.along, 0.10, 0.20)
-            rings = wave((body.along - 0.12) * (1 / RINGS))
-            return wave(self.trunk(body)) * (1 - t) + rings * t - 0.05, None, smooth(body.along, end - 0.055, end - 0.045)
+            stripes = self.stripes[body.window] * (1 - t) + wave((body.along - 0.12) * (1 / RINGS)) * t
+            return stripes - 0.05, None, smooth(body.along, FORE.length - 0.055, FORE.length - 0.045)
 
         def hind(body: Body) -> Marks:
             t = smooth(body.along, 0.22, 0.36)
-            rings = -HAUNCH * np.pi / 2 / PERIOD - (body.along - 0.34) * (1 / RINGS)
-            phase = self.trunk(body) * (1 - t) + rings * t
-            return wave(phase) - 0.05, None, smooth(body.along, end - 0.055, end - 0.045)
+            level = -HAUNCH * np.pi / 2 / PERIOD - (body.along - 0.34) * (1 / RINGS)
+            stripes = wave(self.phase[body.window] * (1 - t) + level * t)
+            return stripes - 0.05, None, smooth(body.along, HIND.length - 0.055, HIND.length - 0.045)
 
-        return fore if index % 2 == 0 else hind
+        return hind if index % 2 else fore
 
     def colours(self, marks: Array, normal: Array, pixel: float) -> Array:
         """Return the colours [3, H, W] of what is marked so."""
-        waves, muzzle, hoof = marks
-        coat = mixed(plain(WHITE, waves), BLACK, covered(waves * (PERIOD / 9), pixel))
-        return mixed(mixed(coat, (0.13, 0.105, 0.10), muzzle), HOOF, hoof)
+        stripes, muzzle, hoof = marks
+        coat = mixed(plain(WHITE, stripes), BLACK, covered(stripes * (PERIOD / 9), pixel))
+        return mixed(mixed(coat, (0.13, 0.105, 0.10), muzzle), HORN, hoof)
 
-    def mane(self, body: Body, pixel: float) -> Hair:
-        """Return the mane: it stands on the crest, short and striped like the neck."""
+    def mane(self, body: Body) -> Hair:
+        """Return the mane: it stands on the crest, short and striped like the neck, its tips brown."""
         rise = smooth(body.along, 0.02, 0.14) * smooth(body.along, 0.74, 0.66)
         rise = (0.08 + 0.007 * hairs(body.along, self.seed)) * rise - 0.02
-        waves, _, _ = self.neck(body)
-        hair = mixed(plain(WHITE, rise), BLACK, covered(waves * (PERIOD / 9), pixel))  # type: ignore[operator]
-        hair = hair * (0.84 + 0.16 * hairs(body.x + 0.5 * body.y, self.seed))
+        hair = mixed(plain(WHITE, rise), BLACK, covered(self.stripes[body.window] * (PERIOD / 9), body.pixels.size))
+        hair = hair * (0.84 + 0.16 * hairs(body.pixels.x + 0.5 * body.pixels.y, self.seed))
         hair = mixed(hair, (0.14, 0.10, 0.08), 0.85 * smooth(body.inside, -0.025, -0.055))
         return hair, np.where(body.side > 0, np.minimum(body.inside + rise, 0.2 * rise - body.inside), -1)
 
-    def tail(self, body: Body, pixel: float) -> Hair:
+    def tail(self, body: Body) -> Hair:
         """Return the tail: thin and ringed, with a black tuft."""
         tuft = smooth(body.along, 0.25, 0.42)
-        rings = covered(wave(body.along * (1 / 0.075)) * 0.01, pixel)
+        rings = covered(wave(body.along * (1 / 0.075)) * 0.01, body.pixels.size)
         hair = mixed(plain(WHITE, tuft), BLACK, np.maximum(rings, smooth(body.along, 0.25, 0.30)))
         thin = 0.017 + 0.06 * tuft - np.abs(body.side)
         return hair, np.minimum(body.inside - 0.016 * tuft * (1.4 + hairs(body.side, self.seed)), thin)
 
 
-COATS_OF: dict[str, Any] = {"horse": HorseCoat, "zebra": ZebraCoat}
+def wave(phase: Array) -> Array:
+    """Return the wave of stripes at that phase."""
+    return np.cos((2 * np.pi) * phase)
 
 
 # ------------------------------------------------------------------------------------------------ painting
 
 
 class Painting:
-    """An animal on nothing: premultiplied colours [3, H, W] and coverage [H, W] of a grid of pixels."""
+    """An animal on nothing: premultiplied colours [3, H, W] and coverage [H, W] of a window of the picture."""
 
-    def __init__(self, scene: Scene, grid: int) -> None:
-        self.scene, self.bones = scene, skeleton(scene.pose)
-        pose = scene.pose
-        self.pixel = 1 / (pose.scale * grid)
-        bones = self.bones
-        low, high = extent([bones.torso, bones.skull, bones.tail, *bones.legs, *bones.ears], 0.06)
-        left = low[0] * pose.turn - max(0.0, 1 / pose.scale - (high[0] - low[0]) * pose.turn) * pose.across
-        highest = max(0.84, float(high[1]) * pose.scale)
+    def __init__(self, scene: Scene, animal: Animal, grid: int) -> None:
+        self.scene, pose = scene, scene.pose
+        self.bones = skeleton(pose)
+        chains = [TORSO, self.bones.skull, self.bones.tail, *self.bones.legs, *self.bones.ears]
+        left, right, _, high = extent(chains, 0.06)
+        free = max(0.0, 1 / pose.scale - (right - left) * pose.turn)
+        highest = max(0.84, high * pose.scale)
         self.foot = highest + max(0.0, 0.95 - highest) * pose.ground  # row of the ground / height of the picture
-        centres = ((np.arange(grid) + 0.5) * self.pixel).astype(np.float32)
-        x = ((centres + np.float32(left)) / np.float32(pose.turn))[:: pose.facing]
-        y = np.float32(self.foot / pose.scale) - centres
-        self.window = inside(x, y, low - 0.04, high)
-        self.x, self.y = x[None, self.window[1]], y[self.window[0], None]
-        self.colour = np.zeros((3, self.y.size, self.x.size), np.float32)
-        self.cover = np.zeros((self.y.size, self.x.size), np.float32)
-        self.solids = self.cover.copy()  # what throws a shadow, the same for both animals
-        self.measured: dict[int, tuple[Window, Body]] = {}
 
-    def measure(self, chain: Chain) -> tuple[Window, Body]:
-        """Return the part of the picture that the chain can reach, and where its pixels lie on the chain."""
-        if id(chain) not in self.measured:
-            window = inside(self.x[0], self.y[:, 0], *extent([chain], 0.07))
-            self.measured[id(chain)] = window, measure(chain, self.x[:, window[1]], self.y[window[0]])
-        return self.measured[id(chain)]
+        # Body coordinates of the whole picture, then of the part where the animal is.
+        pixel = 1 / (pose.scale * grid)
+        steps = ((np.arange(grid) + 0.5) * pixel).astype(np.float32)
+        x = ((steps + (left * pose.turn - free * pose.across)) / pose.turn)[:: pose.facing]
+        picture = Pixels(x[None], (self.foot / pose.scale - steps)[:, None], pixel)
+        self.window = picture.near(chains, 0.06)
+        self.pixels = picture.within(self.window)
+        shape = (self.pixels.y.size, self.pixels.x.size)
+        self.colour, self.cover = np.zeros((3, *shape), np.float32), np.zeros(shape, np.float32)
+        self.solids = np.zeros(shape, np.float32)  # what throws a shadow: the same for both animals
+        self.coat: Any = {"horse": HorseCoat, "zebra": ZebraCoat}[animal](scene, self.bones, self.pixels)
 
-    def over(self, colour: Array, cover: Array, window: Window = (slice(None), slice(None))) -> None:
+    def over(self, colour: Array, cover: Array, window: Window) -> None:
         """Paint over what is there."""
         rest = 1 - cover
         self.colour[:, *window] *= rest
@@ -652,162 +654,149 @@ class Painting:
     def lit(self, albedo: Array, normal: Array, shade: float = 1.0, gloss: float = 0.0) -> Array:
         """Return the colours [3, H, W] of a surface in the light of sun and sky, and what the ground throws back."""
         light, near = self.scene.light, self.scene.land.near
-        sun = np.array(light.sun, np.float32) * np.array([self.scene.pose.facing, 1, 1], np.float32)
-        toward = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
-        direct = np.maximum((toward + 0.2) * (1 / 1.2), 0)
-        shine = gloss * np.maximum(toward - 0.55, 0) ** 2
+        sx, sy, sz = light.sun
+        facing = normal[0] * (sx * self.scene.pose.facing) + normal[1] * sy + normal[2] * sz
+        direct = np.maximum((facing + 0.2) * (1 / 1.2), 0)
+        shine = gloss * np.maximum(facing - 0.55, 0) ** 2
         up = 0.5 + 0.5 * normal[1]
         out = albedo * albedo
-        for c in range(3):
+        for c, (sun, sky) in enumerate(zip(light.direct, light.sky)):
             bounce = 0.3 * near[c]
-            out[c] *= direct * np.float32(light.direct[c]) + up * np.float32(light.sky[c] - bounce) + np.float32(bounce)
-            out[c] += shine * np.float32(light.direct[c])
-        return np.sqrt(np.minimum(out * np.float32(shade), 1))
+            out[c] *= direct * sun + up * (sky - bounce) + bounce
+            out[c] += shine * sun
+        return np.sqrt(np.minimum(out * shade, 1))
 
-    def solid(self, coat: Any, parts: Sequence[tuple[Chain, Marker]], shade: float = 1.0) -> None:
+    def solid(self, parts: Sequence[tuple[Chain, Marker]], shade: float = 1.0) -> None:
         """Paint chains melted together."""
-        clay = Clay(self.x, self.y)
-        for chain, marks in parts:
-            window, body = self.measure(chain)
+        clay = Clay(self.pixels)
+        for part, marks in parts:
+            body = measure(part, self.pixels, self.pixels.near([part], 0.05))
             if body.inside.size:
-                clay.add(window, body, marks(body))
-        cover, normal, marked = clay.done(np.float32(0), self.pixel)
-        self.over(self.lit(coat.colours(marked, normal, self.pixel), normal, shade, 0.5), cover)
-        np.maximum(self.solids, cover, out=self.solids)
+                clay.add(body, marks(body))
+        window = self.pixels.near([part for part, _ in parts], 0.03)
+        cover, normal, marked = clay.done(window)
+        self.over(self.lit(self.coat.colours(marked, normal, self.pixels.size), normal, shade, 0.5), cover, window)
+        np.maximum(self.solids[window], cover, out=self.solids[window])
 
-    def hair(self, chain: Chain, style: Callable[[Body, float], Hair]) -> None:
+    def hair(self, chain: Chain, style: Callable[[Body], Hair]) -> None:
         """Paint hair that hangs or stands along a chain."""
-        window, body = self.measure(chain)
-        colours, depth = style(body, self.pixel)
-        normal = np.empty((3, *depth.shape), np.float32)
+        body = measure(chain, self.pixels, self.pixels.near([chain], 0.07))
+        colours, inside = style(body)
+        normal = np.empty_like(colours)
         normal[0], normal[1], normal[2] = -0.2, 0.35, 0.91
-        self.over(self.lit(colours, normal), covered(depth, self.pixel), window)
+        self.over(self.lit(colours, normal), covered(inside, self.pixels.size), body.window)
 
-    def spot(self, centre: Array, radius: float, colour: Colour) -> None:
+    def spot(self, centre: complex, radius: float, colour: Colour) -> None:
         """Paint a small disc, such as an eye, where the animal is."""
-        window = inside(self.x[0], self.y[:, 0], centre - radius - 0.02, centre + radius + 0.02)
-        depth = radius - np.hypot(self.x[:, window[1]] - centre[0], self.y[window[0]] - centre[1])
-        self.over(plain(colour, depth), covered(depth, self.pixel) * self.cover[window], window)
-
-
-def extent(chains: Sequence[Chain], margin: float) -> tuple[Array, Array]:
-    """Return the lowest and the highest x and y of some chains and what is around them."""
-    low = np.min([(c.points - c.radii[:, None]).min(0) for c in chains], 0) - margin
-    return low, np.max([(c.points + c.radii[:, None]).max(0) for c in chains], 0) + margin
-
-
-def inside(x: Array, y: Array, low: Array, high: Array) -> Window:
-    """Return the rows and columns of the pixels between low and high."""
-    columns, rows = np.flatnonzero((x > low[0]) & (x < high[0])), np.flatnonzero((y > low[1]) & (y < high[1]))
-    return slice(rows[0], rows[-1] + 1) if rows.size else slice(0, 0), slice(columns[0], columns[-1] + 1) if columns.size else slice(0, 0)
+        window = self.pixels.near([Chain(np.array([centre]), np.array([radius]), 0)], 0.02)
+        pixels = self.pixels.within(window)
+        inside = radius - np.hypot(pixels.x - centre.real, pixels.y - centre.imag)
+        self.over(plain(colour, inside), covered(inside, pixels.size) * self.cover[window], window)
 
 
 def paint(scene: Scene, animal: Animal, grid: int) -> Painting:
     """Paint the animal of a scene, from the far side to the near one."""
-    painting = Painting(scene, grid)
-    bones = painting.bones
-    coat = COATS_OF[animal](scene, bones)
-    painting.solid(coat, [(bones.legs[2], coat.leg(2)), (bones.legs[3], coat.leg(3)), (bones.ears[1], coat.ear)], 0.42)
+    painting = Painting(scene, animal, grid)
+    bones, coat = painting.bones, painting.coat
+    painting.solid([(bones.ears[1], coat.ear)], 0.42)
+    painting.solid([(bones.legs[2], coat.leg(2)), (bones.legs[3], coat.leg(3))], 0.42)
     painting.hair(bones.tail, coat.tail)
-    near = [(bones.torso, coat.torso), (bones.neck, coat.neck), (bones.skull, coat.skull), (bones.ears[0], coat.ear)]
-    painting.solid(coat, [*near, (bones.legs[0], coat.leg(0)), (bones.legs[1], coat.leg(1))])
+    head = [(bones.skull, coat.skull), (bones.ears[0], coat.ear)]
+    legs = [(bones.legs[0], coat.leg(0)), (bones.legs[1], coat.leg(1))]
+    painting.solid([(TORSO, coat.trunk), (bones.neck, coat.trunk), *head, *legs])
     painting.hair(bones.neck, coat.mane)
     if animal == "horse":
         painting.hair(bones.forelock, coat.tail)
-    head, nose = bones.skull.points[0], bones.skull.points[3]
-    along = (nose - head) / np.linalg.norm(nose - head)
-    above = np.array([-along[1], along[0]])
-    painting.spot(head + 0.115 * along + 0.025 * above, 0.014, (0.03, 0.025, 0.025))
-    painting.spot(head + 0.118 * along + 0.030 * above, 0.003, (0.45, 0.45, 0.45))
-    painting.spot(head + 0.345 * along + 0.012 * above, 0.010, (0.05, 0.04, 0.04))
+    poll, head_way = complex(bones.skull.points[0]), toward(scene.pose.head)
+    painting.spot(poll + (0.115 + 0.025j) * head_way, 0.014, (0.03, 0.025, 0.025))
+    painting.spot(poll + (0.118 + 0.030j) * head_way, 0.003, (0.45, 0.45, 0.45))
+    painting.spot(poll + (0.345 + 0.012j) * head_way, 0.010, (0.05, 0.04, 0.04))
     return painting
 
 
 # ------------------------------------------------------------------------------------------------ landscapes
 
 
-class Ground(NamedTuple):
-    """A canvas uint8 [H, W, 3] and what is drawn on it, in shares of its width and height."""
+class Sketch(NamedTuple):
+    """A canvas uint8 [H, W, 3] and what is drawn on it; positions are shares of its width and height."""
 
     canvas: Array
     land: Land
     light: Light
     rng: np.random.Generator
 
-    def fill(self, shapes: Sequence[Array], c: Array | Colour) -> None:
-        """Fill polygons [points, 2] with a colour."""
+    def fill(self, shape: Array, c: Array) -> None:
+        """Fill a polygon [points, 2] with a colour."""
         import cv2
 
-        whole = [np.rint(points * (16 * len(self.canvas))).astype(np.int32) for points in shapes]
-        cv2.fillPoly(self.canvas, whole, (np.clip(c, 0, 1) * 255).tolist(), cv2.LINE_AA, 4)
+        whole = np.rint(shape * (16 * len(self.canvas))).astype(np.int32)
+        cv2.fillPoly(self.canvas, [whole], np.minimum(c * 255, 255).tolist(), cv2.LINE_AA, 4)
 
     def hill(self, heights: Array, c: Array) -> None:
         """Fill from the heights, spread over the width, down to the horizon."""
         x = np.linspace(0, 1, len(heights))
         line = np.stack([x, self.land.horizon - np.maximum(heights, 0)], 1)
-        self.fill([np.concatenate([line, [[1, self.land.horizon + 0.01], [0, self.land.horizon + 0.01]]])], c)
+        self.fill(np.concatenate([line, [[1, self.land.horizon], [0, self.land.horizon]]]), c)
 
     def ridges(self) -> None:
         """Draw hills, the further the hazier."""
         x, rng, haze, far = np.linspace(0, 1, 65), self.rng, np.array(self.land.haze), np.array(self.land.far)
         for ridge in range(self.land.ridges):
             near = (ridge + 1) / (self.land.ridges + 1)
-            shape = sum(
-                np.sin(x * f + rng.uniform(0, 6.3)) / k
-                for k, f in ((1, rng.uniform(3, 7)), (2.5, rng.uniform(9, 15)), (8, rng.uniform(25, 40)))
-            )
+            waves = ((1, rng.uniform(3, 7)), (2.5, rng.uniform(9, 15)), (8, rng.uniform(25, 40)))
+            shape = sum(np.sin(x * f + rng.uniform(0, 6.3)) / k for k, f in waves)
             tone = haze * (0.80, 0.87, 0.95) * (1 - near) + near * (0.45 * haze + 0.55 * far * (0.8, 0.9, 0.8))
             self.hill(0.015 + 0.06 * (1.25 - near) * (1 + 0.6 * shape), tone)
 
     def wood(self) -> None:
         """Draw bushes along the horizon."""
         x = np.linspace(0, 1, 160)
-        level = np.interp(x, np.linspace(0, 1, 9), self.rng.random(9)) - (1 - self.land.wood)
+        level = np.maximum(np.interp(x, np.linspace(0, 1, 9), self.rng.random(9)) - (1 - self.land.wood), 0) ** 0.4
         bumps = 0.020 + 0.022 * np.interp(x, np.linspace(0, 1, 44), self.rng.random(44))
         tone = 0.4 * np.array(self.land.haze) + 0.6 * np.array(self.land.leaves)
-        for part in (1.0, 0.55):
-            self.hill(np.maximum(level, 0) ** 0.4 * bumps * part - 0.002, tone * (1.03 if part == 1 else 0.9))
+        self.hill(level * bumps - 0.002, tone * 1.03)
+        self.hill(0.55 * level * bumps - 0.002, tone * 0.9)
 
     def tree(self) -> None:
         """Draw a tree near the horizon: a trunk, and leaves lighter towards the light."""
-        land, rng = self.land, self.rng
-        size = rng.uniform(0.06, 0.13)
+        land, rng, haze = self.land, self.rng, np.array(self.land.haze)
+        size, lean = rng.uniform(0.06, 0.13), rng.normal(0, 0.12)
         foot = np.array([rng.random(), land.horizon + 0.4 * size])
-        tone = 0.80 * np.array(land.leaves) + 0.20 * np.array(land.haze)
-        lean, angles = rng.normal(0, 0.12), np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        branches = (-0.3, 0.0, 0.25) if land.acacias else (0.0,)
-        trunk = [np.array([(-0.035, 0), (0.035, 0), (lean + b + 0.02, -1), (lean + b - 0.02, -1)]) * size + foot for b in branches]
-        for branch in trunk:
-            self.fill([branch], 0.75 * np.array([0.30, 0.24, 0.19]) + 0.25 * np.array(land.haze))
+        for branch in (-0.3, 0.0, 0.25) if land.acacias else (0.0,):
+            trunk = np.array([(-0.035, 0), (0.035, 0), (lean + branch + 0.02, -1), (lean + branch - 0.02, -1)])
+            self.fill(trunk * size + foot, 0.75 * np.array([0.30, 0.24, 0.19]) + 0.25 * haze)
         spread, flat = ((0.36, 0.05), 0.24) if land.acacias else ((0.22, 0.17), 0.85)
+        layer, angles = np.arange(3), np.linspace(0, 2 * np.pi, 16, endpoint=False)
         centre = np.array([lean, -1.02]) + rng.normal(0, 1, (3, 5, 2)) * spread
-        centre += 0.06 * np.arange(3)[:, None, None] * np.array([self.light.sun[0], -1.2])
-        radius = rng.uniform(0.24, 0.40, (3, 5)) * (1 - 0.15 * np.arange(3))[:, None]
+        centre += 0.06 * layer[:, None, None] * np.array([self.light.sun[0], -1.2])
+        radius = rng.uniform(0.24, 0.40, (3, 5)) * (1 - 0.15 * layer)[:, None]
         rim = np.stack([np.cos(angles), flat * np.sin(angles)], 1) * (1 + 0.12 * rng.standard_normal((3, 5, 16, 1)))
-        shade = 0.80 + 0.16 * np.arange(3)[:, None] + 0.04 * rng.standard_normal((3, 5))
+        shade = 0.80 + 0.16 * layer[:, None] + 0.04 * rng.standard_normal((3, 5))
         blobs = foot + (centre[:, :, None] + rim * radius[..., None, None]) * size
         for blob, light in zip(blobs.reshape(15, 16, 2), shade.ravel()):
-            self.fill([blob], tone * light)
+            self.fill(blob, (0.8 * np.array(land.leaves) + 0.2 * haze) * light)
 
     def fence(self) -> None:
         """Draw a wooden fence between the horizon and the animal."""
         rng = self.rng
-        foot, height, slope = self.land.horizon + rng.uniform(0.05, 0.11), rng.uniform(0.07, 0.10), rng.uniform(-0.04, 0.04)
-        wood = np.array([0.47, 0.39, 0.31]) * rng.uniform(0.85, 1.2)
-        for rail in (0.35, 0.8):
-            y = foot - rail * height
-            self.fill([np.array([(0, y), (1, y + slope), (1, y + slope + 0.011), (0, y + 0.011)])], wood)
-        posts = np.arange(rng.uniform(0, 0.2), 1, rng.uniform(0.16, 0.24))
-        corners = np.array([(0, -height), (0.014, -height), (0.014, 0), (0, 0)])
-        self.fill([np.array([x, foot + slope * x]) + corners for x in posts], wood * 0.88)
+        foot, height = self.land.horizon + rng.uniform(0.05, 0.11), rng.uniform(0.07, 0.10)
+        slope, wood = rng.uniform(-0.04, 0.04), np.array([0.47, 0.39, 0.31]) * rng.uniform(0.85, 1.2)
+        for y in (foot - 0.35 * height, foot - 0.8 * height):
+            self.fill(np.array([(0, y), (1, y + slope), (1, y + slope + 0.011), (0, y + 0.011)]), wood)
+        for x in np.arange(rng.uniform(0, 0.2), 1, rng.uniform(0.16, 0.24)):
+            post = np.array([(0, -height), (0.014, -height), (0.014, 0), (0, 0)])
+            self.fill(post + (x, foot + slope * x), wood * 0.88)
 
 
 def fractal(rng: np.random.Generator) -> Array:
     """Return smooth noise [128, 128] of about unit variance with detail at all scales."""
     import cv2
 
-    layers = [(n, weight, rng.standard_normal((n, n)).astype(np.float32)) for n, weight in ((8, 0.6), (20, 0.5), (48, 0.45), (128, 0.4))]
-    return sum(weight * cv2.resize(noise, (128, 128), interpolation=cv2.INTER_CUBIC) for n, weight, noise in layers)
+    out = np.zeros((128, 128), np.float32)
+    for n, weight in ((8, 2.1), (20, 1.7), (48, 1.5), (128, 1.4)):
+        noise = rng.random((n, n), dtype=np.float32) - 0.5
+        out += weight * cv2.resize(noise, (128, 128), interpolation=cv2.INTER_CUBIC)
+    return out
 
 
 def laid(texture: Array, distance: Array, grid: int, scale: float) -> Array:
@@ -815,10 +804,9 @@ def laid(texture: Array, distance: Array, grid: int, scale: float) -> Array:
     import cv2
 
     across = (np.arange(grid, dtype=np.float32) + 0.5) / grid - 0.5
-    x = across[None] * distance[:, None] * scale + 64
-    y = np.broadcast_to(distance[:, None] * scale, x.shape)
-    x, y = (126.9 - np.abs(a % 253.8 - 126.9) for a in (x, y))  # mirrored at its borders
-    return cv2.remap(texture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    y = np.abs(scale * distance % 253.8 - 126.9)  # mirrored at its borders
+    x = np.abs((across[None] * (distance[:, None] * scale) + 64) % 253.8 - 126.9)
+    return cv2.remap(texture, x, np.repeat(y[:, None], grid, 1), cv2.INTER_LINEAR)
 
 
 def landscape(scene: Scene, grid: int) -> Array:
@@ -826,75 +814,71 @@ def landscape(scene: Scene, grid: int) -> Array:
     import cv2
 
     land, rng = scene.land, np.random.default_rng((scene.seed, 1))
-    zenith, haze, far, near = (np.array(c, np.float32) for c in (land.zenith, land.haze, land.far, land.near))
-    row = ((np.arange(grid) + 0.5) / grid).astype(np.float32)
+    zenith, haze, far, near = (plain(c, np.zeros((1, 1))) for c in (land.zenith, land.haze, land.far, land.near))
+    row = (np.arange(grid, dtype=np.float32) + 0.5) / grid
     split = int(np.searchsorted(row, land.horizon))
-    up, down = (land.horizon - row[:split]), (row[split:] - land.horizon)
+    up, down = (land.horizon - row[:split])[:, None], (row[split:] - land.horizon)[:, None]
 
     # The sky, with clouds on a plane above us.
-    t = (row[:split] / land.horizon)[:, None] ** 1.2
-    sky = np.repeat(((1 - t) * zenith + t * haze)[:, None], grid, 1)
-    clouds = laid(fractal(rng), 1 / (up + 0.16), grid, 9)
-    clouds = smooth(clouds, 1.3 - 2 * land.clouds, 3.2 - 2 * land.clouds) * np.minimum(up * 7, 0.75)[:, None]
-    sky += (0.93 + 0.07 * haze - sky) * clouds[..., None]
+    t = (1 - up / land.horizon) ** 1.2
+    clouds = laid(fractal(rng), 1 / (up[:, 0] + 0.16), grid, 9)
+    clouds = smooth(clouds, 1.3 - 2 * land.clouds, 3.2 - 2 * land.clouds) * np.minimum(up * 7, 0.75)
+    sky = (1 - t) * zenith + t * haze
+    sky = sky + (0.93 + 0.07 * haze - sky) * clouds
 
-    # The ground, in patches.
-    t = (down / (1 - land.horizon))[:, None] ** 0.6
-    field = np.repeat(((1 - t) * far + t * near)[:, None], grid, 1)
-    noise, distance = fractal(rng), 1 / (down + 0.09)
-    texture = laid(noise, distance, grid, 12) + laid(noise, distance, grid, 50) * np.minimum(7 * down, 1)[:, None]
-    field *= 1 + np.array([0.06, 0.05, 0.04], np.float32) * (texture * np.minimum(0.25 + 6 * down, 1)[:, None])[..., None]
+    # The ground, patchy at a coarse and at a fine scale.
+    t = (down / (1 - land.horizon)) ** 0.6
+    noise, distance = fractal(rng), 1 / (down[:, 0] + 0.09)
+    texture = laid(noise, distance, grid, 12) + laid(noise, distance, grid, 50) * np.minimum(7 * down, 1)
+    texture *= np.minimum(0.25 + 6 * down, 1)
+    ground = ((1 - t) * far + t * near) * (1 + np.array([0.06, 0.05, 0.04], np.float32)[:, None, None] * texture)
 
-    canvas = (np.clip(np.concatenate([sky, field]), 0, 1) * 255 + 0.5).astype(np.uint8)
-    ground = Ground(canvas, land, scene.light, rng)
-    ground.ridges()
-    canvas[split:] = (np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8)
+    picture = np.minimum(np.concatenate([sky, ground], 1) * 255 + 0.5, 255).astype(np.uint8)
+    sketch = Sketch(cv2.merge(list(picture)), land, scene.light, rng)
+    sketch.ridges()
     if land.wood:
-        ground.wood()
+        sketch.wood()
     for _ in range(land.trees):
-        ground.tree()
+        sketch.tree()
     if land.fence:
-        ground.fence()
-    canvas = cv2.GaussianBlur(canvas, (0, 0), grid / 350)
-    return np.ascontiguousarray(canvas.transpose(2, 0, 1)).astype(np.float32) * np.float32(1 / 255)
+        sketch.fence()
+    canvas = cv2.GaussianBlur(sketch.canvas, (0, 0), grid / 350)
+    return np.stack(cv2.split(canvas)) * np.float32(1 / 255)
 
 
-def blades(scene: Scene, painting: Painting, grid: int) -> tuple[Array, Array]:
-    """Return how much grass stands before everything [grid, grid], in dark and in light blades."""
+def tufts(scene: Scene, foot: float, grid: int) -> Array:
+    """Return how much grass stands before everything [2, grid, grid]: in its shade, and in the light."""
     import cv2
 
-    rng, land = np.random.default_rng((scene.seed, 2)), scene.land
+    rng, count, blades = np.random.default_rng((scene.seed, 2)), 30, 6
     layers = np.zeros((2, grid, grid), np.uint8)
-    tufts, each = 26, 6
     for layer in layers:
-        y = painting.foot + rng.uniform(-0.02, 0.13, tufts)
-        y[: tufts // 2] = painting.foot + rng.uniform(0.0, 0.03, tufts // 2)  # most of it around the hooves
-        foot = np.repeat(np.stack([rng.random(tufts), y], 1), each, 0)
-        foot[:, 0] += rng.normal(0, 0.012, len(foot))
-        height = land.grass * scene.pose.scale * rng.uniform(0.5, 1.3, len(foot)) * (1 + 3 * (foot[:, 1] - painting.foot))
-        tip = foot + np.stack([rng.normal(0, 0.4, len(foot)) * height, -height], 1)
-        width = np.array([0.0018, 0.0])
-        shapes = np.rint(np.stack([foot - width, tip, foot + width], 1) * (16 * grid)).astype(np.int32)
-        cv2.fillPoly(layer, list(shapes), 255, cv2.LINE_AA, 4)
-    dark, light = layers.astype(np.float32) * np.float32(1 / 255)
-    return dark, light
+        y = foot + rng.uniform(-0.02, 0.13, (count, 1))
+        y[: count // 2] = foot + rng.uniform(0.0, 0.03, (count // 2, 1))  # half of it around the hooves
+        height = scene.land.grass * scene.pose.scale * rng.uniform(0.4, 1.2, (count, blades)) * (1 + 3 * (y - foot))
+        root = rng.random((count, 1)) + np.sort(rng.normal(0, 0.013, (count, blades)), 1)
+        tip = np.stack([root + rng.normal(0, 0.35, (count, blades)) * height, y - height], -1)
+        left, right = (np.stack([root + side, y + 0 * root], -1) for side in (-0.0022, 0.0022))
+        outline = np.stack([left, tip, right], 2).reshape(count, 3 * blades, 2)
+        cv2.fillPoly(layer, list(np.rint(outline * (16 * grid)).astype(np.int32)), 255, cv2.LINE_AA, 4)
+    return layers * np.float32(1 / 255)
 
 
-def shadow(scene: Scene, painting: Painting, grid: int) -> Array:
+def shadow(painting: Painting, grid: int) -> Array:
     """Return how much of the light reaches the ground [grid, grid]: the animal keeps some of it."""
     import cv2
 
-    sx, sy, sz = scene.light.sun
-    shape = np.zeros((grid, grid), np.float32)
+    light, shape = painting.scene.light, np.zeros((grid, grid), np.float32)
     shape[painting.window] = painting.solids
     # A point y above the ground throws its shadow sx / sy y to the side and sz / sy y behind it, seen foreshortened.
+    sx, sy, sz = light.sun
     foot, side, back = painting.foot * grid, -sx / sy, 0.20 * sz / sy + 0.05
-    matrix = np.array([[1, -side, side * foot], [0, back, foot * (1 - back)]], np.float32)
+    matrix = np.array([[1, -side, side * foot], [0, back, foot * (1 - back)]])
     thrown = cv2.GaussianBlur(cv2.warpAffine(shape, matrix, (grid, grid)), (0, 0), grid / 150)
-    light = 1 - 0.45 * float(np.mean(scene.light.direct)) * thrown
-    around = np.exp(-(((painting.x + 0.05) / 0.55) ** 2) - (painting.y / 0.07) ** 2)
-    light[painting.window] *= 1 - 0.3 * around
-    return light
+    out = 1 - 0.45 * (sum(light.direct) / 3) * thrown
+    x, y, _ = painting.pixels
+    out[painting.window] *= 1 - 0.3 * np.exp(-(((x + 0.05) / 0.55) ** 2)) * np.exp(-((y / 0.07) ** 2))
+    return out
 
 
 def compose(scene: Scene, animal: Animal, grid: int) -> Array:
@@ -903,13 +887,14 @@ def compose(scene: Scene, animal: Animal, grid: int) -> Array:
 
     painting = paint(scene, animal, grid)
     picture = landscape(scene, grid)
-    picture *= shadow(scene, painting, grid)
-    bare = picture.copy()
+    picture *= shadow(painting, grid)
+    low = int((painting.foot - 0.1) * grid)  # grass begins below this row
+    bare = picture[:, low:].copy()
     part = picture[:, *painting.window]
     part *= 1 - painting.cover
     part += painting.colour
-    for cover, tone in zip(blades(scene, painting, grid), (0.78, 1.14)):
-        picture += (bare * np.float32(tone) - picture) * cover
+    for cover, tone in zip(tufts(scene, painting.foot, grid)[:, low:], (0.78, 1.14)):
+        picture[:, low:] += (bare * np.float32(tone) - picture[:, low:]) * cover
     return cv2.merge(list(picture * 255))
 
 
@@ -933,11 +918,10 @@ def mask(scene: Scene, size: int) -> Array:
     import cv2
 
     grid = finer(size)
+    horse, zebra = paint(scene, "horse", grid), paint(scene, "zebra", grid)
     cover = np.zeros((grid, grid), np.float32)
-    for animal in ("horse", "zebra"):
-        painting = paint(scene, animal, grid)
-        cover[painting.window] += painting.cover
-    return (cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA) if grid != size else cover) > 0
+    cover[horse.window] = horse.cover + zebra.cover
+    return (cover if grid == size else cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA)) > 0
 
 
 # ---------------------------------------------------------------------------------------------- the data set

@@ -1,0 +1,82 @@
+"""The command line where it does not train: help, listings, the schema, and one sentence for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from i2i.catalog import KINDS
+from i2i.plugins import door
+
+
+def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "i2i", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_lists_the_commands_plugins_included(tmp_path: Path) -> None:
+    shown = i2i_command("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    for command in ("run", "translate", "sample", "plugins", "models", "schema", "data", "new"):
+        assert f" {command} " in shown.stdout, command
+
+
+def test_models_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> None:
+    shown = i2i_command("models", cwd=tmp_path)
+    lines = {tuple(line.split()[:3]) for line in shown.stdout.splitlines()}
+    assert lines == {(entry.kind, entry.name, entry.owner) for entry in door().catalog}
+    assert ("task", "cyclegan", "cyclegan") in lines
+    assert {kind for kind, _, _ in lines} == set(KINDS)
+
+
+def test_plugins_lists_what_is_installed_and_what_is_switched_off(tmp_path: Path) -> None:
+    shown = i2i_command("--no-plugin", "report", "plugins", cwd=tmp_path)
+    states = {line.split()[0]: line.split()[-1] for line in shown.stdout.splitlines()}
+    assert states["cyclegan"] == "ok"
+    assert states["report"] == "disabled"
+
+
+def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
+    shown = i2i_command("schema", cwd=tmp_path)
+    tree = json.loads(shown.stdout)
+    assert tree["$schema"].startswith("https://json-schema.org")
+    assert "lambda_cycle" in tree["$defs"]["task.cyclegan"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "nothing.yaml"), 2, "nothing.yaml"),
+        (("translate", "a.png", "-o", "out"), 4, "i2i run configs/cyclegan.yaml"),
+        (("translate", "a.png", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
+        (("models", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
+        (("data", "check", "nothing"), 3, "nothing"),
+        (("sample", "3", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_its_exit_code(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = i2i_command(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_closed_pipe_leaves_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m i2i models | head -n 1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
