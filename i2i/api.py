@@ -7,6 +7,7 @@ model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import shutil
@@ -126,7 +127,6 @@ def run(
         with files.lock(folder) if leads else nullcontext():
             if leads:
                 files.sweep(folder)
-                files.sweep(folder / "checkpoints")
             world.wait()
             loop.train(chosen, folder, world, resume=resume)
     finally:
@@ -192,6 +192,20 @@ def default_model() -> Path:
     return finished[-1].parent
 
 
+def ready(model: str | Path | Model | None) -> Model:
+    """Return a `Model`, and the same one again while its file does not change."""
+    if isinstance(model, Model):
+        return model
+    path = Path(model) if model is not None else default_model()
+    file = path / "model.safetensors" if path.is_dir() else path
+    return _kept(path, file.stat().st_mtime_ns if file.exists() else 0)
+
+
+@functools.lru_cache(maxsize=2)
+def _kept(path: Path, changed: int) -> Model:
+    return load(path)
+
+
 def translate(img: Any, model: str | Path | Model | None = None, **condition: Any) -> Any:
     """Translate a picture, or a list of them; the same kind of thing comes out as went in.
 
@@ -203,12 +217,12 @@ def translate(img: Any, model: str | Path | Model | None = None, **condition: An
     Example:
         >>> i2i.translate("horse.jpg", "runs/cyclegan").save("zebra.png")     # doctest: +SKIP
     """
-    return (model if isinstance(model, Model) else load(model))(img, **condition)
+    return ready(model)(img, **condition)
 
 
 def sample(n: int, model: str | Path | Model | None = None, seed: int = 0, **condition: Any) -> Tensor:
     """Return `n` new pictures of an unconditional model, float32 [n, C, H, W] in [0, 1]."""
-    return (model if isinstance(model, Model) else load(model)).sample(n, seed, **condition)
+    return ready(model).sample(n, seed, **condition)
 
 
 def translate_files(

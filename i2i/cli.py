@@ -153,11 +153,13 @@ def sample(
 
 
 @app.command()
-def plugins() -> None:
+def plugins(
+    check: Annotated[bool, typer.Option("--check", help="Import each in its own process, 30 s at most.")] = False,
+) -> None:
     """List what is installed, what is switched off, and what is broken and why."""
-    from .plugins import door
+    from .plugins import door, tried
 
-    for plugin in door().plugins:
+    for plugin in tried() if check else door().plugins:
         print(f"{plugin.name:16} {plugin.origin:24} {plugin.state}")
 
 

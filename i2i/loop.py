@@ -218,14 +218,16 @@ class Diary:
     def resume(self) -> None:
         """Continue from the newest whole checkpoint, and forget what was logged after it."""
         found = checkpoint.newest(self.checkpoints, say=lambda text: print(f"i2i: {text}", file=sys.stderr))
-        if found is None:
-            return
-        path, state = found
-        refuse_changes(state["config"], self.config.tree)
-        self.engine.load_state(state["engine"])
+        if found is not None:
+            path, state = found
+            refuse_changes(state["config"], self.config.tree)
+            self.engine.load_state(state["engine"])
+            if self.leads:
+                print(f"i2i: going on from {path} (step {self.engine.number})", file=sys.stderr)
+        elif any(self.checkpoints.glob("step_*")):
+            raise WeightsError(f"every checkpoint in {self.checkpoints} is damaged: start afresh with --force")
         if self.leads:
-            files.truncate_log(self.run / "log.jsonl", lambda line: line["step"] <= self.engine.number)
-            print(f"i2i: going on from {path} (step {self.engine.number})", file=sys.stderr)
+            files.truncate_log(self.run / "log.jsonl", lambda line: 0 < line["step"] <= self.engine.number)
 
     def reopen(self, steps: int) -> dict[str, float]:
         """Return the metrics of a run that is finished; of one that is to go on, take back that it was."""

@@ -5,6 +5,7 @@ itself: it is listed with its reason, and raised when a config needs what it wou
 
     I2I_DISABLED_PLUGINS=a,b    never import these           I2I_PLUGINS=a,b    import only these ("off": none)
     I2I_STRICT=1                a plugin that fails is an error at once
+    i2i plugins --check         also finds one whose import hangs
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import difflib
 import functools
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
@@ -120,6 +122,21 @@ def door() -> Door:
         else:
             opened.plugins.append(Plugin(point.name, origin_of(point), "disabled"))
     return opened
+
+
+def tried(seconds: float = 30.0) -> list[Plugin]:
+    """Import each wanted plugin in a process of its own, so that one which hangs is found as well."""
+    found = []
+    for point in filter(lambda point: wanted(point.name), installed()):
+        try:
+            command = [sys.executable, "-c", f"import {point.module}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            state = "ok" if done.returncode == 0 else last
+        except subprocess.TimeoutExpired:
+            state = f"hangs: its import did not end within {seconds:g} s"
+        found.append(Plugin(point.name, origin_of(point), state))
+    return found
 
 
 def load_file(path: str | Path) -> None:

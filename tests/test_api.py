@@ -6,6 +6,7 @@ Cases A15, A16, A26 and G6-G9, G11, G12 of the fault catalogue; the decoder's ow
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +141,14 @@ def test_the_default_model_is_the_newest_finished_run_and_it_is_said(
     monkeypatch.setenv("I2I_MODEL", str(tmp_path / "nothing"))
     with pytest.raises(WeightsError, match=r"nothing: no model here"):
         i2i.translate(picture())
+
+
+def test_a_named_model_is_loaded_once_and_again_when_its_file_changes(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    first = api.ready(tmp_path / "m.safetensors")
+    assert api.ready(tmp_path / "m.safetensors") is first
+    os.utime(tmp_path / "m.safetensors", ns=(1, 1))
+    assert api.ready(tmp_path / "m.safetensors") is not first
 
 
 def test_D1_a_flipped_bit_in_the_weights_is_found(run: Path, tmp_path: Path) -> None:

@@ -68,6 +68,22 @@ def test_E1_a_plugin_that_fails_to_import_costs_only_itself(install: Install, so
     assert "net_of_good" in door.catalog.names("network")
 
 
+def test_E1_a_plugin_whose_import_hangs_is_found_by_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    points = []
+    for name, source in (("bad", "raise ValueError('no')"), ("fine", ""), ("slow", "import time; time.sleep(60)")):
+        (tmp_path / f"checked_{name}.py").write_text(source)
+        points.append(EntryPoint(name, f"checked_{name}", "i2i"))
+    monkeypatch.setattr(plugins, "installed", lambda group="i2i": points)
+    assert [plugin.state for plugin in plugins.tried(seconds=2)] == [
+        "ValueError: no",
+        "ok",
+        "hangs: its import did not end within 2 s",
+    ]
+
+
 def test_E1_a_config_that_needs_the_broken_plugin_is_told_why(install: Install) -> None:
     door = install(bad="import a_module_that_is_not_there")
     with pytest.raises(ConfigError, match=r"unknown network 'net_of_bad'.*plugin bad did not load: ModuleNotFound"):

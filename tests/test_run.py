@@ -278,6 +278,23 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(
     assert final_state(run)["model.safetensors"] == final_state(whole)["model.safetensors"]
 
 
+def test_a_run_with_only_damaged_checkpoints_is_not_silently_started_again(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, "train.steps=2", out=tmp_path / "run")
+    state = run / "checkpoints" / "step_00000002" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged: start afresh with --force"):
+        api.run(config, out=run, resume=True)
+
+
+def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config: Path, tmp_path: Path) -> None:
+    whole = api.run(config, out=tmp_path / "whole")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "log.jsonl").write_bytes((whole / "log.jsonl").read_bytes()[:-20])
+    api.run(config, out=run, resume=True)
+    assert (run / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
+
+
 def test_D10_a_non_finite_weight_is_refused_by_load(config: Path, tmp_path: Path) -> None:
     run = api.run(config, out=tmp_path / "run")
     tensors, text, about = checkpoint.load_model(run / "model.safetensors")
