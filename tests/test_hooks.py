@@ -82,3 +82,9 @@ def test_folders_packages_and_entry_points_agree() -> None:
 def test_every_plugin_has_a_readme() -> None:
     for folder in (ROOT / "plugins").glob("i2i_*"):
         assert (folder / "README.md").exists(), folder.name
+
+
+def test_only_processes_speaks_to_torch_distributed() -> None:
+    rooms = [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    speaking = [p.name for p in rooms if re.search(r"torch\.distributed|import distributed", p.read_text())]
+    assert speaking == ["processes.py"]

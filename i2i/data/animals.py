@@ -243,6 +243,7 @@ TORSO = chain(
     0.0, (-0.45, 0.80, 0.125), (-0.38, 0.785, 0.172), (-0.28, 0.77, 0.195), (-0.16, 0.748, 0.198), (-0.03, 0.73, 0.209),
     (0.10, 0.725, 0.226), (0.22, 0.735, 0.238), (0.32, 0.75, 0.215), (0.37, 0.755, 0.185),
 )  # fmt: skip
+SHOULDER = chain(0.125, (0.255, 0.87, 0.07), (0.305, 0.78, 0.095), (0.38, 0.67, 0.095))
 FORE = chain(
     0.075, (0.345, 0.72, 0.125), (0.285, 0.55, 0.087), (0.30, 0.32, 0.045), (0.295, 0.275, 0.034), (0.288, 0.115, 0.036),
     (0.308, 0.065, 0.032), (0.332, 0.018, 0.045),
@@ -360,28 +361,25 @@ class Body(NamedTuple):
 def measure(chain: Chain, pixels: Pixels, window: Window) -> Body:
     """Return where the pixels of the window lie on the chain: on that cone of it which is highest there."""
     pixels = pixels.within(window)
-    shape = pixels.y.size, pixels.x.size
-    inside, height = np.full((2, *shape), -9, np.float32)
-    along, side = np.zeros((2, *shape), np.float32)
-    start, last = 0.0, len(chain.points) - 2
-    for s, (point, way) in enumerate(zip(chain.points.tolist(), np.diff(chain.points).tolist())):
-        length, r0, r1 = abs(way), float(chain.radii[s]), float(chain.radii[s + 1])
-        ux, uy = way.real / length, way.imag / length
-        dx, dy = pixels.x - point.real, pixels.y - point.imag
-        t, across = dx * ux + dy * uy, dy * ux - dx * uy
-        on = np.minimum(np.maximum(t, 0), length)
-        radius = on * ((r1 - r0) / length) + r0
-        squared = across * across + (t - on) ** 2
-        np.maximum(inside, radius - np.sqrt(squared), out=inside)
-        # A paraboloid: round inside, and falling ever steeper outside, so that chains melt without a crease.
-        rise = radius - squared / radius
-        higher = rise > height
-        np.copyto(height, rise, where=higher)
-        np.copyto(side, across, where=higher)
-        t = np.maximum(t, 0) if s else t
-        np.copyto(along, (t if s == last else np.minimum(t, length)) + start, where=higher)
-        start += length
-    return Body(pixels, window, inside, height + chain.depth, along, side)
+    way = np.diff(chain.points)
+    length = np.abs(way)
+    numbers = (chain.points.real[:-1], chain.points.imag[:-1], way.real / length, way.imag / length, length)
+    numbers += (np.cumsum(length) - length, chain.radii[:-1], np.diff(chain.radii) / length)
+    px, py, ux, uy, length, start, thick, slope = np.array(numbers, np.float32)[..., None, None]
+    dx, dy = pixels.x - px, pixels.y - py
+    t, across = dx * ux + dy * uy, dy * ux - dx * uy  # [S, H, W], like all that follows
+    on = np.minimum(np.maximum(t, 0), length)
+    radius = on * slope + thick
+    squared = across * across + (t - on) ** 2
+    inside = radius - np.sqrt(squared)
+
+    # A paraboloid: round inside, and falling ever steeper outside, so that chains melt without a crease.
+    rise = radius - squared / radius
+    height = rise.max(0)
+    highest = rise == height
+    on[0], on[-1] = np.minimum(t[0], on[0]), np.maximum(t[-1], on[-1])
+    along, side = (np.where(highest, a, -9).max(0) for a in (on + start, across))
+    return Body(pixels, window, inside.max(0), height + np.float32(chain.depth), along, side)
 
 
 MELT, SOFT = 0.016, 0.03  # how far outlines and surfaces melt together, in body units
@@ -703,7 +701,7 @@ def paint(scene: Scene, animal: Animal, grid: int) -> Painting:
     painting.hair(bones.tail, coat.tail)
     head = [(bones.skull, coat.skull), (bones.ears[0], coat.ear)]
     legs = [(bones.legs[0], coat.leg(0)), (bones.legs[1], coat.leg(1))]
-    painting.solid([(TORSO, coat.trunk), (bones.neck, coat.trunk), *head, *legs])
+    painting.solid([(TORSO, coat.trunk), (SHOULDER, coat.trunk), (bones.neck, coat.trunk), *head, *legs])
     painting.hair(bones.neck, coat.mane)
     if animal == "horse":
         painting.hair(bones.forelock, coat.tail)
@@ -856,10 +854,12 @@ def tufts(scene: Scene, foot: float, grid: int) -> Array:
         y = foot + rng.uniform(-0.02, 0.13, (count, 1))
         y[: count // 2] = foot + rng.uniform(0.0, 0.03, (count // 2, 1))  # half of it around the hooves
         height = scene.land.grass * scene.pose.scale * rng.uniform(0.4, 1.2, (count, blades)) * (1 + 3 * (y - foot))
-        root = rng.random((count, 1)) + np.sort(rng.normal(0, 0.013, (count, blades)), 1)
-        tip = np.stack([root + rng.normal(0, 0.35, (count, blades)) * height, y - height], -1)
-        left, right = (np.stack([root + side, y + 0 * root], -1) for side in (-0.0022, 0.0022))
-        outline = np.stack([left, tip, right], 2).reshape(count, 3 * blades, 2)
+        root = rng.random((count, 1))
+        lean = np.sort(rng.normal(0, 0.45, (count, blades)), 1)
+        tip = np.stack([root + (lean + 0.1) * height, y - height], -1)
+        notch = np.stack([root + (lean + 0.25) * 0.3 * height, y - 0.3 * height], -1)
+        feet = [np.stack([root + side, y], -1) for side in (-0.004, 0.004)]
+        outline = np.concatenate([feet[0], np.stack([tip, notch], 2).reshape(count, 2 * blades, 2), feet[1]], 1)
         cv2.fillPoly(layer, list(np.rint(outline * (16 * grid)).astype(np.int32)), 255, cv2.LINE_AA, 4)
     return layers * np.float32(1 / 255)
 
