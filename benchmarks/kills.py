@@ -19,11 +19,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from i2i import api, checkpoint
+from i2i import api, checkpoint, files
 from i2i.plugins import door
 
 CONFIG = """
@@ -49,6 +51,7 @@ def start(config: Path, run: Path) -> int:
     os.dup2(null, 1)
     error = os.open(run.parent / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(error, 2)
+    files.system = slow_system
     code = 1
     try:
         api.run(config, out=run, resume=True)
@@ -57,6 +60,12 @@ def start(config: Path, run: Path) -> int:
         print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
     finally:
         os._exit(code)
+
+
+def slow_system(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Make a system call of a save, slowly, so that many kills fall into saves."""
+    time.sleep(0.004)
+    return call(*arguments)
 
 
 def fingerprint(run: Path) -> dict[str, str]:
@@ -89,14 +98,20 @@ def campaign(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 told["kills"] += 1
-                told["kills_in_a_save"] += any((run / "checkpoints").glob(".tmp*"))
+                told["kills_in_a_save"] += any(run.rglob(".tmp*"))
                 continue
             code = ended[1] if ended[0] else os.waitpid(child, 0)[1]
             if code != 0:
                 raise SystemExit(f"{run}: a resumed run failed: {(folder / 'stderr.txt').read_text()[-500:]}")
             break
         told["runs"] += 1
-        told["runs_that_differ"] += fingerprint(run) != expected
+        found = fingerprint(run)
+        differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        told["runs_that_differ"] += bool(differ)
+        if differ:
+            print(f"{run}: {', '.join(differ)} differ; kept", file=sys.stderr)
+            shutil.copytree(run, Path(tempfile.gettempdir()) / f"i2i-differs-{run.name}", dirs_exist_ok=True)
+            shutil.copytree(folder / "unbroken", Path(tempfile.gettempdir()) / "i2i-unbroken", dirs_exist_ok=True)
         assert checkpoint.newest(run / "checkpoints", say=print) is not None
         shutil.rmtree(run)
     return told

@@ -216,7 +216,7 @@ class Diary:
         self._dropped: set[str] = set()
 
     def resume(self) -> None:
-        """Continue from the newest whole checkpoint, and forget what was logged after it."""
+        """Continue from the newest whole checkpoint, if there is one."""
         found = checkpoint.newest(self.checkpoints, say=lambda text: print(f"i2i: {text}", file=sys.stderr))
         if found is not None:
             path, state = found
@@ -226,17 +226,18 @@ class Diary:
                 print(f"i2i: going on from {path} (step {self.engine.number})", file=sys.stderr)
         elif any(self.checkpoints.glob("step_*")):
             raise WeightsError(f"every checkpoint in {self.checkpoints} is damaged: start afresh with --force")
-        if self.leads:
-            files.truncate_log(self.run / "log.jsonl", lambda line: 0 < line["step"] <= self.engine.number)
 
     def reopen(self, steps: int) -> dict[str, float]:
-        """Return the metrics of a run that is finished; of one that is to go on, take back that it was."""
+        """Return the metrics of a run that is finished; of one that goes on, forget what followed its checkpoint."""
         file = self.run / "metrics.json"
         if file.exists() and self.engine.number >= steps:
             print(f"i2i: {self.run} is finished already ({self.engine.number} steps)", file=sys.stderr)
             return dict(json.loads(file.read_text()))
         if self.leads:
             file.unlink(missing_ok=True)
+            files.truncate_log(
+                self.run / "log.jsonl", lambda line: line["step"] <= self.engine.number and not line.get("final")
+            )
             files.write(self.run / "config.yaml", self.config.text().encode())
             (self.run / "samples").mkdir(exist_ok=True)
         return {}
@@ -257,7 +258,8 @@ class Diary:
 
     def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
         """Log an evaluation; the last one also goes to metrics.json, which marks the run as finished."""
-        self._write({f"metric/{name}": value for name, value in metrics.items()}, {})
+        told = {f"metric/{name}": value for name, value in metrics.items()}
+        self._write(told, {}, **({"final": True} if final else {}))
         if final and self.leads:
             told = {"step": self.engine.number, **metrics}
             files.write(self.run / "metrics.json", json.dumps(told, indent=1).encode() + b"\n")
@@ -272,10 +274,10 @@ class Diary:
             weights = {name: value.cpu() for name, value in self.engine.weights().items()}
             checkpoint.save_model(self.run / "model.safetensors", weights, self.config.text(), about)
 
-    def _write(self, scalars: dict[str, float], images: dict[str, Tensor]) -> None:
+    def _write(self, scalars: dict[str, float], images: dict[str, Tensor], **marks: bool) -> None:
         if self.leads and scalars:
             epoch = int(self.engine.number / self.engine.steps_per_epoch)
-            line = {"step": self.engine.number, "epoch": epoch, **scalars}
+            line = {"step": self.engine.number, "epoch": epoch, **marks, **scalars}
             files.append_line(self.run / "log.jsonl", json.dumps(line))
             self._tell(scalars, images)
 

@@ -286,6 +286,14 @@ def test_a_run_with_only_damaged_checkpoints_is_not_silently_started_again(confi
         api.run(config, out=run, resume=True)
 
 
+def test_a_run_killed_between_its_last_evaluation_and_its_end_logs_it_once(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, out=tmp_path / "run")
+    before = final_state(run)
+    (run / "metrics.json").unlink()
+    api.run(config, out=run, resume=True)
+    assert final_state(run) == before
+
+
 def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config: Path, tmp_path: Path) -> None:
     whole = api.run(config, out=tmp_path / "whole")
     run = tmp_path / "run"

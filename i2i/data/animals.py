@@ -29,7 +29,7 @@ Animal = Literal["horse", "zebra"]
 Colour = tuple[float, float, float]  # red, green, blue in 0..1
 
 TRAINING, VALIDATION, CLASSIFIER = 0, 1 << 60, 1 << 61
-"""Where the seeds of the scenes begin that are for training, for validation, for the classifier that judges."""
+"""Where the seeds begin of the scenes for training, for validation and for the classifier that judges."""
 
 
 # ------------------------------------------------------------------------------------------------ scenes
@@ -227,6 +227,10 @@ class Chain(NamedTuple):
     radii: Array
     depth: float
 
+    def placed(self, origin: complex, way: complex) -> Chain:
+        """Return the chain moved to the origin, and turned so that what pointed along x points that way."""
+        return self._replace(points=origin + self.points * way)
+
     @property
     def length(self) -> float:
         """The length along the points."""
@@ -239,22 +243,27 @@ def chain(depth: float, *cones: tuple[float, float, float]) -> Chain:
     return Chain(x + 1j * y, radii, depth)
 
 
+# fmt: off
 TORSO = chain(
-    0.0, (-0.45, 0.80, 0.125), (-0.38, 0.785, 0.172), (-0.28, 0.77, 0.195), (-0.16, 0.748, 0.198), (-0.03, 0.73, 0.209),
-    (0.10, 0.725, 0.226), (0.22, 0.735, 0.238), (0.32, 0.75, 0.215), (0.37, 0.755, 0.185),
-)  # fmt: skip
+    0.0, (-0.45, 0.80, 0.125), (-0.38, 0.785, 0.172), (-0.28, 0.77, 0.195), (-0.16, 0.748, 0.198),
+    (-0.03, 0.73, 0.209), (0.10, 0.725, 0.226), (0.22, 0.735, 0.238), (0.32, 0.75, 0.215), (0.37, 0.755, 0.185),
+)
 SHOULDER = chain(0.125, (0.255, 0.87, 0.07), (0.305, 0.78, 0.095), (0.38, 0.67, 0.095))
 FORE = chain(
-    0.075, (0.345, 0.72, 0.125), (0.285, 0.55, 0.087), (0.30, 0.32, 0.045), (0.295, 0.275, 0.034), (0.288, 0.115, 0.036),
-    (0.308, 0.065, 0.032), (0.332, 0.018, 0.045),
-)  # fmt: skip
-HIND = chain(
-    0.07, (-0.36, 0.77, 0.185), (-0.27, 0.59, 0.132), (-0.36, 0.46, 0.076), (-0.455, 0.365, 0.049), (-0.445, 0.31, 0.038),
-    (-0.432, 0.115, 0.037), (-0.412, 0.065, 0.033), (-0.386, 0.018, 0.045),
-)  # fmt: skip
-SKULL = chain(  # x along the head, y above it, from where the neck ends
-    0.08, (0.0, 0.0, 0.072), (0.085, -0.033, 0.097), (0.20, -0.012, 0.066), (0.295, -0.005, 0.052), (0.325, -0.018, 0.046)
+    0.075, (0.345, 0.72, 0.125), (0.285, 0.55, 0.087), (0.30, 0.32, 0.045), (0.295, 0.275, 0.034),
+    (0.288, 0.115, 0.036), (0.308, 0.065, 0.032), (0.332, 0.018, 0.045),
 )
+HIND = chain(
+    0.07, (-0.36, 0.77, 0.185), (-0.27, 0.59, 0.132), (-0.36, 0.46, 0.076), (-0.455, 0.365, 0.049),
+    (-0.445, 0.31, 0.038), (-0.432, 0.115, 0.037), (-0.412, 0.065, 0.033), (-0.386, 0.018, 0.045),
+)
+SKULL = chain(  # x along the head, y above it, from where the neck ends
+    0.08, (0.0, 0.0, 0.072), (0.085, -0.033, 0.097), (0.20, -0.012, 0.066), (0.295, -0.005, 0.052),
+    (0.325, -0.018, 0.046),
+)
+FORELOCK = chain(0.0, (-0.02, 0.06, 0.02), (0.05, 0.068, 0.026), (0.125, 0.045, 0.006))
+EAR = chain(0.05, (0.0, 0.0, 0.022), (0.065, 0.0, 0.027), (0.14, 0.0, 0.005))  # x from its root to its tip
+# fmt: on
 FOLDS = {True: (0.75, -0.7, -0.8, -0.6, -0.2), False: (0.25, -0.5, -0.05, -0.05, -0.5, -0.2)}  # of a lifted leg
 
 
@@ -278,17 +287,16 @@ def skeleton(pose: Pose) -> Skeleton:
     neck = (1 - t) ** 2 * base + 2 * t * (1 - t) * middle + t**2 * poll
 
     head, ear = toward(pose.head), toward(min(max(pose.head + 1.9 - pose.ears, 0.5), 2.6))
-    roots = poll + np.array([-0.012 + 0.045j, 0.03 + 0.055j]) * head
     t = np.linspace(0, 1, 7)
     x = -0.545 - 0.07 * np.sin(0.75 * np.pi * t) - 0.4 * pose.tail * t**1.6
     y = 0.885 - 0.60 * (1 - 0.35 * abs(pose.tail)) * t**1.2
     return Skeleton(
         neck=Chain(neck, np.array([0.19, 0.175, 0.152, 0.129, 0.108, 0.09]), -0.02),
-        skull=Chain(poll + SKULL.points * head, SKULL.radii, SKULL.depth),
-        forelock=Chain(poll + np.array([-0.02 + 0.06j, 0.05 + 0.068j, 0.125 + 0.045j]) * head, np.array([0.02, 0.026, 0.006]), 0),
+        skull=SKULL.placed(poll, head),
+        forelock=FORELOCK.placed(poll, head),
         tail=Chain(x + 1j * y, np.array([0.03, 0.038, 0.05, 0.058, 0.06, 0.05, 0.012]), 0),
         legs=tuple(leg(i % 2 == 0, i >= 2, swing, lift) for i, (swing, lift) in enumerate(pose.legs)),
-        ears=tuple(Chain(root + np.array([0, 0.065, 0.14]) * ear, np.array([0.022, 0.027, 0.005]), 0.05) for root in roots),
+        ears=tuple(EAR.placed(poll + root * head, ear) for root in (-0.012 + 0.045j, 0.03 + 0.055j)),
     )
 
 
@@ -327,17 +335,23 @@ class Pixels(NamedTuple):
     def near(self, chains: Sequence[Chain], margin: float) -> Window:
         """Return the window of the pixels that lie on the chains or no more than `margin` beside them."""
         left, right, low, high = extent(chains, margin)
-        return spanned((self.y[:, 0] > low) & (self.y[:, 0] < high)), spanned((self.x[0] > left) & (self.x[0] < right))
+        x, y = self.x[0], self.y[:, 0]
+        return spanned((y > low) & (y < high)), spanned((x > left) & (x < right))
 
     def within(self, window: Window) -> Pixels:
         """Return the pixels of a window."""
         return Pixels(self.x[:, window[1]], self.y[window[0]], self.size)
 
 
+def xy(points: Array) -> tuple[Array, Array]:
+    """Return the coordinates of complex points."""
+    return points.real, points.imag
+
+
 def extent(chains: Sequence[Chain], margin: float) -> tuple[float, float, float, float]:
     """Return the lowest and highest x and the lowest and highest y of chains and what is around them."""
     points, reach = np.concatenate([c.points for c in chains]), np.concatenate([c.radii for c in chains]) + margin
-    x, y = points.real, points.imag
+    x, y = xy(points)
     return float((x - reach).min()), float((x + reach).max()), float((y - reach).min()), float((y + reach).max())
 
 
@@ -363,9 +377,9 @@ def measure(chain: Chain, pixels: Pixels, window: Window) -> Body:
     pixels = pixels.within(window)
     way = np.diff(chain.points)
     length = np.abs(way)
-    numbers = (chain.points.real[:-1], chain.points.imag[:-1], way.real / length, way.imag / length, length)
-    numbers += (np.cumsum(length) - length, chain.radii[:-1], np.diff(chain.radii) / length)
-    px, py, ux, uy, length, start, thick, slope = np.array(numbers, np.float32)[..., None, None]
+    start, slope = np.cumsum(length) - length, np.diff(chain.radii) / length
+    cones = [*xy(chain.points[:-1]), *xy(way / length), length, start, chain.radii[:-1], slope]
+    px, py, ux, uy, length, start, thick, slope = np.array(cones, np.float32)[..., None, None]
     dx, dy = pixels.x - px, pixels.y - py
     t, across = dx * ux + dy * uy, dy * ux - dx * uy  # [S, H, W], like all that follows
     on = np.minimum(np.maximum(t, 0), length)
@@ -418,7 +432,7 @@ class Clay:
         normal[1, 1:-1] = (height[2:] - height[:-2]) * (0.5 / pixels.size)
         normal[2] = 1 / np.sqrt(normal[0] ** 2 + normal[1] ** 2 + 1)
         normal[:2] *= normal[2]
-        return covered(inside, pixels.size), normal, self.marks[:, *window] / surface
+        return covered(inside, pixels.size), normal, self.marks[(slice(None), *window)] / surface
 
 
 def covered(inside: Array, pixel: float) -> Array:
@@ -511,7 +525,8 @@ class HorseCoat:
     def tail(self, body: Body) -> Hair:
         """Return the tail: full, thinning to loose ends."""
         ends = smooth(body.along, 0.25, 0.62)
-        return self.hair(body.side + 0.06 * body.along), body.inside - 0.016 * ends * (1.4 + hairs(body.side, self.seed))
+        loose = 0.016 * ends * (1.4 + hairs(body.side, self.seed))
+        return self.hair(body.side + 0.06 * body.along), body.inside - loose
 
     def hair(self, q: Array) -> Array:
         """Return the colours of strands."""
@@ -521,8 +536,9 @@ class HorseCoat:
 PERIOD = 0.1113  # of the stripes on the barrel, in body units; four of them between flank and shoulder
 RINGS, FACE = 0.092, 0.078  # of those on the legs and on the head
 FLANK = -0.16 + 0.44j  # where the stripes of the haunch fan out from
+SHARP = PERIOD / 9  # length over which a stripe's rim turns from black to white
 HAUNCH, NECK = 0.26, 0.34  # how far from their centre fanning stripes are as wide as on the barrel
-BLACK, WHITE = (0.075, 0.065, 0.065), (0.90, 0.875, 0.82)
+BLACK, WHITE, CREAM = (0.08, 0.068, 0.063), (0.91, 0.89, 0.84), (0.89, 0.82, 0.70)
 
 
 class ZebraCoat:
@@ -534,6 +550,7 @@ class ZebraCoat:
 
     def __init__(self, scene: Scene, bones: Skeleton, pixels: Pixels) -> None:
         self.a, self.b, self.seed = scene.waver
+        self.white = [w + (0.5 + 0.5 * self.seed) * (c - w) for w, c in zip(WHITE, CREAM)]
         self.poll, self.face = complex(bones.neck.points[-1]), toward(scene.pose.head + 0.35)
         self.phase = self.trunk_phase(pixels, scene.pose.neck)
         self.stripes = wave(self.phase)
@@ -557,7 +574,8 @@ class ZebraCoat:
 
     def trunk(self, body: Body) -> Marks:
         """Mark trunk and neck with stripes that end before the belly."""
-        belly = smooth(body.pixels.y, 0.585, 0.50) * smooth(body.pixels.x, -0.3, -0.1) * smooth(body.pixels.x, 0.5, 0.4)
+        x, y, _ = body.pixels
+        belly = smooth(y, 0.585, 0.50) * (smooth(x, -0.3, -0.1) * smooth(x, 0.5, 0.4))
         return self.stripes[body.window] - 0.05 - belly, None, None
 
     def skull(self, body: Body) -> Marks:
@@ -588,14 +606,15 @@ class ZebraCoat:
     def colours(self, marks: Array, normal: Array, pixel: float) -> Array:
         """Return the colours [3, H, W] of what is marked so."""
         stripes, muzzle, hoof = marks
-        coat = mixed(plain(WHITE, stripes), BLACK, covered(stripes * (PERIOD / 9), pixel))
+        coat = mixed(plain(self.white, stripes), BLACK, covered(stripes * SHARP, pixel))
         return mixed(mixed(coat, (0.13, 0.105, 0.10), muzzle), HORN, hoof)
 
     def mane(self, body: Body) -> Hair:
         """Return the mane: it stands on the crest, short and striped like the neck, its tips brown."""
         rise = smooth(body.along, 0.02, 0.14) * smooth(body.along, 0.74, 0.66)
         rise = (0.08 + 0.007 * hairs(body.along, self.seed)) * rise - 0.02
-        hair = mixed(plain(WHITE, rise), BLACK, covered(self.stripes[body.window] * (PERIOD / 9), body.pixels.size))
+        black = covered(self.stripes[body.window] * SHARP, body.pixels.size)
+        hair = mixed(plain(self.white, rise), BLACK, black)
         hair = hair * (0.84 + 0.16 * hairs(body.pixels.x + 0.5 * body.pixels.y, self.seed))
         hair = mixed(hair, (0.14, 0.10, 0.08), 0.85 * smooth(body.inside, -0.025, -0.055))
         return hair, np.where(body.side > 0, np.minimum(body.inside + rise, 0.2 * rise - body.inside), -1)
@@ -604,7 +623,7 @@ class ZebraCoat:
         """Return the tail: thin and ringed, with a black tuft."""
         tuft = smooth(body.along, 0.25, 0.42)
         rings = covered(wave(body.along * (1 / 0.075)) * 0.01, body.pixels.size)
-        hair = mixed(plain(WHITE, tuft), BLACK, np.maximum(rings, smooth(body.along, 0.25, 0.30)))
+        hair = mixed(plain(self.white, tuft), BLACK, np.maximum(rings, smooth(body.along, 0.25, 0.30)))
         thin = 0.017 + 0.06 * tuft - np.abs(body.side)
         return hair, np.minimum(body.inside - 0.016 * tuft * (1.4 + hairs(body.side, self.seed)), thin)
 
@@ -643,11 +662,8 @@ class Painting:
 
     def over(self, colour: Array, cover: Array, window: Window) -> None:
         """Paint over what is there."""
-        rest = 1 - cover
-        self.colour[:, *window] *= rest
-        self.colour[:, *window] += colour * cover
-        self.cover[window] *= rest
-        self.cover[window] += cover
+        for plane, c in zip([*self.colour, self.cover], [*colour, 1]):
+            plane[window] += (c - plane[window]) * cover
 
     def lit(self, albedo: Array, normal: Array, shade: float = 1.0, gloss: float = 0.0) -> Array:
         """Return the colours [3, H, W] of a surface in the light of sun and sky, and what the ground throws back."""
@@ -742,7 +758,7 @@ class Sketch(NamedTuple):
         for ridge in range(self.land.ridges):
             near = (ridge + 1) / (self.land.ridges + 1)
             waves = ((1, rng.uniform(3, 7)), (2.5, rng.uniform(9, 15)), (8, rng.uniform(25, 40)))
-            shape = sum(np.sin(x * f + rng.uniform(0, 6.3)) / k for k, f in waves)
+            shape = np.sum([np.sin(x * f + rng.uniform(0, 6.3)) / k for k, f in waves], 0)
             tone = haze * (0.80, 0.87, 0.95) * (1 - near) + near * (0.45 * haze + 0.55 * far * (0.8, 0.9, 0.8))
             self.hill(0.015 + 0.06 * (1.25 - near) * (1 + 0.6 * shape), tone)
 
@@ -782,8 +798,8 @@ class Sketch(NamedTuple):
         for y in (foot - 0.35 * height, foot - 0.8 * height):
             self.fill(np.array([(0, y), (1, y + slope), (1, y + slope + 0.011), (0, y + 0.011)]), wood)
         for x in np.arange(rng.uniform(0, 0.2), 1, rng.uniform(0.16, 0.24)):
-            post = np.array([(0, -height), (0.014, -height), (0.014, 0), (0, 0)])
-            self.fill(post + (x, foot + slope * x), wood * 0.88)
+            y = foot + slope * x
+            self.fill(np.array([(x, y - height), (x + 0.014, y - height), (x + 0.014, y), (x, y)]), wood * 0.88)
 
 
 def fractal(rng: np.random.Generator) -> Array:
@@ -890,9 +906,9 @@ def compose(scene: Scene, animal: Animal, grid: int) -> Array:
     picture *= shadow(painting, grid)
     low = int((painting.foot - 0.1) * grid)  # grass begins below this row
     bare = picture[:, low:].copy()
-    part = picture[:, *painting.window]
-    part *= 1 - painting.cover
-    part += painting.colour
+    for plane, c in zip(picture, painting.colour):
+        plane[painting.window] *= 1 - painting.cover
+        plane[painting.window] += c
     for cover, tone in zip(tufts(scene, painting.foot, grid)[:, low:], (0.78, 1.14)):
         picture[:, low:] += (bare * np.float32(tone) - picture[:, low:]) * cover
     return cv2.merge(list(picture * 255))
@@ -1015,7 +1031,8 @@ class HeldOut(Sequence[Sample]):
 
     def seeds(self) -> tuple[range, range]:
         """Return the seeds of the scenes of A and of those of B."""
-        return range(VALIDATION, VALIDATION + 2 * self.samples, 2), range(VALIDATION + 1, VALIDATION + 2 * self.samples, 2)
+        end = VALIDATION + 2 * self.samples
+        return range(VALIDATION, end, 2), range(VALIDATION + 1, end, 2)
 
     def __len__(self) -> int:
         return self.samples

@@ -123,7 +123,9 @@ class UnpairedFolders(Data):
 
     def note(self) -> str:
         """Return how many pictures could not be read so far."""
-        return f"{self.skipped} of {self.pictures} pictures could not be read and were skipped" if self.skipped else ""
+        return (
+            f"{self.skipped} of {self.pictures} pictures could not be read and were skipped" if self.skipped else ""
+        )
 
     @property
     def skipped(self) -> int:

@@ -74,7 +74,7 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     series: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
         for name, value in line.items():
-            if name not in ("step", "epoch"):
+            if name not in ("step", "epoch", "final"):
                 series.setdefault(name, []).append((line["step"], value))
     return series
 
