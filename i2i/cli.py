@@ -11,10 +11,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-# Threads that spin while they wait win a third on a quiet machine and lose a factor on a busy one.
-if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import typer
 import typer.core
 

@@ -657,6 +657,7 @@ class Painting:
         self.pixels = picture.within(self.window)
         shape = (self.pixels.y.size, self.pixels.x.size)
         self.colour, self.cover = np.zeros((3, *shape), np.float32), np.zeros(shape, np.float32)
+        self.bodies: dict[int, Body] = {}
         self.solids = np.zeros(shape, np.float32)  # what throws a shadow: the same for both animals
         self.coat: Any = {"horse": HorseCoat, "zebra": ZebraCoat}[animal](scene, self.bones, self.pixels)
 
@@ -680,11 +681,18 @@ class Painting:
             out[c] += shine * sun
         return np.sqrt(np.minimum(out * shade, 1))
 
+    def measure(self, chain: Chain) -> Body:
+        """Return where the pixels near the chain lie on it."""
+        if id(chain) not in self.bodies:
+            margin = 0.07 if chain is self.bones.neck else 0.05  # a mane is higher than what melts together
+            self.bodies[id(chain)] = measure(chain, self.pixels, self.pixels.near([chain], margin))
+        return self.bodies[id(chain)]
+
     def solid(self, parts: Sequence[tuple[Chain, Marker]], shade: float = 1.0) -> None:
         """Paint chains melted together."""
         clay = Clay(self.pixels)
         for part, marks in parts:
-            body = measure(part, self.pixels, self.pixels.near([part], 0.05))
+            body = self.measure(part)
             if body.inside.size:
                 clay.add(body, marks(body))
         window = self.pixels.near([part for part, _ in parts], 0.03)
@@ -694,7 +702,7 @@ class Painting:
 
     def hair(self, chain: Chain, style: Callable[[Body], Hair]) -> None:
         """Paint hair that hangs or stands along a chain."""
-        body = measure(chain, self.pixels, self.pixels.near([chain], 0.07))
+        body = self.measure(chain)
         colours, inside = style(body)
         normal = np.empty_like(colours)
         normal[0], normal[1], normal[2] = -0.2, 0.35, 0.91
@@ -806,10 +814,10 @@ def fractal(rng: np.random.Generator) -> Array:
     """Return smooth noise [128, 128] of about unit variance with detail at all scales."""
     import cv2
 
-    out = np.zeros((128, 128), np.float32)
-    for n, weight in ((8, 2.1), (20, 1.7), (48, 1.5), (128, 1.4)):
-        noise = rng.random((n, n), dtype=np.float32) - 0.5
-        out += weight * cv2.resize(noise, (128, 128), interpolation=cv2.INTER_CUBIC)
+    out = 1.4 * rng.random((128, 128), dtype=np.float32) - 0.5 * (1.4 + 1.5 + 1.7 + 2.1)
+    for n, weight in ((48, 1.5), (20, 1.7), (8, 2.1)):
+        noise = weight * rng.random((n, n), dtype=np.float32)
+        out += cv2.resize(noise, (128, 128), interpolation=cv2.INTER_CUBIC)
     return out
 
 
@@ -818,9 +826,9 @@ def laid(texture: Array, distance: Array, grid: int, scale: float) -> Array:
     import cv2
 
     across = (np.arange(grid, dtype=np.float32) + 0.5) / grid - 0.5
-    y = np.abs(scale * distance % 253.8 - 126.9)  # mirrored at its borders
-    x = np.abs((across[None] * (distance[:, None] * scale) + 64) % 253.8 - 126.9)
-    return cv2.remap(texture, x, np.repeat(y[:, None], grid, 1), cv2.INTER_LINEAR)
+    distance = distance[:, None] * scale
+    y = np.repeat(distance, grid, 1)
+    return cv2.remap(texture, across * distance + 64, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def landscape(scene: Scene, grid: int) -> Array:
