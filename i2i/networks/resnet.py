@@ -45,7 +45,7 @@ class ResnetGenerator(nn.Module):
     (distill.pub/2016/deconv-checkerboard). `masked=True` also learns, from the same losses, where to paint:
     one more channel is a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN, arXiv:1911.11897).
     What a translation should leave alone, such as a background, need not be redrawn then. Here m is a sigmoid
-    stretched to reach 0 and 1: with the plain one, a sixth of a horse's brown still shone through the zebra.
+    stretched a little, so that it reaches 0 and 1 exactly.
 
     Args:
         in_channels: channels of the input image.
