@@ -32,7 +32,7 @@ from .config import Config, changed
 from .data.base import Data, Sample
 from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
 from .errors import ConfigError, I2IError, ResourceError, WeightsError
-from .pictures import grid, png
+from .images import grid, png
 from .plugins import door
 from .processes import World
 from .task import Task

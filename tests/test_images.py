@@ -28,7 +28,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from i2i import images
 from i2i.errors import DataError, I2IError, NumericError, PluginError, ResourceError
@@ -225,7 +225,7 @@ def test_read_error_of_the_disk_is_the_cause(photo: Any, monkeypatch: pytest.Mon
     def broken(*_: Any) -> Any:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(images, "_stream", broken)
+    monkeypatch.setattr(images.decode, "opened", broken)
     with pytest.raises(DataError, match="Input/output") as caught:
         read_rgb(path)
     assert isinstance(caught.value.__cause__, OSError)
@@ -464,7 +464,7 @@ def test_unreadable_exif_is_ignored_with_a_warning(photo: Any, read: Any, monkey
     def broken(*_: Any, **__: Any) -> None:
         raise SyntaxError("bad TIFF header in EXIF")
 
-    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
+    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
     with pytest.warns(images.ImageWarning, match="unreadable EXIF"):
         assert read(photo(oriented(6, "PNG"), f"{read.__name__}.png")).shape == (36, 24, 3)
 
@@ -518,7 +518,7 @@ def test_A25_saved_result_is_srgb_without_the_old_profile(tmp_path: Path) -> Non
 
 @WAYS
 def test_A25_srgb_unfit_and_broken_profiles_change_nothing(photo: Any, read: Any) -> None:
-    srgb = images.ImageCms.ImageCmsProfile(images.ImageCms.createProfile("sRGB")).tobytes()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     before = images.counts["profile converted"]
     assert np.array_equal(read(encode(scene(), "PNG", icc_profile=srgb)), scene())
     assert images.counts["profile converted"] == before
@@ -657,7 +657,7 @@ def test_A20_too_many_frames_are_refused_quickly(photo: Any) -> None:
 
 
 def test_A20_animated_png_and_webp_are_counted_by_their_header(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_FRAMES", 2)
+    monkeypatch.setattr(images.decode, "MAX_FRAMES", 2)
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
     for kind in ("PNG", "WEBP", "GIF", "TIFF"):
         with pytest.raises(DataError, match="frames"):
@@ -1116,6 +1116,44 @@ def test_to_pil_makes_a_pil_image_of_anything() -> None:
     assert to_pil(torch.full((3, 4, 5), 0.5)).getpixel((0, 0)) == (128, 128, 128)
     assert to_pil(np.zeros((4, 5), np.uint16)).mode == "I;16"
     assert to_pil(np.zeros((6, 5, 3), np.uint16)).mode == "RGB"
+
+
+# ---- sheets
+
+
+def test_grid_has_a_column_a_name_and_a_row_a_sample() -> None:
+    light = torch.full((2, 3, 4, 4), 0.5)
+    light[1] = -1
+    sheet = images.grid({"A": light, "B": torch.zeros(2, 1, 4, 4)}, gap=3, least=8)
+    assert (sheet.dtype, sheet.shape) == (np.uint8, (16 + 2 * 11 + 3, 2 * 11 + 3, 3))  # cells of 4 * 2 pixels
+    for left, top, value in ((3, 16, 191), (3, 27, 0), (14, 16, 128), (14, 27, 128)):
+        cell = sheet[top : top + 8, left : left + 8]
+        assert (cell == value).all(), (left, top)
+        assert (sheet[top : top + 8, [left - 1, left + 8]] == 255).all()
+    assert (sheet[:16, 3:11] < 128).any()  # the names
+    assert (sheet[:16, 14:22] < 128).any()
+
+
+def test_grid_enlarges_by_whole_factors_and_small_columns_to_the_large() -> None:
+    small = torch.rand(1, 3, 5, 7) * 2 - 1
+    columns = {"large": torch.zeros(1, 3, 20, 15), "small": small}
+    sheet = images.grid(columns, gap=0, least=30)  # 20 * 2 = 40 pixels a cell; 7 * 5 fits into it
+    assert sheet.shape == (16 + 40, 80, 3)
+    assert np.array_equal(sheet[16:41, 40:75], images.to_uint8(small)[0].repeat(5, 0).repeat(5, 1))
+    assert (sheet[16:, :30] == 128).all()
+    assert (sheet[41:, 40:] == 255).all()
+    assert images.grid({"large": torch.zeros(1, 3, 20, 15)}, gap=0, least=20).shape == (36, 20, 3)
+
+
+def test_to_uint8_rounds_clips_and_repeats_grey() -> None:
+    values = torch.tensor([-9, -1, -0.999, 0, 0.5, 1, 9]).reshape(1, 1, 1, 7).requires_grad_()
+    result = images.to_uint8(values)
+    assert (result.dtype, result.shape) == (np.uint8, (1, 1, 7, 3))
+    assert result[0, 0].tolist() == [[value] * 3 for value in (0, 0, 0, 128, 191, 255, 255)]
+
+
+def test_png_reads_back() -> None:
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(images.png(scene())))), scene())
 
 
 def test_importing_the_border_does_not_import_torch() -> None:

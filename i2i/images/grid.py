@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def grid(columns: dict[str, Tensor], gap: int = 4, least: int = 128) -> np.ndarray:
@@ -40,7 +42,7 @@ def grid(columns: dict[str, Tensor], gap: int = 4, least: int = 128) -> np.ndarr
 
 def to_uint8(images: Tensor) -> np.ndarray:
     """Turn images [N, 1 or 3, H, W] in [-1, 1] into uint8 [N, H, W, 3], clipped and rounded."""
-    scaled = (images.detach().float().clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).cpu()
+    scaled = (images.detach().float().clamp(-1, 1) + 1).mul(127.5).round().byte().cpu()
     return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 

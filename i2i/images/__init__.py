@@ -1,0 +1,43 @@
+"""The room of pictures: pictures as people have them <-> float32 tensors [N, 3, H, W] in [-1, 1], by one decoder.
+
+    border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the kind of thing that came in
+    decode.py   `read_rgb`, and the decoder, its formats and its limits
+    write.py    `save`, in the format that the suffix names
+    find.py     `find`: files, folders and globs -> the pictures in them
+    grid.py     `grid`: columns of images as one sheet, for `samples/` and the report
+    axes.py, pixels.py, notes.py    parts of these: axes of arrays; depth and alpha; counts, warnings and names
+
+Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) read alike. Importing
+the room does not import torch.
+"""
+
+from __future__ import annotations
+
+from .border import Picture, pad_to_multiple, take
+from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_rgb
+from .find import find
+from .grid import grid, png, to_uint8
+from .notes import ImageWarning, counts, shown
+from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
+
+__all__ = [
+    "FORMATS",
+    "MAX_FRAMES",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "WRITTEN",
+    "ImageWarning",
+    "Picture",
+    "counts",
+    "find",
+    "grid",
+    "pad_to_multiple",
+    "png",
+    "read_rgb",
+    "save",
+    "shown",
+    "take",
+    "to_pil",
+    "to_uint8",
+    "writable_name",
+]

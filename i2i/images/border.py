@@ -1,0 +1,169 @@
+"""The border: a picture of any kind -> float32 [N, 3, H, W] in [-1, 1] (`take`), and back (`Picture.restore`).
+
+16-bit and float pixels are scaled by their type, never by their maximum. What is not clear is an error with the
+rule in it. `pad_to_multiple` then makes any size fit a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError, NumericError, PluginError
+from .axes import axes_of, from_nchw, to_nchw
+from .decode import MAX_PIXELS, load
+from .pixels import WHITE, check_floats, rescaled, to_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Picture:
+    """A picture inside the border, which remembers how it came in.
+
+    Attributes:
+        tensor: float32 [N, 3, H, W] in [-1, 1]; grey is repeated. N is 1 but for four-dimensional input.
+        alpha: float32 [N, 1, H, W] in [0, 1], kept apart from the network; None where there was none.
+        grey: it came with one channel of colour.
+        dtype: its depth: uint8, uint16 or (any float) float32.
+        back: makes the kind of thing that came in of a tensor [N, C, H, W] in [0, 1].
+    """
+
+    tensor: Tensor
+    alpha: Tensor | None
+    grey: bool
+    dtype: np.dtype[Any]
+    back: Callable[[Tensor], Any]
+
+    def restore(self, tensor: Tensor, colour: bool = False) -> Any:
+        """Return a result as the kind of thing that came in, of the result's size; alpha is resized to it.
+
+        Args:
+            tensor: [N, 1 or 3, H', W'] in [-1, 1]; values beyond are clipped.
+            colour: give RGB also where grey came in (for a task that adds colour).
+
+        Raises:
+            NumericError: it holds NaN or infinity.
+            PluginError: its shape is no picture's.
+        """
+        from torch import cat, nn
+
+        if tensor.ndim != 4 or len(tensor) != len(self.tensor) or tensor.shape[1] not in (1, 3):
+            shapes = f"{list(tensor.shape)} for pictures {list(self.tensor.shape)}"
+            raise PluginError(f"the result has the shape {shapes}; possible is [N, 1 or 3, H, W] of the same N")
+        if not tensor.isfinite().all():
+            raise NumericError("the result holds NaN or infinity; no picture is made of it, check the weights")
+        unit = ((tensor.detach().float() + 1) / 2).clamp(0, 1)
+        if self.grey and not colour and unit.shape[1] == 3:
+            weights = unit.new_tensor([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
+            unit = (unit * weights[:, None, None]).sum(1, keepdim=True)
+        elif unit.shape[1] == 1 and (colour or not self.grey):
+            unit = unit.expand(-1, 3, -1, -1)
+        if self.alpha is not None:
+            alpha, size = self.alpha.to(unit.device), unit.shape[2:]
+            if alpha.shape[2:] != size:
+                alpha = nn.functional.interpolate(alpha, size, mode="bilinear", antialias=True)
+            unit = cat([unit, alpha], 1)
+        return self.back(unit)
+
+
+def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Picture:
+    """Take a picture of any kind over the border; it is not changed.
+
+    Args:
+        img: PIL image, path, encoded bytes, numpy array or tensor.
+        layout: the axes of an array or a tensor, such as "HWC", where its shape leaves them open.
+        limit: the most pixels (H * W) that are decoded.
+
+    Returns:
+        The picture. Its `restore` gives a PIL image for PIL, paths and bytes: upright, sRGB, in the mode L, LA,
+        RGB, RGBA, I;16 or F as it came (1 becomes L, I becomes I;16, all others RGB or RGBA). An array or a
+        tensor comes back with the same dtype, axes and device.
+
+    Raises:
+        DataError: it cannot be read, or it is not clear what it means; the message states the rule.
+
+    Example:
+        >>> picture = take(np.zeros((8, 5, 3), np.uint8))
+        >>> picture.restore(picture.tensor).shape
+        (8, 5, 3)
+    """
+    import torch
+
+    back: Callable[[Tensor], Any]
+    if isinstance(img, torch.Tensor):
+        depths = {torch.uint8: np.uint8, torch.uint16: np.uint16}
+        clear = img.layout == torch.strided and (img.dtype in depths or img.is_floating_point())
+        axes = axes_of("tensor", img.shape, str(img.dtype), clear, layout)
+        dtype, values = np.dtype(depths.get(img.dtype, np.float32)), img.detach().to(torch.float32)
+        back = partial(_to_tensor, axes=axes, dtype=img.dtype, device=img.device)
+    else:
+        own = isinstance(img, np.ndarray)
+        array, axes = (img, "") if own else (load(img, limit), "HWC")
+        floats, native = array.dtype.kind == "f", array.dtype.newbyteorder("=")
+        axes = axes or axes_of("array", array.shape, str(native), floats or native in WHITE, layout)
+        dtype = np.dtype(np.float32) if floats else native
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused below
+            values = torch.from_numpy(np.array(array, np.float32))
+        back = partial(to_array, axes=axes, dtype=array.dtype) if own else partial(_to_pil, dtype=dtype)
+    unit = to_nchw(values, axes) / WHITE[dtype]
+    if dtype.kind == "f":
+        try:
+            check_floats(*(float(bound) for bound in unit.aminmax()))
+        except DataError as error:
+            raise DataError(f"the given {type(img).__name__} {error}") from None
+    grey, transparent = unit.shape[1] <= 2, unit.shape[1] in (2, 4)
+    colour = (unit[:, :1].expand(-1, 3, -1, -1) if grey else unit[:, :3]).clamp(0, 1).mul_(2).sub_(1)
+    alpha = unit[:, -1:].clamp(0, 1) if transparent else None
+    return Picture(colour.contiguous(), alpha, grey, dtype, back)
+
+
+def _to_tensor(unit: Tensor, axes: str, dtype: Any, device: Any) -> Tensor:
+    values = from_nchw(unit, axes).to(device)
+    if not dtype.is_floating_point:
+        values = (values * (255 if dtype.itemsize == 1 else 65535)).round()
+    return values.to(dtype).contiguous()
+
+
+def to_array(unit: Tensor, axes: str, dtype: Any) -> np.ndarray:
+    """Return [N, C, H, W] in [0, 1] as an array of these axes and this type."""
+    values = np.ascontiguousarray(from_nchw(unit, axes).cpu().numpy())
+    return (values if dtype.kind == "f" else rescaled(values, dtype.newbyteorder("="))).astype(dtype)
+
+
+def _to_pil(unit: Tensor, dtype: Any) -> Image.Image:
+    return to_image(to_array(unit, "HWC", dtype))
+
+
+def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
+    """Pad images at the right and the bottom by mirroring, again and again if need be: any size works.
+
+    Args:
+        tensor: [N, C, H, W].
+        multiple: H and W become multiples of it.
+        minimum: H and W become at least so large (for networks that mirror inside).
+
+    Returns:
+        The padded images, and `crop(out, scale=1)`, which cuts a result to H * scale, W * scale.
+    """
+    import torch
+
+    height, width = tensor.shape[-2:]
+    for dim, size in ((-2, height), (-1, width)):
+        wanted = -(-max(size, minimum) // multiple) * multiple
+        if wanted > size:
+            # 0 1 2 3 2 1 0 1 ...: there and back in 2 * (size - 1) steps
+            period = max(1, 2 * (size - 1))
+            place = torch.arange(wanted, device=tensor.device) % period
+            tensor = tensor.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))
+
+    def crop(out: Tensor, scale: int = 1) -> Tensor:
+        return out[..., : height * scale, : width * scale]
+
+    return tensor, crop

@@ -1,0 +1,162 @@
+"""The decoder: a path, encoded bytes or a PIL image -> pixels [H, W, C]. `read_rgb(path)` reads for training.
+
+Content decides the format; pixels and frames are limited before anything is decoded; EXIF orientation is applied;
+RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, with a warning.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from contextlib import suppress
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  they register
+
+from ..errors import DataError, ResourceError
+from .notes import counts, note, reason_of, shown
+from .pixels import check_floats, on_colour, rescaled
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # no other parser is ever entered
+MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
+
+Image.preinit()  # registers the rest of FORMATS
+
+
+def read_rgb(
+    source: Any, *, background: tuple[int, int, int] = (255, 255, 255), limit: int = MAX_PIXELS
+) -> np.ndarray:
+    """Read a picture for training.
+
+    Args:
+        source: a path, encoded bytes or a PIL image.
+        background: the colour behind transparent pixels; `counts` tells how often it was needed.
+        limit: the most pixels (H * W) that are decoded.
+
+    Returns:
+        uint8 [H, W, 3], upright, sRGB, contiguous and writable.
+
+    Raises:
+        DataError: it cannot be read, for the reason named; `__cause__` is the OSError of a failed read.
+    """
+    values = on_colour(rescaled(load(source, limit), np.uint8), background)
+    return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else np.ascontiguousarray(values)
+
+
+def load(source: Any, limit: int) -> np.ndarray:
+    """Decode into [H, W, C]: uint8, uint16 or float32 in 0..1; C is 1, 2 (grey and alpha), 3 or 4."""
+    name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
+    try:
+        if isinstance(source, Image.Image):  # with the frame that its owner chose
+            return _decode(source, name, limit)
+        with opened(source) as stream:
+            kind = format_of(stream.read(16))
+            stream.seek(0)
+            # Not Image.open: its limit of pixels is global to the process, and lower than ours.
+            image = Image.OPEN[kind][0](stream, "")
+            _first_frame(image, name)
+            return _decode(image, name, limit)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise ResourceError(f"{name}: too large for the memory; make it smaller") from error
+    except Exception as error:  # damaged bytes make a decoder raise nearly anything
+        raise DataError(f"{name}: {reason_of(error)}; replace the file or leave it out") from error
+
+
+def opened(source: Any) -> BinaryIO:
+    """Open bytes, or a path to a regular file; a pipe or a device cannot block it."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    if not isinstance(source, str | os.PathLike):
+        raise DataError("possible are a path, encoded bytes, a PIL image, a numpy array and a tensor")
+    mode = os.stat(source).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+    return open(source, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+def format_of(prefix: bytes) -> str:
+    """Return the format that a file's first 16 bytes show."""
+    for kind in FORMATS:
+        accepts = Image.OPEN[kind][1]
+        if accepts is not None and accepts(prefix) is True:
+            return kind
+    raise DataError(f"not an image (possible: {', '.join(FORMATS)})" if prefix else "empty file")
+
+
+def _first_frame(image: Any, name: str) -> None:
+    """Warn of an animation, and refuse one of too many frames."""
+    if image.format == "MPO" or not getattr(image, "is_animated", False):  # in MPO: previews, depth maps
+        return
+    if _frames(image) > MAX_FRAMES:
+        raise DataError(f"more than {MAX_FRAMES} frames; take out the one you want")
+    note(name, "first frame", "has several frames, the first is taken")
+
+
+def _frames(image: Any) -> int:
+    """Count frames up to one more than allowed, and decode none."""
+    if image.format not in ("GIF", "TIFF"):
+        return int(image.n_frames)  # the header says it
+    look, count = partial(image._seek, update_image=False) if image.format == "GIF" else image.seek, 1
+    with suppress(Exception):  # EOFError at the end, or a later page that is damaged: it is not ours to read
+        while count <= MAX_FRAMES:
+            look(count)
+            count += 1
+    image.seek(0)
+    return count
+
+
+def _decode(image: Image.Image, name: str, limit: int) -> np.ndarray:
+    width, height = image.size
+    if width * height > limit:
+        raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
+    image.load()
+    try:
+        image = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
+    except Exception:
+        note(name, "EXIF ignored", "has unreadable EXIF data, no orientation is applied")
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep(image)
+    values = np.array(_to_srgb(image, name))
+    return values if values.ndim == 3 else values[..., None]
+
+
+def _deep(image: Image.Image) -> np.ndarray:
+    """Return grey pixels of more than 8 bits [H, W, 1 or 2] as they are: the type says what white is."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        check_floats(values.min(), values.max())
+        return values.astype(np.float32)[..., None]
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError("its integers are not within 0..65535; convert it to 8 or 16 bits")
+    clear = image.info.get("transparency")  # the one value that is transparent
+    layers = [values] if clear is None else [values, np.where(values == clear, 0, 65535)]
+    return np.stack(layers, axis=-1).astype(np.uint16)
+
+
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    """Convert 8-bit pixels to L, LA, RGB or RGBA, by the profile where an RGB or CMYK image has another one."""
+    profile = image.info.get("icc_profile") or b""
+    if image.mode != "CMYK" or profile[16:20] != b"CMYK":
+        grey = image.mode in ("1", "L", "LA", "La")
+        mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+        image = image if image.mode == mode else image.convert(mode)
+    if profile[16:20] != {"RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}.get(image.mode):
+        return image
+    mode = image.mode.replace("CMYK", "RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return image
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, srgb, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        note(name, "profile ignored", "has an unusable colour profile, it is read as sRGB")
+        return image.convert(mode)
+    counts["profile converted"] += 1
+    return converted or image

@@ -1,0 +1,90 @@
+"""Write one picture of any kind, in the format that the suffix names: `save(img, path)`."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .. import files
+from ..errors import DataError
+from .border import take, to_array
+from .notes import note, shown
+from .pixels import on_colour, rescaled, to_image
+
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
+SUFFIXES = (*WRITTEN, ".gif")  # the usual names of what can be read; content decides, not the name
+
+
+def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
+    """Write one picture in the format that the suffix names, whole or not at all.
+
+    Sixteen bits are kept in PNG and, for grey, in TIFF; floats in a grey TIFF; all else is written in 8 bits.
+    Where the format holds no alpha the picture is laid on white, with a warning. No metadata is written.
+
+    Args:
+        img: anything that `take` takes.
+        path: a file that is there is replaced.
+        quality: 1 to 100, for JPEG and WebP.
+
+    Raises:
+        DataError: a suffix that cannot be written.
+        ResourceError: the folder or the disk does not take it.
+    """
+    path = Path(path)
+    kind = WRITTEN.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{shown(path)}: this suffix cannot be written; possible: {', '.join(WRITTEN)}")
+    values = _values(img)
+    if kind in ("JPEG", "BMP", "PPM") and values.shape[2] in (2, 4):
+        note(shown(path), "alpha dropped", f"holds no alpha, as {kind}: the picture is laid on white")
+        values = on_colour(rescaled(values, np.uint8), (255, 255, 255))
+    if kind == "PNG" and values.dtype == np.uint16:
+        return files.write(path, _png16(values))
+    buffer = io.BytesIO()
+    options = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(kind, {})
+    to_image(values if kind == "TIFF" else rescaled(values, np.uint8)).save(buffer, format=kind, **options)
+    return files.write(path, buffer.getvalue())
+
+
+def writable_name(path: str | os.PathLike[str]) -> Path:
+    """Return the path where its suffix can be written, else with .png for .gif, or .png added."""
+    path = Path(path)
+    if path.suffix.lower() in WRITTEN:
+        return path
+    return path.with_suffix(".png") if path.suffix.lower() == ".gif" else path.with_name(path.name + ".png")
+
+
+def to_pil(img: Any) -> Image.Image:
+    """Return one picture, of any kind that `take` takes, as a PIL image."""
+    return to_image(_values(img))
+
+
+def _values(img: Any) -> np.ndarray:
+    """Return one picture of any kind as [H, W, C] in its own depth."""
+    picture = take(img)
+    if len(picture.tensor) > 1:
+        raise DataError(f"{len(picture.tensor)} pictures are given where one is possible; give one by one")
+    back = partial(to_array, axes="HWC", dtype=picture.dtype)
+    values: np.ndarray = replace(picture, back=back).restore(picture.tensor)
+    return values
+
+
+def _png16(values: np.ndarray) -> bytes:
+    """Encode uint16 [H, W, C] as PNG; Pillow can do grey only. Source: W3C PNG (third edition), section 11."""
+    height, width, channels = values.shape
+    rows = np.pad(values.astype(">u2").view(np.uint8).reshape(height, -1), ((0, 0), (1, 0)))  # filter type 0
+    head = struct.pack(">IIBBBBB", width, height, 16, (0, 4, 2, 6)[channels - 1], 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n"
+    for tag, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")):
+        png += struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+    return png
