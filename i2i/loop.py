@@ -97,6 +97,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
                 diary.save()
             if outcome.stop and now != steps:
                 raise stopped(engine, run)
+        diary.publish()  # again, because a kill may have come between the last checkpoint and its weights
         progress.say("evaluating")
         metrics = evaluate(engine, config, data)
         diary.metrics(metrics, final=True)
@@ -266,10 +267,15 @@ class Diary:
             self._tell({}, {})
 
     def save(self) -> None:
-        """Write a checkpoint and the weights that `i2i translate` uses."""
+        """Write a checkpoint, and the weights that `i2i translate` uses."""
         if self.leads:
             state = {"engine": self.engine.state(), "config": self.config.tree}
             checkpoint.save(self.checkpoints, self.engine.number, state, keep=self.config.train.keep)
+            self.publish()
+
+    def publish(self) -> None:
+        """Write `model.safetensors`: the averaged weights, with the config inside."""
+        if self.leads:
             about = {"step": str(self.engine.number), "i2i": __version__}
             weights = {name: value.cpu() for name, value in self.engine.weights().items()}
             checkpoint.save_model(self.run / "model.safetensors", weights, self.config.text(), about)

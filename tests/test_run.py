@@ -290,6 +290,7 @@ def test_a_run_killed_between_its_last_evaluation_and_its_end_logs_it_once(confi
     run = api.run(config, out=tmp_path / "run")
     before = final_state(run)
     (run / "metrics.json").unlink()
+    (run / "model.safetensors").write_bytes(b"as an earlier checkpoint left it")
     api.run(config, out=run, resume=True)
     assert final_state(run) == before
 
