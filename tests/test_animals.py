@@ -19,7 +19,8 @@ from i2i.errors import ConfigError
 from i2i.metrics.animals import AnimalTruth, chroma, classifier, stripe_energy
 from i2i.task import Task
 
-pytestmark = pytest.mark.xdist_group("animals")  # or every process of xdist would train the classifier
+# The classifier is trained once: some 15 seconds of processor time.
+pytestmark = pytest.mark.timeout(300)
 
 CHECKSUM = """
 import hashlib
@@ -173,7 +174,6 @@ def scores(data: Data, paint: Callable[[Tensor, Tensor, Tensor], Tensor]) -> dic
         return AnimalTruth()(Painter(data, paint), data)
 
 
-@pytest.mark.timeout(300)  # it trains the classifier: ten seconds, on an idle processor
 def test_the_classifier_knows_unseen_animals_and_leaves_the_random_numbers_alone(data: HorsesAndZebras) -> None:
     torch.manual_seed(3)
     classifier.cache_clear()

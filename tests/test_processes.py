@@ -20,8 +20,6 @@ from i2i.errors import ConfigError
 from i2i.loop import stream
 from i2i.processes import World
 
-pytestmark = pytest.mark.xdist_group("processes")  # one after the other: each of these fills both cores
-
 CONFIG = """
 task:
   use: cyclegan

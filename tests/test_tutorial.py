@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fresh")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
