@@ -97,10 +97,10 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
                 diary.save()
             if outcome.stop and now != steps:
                 raise stopped(engine, run)
-        diary.publish()  # again, because a kill may have come between the last checkpoint and its weights
+        if settings.best is None:
+            diary.publish()  # again, because a kill may have come between the last checkpoint and its weights
         progress.say("evaluating")
-        metrics = evaluate(engine, config, data)
-        diary.metrics(metrics, final=True)
+        metrics = diary.metrics(evaluate(engine, config, data), final=True)
     if data.note():
         progress.say(data.note())
     return metrics
@@ -215,6 +215,9 @@ class Diary:
         self.run, self.config, self.engine, self.leads = run, config, engine, leads
         self.checkpoints = run / "checkpoints"
         self._dropped: set[str] = set()
+        known = ["validation", *(name for name, _ in config.metrics)]
+        if config.train.best is not None and config.train.best.partition("/")[0] not in known:
+            raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
     def resume(self) -> None:
         """Continue from the newest whole checkpoint, if there is one."""
@@ -257,21 +260,46 @@ class Diary:
             files.write(self.run / "samples" / f"{self.engine.number:08d}.png", png(picture))
             self._tell({}, {"samples": torch.from_numpy(picture)})
 
-    def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
-        """Log an evaluation; the last one also goes to metrics.json, which marks the run as finished."""
-        told = {f"metric/{name}": value for name, value in metrics.items()}
-        self._write(told, {}, **({"final": True} if final else {}))
+    def metrics(self, metrics: dict[str, float], *, final: bool) -> dict[str, float]:
+        """Log an evaluation; the last one also writes metrics.json, which marks the run as finished.
+
+        Returns:
+            The metrics of the published weights, which are the best ones where `train.best` names a result.
+        """
+        found = {f"metric/{name}": value for name, value in metrics.items()}
+        best = self._best_before(metrics)
+        if self.config.train.best is not None and best is None:
+            self.publish()
+        self._write(found, {}, **({"final": True} if final else {}))
+        told = best or {"step": self.engine.number, **metrics}
         if final and self.leads:
-            told = {"step": self.engine.number, **metrics}
             files.write(self.run / "metrics.json", json.dumps(told, indent=1).encode() + b"\n")
             self._tell({}, {})
+        return {name: value for name, value in told.items() if name != "step"}
+
+    def _best_before(self, metrics: dict[str, float]) -> dict[str, float] | None:
+        """Return what was logged of the evaluation that is better than this one, if `train.best` asks for it."""
+        name, sign = self.config.train.best, 1 if self.config.train.best_is == "highest" else -1
+        if name is None:
+            return None
+        if name not in metrics:
+            raise ConfigError(f"train.best: an evaluation gives no '{name}', but {', '.join(metrics)}")
+        file = self.run / "log.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        earlier = [line for line in lines if math.isfinite(line.get(f"metric/{name}", math.nan))]
+        best = max(earlier, key=lambda line: sign * line[f"metric/{name}"], default=None)
+        if best is None or sign * metrics[name] > sign * best[f"metric/{name}"]:
+            return None
+        told = {key.removeprefix("metric/"): value for key, value in best.items() if key.startswith("metric/")}
+        return {"step": best["step"], **told}
 
     def save(self) -> None:
-        """Write a checkpoint, and the weights that `i2i translate` uses."""
+        """Write a checkpoint, and the weights that `i2i translate` uses unless only the best ones are wanted."""
         if self.leads:
             state = {"engine": self.engine.state(), "config": self.config.tree}
             checkpoint.save(self.checkpoints, self.engine.number, state, keep=self.config.train.keep)
-            self.publish()
+            if self.config.train.best is None:
+                self.publish()
 
     def publish(self) -> None:
         """Write `model.safetensors`: the averaged weights, with the config inside."""

@@ -31,6 +31,7 @@ class Task(nn.Module):
         scale: output size / input size of `translate`.
         multiple: `translate` needs H and W divisible by this; the border pads and crops back.
         minimum: and at least this large.
+        images: names of those conditions of `translate` that are pictures too, such as ("style",).
     """
 
     ema: ClassVar[tuple[str, ...]] = ()
@@ -38,6 +39,7 @@ class Task(nn.Module):
     scale: int = 1
     multiple: int = 1
     minimum: int = 1
+    images: ClassVar[tuple[str, ...]] = ()
 
     over_processes: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = staticmethod(lambda fn, x: fn(x))
     """`over_processes(fn, x)`: apply `fn` to the batch of all processes, return this process's part.
@@ -75,6 +77,10 @@ class Task(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of latent codes [N, ...]."""
         raise ConfigError(f"{type(self).__name__} has no latent space to decode from")
+
+    def predict(self, batch: dict[str, Any]) -> Tensor:
+        """Return what the metrics compare with `batch["B"]`: the translation of `batch["A"]`."""
+        return self.translate(batch["A"])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return numbers on one validation batch that only the task can know (an ELBO, an ADE)."""

@@ -26,7 +26,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from i2i import config
 from i2i.catalog import Catalog, Loss, Metric, Network
-from i2i.config import Config, Train
+from i2i.config import Config, Train, experiment
 from i2i.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def kid(samples: int = 100, nested: Metric | None = None) -> Any:
 def one_grammar() -> Iterator[None]:
     """Read each catalog's signatures once: these tests load configs by the thousand."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "_Grammar", functools.cache(config._Grammar))
+        patch.setattr(experiment, "Grammar", functools.cache(experiment.Grammar))
         yield
 
 
@@ -190,6 +190,8 @@ FULL: dict[str, Any] = {
         "log_every": 5,
         "sample_every": 6,
         "evaluate_every": 7,
+        "best": "kid/random_conv",
+        "best_is": "lowest",
         "checkpoint_every": 8,
         "keep": 9,
         "on_nan": "skip",
@@ -323,7 +325,7 @@ config.load("small.yaml", [], c)
 assert "torch" not in sys.modules and "numpy" not in sys.modules
 print(time.process_time() - start)
 """
-    root = str(Path(config.__file__).parents[1])
+    root = str(Path(config.__file__).parents[2])
     run = functools.partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     environment = {**os.environ, "PYTHONPATH": root}
     seconds = min(float(run([sys.executable, "-c", program], env=environment).stdout) for _ in range(3))
@@ -382,7 +384,7 @@ def test_C1_the_config_of_the_spelling_test_uses_every_key(catalog: Catalog) -> 
     used = {path[-1] for path in key_paths(FULL)} | {"activation"}
     assert {key for _, _, key in known} <= used
     assert set(config.schema(catalog)["properties"]) <= used
-    assert set(config.schema(catalog)["$defs"]["record.i2i.config.Train"]["properties"]) <= used
+    assert set(config.schema(catalog)["$defs"]["record.i2i.config.experiment.Train"]["properties"]) <= used
 
 
 def test_C1_a_misspelt_key_is_named_with_its_line_and_a_far_one_with_what_is_possible(catalog: Catalog) -> None:
@@ -873,7 +875,7 @@ def test_the_schema_describes_every_part_and_all_its_references_lead_somewhere(c
         "default": 10.0,
         "description": "weight of eq. 2",
     }
-    assert all(key["description"] for key in defs["record.i2i.config.Train"]["properties"].values())
+    assert all(key["description"] for key in defs["record.i2i.config.experiment.Train"]["properties"].values())
 
     def references(node: Any) -> Iterator[str]:
         for key, value in (

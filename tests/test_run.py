@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import i2i
-from i2i import api, checkpoint
+from i2i import api, checkpoint, loop
 from i2i.errors import ConfigError, NumericError, WeightsError
 
 ROOT = Path(__file__).parent.parent
@@ -293,6 +293,43 @@ def test_a_run_killed_between_its_last_evaluation_and_its_end_logs_it_once(confi
     (run / "model.safetensors").write_bytes(b"as an earlier checkpoint left it")
     api.run(config, out=run, resume=True)
     assert final_state(run) == before
+
+
+def test_the_best_weights_are_kept_also_over_a_resume(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = {1: 0.5, 2: 0.2, 3: 0.3, 4: 0.1, 5: 0.4, 6: 0.6}
+    killed_at = None
+
+    def evaluate(engine: Any, *_: Any) -> dict[str, float]:
+        if engine.number == killed_at:
+            raise KeyboardInterrupt
+        return {"validation/cycle_a": results[engine.number], "validation/other": engine.number}
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    lowest = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=1"]
+    whole = api.run(config, *lowest, out=tmp_path / "whole")
+    assert json.loads((whole / "metrics.json").read_text()) == {
+        "step": 4,
+        "validation/cycle_a": 0.1,
+        "validation/other": 4,
+    }
+    assert checkpoint.load_model(whole / "model.safetensors")[2]["step"] == "4"
+    killed_at = 5
+    with pytest.raises(KeyboardInterrupt):
+        api.run(config, *lowest, out=tmp_path / "broken")
+    killed_at = None
+    api.run(config, *lowest, out=tmp_path / "broken", resume=True)
+    assert final_state(tmp_path / "broken") == final_state(whole)
+    highest = api.run(config, *lowest, "train.best_is=highest", out=tmp_path / "highest")
+    assert checkpoint.load_model(highest / "model.safetensors")[2]["step"] == "6"
+
+
+def test_a_best_result_that_no_evaluation_gives_is_refused(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.best is 'psnr/db', but no metric has that name: validation"):
+        api.run(config, "train.best=psnr/db", out=tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"an evaluation gives no 'validation/x', but validation/cycle_a, "):
+        api.run(config, "train.best=validation/x", out=tmp_path / "b")
 
 
 def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config: Path, tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""YAML -> validated partials. One rule: `use:` names something in the catalog, the other keys are its arguments.
+
+    chosen = config.load("configs/cyclegan.yaml", ["task.lambda_cycle=5"], catalog)
+    task = chosen.task()
+
+`source` reads the YAML of strangers, `grammar` knows what a constructor may be given, `experiment` puts both
+together, `write` writes a config back. A config can only name what is
+installed: no imports, includes or interpolation.
+"""
+
+from .experiment import Config, Train, changed, from_dict, load, parse, schema, task_of
+from .grammar import Part
+from .write import dump
+
+__all__ = ["Config", "Part", "Train", "changed", "dump", "from_dict", "load", "parse", "schema", "task_of"]
