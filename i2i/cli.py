@@ -111,6 +111,7 @@ def translate(
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write into.")],
     model: ModelOption = None,
     condition: Conditions = None,
+    tile: Annotated[int | None, typer.Option(help="Cut large pictures into squares of this side.", min=16)] = None,
     force: Annotated[bool, typer.Option("--force", help="Do again what is there already.")] = False,
     plugin: PluginFile = None,
 ) -> None:
@@ -123,6 +124,7 @@ def translate(
         out,
         api.load(model),
         force=force,
+        tile=tile,
         say=lambda text: print(text, file=sys.stderr),
         **conditions(condition),
     )

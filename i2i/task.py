@@ -27,7 +27,8 @@ class Task(nn.Module):
 
     Attributes:
         ema: names of submodules of which the engine keeps an average when `train.ema` is set.
-        accepts: what `translate` takes.
+        accepts: what `translate` takes: images float32 [N, 3, H, W] in [-1, 1], or label maps int64 [N, 1, H, W].
+        colour: the result has colour, also where a grey picture came in.
         scale: output size / input size of `translate`.
         multiple: `translate` needs H and W divisible by this; the border pads and crops back.
         minimum: and at least this large.
@@ -35,7 +36,8 @@ class Task(nn.Module):
     """
 
     ema: ClassVar[tuple[str, ...]] = ()
-    accepts: Literal["image", "grey", "label map"] = "image"
+    accepts: Literal["image", "label map"] = "image"
+    colour: bool = False
     scale: int = 1
     multiple: int = 1
     minimum: int = 1

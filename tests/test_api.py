@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,3 +239,42 @@ def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -
     assert "nothing.png" in done.stderr
     with pytest.raises(DataError, match=r"nothing\.png"):
         i2i.translate(str(tmp_path / "nothing.png"), run)
+
+
+class Tinted(i2i.Task):
+    """Paints with the mean colour of the styles; the weights say how much each counts."""
+
+    colour = True
+    images = ("style",)
+
+    def translate(self, image: torch.Tensor, style: Any = None) -> torch.Tensor:
+        styles = style if isinstance(style, list) else [style]
+        mean = torch.stack([one.mean((2, 3), keepdim=True) for one in styles]).mean(0)
+        return mean.expand(len(image), 3, *image.shape[2:])
+
+
+def test_a_condition_may_be_a_picture_or_several_and_the_result_may_have_colour(tmp_path: Path) -> None:
+    model = i2i.Model(Tinted(), {}, Path("here"))
+    grey, red, blue = Image.new("L", (5, 4)), Image.new("RGB", (9, 9), "red"), tmp_path / "blue.png"
+    Image.new("RGB", (3, 3), "blue").save(blue)
+    assert model(grey, style=red).getpixel((0, 0)) == (255, 0, 0)
+    assert model(grey, style=blue).getpixel((0, 0)) == (0, 0, 255)
+    assert model(grey, style=[red, blue]).getpixel((4, 3)) == (128, 0, 128)
+
+
+class Drawn(i2i.Task):
+    """Draws class k as the grey k * 10."""
+
+    accepts = "label map"
+
+    def translate(self, image: torch.Tensor) -> torch.Tensor:
+        return (image.float() * 10 / 255 * 2 - 1).expand(-1, 3, -1, -1)
+
+
+def test_a_task_may_take_label_maps(tmp_path: Path) -> None:
+    model = i2i.Model(Drawn(), {}, Path("here"))
+    labels = np.array([[1, 2], [3, 4]], np.uint8)
+    assert model(labels)[..., 0].tolist() == [[10, 20], [30, 40]]
+    assert model(Image.fromarray(labels)).getpixel((1, 1)) == (40, 40, 40)
+    with pytest.raises(ConfigError, match="takes label maps, which cannot be cut into tiles"):
+        model(labels, tile=16)

@@ -32,7 +32,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from i2i import images
 from i2i.errors import DataError, I2IError, NumericError, PluginError, ResourceError
-from i2i.images import find, pad_to_multiple, read_rgb, save, shown, take, to_pil, writable_name
+from i2i.images import find, pad_to_multiple, read_rgb, save, shown, take, take_labels, to_pil, writable_name
 
 LENIENT = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -1159,3 +1159,37 @@ def test_png_reads_back() -> None:
 def test_importing_the_border_does_not_import_torch() -> None:
     code = "import sys, i2i.images; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_label_map_keeps_its_numbers_and_gives_a_picture_of_its_kind(tmp_path: Path) -> None:
+    indices = np.array([[0, 1, 200], [3, 2, 7]], np.uint8)
+    grey, palette = Image.fromarray(indices), Image.fromarray(indices).convert("P")
+    palette.putdata(indices.flatten().tolist())
+    palette.putpalette([255 - i // 3 for i in range(768)])
+    palette.save(tmp_path / "labels.png")
+    drawn = torch.zeros(1, 3, 2, 3)
+    for source in (grey, palette, tmp_path / "labels.png", (tmp_path / "labels.png").read_bytes()):
+        taken = take_labels(source)
+        assert taken.tensor.dtype == torch.int64
+        assert taken.tensor.tolist() == [[indices.tolist()]]
+        assert taken.restore(drawn).mode == "RGB"
+    assert take_labels(indices).restore(drawn).shape == (2, 3, 3)
+    assert take_labels(torch.from_numpy(indices)).restore(drawn).shape == (3, 2, 3)
+    four = take_labels(torch.from_numpy(indices).long().expand(2, 1, 2, 3))
+    assert four.tensor.shape == (2, 1, 2, 3)
+    assert four.restore(drawn.expand(2, 3, 2, 3)).dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (np.zeros((3, 4), np.float32), "is no label map; possible are integers"),
+        (np.zeros((3, 4, 3), np.uint8), "is no label map"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "is no label map"),
+        (np.array([[-1]]), "holds negative numbers"),
+        (Image.new("RGB", (3, 3)), "a label map has one channel of class indices .* but this is RGB"),
+    ],
+)
+def test_what_is_no_label_map_is_refused(given: Any, why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        take_labels(given)

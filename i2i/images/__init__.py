@@ -4,6 +4,7 @@
     decode.py   `read_rgb`, and the decoder, its formats and its limits
     write.py    `save`, in the format that the suffix names
     find.py     `find`: files, folders and globs -> the pictures in them
+    tile.py     `tiled`: large pictures piece by piece, with an overlap that was measured
     grid.py     `grid`: columns of images as one sheet, for `samples/` and the report
     axes.py, pixels.py, notes.py    parts of these: axes of arrays; depth and alpha; counts, warnings and names
 
@@ -13,11 +14,12 @@ the room does not import torch.
 
 from __future__ import annotations
 
-from .border import Picture, pad_to_multiple, take
-from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_rgb
+from .border import Picture, pad_to_multiple, take, take_labels
+from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find
 from .grid import grid, png, to_uint8
 from .notes import ImageWarning, counts, shown
+from .tile import reach, tiled
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
 
 __all__ = [
@@ -33,10 +35,14 @@ __all__ = [
     "grid",
     "pad_to_multiple",
     "png",
+    "reach",
+    "read_labels",
     "read_rgb",
     "save",
     "shown",
     "take",
+    "take_labels",
+    "tiled",
     "to_pil",
     "to_uint8",
     "writable_name",

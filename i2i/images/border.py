@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import DataError, NumericError, PluginError
 from .axes import axes_of, from_nchw, to_nchw
-from .decode import MAX_PIXELS, load
+from .decode import MAX_PIXELS, load, read_labels
 from .pixels import WHITE, check_floats, rescaled, to_image
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Picture:
     """A picture inside the border, which remembers how it came in.
 
     Attributes:
-        tensor: float32 [N, 3, H, W] in [-1, 1]; grey is repeated. N is 1 but for four-dimensional input.
+        tensor: float32 [N, 3, H, W] in [-1, 1]; grey is repeated. N is 1 but for four-dimensional input. Of a label
+            map int64 [N, 1, H, W].
         alpha: float32 [N, 1, H, W] in [0, 1], kept apart from the network; None where there was none.
         grey: it came with one channel of colour.
         dtype: its depth: uint8, uint16 or (any float) float32.
@@ -122,6 +123,50 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
     colour = (unit[:, :1].expand(-1, 3, -1, -1) if grey else unit[:, :3]).clamp(0, 1).mul_(2).sub_(1)
     alpha = unit[:, -1:].clamp(0, 1) if transparent else None
     return Picture(colour.contiguous(), alpha, grey, dtype, back)
+
+
+def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
+    """Take a label map over the border: class indices, which are not scaled.
+
+    Args:
+        img: PIL image, path or encoded bytes of one channel; or an array or tensor of integers, [H, W], [1, H, W] or
+            [N, 1, H, W].
+        limit: the most pixels (H * W) that are decoded.
+
+    Returns:
+        The label map, its `tensor` int64 [N, 1, H, W]. What `restore` makes of a picture drawn from it is RGB: a PIL
+        image for PIL, paths and bytes, else uint8 [H, W, 3] for an array [H, W], and channels first for the others.
+
+    Raises:
+        DataError: it cannot be read, or is no label map; the message states the rule.
+
+    Example:
+        >>> take_labels(np.array([[0, 1], [2, 3]])).tensor.shape
+        torch.Size([1, 1, 2, 2])
+    """
+    import torch
+
+    back: Callable[[Tensor], Any]
+    if isinstance(img, torch.Tensor | np.ndarray):
+        given = f"the given {type(img).__name__}, {img.dtype} of shape {list(img.shape)},"
+        values = torch.as_tensor(img) if isinstance(img, torch.Tensor) else torch.from_numpy(np.array(img))
+        whole = not (values.is_floating_point() or values.is_complex())
+        if not whole or values.ndim not in (2, 3, 4) or (values.ndim > 2 and values.shape[-3] != 1) or 0 in img.shape:
+            raise DataError(
+                f"{given} is no label map; possible are integers shaped [H, W], [1, H, W] or [N, 1, H, W]"
+            )
+        if values.min() < 0:
+            raise DataError(f"{given} holds negative numbers; a label map holds class indices")
+        axes = {2: "HW", 3: "CHW", 4: "NCHW"}[values.ndim]
+        if isinstance(img, torch.Tensor):
+            back = partial(_to_tensor, axes=axes if "C" in axes else "CHW", dtype=torch.uint8, device=img.device)
+        else:
+            back = partial(to_array, axes=axes, dtype=np.dtype(np.uint8))
+    else:
+        values, axes = torch.from_numpy(read_labels(img, limit=limit)), "HW"
+        back = partial(_to_pil, dtype=np.dtype(np.uint8))
+    labels = to_nchw(values.long(), axes)
+    return Picture(labels, None, False, np.dtype(np.uint8), back)
 
 
 def _to_tensor(unit: Tensor, axes: str, dtype: Any, device: Any) -> Tensor:

@@ -1,5 +1,7 @@
 """The decoder: a path, encoded bytes or a PIL image -> pixels [H, W, C]. `read_rgb(path)` reads for training.
 
+`read_labels(path)` reads a label map, whose numbers are classes and no colours, and leaves them as they are.
+
 Content decides the format; pixels and frames are limited before anything is decoded; EXIF orientation is applied;
 RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, with a warning.
 """
@@ -10,6 +12,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO
@@ -47,19 +50,38 @@ def read_rgb(
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else np.ascontiguousarray(values)
 
 
-def load(source: Any, limit: int) -> np.ndarray:
-    """Decode into [H, W, C]: uint8, uint16 or float32 in 0..1; C is 1, 2 (grey and alpha), 3 or 4."""
+def read_labels(source: Any, *, limit: int = MAX_PIXELS) -> np.ndarray:
+    """Read a label map: a picture of one channel, grey or with a palette, whose numbers are class indices.
+
+    Args:
+        source: a path, encoded bytes or a PIL image.
+        limit: the most pixels (H * W) that are decoded.
+
+    Returns:
+        int64 [H, W], upright, not negative, not scaled; of a palette the indices, not the colours.
+
+    Raises:
+        DataError: it cannot be read, or has more than one channel.
+    """
+    return load(source, limit, _indices)
+
+
+def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | None = None) -> np.ndarray:
+    """Decode into [H, W, C]: uint8, uint16 or float32 in 0..1; C is 1, 2 (grey and alpha), 3 or 4.
+
+    `decode` makes something else of the opened, upright image.
+    """
     name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
     try:
         if isinstance(source, Image.Image):  # with the frame that its owner chose
-            return _decode(source, name, limit)
+            return _decode(source, name, limit, decode)
         with opened(source) as stream:
             kind = format_of(stream.read(16))
             stream.seek(0)
             # Not Image.open: its limit of pixels is global to the process, and lower than ours.
             image = Image.OPEN[kind][0](stream, "")
             _first_frame(image, name)
-            return _decode(image, name, limit)
+            return _decode(image, name, limit, decode)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     except MemoryError as error:
@@ -111,7 +133,7 @@ def _frames(image: Any) -> int:
     return count
 
 
-def _decode(image: Image.Image, name: str, limit: int) -> np.ndarray:
+def _decode(image: Image.Image, name: str, limit: int, decode: Callable[..., np.ndarray] | None) -> np.ndarray:
     width, height = image.size
     if width * height > limit:
         raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
@@ -120,10 +142,24 @@ def _decode(image: Image.Image, name: str, limit: int) -> np.ndarray:
         image = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
     except Exception:
         note(name, "EXIF ignored", "has unreadable EXIF data, no orientation is applied")
+    if decode is not None:
+        return decode(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _deep(image)
     values = np.array(_to_srgb(image, name))
     return values if values.ndim == 3 else values[..., None]
+
+
+def _indices(image: Image.Image) -> np.ndarray:
+    """Return the class indices of a picture of one channel, int64 [H, W]."""
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        raise DataError(
+            f"a label map has one channel of class indices (a grey or palette PNG), but this is {image.mode}"
+        )
+    values = np.array(image).astype(np.int64)
+    if values.min() < 0:
+        raise DataError("a label map has no negative numbers")
+    return values
 
 
 def _deep(image: Image.Image) -> np.ndarray:

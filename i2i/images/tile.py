@@ -1,0 +1,118 @@
+"""Large pictures piece by piece: `tiled` gives what the whole picture would have given, or refuses.
+
+    i2i translate big.png -o out -m RUN --tile 256
+
+A pixel of the result depends on a neighbourhood of the input. `reach` measures how far that goes, by the gradient of
+the network itself, so the overlap of the tiles is not guessed. A network whose every pixel depends on the whole
+picture (instance normalisation, global attention) has no such neighbourhood: tiles would change its picture, and
+are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Network = Callable[[Tensor], Tensor]
+
+LARGEST = 512  # input pixels; a network that looks further than half of this is not worth tiling
+NEGLIGIBLE = 1 / 255  # of the range [-1, 1]: what lies beyond the reach may change a pixel by half a step of 8 bits
+
+
+def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARGEST) -> int | None:
+    """Measure how far from a pixel the input matters to the result, in pixels of the input.
+
+    The measure is the sum of the absolute gradient of a value in the middle of the result, over all input beyond a
+    radius. Where it is below `NEGLIGIBLE`, no change of the input out there moves that value by more than half a step
+    of 8 bits, to first order. It is taken on noise, where every branch of the network is awake, at growing sizes.
+
+    Args:
+        network: images [1, C, H, W] in [-1, 1] -> images [1, C', H * scale, W * scale].
+        like: any input, for channels, type and device.
+        multiple: H and W that the network takes are multiples of this.
+        largest: the largest picture that is tried, in pixels; at most half of it can be found.
+
+    Returns:
+        The radius in pixels, or None if the result depends on the whole picture, however large.
+    """
+    import torch
+
+    noise = torch.Generator().manual_seed(0)
+    size = 64
+    while size <= largest:
+        side = -(-size // multiple) * multiple
+        shape = (1, like.shape[1], side, side)
+        x = (torch.rand(shape, generator=noise) * 2 - 1).to(like).requires_grad_()
+        with torch.enable_grad():
+            out = network(x)
+        found, middle = 0, out.shape[-1] // 2
+        # A network that halves or doubles treats even and odd pixels differently: several phases are asked.
+        phases = multiple * out.shape[-1] // side
+        for place in range(middle, middle + phases, max(1, phases // 4)):
+            for value in out[0, :, place, place]:
+                (gradient,) = torch.autograd.grad(value, x, retain_graph=True)
+                found = max(found, radius(gradient.abs().sum((0, 1)), place * side // out.shape[-1]))
+        if found < side // 2 - multiple:
+            return found
+        size *= 2
+    return None
+
+
+def radius(influence: Tensor, at: int) -> int:
+    """Return the least distance from (at, at), by the larger of both axes, beyond which less than NEGLIGIBLE lies."""
+    import torch
+
+    steps = torch.arange(len(influence), device=influence.device)
+    far = torch.maximum((steps[:, None] - at).abs(), (steps[None] - at).abs())
+    beyond = torch.zeros(len(influence) + 1, dtype=influence.dtype, device=influence.device)
+    beyond.index_add_(0, far.flatten(), influence.flatten())
+    left = beyond.flip(0).cumsum(0).flip(0)  # what lies at this distance or further
+    return int((left > NEGLIGIBLE).sum()) - 1 if (left > NEGLIGIBLE).any() else 0
+
+
+def tiled(network: Network, image: Tensor, tile: int, overlap: int, scale: int = 1, multiple: int = 1) -> Tensor:
+    """Apply a network tile by tile; the results are put together on the CPU.
+
+    Args:
+        network: images [N, C, h, w] -> images [N, C', h * scale, w * scale].
+        image: [N, C, H, W], H and W divisible by `multiple`, on any device.
+        tile: side of the square that each call adds to the result, in pixels of the input.
+        overlap: how much more the network sees on each side where there is more; see `reach`.
+        scale: size of the output / size of the input.
+        multiple: what the sides of a tile are divisible by.
+
+    Returns:
+        [N, C', H * scale, W * scale], on the CPU.
+
+    Raises:
+        ConfigError: the tile is smaller than `multiple`.
+    """
+    import torch
+
+    if tile < multiple:
+        raise ConfigError(f"tiles of {tile} pixels are too small: this network needs a multiple of {multiple}")
+    tile -= tile % multiple
+    overlap = -(-overlap // multiple) * multiple
+    height, width = image.shape[-2:]
+    whole: Tensor | None = None
+    # The last tile of a row moves back into the picture, so that all are of one size.
+    for top in (min(at, max(0, height - tile)) for at in range(0, height, tile)):
+        for left in (min(at, max(0, width - tile)) for at in range(0, width, tile)):
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            up, west = max(0, top - overlap), max(0, left - overlap)
+            piece = image[..., up : bottom + overlap, west : right + overlap]
+            out = network(piece).float().cpu()
+            if whole is None:
+                whole = torch.empty(*out.shape[:2], height * scale, width * scale)
+            whole[..., top * scale : bottom * scale, left * scale : right * scale] = out[
+                ...,
+                (top - up) * scale : (bottom - up) * scale,
+                (left - west) * scale : (right - west) * scale,
+            ]
+    assert whole is not None
+    return whole

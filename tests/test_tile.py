@@ -1,0 +1,138 @@
+"""Large pictures piece by piece: equal to the whole, or refused. Cases G1-G3 of the fault catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import i2i
+from i2i import Task, api
+from i2i.errors import ConfigError
+from i2i.images import reach, tiled
+from i2i.networks import ResnetGenerator
+
+
+class Shrunk(nn.Module):
+    """A network that halves, looks around and doubles: its reach differs from pixel to pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 4, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, 1, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(8, 3, 4, 2, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).tanh()
+
+
+class Doubled(nn.Module):
+    """Super-resolution by 2, as deep as needed to reach far."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Conv2d(3, 3, 3, 1, 1) for _ in range(layers)))
+        self.up = nn.Sequential(nn.Conv2d(3, 12, 3, 1, 1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(x + self.body(x))
+
+
+def local(kind: str) -> tuple[nn.Module, int, int]:
+    """Return a network of which each pixel depends on a neighbourhood, its multiple and its scale."""
+    torch.manual_seed(0)
+    if kind == "batch":
+        network = ResnetGenerator(width=4, blocks=2, norm="batch").eval()
+        for weight in network.parameters():  # as awake as a trained network
+            weight.data.mul_(8 if weight.ndim == 4 else 1)
+        return network, 4, 1
+    return (Shrunk(), 2, 1) if kind == "shrunk" else (Doubled(3), 1, 2)
+
+
+@pytest.mark.parametrize("kind", ["shrunk", "doubled", "batch"])
+@pytest.mark.parametrize("height", [4, 36, 64, 100])
+@pytest.mark.parametrize("width", [36, 132])
+def test_G1_tiles_equal_the_whole(kind: str, height: int, width: int) -> None:
+    network, multiple, scale = local(kind)
+    image = torch.rand(2, 3, max(height, 12), width, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    overlap = reach(network, image, multiple)
+    assert overlap is not None
+    with torch.no_grad():
+        difference = (tiled(network, image, 32, overlap, scale, multiple) - network(image)).abs().max()
+    assert difference <= 2 / 255
+
+
+def test_G1_less_overlap_than_measured_shows() -> None:
+    network, multiple, scale = local("batch")
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert (tiled(network, image, 32, 0, scale, multiple) - network(image)).abs().max() > 8 / 255
+
+
+@pytest.mark.parametrize("layers", [1, 4, 9])
+def test_the_reach_is_that_of_the_convolutions(layers: int) -> None:
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 3, 1, 1, bias=False) for _ in range(layers)))
+    for conv in network:
+        nn.init.dirac_(conv.weight)  # type: ignore[arg-type]
+        with torch.no_grad():
+            conv.weight += 0.1  # type: ignore[operator]
+    assert reach(network, torch.zeros(1, 3, 4, 4)) == layers
+
+
+@pytest.mark.parametrize("norm", ["instance"])
+def test_G2_a_network_that_looks_at_the_whole_picture_has_no_reach(norm: str) -> None:
+    network = ResnetGenerator(width=4, blocks=1, norm=norm)  # type: ignore[arg-type]
+    assert reach(network, torch.zeros(1, 3, 8, 8), multiple=4, largest=256) is None
+
+
+class Local(Task):
+    """A task of local convolutions, as super-resolution is."""
+
+    scale = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Doubled(3)
+
+    def translate(self, image: Tensor, strength: float = 1.0) -> Tensor:
+        if image.shape[-1] > 10 and strength < 0:
+            raise RuntimeError("this tile fails")
+        return (self.net(image) * abs(strength)).tanh()
+
+
+def test_G1_a_model_called_with_tiles_gives_the_whole_picture() -> None:
+    torch.manual_seed(0)
+    model = i2i.Model(Local(), {}, Path("here"))
+    image = (torch.rand(3, 70, 91) * 255).to(torch.uint8)
+    whole, cut = model(image), model(image, tile=32)
+    assert cut.shape == (3, 140, 182)
+    assert (whole.int() - cut.int()).abs().max() <= 1
+
+
+def test_G2_a_model_that_cannot_be_tiled_says_so() -> None:
+    task = Task()
+    task.net = ResnetGenerator(width=4, blocks=1)
+    task.multiple = 4
+    task.translate = task.net.forward  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="each pixel of its result depends on the whole picture"):
+        i2i.Model(task, {}, Path("here"))(Image.new("RGB", (64, 64)), tile=32)
+
+
+def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -> None:
+    model = i2i.Model(Local(), {}, Path("here"))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    with pytest.raises(RuntimeError, match="this tile fails"):
+        api.translate_files([str(tmp_path / "a.png")], tmp_path / "out", model, tile=32, strength=-1.0)
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
+def test_a_tile_below_the_multiple_is_refused() -> None:
+    with pytest.raises(ConfigError, match="tiles of 2 pixels are too small"):
+        tiled(Shrunk(), torch.zeros(1, 3, 8, 8), 2, 0, multiple=4)
