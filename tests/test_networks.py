@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from i2i.networks import (
     norm_layer,
     register,
 )
+from i2i.networks.blocks import from_opponent, to_opponent
 from i2i.networks.resnet import double
 
 
@@ -257,4 +259,43 @@ def test_networks_can_be_copied_and_come_back_from_their_state() -> None:
 def test_networks_are_in_the_catalog() -> None:
     catalog = Catalog()
     register(catalog)
-    assert catalog.names("network") == ["patch_discriminator", "resnet_generator"]
+    assert {"patch_discriminator", "resnet_generator"} <= set(catalog.names("network"))
+
+
+def test_brightness_and_colour_differences_keep_lengths_and_go_back() -> None:
+    image = torch.rand(2, 3, 4, 5) * 2 - 1
+    torch.testing.assert_close(to_opponent(image, 1.0).norm(dim=1), image.norm(dim=1))
+    torch.testing.assert_close(from_opponent(to_opponent(image, 2.0), 0.5), image)
+    assert to_opponent(image[:, :1].expand(-1, 3, -1, -1), 2.0)[:, 1:].abs().max() < 1e-6  # grey has no differences
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_chroma_changes_what_the_last_layer_says_and_not_its_size(masked: bool) -> None:
+    torch.manual_seed(0)
+    plain = ResnetGenerator(width=4, blocks=1, masked=masked)
+    coloured = ResnetGenerator(width=4, blocks=1, masked=masked, chroma=1.0)
+    coloured.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert not torch.equal(plain(x), coloured(x))
+    with torch.no_grad():
+        coloured.head.weight[1:3], coloured.head.bias[1:3] = 0, 0  # no colour differences: a grey painting
+    if not masked:
+        grey = coloured(x)
+        torch.testing.assert_close(grey[:, 0], grey[:, 2])
+        torch.testing.assert_close(grey[:, 0], grey[:, 1])
+
+
+def test_a_discriminator_sees_colour_differences_times_its_chroma() -> None:
+    torch.manual_seed(0)
+    seen = [PatchDiscriminator(width=8, layers=1, norm="none", chroma=chroma) for chroma in (1.0, 4.0)]
+    seen[1].load_state_dict(seen[0].state_dict())
+    tint = torch.tensor([0.2, 0, -0.2])[:, None, None].expand(1, 3, 16, 16)  # as bright as black
+    torch.testing.assert_close(seen[1](tint), 4 * seen[0](tint))  # without biases it is homogeneous
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: ResnetGenerator(out_channels=2, chroma=1.0), lambda: PatchDiscriminator(6, chroma=2.0)]
+)
+def test_chroma_wants_three_channels(build: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ConfigError, match=r"chroma .* red, green and blue, but .*_channels is"):
+        build()

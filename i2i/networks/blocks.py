@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from ..errors import ConfigError
 
@@ -81,3 +82,26 @@ def init_normal(module: nn.Module, gain: float = 0.02) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+# Red, green, blue -> brightness and two colour differences, an orthonormal basis: lengths stay what they are.
+OPPONENT = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
+OPPONENT = OPPONENT / OPPONENT.norm(dim=1, keepdim=True)
+
+
+def to_opponent(image: Tensor, chroma: float) -> Tensor:
+    """Turn RGB [N, 3, H, W] into brightness and two colour differences, these times `chroma`.
+
+    The basis is orthonormal: (R + G + B) / sqrt 3, (R - B) / sqrt 2, (R - 2 G + B) / sqrt 6.
+    """
+    weight = OPPONENT * torch.tensor([1, chroma, chroma])[:, None]
+    return conv2d(image, weight[..., None, None].to(image))
+
+
+def from_opponent(values: Tensor, chroma: float) -> Tensor:
+    """Turn brightness and two colour differences [N, 3, H, W] into RGB, the differences times `chroma` first.
+
+    So `from_opponent(to_opponent(image, c), 1 / c)` is the image.
+    """
+    weight = OPPONENT.T * torch.tensor([1, chroma, chroma])
+    return conv2d(values, weight[..., None, None].to(values))

@@ -6,10 +6,11 @@ Run by: `i2i run configs/cyclegan.yaml` (`discriminator: {use: patch_discriminat
 
 from __future__ import annotations
 
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError
-from .blocks import Norm, init_normal, needs_bias, norm_layer
+from .blocks import Norm, init_normal, needs_bias, norm_layer, to_opponent
 
 
 class PatchDiscriminator(nn.Module):
@@ -27,9 +28,11 @@ class PatchDiscriminator(nn.Module):
         width: channels after the first convolution; they double up to 8 times that.
         layers: stride-2 convolutions.
         norm: normalisation after each convolution but the first and the last.
+        chroma: see the image as brightness and two colour differences, these times `chroma`: more than 1 makes it
+            hard to please with wrong colours. Not in the papers; null for plain RGB.
 
     Raises:
-        ConfigError: negative `layers` or an unknown norm.
+        ConfigError: negative `layers`, an unknown norm, or `chroma` with other than 3 channels.
 
     Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
 
@@ -39,10 +42,20 @@ class PatchDiscriminator(nn.Module):
         torch.Size([1, 1, 14, 14])
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 64, layers: int = 3, norm: Norm = "instance") -> None:
+    def __init__(
+        self,
+        in_channels: int = 3,
+        width: int = 64,
+        layers: int = 3,
+        norm: Norm = "instance",
+        chroma: PositiveFloat | None = None,
+    ) -> None:
         super().__init__()
         if layers < 0:
             raise ConfigError(f"patch_discriminator got layers={layers}: give 0 (pixels) or more, such as 3")
+        if chroma is not None and in_channels != 3:
+            raise ConfigError(f"chroma is about red, green and blue, but in_channels is {in_channels}: set it to 3")
+        self.chroma = chroma
         self.smallest = 3 * 2**layers if layers else 1  # two unstrided 4x4 convolutions take one pixel each
         bias = needs_bias(norm)
 
@@ -80,4 +93,4 @@ class PatchDiscriminator(nn.Module):
                 f"an image of {height}x{width} pixels is too small for this patch_discriminator: "
                 f"give at least {self.smallest} pixels a side, or fewer layers"
             )
-        return self.body(x)
+        return self.body(x if self.chroma is None else to_opponent(x, self.chroma))

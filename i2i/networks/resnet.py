@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError
-from .blocks import Norm, init_normal, needs_bias, norm_layer
+from .blocks import Norm, from_opponent, init_normal, needs_bias, norm_layer
 
 
 class ResnetBlock(nn.Module):
@@ -40,12 +41,14 @@ class ResnetGenerator(nn.Module):
     With the defaults it is the published network, parameter for parameter (11,378,179; 7,837,699 with 6
     blocks).
 
-    Two options are not in the paper. `upsample="resize"` doubles by nearest neighbour and a reflection-padded
+    Three options are not in the paper. `upsample="resize"` doubles by nearest neighbour and a reflection-padded
     conv3, which cannot draw the checkerboards of a transposed convolution
     (distill.pub/2016/deconv-checkerboard). `masked=True` also learns, from the same losses, where to paint:
     one more channel is a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN, arXiv:1911.11897).
     What a translation should leave alone, such as a background, need not be redrawn then. Here m is a sigmoid
-    stretched a little, so that it reaches 0 and 1 exactly.
+    stretched a little, so that it reaches 0 and 1 exactly. `chroma` lets the last layer speak of luma and two colour
+    differences instead of red, green and blue: where its three channels do not quite agree, as on every edge early in
+    a training, the error is one of brightness and not a coloured speck.
 
     Args:
         in_channels: channels of the input image.
@@ -55,9 +58,11 @@ class ResnetGenerator(nn.Module):
         norm: normalisation after each convolution but the last.
         upsample: "transposed" as published, or "resize".
         masked: learn where to paint, and copy the input elsewhere; needs in_channels == out_channels.
+        chroma: the last layer gives brightness and two colour differences, these times `chroma`; null for plain RGB.
 
     Raises:
-        ConfigError: `masked` with different numbers of channels, or an unknown norm or upsample.
+        ConfigError: `masked` with different numbers of channels, `chroma` with other than 3, or an unknown norm or
+            upsample.
 
     Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
 
@@ -78,6 +83,7 @@ class ResnetGenerator(nn.Module):
         norm: Norm = "instance",
         upsample: Literal["transposed", "resize"] = "transposed",
         masked: bool = False,
+        chroma: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         if masked and in_channels != out_channels:
@@ -85,7 +91,9 @@ class ResnetGenerator(nn.Module):
                 f"masked: true copies parts of the input, but in_channels is {in_channels} and out_channels "
                 f"{out_channels}: make them equal or set masked: false"
             )
-        self.masked = masked
+        if chroma is not None and out_channels != 3:
+            raise ConfigError(f"chroma mixes red, green and blue, but out_channels is {out_channels}: set it to 3")
+        self.masked, self.chroma = masked, chroma
         bias = needs_bias(norm)
 
         def activated(conv: list[nn.Module], channels: int) -> list[nn.Module]:
@@ -123,10 +131,12 @@ class ResnetGenerator(nn.Module):
                     f"crop or pad it to multiples of 4, at least 8x8"
                 )
         h = self.head(self.body(x))
+        colours = h[:, :-1] if self.masked else h
+        painting = torch.tanh(colours if self.chroma is None else from_opponent(colours, self.chroma))
         if not self.masked:
-            return torch.tanh(h)
+            return painting
         mask = (1.2 * torch.sigmoid(h[:, -1:]) - 0.1).clamp(0, 1)
-        return mask * torch.tanh(h[:, :-1]) + (1 - mask) * x
+        return mask * painting + (1 - mask) * x
 
 
 def double(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:

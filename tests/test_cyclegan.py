@@ -1,0 +1,51 @@
+"""CycleGAN's own options, which the paper does not have; its published step is compared in test_engine.py."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from i2i_cyclegan import CycleGAN
+
+from i2i.losses import LSGAN
+from i2i.networks import PatchDiscriminator, ResnetGenerator
+
+
+def task(**options: Any) -> CycleGAN:
+    torch.manual_seed(0)
+    return CycleGAN(
+        partial(ResnetGenerator, width=4, blocks=1), partial(PatchDiscriminator, width=4, layers=1), LSGAN, **options
+    )
+
+
+def first_losses(**options: Any) -> dict[str, float]:
+    """Return the generators' losses in the first step on one batch."""
+    cyclegan = task(**options)
+    chance = torch.Generator().manual_seed(1)
+    batch = {name: torch.rand(1, 3, 16, 16, generator=chance) * 2 - 1 for name in "AB"}
+    torch.manual_seed(2)
+    player, losses = next(cyclegan.step(batch))
+    assert player == "G"
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def test_one_weight_is_that_of_both_cycles_and_two_are_one_each() -> None:
+    one, both = first_losses(lambda_cycle=10.0), first_losses(lambda_cycle=(10.0, 10.0))
+    assert one == both
+    two = first_losses(lambda_cycle=(5.0, 20.0))
+    for name, factor in (("cycle_a", 0.5), ("cycle_b", 2), ("identity_a", 0.5), ("identity_b", 2), ("gan_ab", 1)):
+        assert two[name] == one[name] * factor
+
+
+def test_noise_disturbs_the_way_back_and_nothing_else() -> None:
+    quiet, noisy, louder = (first_losses(cycle_noise=noise) for noise in (0.0, 0.1, 0.5))
+    assert {name for name in quiet if quiet[name] != noisy[name]} == {"cycle_a", "cycle_b"}
+    assert noisy["cycle_a"] != louder["cycle_a"]
+
+
+def test_without_noise_no_random_number_is_drawn() -> None:
+    cyclegan = task()
+    before = torch.get_rng_state()
+    next(cyclegan.step({name: torch.zeros(1, 3, 16, 16) for name in "AB"}))
+    assert torch.equal(before, torch.get_rng_state())
