@@ -33,6 +33,7 @@ from .data.base import Data, Sample
 from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
 from .errors import ConfigError, I2IError, ResourceError, WeightsError
 from .images import grid, png
+from .metrics.base import shapes
 from .plugins import door
 from .processes import World
 from .task import Task
@@ -187,9 +188,10 @@ def quiet_worker(_: int) -> None:
 
 
 def validation_batch(data: Data, n: int = 4) -> Batch | None:
-    """Return the first `n` validation samples as a batch, or None where the data set has none."""
+    """Return those of the first `n` validation samples that have the size of the first, or None if there are none."""
     samples = data.validation()
-    return default_collate([samples[i] for i in range(min(n, len(samples)))]) if len(samples) else None
+    first = [samples[i] for i in range(min(n, len(samples)))]
+    return default_collate([sample for sample in first if shapes(sample) == shapes(first[0])]) if first else None
 
 
 def evaluate(engine: Engine, config: Config, data: Data) -> dict[str, float]:

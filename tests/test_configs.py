@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from i2i.plugins import door
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-TOY = {"width": 4, "blocks": 1, "size": 64, "load_size": 72, "workers": 0, "samples": 4, "validation_samples": 2}
+TOY = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_size": 72, "workers": 0, "samples": 4}
+TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}
 
 
 def toy(tree: Any, prefix: str = "") -> list[str]:
@@ -28,16 +30,33 @@ def toy(tree: Any, prefix: str = "") -> list[str]:
     return found
 
 
+def label_maps(folder: Path) -> Path:
+    """Put photographs with label maps into a folder of `folder`, and return it."""
+    root, classes = folder / "label maps", np.random.default_rng(0).integers(1, 4, (80, 90), dtype=np.uint8)
+    kinds = {"images": np.repeat(classes[..., None] * 80, 3, 2), "labels": classes, "instances": classes}
+    for part in ("train", "val"):
+        for kind, values in kinds.items():
+            (root / part / kind).mkdir(parents=True)
+            Image.fromarray(values).save(root / part / kind / "a.png")
+    legend = [{"index": n, "name": str(n), "colour": [n, n, n]} for n in range(12)]
+    (root / "classes.json").write_text(json.dumps({"classes": legend, "ignore_index": 11}))
+    return root
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
-    for part in ("trainA", "trainB", "testA", "testB"):
+    for part in ("trainA", "trainB", "testA", "testB", "train", "val"):
         (tmp_path / part).mkdir()
         values = np.random.default_rng(len(part)).integers(0, 256, (80, 90, 3), dtype=np.uint8)
         Image.fromarray(values).save(tmp_path / part / "a.png")
     tree = config.load(path, [], door().catalog).tree
-    changes = [*toy(tree), "train.epochs=null", "train.steps=2", "metrics=[]"]
+    changes = [*toy(tree), "train.epochs=null", "train.steps=2", "train.best=null", "metrics=[]"]
     if "root" in tree["data"]:
-        changes.append(f"data.root={tmp_path}")
+        changes.append(f"data.root={label_maps(tmp_path) if tree['data']['use'] == 'label_maps' else tmp_path}")
+    if tree["data"].get("validation"):
+        changes.append(f"data.validation={tmp_path / 'val'}")
+    if tree["task"].get("perceptual"):
+        changes.append("task.perceptual={use: perceptual, network: random_conv}")  # which needs no file
     run = api.run(path, *changes, out=tmp_path / "run")
     assert (run / "model.safetensors").exists()
     assert (run / "samples" / "00000002.png").exists()

@@ -297,4 +297,4 @@ def test_pool_of_size_zero_gives_back_its_input_without_a_graph() -> None:
 def test_objectives_are_in_the_catalog() -> None:
     catalog = Catalog()
     register(catalog)
-    assert catalog.names("loss") == ["hinge", "lsgan", "minimax", "vanilla", "wgan_gp"]
+    assert catalog.names("loss") == ["hinge", "lsgan", "minimax", "perceptual", "relativistic", "vanilla", "wgan_gp"]

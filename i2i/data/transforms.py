@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import PositiveInt
 from torch import Tensor
 
 from ..errors import ConfigError
 
 Extra = Mapping[str, Mapping[str, Any]]
+Size = PositiveInt | tuple[PositiveInt, PositiveInt]
+"""Pixels: one number for a square, or height and width."""
 
 
 class Augment:
@@ -33,7 +36,7 @@ class Augment:
     only, always in the same order: equal generators give equal samples in any process, after any history.
 
     Args:
-        size: height and width of what comes out, in pixels.
+        size: height and width of what comes out, in pixels; one number or two.
         load_size: height and width before the crop, at least `size`; by default size * 286 / 256, rounded.
         flip: mirror half of the samples left to right.
         extra: further steps: the name of an albumentations transform -> its arguments.
@@ -52,25 +55,28 @@ class Augment:
     """
 
     def __init__(
-        self, size: int, load_size: int | None = None, flip: bool = True, extra: Extra | None = None
+        self, size: Size, load_size: Size | None = None, flip: bool = True, extra: Extra | None = None
     ) -> None:
-        self.size, self.load_size, self.flip = size, load_size or round(size * 286 / 256), flip
+        if load_size is None:
+            jittered = [round(side * 286 / 256) for side in sides(size)]
+            load_size = jittered[0] if isinstance(size, int) else (jittered[0], jittered[1])
+        self.size, self.load_size, self.flip = size, load_size, flip
         self.extra = dict(extra or {})
         self._composed: Any = None
-        if self.load_size < size:
+        if any(load < side for load, side in zip(sides(load_size), sides(size), strict=True)):
             raise ConfigError(
-                f"load_size {self.load_size} is smaller than size {size}: pictures are resized to load_size, "
+                f"load_size {load_size} is smaller than size {size}: pictures are resized to load_size, "
                 f"then cropped to size, so make load_size at least {size}"
             )
         if self.extra:
             self._composed = compose(self.extra)
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """Return the array at load_size x load_size: the part of the augmentation that is the same each time.
+        """Return the array at load_size: the part of the augmentation that is the same each time.
 
-        Both sides become `load_size`, as published, so a picture that is not square is squeezed.
+        Both sides become those of `load_size`, as published, so a picture of other proportions is squeezed.
         """
-        return resize(image, self.load_size, self.load_size)
+        return resize(image, *sides(self.load_size))
 
     def __call__(self, rng: np.random.Generator, images: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Return the augmented arrays as tensors.
@@ -80,19 +86,22 @@ class Augment:
             images: pictures uint8 [H, W, C] and label maps [H, W] by name, of any sizes.
 
         Returns:
-            Pictures as float32 [C, size, size] in [-1, 1], label maps as int64 [size, size].
+            Pictures as float32 [C, H, W] in [-1, 1], label maps as int64 [H, W], where H and W are `size`.
         """
+        return {name: to_tensor(crop) for name, crop in self.crops(rng, images).items()}
+
+    def crops(self, rng: np.random.Generator, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the augmented arrays as arrays, of the types they had; arguments as when called."""
         # Draw everything first and always, so that what is drawn does not depend on the arrays.
-        top, left = rng.integers(self.load_size - self.size + 1, size=2)
+        (height, width), (load_height, load_width) = sides(self.size), sides(self.load_size)
+        top, left = rng.integers(load_height - height + 1), rng.integers(load_width - width + 1)
         mirrored = self.flip & (rng.random() < 0.5)
         seed = int(rng.integers(2**31)) if self.extra else 0
         crops = {}
         for name, image in images.items():
-            crop = self.resize(image)[top : top + self.size, left : left + self.size]
+            crop = self.resize(image)[top : top + height, left : left + width]
             crops[name] = crop[:, ::-1] if mirrored else crop
-        if self.extra:
-            crops = self._more(crops, seed)
-        return {name: to_tensor(crop) for name, crop in crops.items()}
+        return self._more(crops, seed) if self.extra else crops
 
     def _more(self, crops: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         if self._composed is None:  # in another process
@@ -160,13 +169,18 @@ def resize_pillow(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def fit(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize the short side to `size` and keep the middle: [H, W, ...] -> [size, size, ...]."""
-    height, width = image.shape[:2]
-    scale = size / min(height, width)
-    image = resize(image, max(size, round(height * scale)), max(size, round(width * scale)))
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top : top + size, left : left + size]
+def fit(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resize until `size` is just covered and keep the middle: [H, W, ...] -> [*size, ...]."""
+    (height, width), (old_height, old_width) = sides(size), image.shape[:2]
+    scale = max(height / old_height, width / old_width)
+    image = resize(image, max(height, round(old_height * scale)), max(width, round(old_width * scale)))
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Return height and width."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -1,7 +1,8 @@
 """GAN objectives: what a discriminator and a generator minimise, each written on logits.
 
 Papers: GAN arXiv:1406.2661 (minimax and non-saturating), LSGAN arXiv:1611.04076, hinge arXiv:1705.02894,
-WGAN-GP arXiv:1704.00028. Named in a config as `gan: {use: lsgan}`; run by `i2i run configs/cyclegan.yaml`.
+WGAN-GP arXiv:1704.00028, relativistic average arXiv:1807.00734. Named in a config as `gan: {use: lsgan}`; run by
+`i2i run configs/cyclegan.yaml`.
 
 In the formulas D is the logit, s the sigmoid, and E the mean over images and patches. A discriminator that
 returns several maps (scales) counts each map alike, whatever its size.
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, relu, softplus
 
+from ..errors import ConfigError
 from .regularisers import gradient_penalty
 
 Discriminator = Callable[[Tensor], Tensor | Sequence[Tensor]]
@@ -33,12 +35,13 @@ class Objective:
     def __init__(self, lambda_d: float = 1.0) -> None:
         self.lambda_d = lambda_d
 
-    def generator(self, D: Discriminator, fake: Tensor) -> Tensor:
+    def generator(self, D: Discriminator, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Return the generator's loss, a scalar.
 
         Args:
             D: images -> logits of any shape, or a list of such.
             fake: generated images [N, C, H, W], with their graph.
+            real: images [N, C, H, W]; only `Relativistic` looks at them.
         """
         return average(self.convince, D(fake))
 
@@ -184,3 +187,39 @@ class WGANGP(Objective):
     def on_fake(self, logits: Tensor) -> Tensor:
         """D."""
         return logits.mean()
+
+
+class Relativistic(Objective):
+    """The relativistic average GAN: is a real image more real than fakes are on average, and a fake less than reals?
+
+    With r = D(real) - mean D(fake) and f = D(fake) - mean D(real), D minimises -(E log s(r) + E log(1 - s(f))) *
+    lambda_d, and G -(E log s(f) + E log(1 - s(r))) / 2. The means are over the batch and all patches.
+
+    Source: arXiv:1807.00734; ESRGAN, arXiv:1809.00219 eq. 1 and 2, with the halves of its code.
+    """
+
+    def __init__(self, lambda_d: float = 0.5) -> None:
+        super().__init__(lambda_d)
+
+    def generator(self, D: Discriminator, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return the generator's loss, a scalar; arguments as in `Objective`.
+
+        Raises:
+            ConfigError: the task gives no real images, because it does not know this objective.
+        """
+        if real is None:
+            raise ConfigError("the objective 'relativistic' compares with real images, and this task gives none")
+        with torch.no_grad():
+            judged = D(real)
+        return self.apart(D(fake), judged) / 2
+
+    def discriminator(self, D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's loss, a scalar; arguments as in `Objective`."""
+        return self.apart(D(real), D(fake.detach())) * self.lambda_d
+
+    @staticmethod
+    def apart(more: Tensor | Sequence[Tensor], less: Tensor | Sequence[Tensor]) -> Tensor:
+        """Return what it costs that the logits `more` are not above the mean of `less`, and the reverse."""
+        more, less = ([x] if isinstance(x, Tensor) else list(x) for x in (more, less))
+        pairs = zip(more, less, strict=True)
+        return torch.stack([softplus(b.mean() - a).mean() + softplus(b - a.mean()).mean() for a, b in pairs]).mean()

@@ -1,5 +1,7 @@
 """Metrics: callables `metric(task, data) -> dict[str, float]` on the validation samples of a data set.
 
+`base` gives the predictions of a task, `pairs` and `lpips` compare each with its truth, `colour` says how colourful
+they are, `sets` compares them all together with all true pictures, through the fixed networks of `features`.
 `animals` scores the translation of the embedded horses and zebras, where the truth is known.
 """
 
@@ -7,10 +9,21 @@ from __future__ import annotations
 
 from ..catalog import Catalog
 from .animals import AnimalTruth
+from .base import answers
+from .colour import Colourfulness
+from .lpips import LPIPS
+from .pairs import PSNR, SSIM
+from .sets import KID, Frechet
 
-__all__ = ["AnimalTruth", "register"]
+__all__ = ["KID", "LPIPS", "PSNR", "SSIM", "AnimalTruth", "Colourfulness", "Frechet", "answers", "register"]
 
 
 def register(catalog: Catalog) -> None:
     """Add the metrics of this folder to `catalog`."""
     catalog.metric("animal_truth", AnimalTruth)
+    catalog.metric("psnr", PSNR)
+    catalog.metric("ssim", SSIM)
+    catalog.metric("lpips", LPIPS)
+    catalog.metric("colourfulness", Colourfulness)
+    catalog.metric("kid", KID)
+    catalog.metric("frechet", Frechet)

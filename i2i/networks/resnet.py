@@ -132,7 +132,11 @@ class ResnetGenerator(nn.Module):
                 )
         h = self.head(self.body(x))
         colours = h[:, :-1] if self.masked else h
-        painting = torch.tanh(colours if self.chroma is None else from_opponent(colours, self.chroma))
+        if (
+            self.chroma is not None
+        ):  # times sqrt 3, so that brightness alone moves each colour as its own channel would
+            colours = 3**0.5 * from_opponent(colours, self.chroma)
+        painting = torch.tanh(colours)
         if not self.masked:
             return painting
         mask = (1.2 * torch.sigmoid(h[:, -1:]) - 0.1).clamp(0, 1)

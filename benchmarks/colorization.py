@@ -1,0 +1,88 @@
+"""Colour for grey photographs: runs beside the grey picture itself, on the validation pictures.
+
+    python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorization runs/colorization_gan \\
+        --json benchmarks/results/colorization.json
+
+For each run, and for two greys: `psnr` (RGB, dB), `colourfulness` as a share of the truth's (Hasler and Suesstrunk),
+`kid` to the true photographs by extractor, and how far the lightness L* of an answer in 8 bits is from that of what
+went in, at most and on average. The grey that goes in has the lightness of the photograph; the other one is Pillow's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i import api
+from i2i.data import Derived
+from i2i.metrics import answers
+from i2i.metrics.colour import colourfulness
+from i2i.metrics.features import features
+from i2i.metrics.pairs import psnr
+from i2i.metrics.sets import kernel_distance
+
+
+def lightness(images: Tensor) -> Tensor:
+    """Return L* in 0..100 of images [N, 3, H, W] in [-1, 1] as they are saved, in 8 bits: [N, H, W]."""
+    from kornia.color import rgb_to_lab
+
+    return rgb_to_lab(((images + 1) * 127.5).round() / 255)[:, 0]
+
+
+def main() -> None:
+    """Print the comparison, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="the folder that holds train and val")
+    parser.add_argument("runs", nargs="*", help="runs to compare, of one size")
+    parser.add_argument("--size", type=int, help="in pixels; by default that of the first run")
+    parser.add_argument("--extractors", nargs="+", default=["squeezenet", "random_conv", "resnet20"])
+    parser.add_argument("--json", type=Path, help="write the result there")
+    args = parser.parse_args()
+
+    models = {name: api.load(name) for name in args.runs}
+    sizes = [model.config["data"]["size"] for model in models.values()] if not args.size else [args.size]
+    if not sizes:
+        parser.error("name a run or give --size")
+    data = Derived(args.data, "grey", size=sizes[0], validation_samples=1000, cache=False, workers=0)
+    held_out = data.validation()
+    grey, truth = (torch.stack([held_out[n][name] for n in range(len(held_out))]) for name in "AB")
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]  # ITU-R BT.601, as in Pillow
+    luma = (truth * weights).sum(1, keepdim=True).expand_as(truth)
+
+    given = {
+        "grey": grey,
+        "grey of Pillow": luma,
+        **{name: torch.stack([fake for _, fake in answers(model.task, data)]) for name, model in models.items()},
+    }
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "size": sizes[0],
+        "pictures": len(truth),
+        "colourfulness of the truth": float(np.mean([colourfulness(image) for image in truth])),
+        "answers": {},
+    }
+    real = {extractor: features(truth, extractor) for extractor in args.extractors}
+    for name, images in given.items():
+        off = (lightness(images) - lightness(grey)).abs()
+        result["answers"][name] = {
+            "psnr": float(np.mean([psnr(fake, true) for fake, true in zip(images, truth, strict=True)])),
+            "colourfulness": sum(map(colourfulness, images)) / sum(map(colourfulness, truth)),
+            "lightness off, most": off.max().item(),
+            "lightness off, mean": off.mean().item(),
+            **{f"kid/{e}": kernel_distance(features(images, e), real[e]) for e in args.extractors},
+        }
+    print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

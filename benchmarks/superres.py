@@ -1,0 +1,194 @@
+"""Super-resolution by the published protocol: Set5 and Set14, luma, a border of `scale` pixels cut off.
+
+    python benchmarks/superres.py $I2I_DATA/sr runs/superres runs/superres_gan --json benchmarks/results/superres.json
+    python benchmarks/superres.py $I2I_DATA/sr --carn $I2I_DATA/weights/carn_m.pth      # for a published network
+
+The low-resolution pictures are the authors' own (LR_x4). First the protocol itself is checked: Pillow's bicubic must
+have 28.43 and 26.09 dB at x4 (33.67 and 30.33 at x2). Then each run gets PSNR and SSIM, and the perceptual distance
+`squeeze_keras` (LPIPS' heads on another SqueezeNet: it ranks, and is not LPIPS) where its file is there. "+" means
+that eight turned and mirrored answers were averaged, as EDSR's authors do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from i2i import Data, Task, WeightsError, api, images
+from i2i.data.base import Sample
+from i2i.data.degrade import bicubic
+from i2i.data.superres import Whole, pair_of, rows_of
+from i2i.metrics import LPIPS, PSNR, SSIM, answers
+
+GATE = {(2, "Set5"): 33.67, (2, "Set14"): 30.33, (4, "Set5"): 28.43, (4, "Set14"): 26.09}  # bicubic, dB
+
+
+class Held(Data):
+    """Pictures to be judged on, and nothing to train with."""
+
+    def __init__(self, folder: Path, scale: int) -> None:
+        readers = [partial(pair_of, paths, scale) for paths in rows_of(folder, scale)]
+        self.samples = Whole(readers, scale, bicubic, at_most=1000)
+
+    def validation(self) -> Sequence[Sample]:
+        """Return the pictures: "A" and "B"."""
+        return self.samples
+
+
+class Enlarger(Task):
+    """A function as a task, so that metrics take it."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], scale: int) -> None:
+        super().__init__()
+        self.function, self.scale = function, scale
+
+    def translate(self, image: Tensor) -> Tensor:
+        """Enlarge images [N, 3, H, W] in [-1, 1]."""
+        return self.function(image)
+
+
+def by_pillow(image: Tensor, scale: int) -> Tensor:
+    """Enlarge by Pillow's bicubic filter, which works on 8 bits."""
+    levels = images.to_uint8(image)
+    size = image.shape[-1] * scale, image.shape[-2] * scale
+    larger = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC)) for one in levels]
+    return torch.from_numpy(np.stack(larger)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def ensemble(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Average the answers to the eight turned and mirrored versions of a picture. Source: arXiv:1707.02921, 3.3."""
+    found = []
+    for mirrored in (False, True):
+        for quarters in range(4):
+            given = torch.rot90(image.flip(-1) if mirrored else image, quarters, (2, 3))
+            answer = torch.rot90(function(given), -quarters, (2, 3))
+            found.append(answer.flip(-1) if mirrored else answer)
+    return torch.stack(found).mean(0)
+
+
+def carn_m(w: dict[str, Tensor], image: Tensor, scale: int) -> Tensor:
+    """Enlarge by CARN-M with the weights `w`, [N, 3, H, W] in [-1, 1].
+
+    Source: arXiv:1803.08664, figures 3 and 5: three blocks of three residual steps that share weights, each followed
+    by all that came before it and a 1x1 convolution; groups of four.
+    """
+
+    def conv(x: Tensor, name: str) -> Tensor:
+        weight = w[f"{name}.weight"]
+        return F.conv2d(
+            x, weight, w[f"{name}.bias"], padding=weight.shape[2] // 2, groups=x.shape[1] // weight.shape[1]
+        )
+
+    def residual(x: Tensor, name: str) -> Tensor:
+        y = F.relu(conv(F.relu(conv(x, f"{name}.body.0")), f"{name}.body.2"))
+        return F.relu(x + conv(y, f"{name}.body.4"))
+
+    def cascade(x: Tensor, at: str, step: Callable[[Tensor, int], Tensor]) -> Tensor:
+        seen, now = x, x
+        for n in (1, 2, 3):
+            seen = torch.cat([seen, step(now, n)], 1)
+            now = F.relu(conv(seen, f"{at}c{n}.body.0"))
+        return now
+
+    def block(x: Tensor, n: int) -> Tensor:
+        return cascade(x, f"b{n}.", lambda y, _: residual(y, f"b{n}.b1"))
+
+    x = cascade(conv(conv((image + 1) / 2, "sub_mean.shifter"), "entry"), "", block)
+    for layer in ("0", "3") if scale == 4 else ("0",):
+        x = F.pixel_shuffle(F.relu(conv(x, f"upsample.up{scale}.body.{layer}")), 2 if scale == 4 else scale)
+    return conv(conv(x, "exit"), "add_mean.shifter") * 2 - 1
+
+
+def scores(task: Task, data: Held, scale: int) -> dict[str, float]:
+    """Return what is measured of one task on one set."""
+    began = time.perf_counter()
+    found = {
+        "psnr_y": PSNR(space="y", crop=scale)(task, data)["db"],
+        "seconds": time.perf_counter() - began,
+        "psnr_rgb": PSNR()(task, data)["db"],
+        "ssim_y": SSIM(space="y", crop=scale)(task, data)["mean"],
+    }
+    try:
+        found |= LPIPS(net="squeeze", backbone="keras_squeezenet")(task, data)
+    except WeightsError as error:
+        print(f"no perceptual distance: {error}", file=sys.stderr)
+    return found
+
+
+def gate(measured: float, scale: int, name: str) -> None:
+    """Stop unless bicubic has what it must have.
+
+    Raises:
+        SystemExit: it has not, so that no number below would be comparable.
+    """
+    wanted = GATE.get((scale, name))
+    if wanted is not None and abs(measured - wanted) > 0.006:
+        sys.exit(
+            f"bicubic x{scale} has {measured:.3f} dB on {name} and must have {wanted}: not the published protocol"
+        )
+
+
+def main() -> None:
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the folder that holds Set5 and Set14, each with HR and LR_x4")
+    parser.add_argument("runs", nargs="*", help="runs, or their model.safetensors")
+    parser.add_argument("--carn", type=Path, help="CARN-M's published weights, to compare with")
+    parser.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
+    parser.add_argument("--save", type=Path, help="write the enlarged pictures there")
+    parser.add_argument("--json", type=Path, help="write the result there")
+    args = parser.parse_args()
+
+    tasks: dict[str, Task] = {"bicubic": Enlarger(partial(by_pillow, scale=args.scale), args.scale)}
+    weights: dict[str, int] = {}
+    if args.carn:
+        state = torch.load(args.carn, map_location="cpu", weights_only=True)
+        tasks["CARN-M"] = Enlarger(partial(carn_m, state, scale=args.scale), args.scale)
+        ends = [key for key in state if key.startswith("upsample") and f"up{args.scale}." not in key]
+        weights["CARN-M"] = sum(state[key].numel() for key in state if key not in ends and "shifter" not in key)
+    for run in args.runs:
+        task = api.load(run).task
+        if task.scale != args.scale:
+            parser.error(f"{run} enlarges {task.scale} times, not {args.scale}")
+        tasks[run], tasks[f"{run} +"] = task, Enlarger(partial(ensemble, task.translate), args.scale)
+        network = getattr(task, "G", nn.Module())
+        weights[run] = sum(p.numel() for p in network.parameters())
+
+    result: dict[str, Any] = {"command": shlex.join(["python", *sys.argv]), "scale": args.scale, "weights": weights}
+    for name in ("Set5", "Set14"):
+        data = Held(args.data / name, args.scale)
+        result[name] = {}
+        for label, task in tasks.items():
+            found = result[name][label] = scores(task.eval(), data, args.scale)
+            print(f"{name:6} {label:32}", "  ".join(f"{key} {value:.4f}" for key, value in found.items()), flush=True)
+            if label == "bicubic":
+                gate(found["psnr_y"], args.scale, name)
+            if args.save:
+                write(args.save / name / Path(label).name.replace(" ", ""), task, data)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def write(folder: Path, task: Task, data: Held) -> None:
+    """Write the enlarged pictures as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (_, fake) in enumerate(answers(task, data), start=1):
+        Image.fromarray(images.to_uint8(fake[None])[0]).save(folder / f"img_{number:03d}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Fixed networks with named layers: what perceptual losses and metrics look through.
+
+    vgg19          VGG-19 of torchvision, arXiv:1409.1556: conv1_1, relu1_1, ..., pool5
+    squeezenet     SqueezeNet 1.1, arXiv:1602.07360, converted from a Keras port: relu1, fire2, ..., fire9
+    random_conv    four convolutions with random weights, of no file, the same on every machine: stage1 ... stage4
+
+Tried by `pytest tests/test_perceptual.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from ..errors import ConfigError
+from .pretrained import Weights
+
+Name = Literal["vgg19", "squeezenet", "random_conv"]
+Inputs = Literal["imagenet", "caffe", "plain"]
+
+VGG19 = Weights(
+    "vgg19-dcbb9e9d.pth",
+    "VGG-19 of torchvision, trained on ImageNet",
+    "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "dcbb9e9d",
+)
+SQUEEZENET = Weights(
+    "squeezenet1_1_keras_features.pth",
+    "convolutions of SqueezeNet 1.1 under torchvision's names, not shown to equal torchvision's",
+    "converted from squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
+    "https://github.com/DeepCognition/keras-squeezenet at a73d433",
+    "73c05f151a3e1260b30f92b8b709ef5cf5bf8c302175eb1c7e7405f1cc609a47",
+)
+
+
+class Backbone(nn.Module):
+    """A sequence of named layers that tells what comes out of those one asks for.
+
+    Args:
+        layers: the layers by name, in order.
+        inputs: what the first layer takes: "imagenet" is RGB with ImageNet's mean and deviation, "caffe" is BGR in
+            0..255 less ImageNet's mean, "plain" is RGB in [-1, 1].
+    """
+
+    def __init__(self, layers: dict[str, nn.Module], inputs: Inputs) -> None:
+        super().__init__()
+        self.names, self.inputs = list(layers), inputs
+        self.features = nn.Sequential(*layers.values())
+
+    def forward(self, image: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Return the outputs of the `wanted` layers by name; layers behind the last of them do not run.
+
+        Args:
+            image: [N, 1 or 3, H, W] in [-1, 1]; grey is repeated.
+            wanted: names of layers.
+
+        Raises:
+            ConfigError: a name that is none, with those that are.
+        """
+        unknown = sorted(set(wanted) - set(self.names))
+        if unknown:
+            raise ConfigError(f"unknown layer {', '.join(unknown)}: possible are {', '.join(self.names)}")
+        found: dict[str, Tensor] = {}
+        x = prepared(image, self.inputs)
+        for name, layer in zip(self.names, self.features, strict=True):
+            if len(found) == len(set(wanted)):
+                break
+            x = layer(x)
+            if name in wanted:
+                found[name] = x
+        return found
+
+
+def prepared(image: Tensor, inputs: Inputs) -> Tensor:
+    """Return images [N, 1 or 3, H, W] in [-1, 1] as [N, 3, H, W] the way a network was taught to see them."""
+
+    def channels(*values: float) -> Tensor:
+        return image.new_tensor(values)[:, None, None]
+
+    image = image.expand(-1, 3, -1, -1)
+    if inputs == "imagenet":
+        return ((image + 1) / 2 - channels(0.485, 0.456, 0.406)) / channels(0.229, 0.224, 0.225)
+    if inputs == "caffe":
+        return (image.flip(1) + 1) * 127.5 - channels(103.939, 116.779, 123.68)
+    return image
+
+
+# ---------------------------------------------------------------------------------------------- the layers
+
+
+def vgg19_layers() -> dict[str, nn.Module]:
+    """Return the convolutions of VGG-19, `conv{block}_{n}`, `relu{block}_{n}` and `pool{block}`."""
+    layers: dict[str, nn.Module] = {}
+    before = 3
+    for block, (count, width) in enumerate(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), start=1):
+        for n in range(1, count + 1):
+            layers[f"conv{block}_{n}"] = nn.Conv2d(before, width, 3, padding=1)
+            layers[f"relu{block}_{n}"] = nn.ReLU()
+            before = width
+        layers[f"pool{block}"] = nn.MaxPool2d(2)
+    return layers
+
+
+class Fire(nn.Module):
+    """SqueezeNet's module: few channels, then many, half of them by 1x1 and half by 3x3 convolutions."""
+
+    def __init__(self, before: int, squeeze: int, expand: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(before, squeeze, 1)
+        self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
+        self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, 2 * expand, H, W]."""
+        x = relu(self.squeeze(x))
+        return relu(torch.cat([self.expand1x1(x), self.expand3x3(x)], 1))
+
+
+def squeezenet_layers() -> dict[str, nn.Module]:
+    """Return the convolutions of SqueezeNet 1.1, up to fire9: 512 channels at 1/16 of the size."""
+    layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(3, 64, 3, stride=2), "relu1": nn.ReLU()}
+    before, fire = 64, 2
+    for block, widths in enumerate(((16, 16), (32, 32), (48, 48, 64, 64)), start=1):
+        layers[f"pool{block}"] = nn.MaxPool2d(3, 2, ceil_mode=True)
+        for squeeze in widths:
+            layers[f"fire{fire}"] = Fire(before, squeeze, 4 * squeeze)
+            before, fire = 8 * squeeze, fire + 1
+    return layers
+
+
+def random_conv_layers() -> dict[str, nn.Module]:
+    """Return four stages of convolution, ReLU and halving, 240 channels in all."""
+
+    def stage(before: int, width: int) -> nn.Module:
+        convolution = nn.Conv2d(before, width, 3, padding=1, padding_mode="replicate")
+        return nn.Sequential(convolution, nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True))
+
+    widths = (3, 16, 32, 64, 128)
+    return {f"stage{n}": stage(*pair) for n, pair in enumerate(pairwise(widths), start=1)}
+
+
+def random_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return random weights for a network, the same on every machine and with every version of everything.
+
+    They are uniform, about as large as He et al. (arXiv:1502.01852) say; biases are uniform in [-0.1, 0.1]. Each
+    filter adds up to 0, so that it answers to differences and not to the brightness that all of them share. numpy
+    promises the raw bits of a generator, not the distributions that it makes of them.
+    """
+    bits, state = np.random.PCG64(0), {}
+    for name, value in network.state_dict().items():
+        unit = (bits.random_raw(value.numel()) >> np.uint64(11)) * 2.0**-53
+        drawn = torch.from_numpy(2 * unit - 1).reshape(value.shape)
+        if value.ndim > 1:
+            drawn = 1.4 * (drawn - drawn.mean((1, 2, 3), keepdim=True)) * (6 / value[0].numel()) ** 0.5
+        else:
+            drawn = 0.1 * drawn
+        state[name] = drawn.float()
+    return state
+
+
+# --------------------------------------------------------------------------------------------- their names
+
+
+class Known(NamedTuple):
+    """What a named backbone is made of; without `weights`, they are random."""
+
+    layers: Callable[[], dict[str, nn.Module]]
+    inputs: Inputs
+    weights: Weights | None
+
+
+KNOWN: dict[Name, Known] = {
+    "vgg19": Known(vgg19_layers, "imagenet", VGG19),
+    "squeezenet": Known(squeezenet_layers, "caffe", SQUEEZENET),
+    "random_conv": Known(random_conv_layers, "plain", None),
+}
+
+
+@functools.lru_cache(4)
+def backbone(
+    name: Name, weights_dir: str | None = None, device: str = "cpu", inputs: Inputs | None = None
+) -> Backbone:
+    """Return a fixed network, the same one each time in this process.
+
+    Args:
+        name: which.
+        weights_dir: where else to look for its file.
+        device: where it is to run.
+        inputs: the inputs it takes, where not those it was trained with.
+
+    Raises:
+        WeightsError: its file is missing, or is another.
+    """
+    known = KNOWN[name]
+    # No random number is drawn here, and a metric's inference mode must not stick to a loss's weights.
+    with torch.inference_mode(False):
+        with torch.device("meta"):
+            network = Backbone(known.layers(), inputs or known.inputs)
+        state = known.weights.load(weights_dir) if known.weights else random_state(network)
+        kept = {key: value for key, value in state.items() if key in network.state_dict()}
+        network.load_state_dict(kept, assign=True)
+        return network.eval().requires_grad_(False).to(device)

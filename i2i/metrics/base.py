@@ -1,0 +1,100 @@
+"""What all metrics go through: a task's answers to the validation samples, one picture at a time.
+
+for sample, fake in answers(task, data): ...      # what `psnr`, `kid` and every other metric of this folder do
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, TypeVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from ..data.base import Data, Sample
+from ..errors import ConfigError, NumericError, PluginError
+from ..images import pad_to_multiple
+
+Item = TypeVar("Item")
+
+
+def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tuple[Sample, Tensor]]:
+    """Give each validation sample with what the task predicts for its "A".
+
+    Neighbours of equal shapes are predicted together. "A", and every other entry of its height and width, is
+    padded to what the task can take, and the prediction is cut back to the size of "A" times the task's scale.
+
+    Args:
+        task: a `Task`, in the mode in which it is to be judged.
+        data: its data set; the samples may differ in size.
+        batch_size: pictures predicted at a time.
+
+    Yields:
+        The sample as the data set gives it, and the prediction on the CPU, float32 [C, H, W] clipped to [-1, 1].
+
+    Raises:
+        ConfigError: there are no validation samples, or they lack "A" or "B".
+        NumericError: a prediction holds NaN or infinity.
+        PluginError: a prediction is not `task.scale` times as large as its "A".
+    """
+    samples = data.validation()
+    for name in "AB":
+        if not len(samples) or name not in samples[0]:
+            raise ConfigError(
+                f'this metric needs validation samples with "A" and "B", and those of {type(data).__name__} have '
+                f"{sorted(samples[0]) if len(samples) else 'none at all'}: use another data set or another metric"
+            )
+    chosen = (samples[i] for i in range(len(samples)))
+    for _, alike in groupby(chosen, shapes):
+        for batch in batches(alike, batch_size):
+            yield from zip(batch, predicted(task, batch), strict=True)
+
+
+def predicted(task: Any, samples: list[Sample]) -> Tensor:
+    """Return what the task predicts for samples of equal shapes: [N, C, H, W] on the CPU."""
+    device = device_of(task)
+    batch = default_collate(samples)
+    given = batch["A"]
+    size, crop = given.shape[-2:], None
+    for name, value in batch.items():
+        if isinstance(value, Tensor):
+            if value.ndim >= 3 and value.shape[-2:] == size:
+                value, crop = pad_to_multiple(value, task.multiple, minimum=task.minimum)
+            batch[name] = value.to(device)
+    assert crop is not None
+    with torch.no_grad():
+        fakes = crop(task.predict(batch), task.scale).float().cpu()
+    wanted = tuple(side * task.scale for side in size)
+    if fakes.ndim != 4 or len(fakes) != len(samples) or fakes.shape[-2:] != wanted:
+        raise PluginError(
+            f"{type(task).__name__}.predict made {tuple(fakes.shape)} from {tuple(given.shape)}; with scale "
+            f"{task.scale} it must keep N and give {wanted[0]}x{wanted[1]} pixels"
+        )
+    if not fakes.isfinite().all():
+        raise NumericError(f"{type(task).__name__}.predict gave values that are not finite: are the weights whole?")
+    return fakes.clamp(-1, 1)
+
+
+def device_of(task: Any) -> torch.device:
+    """Return the device that a task's weights are on."""
+    return next((p.device for p in task.parameters()), torch.device("cpu"))
+
+
+def shapes(sample: Sample) -> dict[str, Any]:
+    """Return what must be equal for samples to be stacked."""
+    return {name: getattr(value, "shape", None) for name, value in sample.items()}
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Cut a stream into lists of at most `size`."""
+    held: list[Item] = []
+    for item in items:
+        held.append(item)
+        if len(held) == size:
+            yield held
+            held = []
+    if held:
+        yield held

@@ -1,0 +1,49 @@
+"""How colourful predictions are beside their truth: `colourfulness`. For colorization, where caution makes brown.
+
+metrics: [{use: colourfulness}]      # in a config whose validation samples have "A" and "B"
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.base import Data
+from .base import answers
+
+
+class Colourfulness:
+    """The colourfulness of the predictions, of the true pictures, and their ratio.
+
+    - `fake`, `real`: the mean over the pictures of Hasler and Suesstrunk's M3 on values 0..255. By the paper's
+      viewers 15 is slightly, 33 moderately and 59 quite colourful; grey is 0.
+    - `ratio`: `fake` / `real`. 1 is best.
+
+    Raises:
+        ConfigError: the validation samples have no "A" and "B".
+
+    Source:
+        Hasler and Suesstrunk, Measuring colourfulness in natural images, SPIE 5007, 2003, section 7.
+
+    Example:
+        `Colourfulness()(task, data)["ratio"]`
+    """
+
+    def __call__(self, task: Any, data: Data) -> dict[str, float]:
+        """Return the three numbers of a `Task` on `data.validation()`."""
+        pairs = [(colourfulness(fake), colourfulness(sample["B"])) for sample, fake in answers(task, data)]
+        fake, real = torch.tensor(pairs).mean(0).tolist()
+        return {"fake": fake, "real": real, "ratio": fake / max(real, 1e-9)}
+
+
+def colourfulness(image: Tensor) -> float:
+    """Return M3 of one image [3, H, W] in [-1, 1]: sqrt(s_rg^2 + s_yb^2) + 0.3 sqrt(m_rg^2 + m_yb^2).
+
+    rg = R - G and yb = (R + G) / 2 - B, of values 0..255; s is the standard deviation and m the mean over pixels.
+    """
+    r, g, b = (image.double() + 1) * 127.5
+    opponents = torch.stack([r - g, (r + g) / 2 - b]).flatten(1)
+    spread, mean = opponents.std(1, correction=0), opponents.mean(1)
+    return (spread.norm() + 0.3 * mean.norm()).item()

@@ -1,0 +1,127 @@
+"""Feature extractors: pictures -> vectors, by fixed networks that metrics are named after.
+
+    squeezenet     512 numbers of SqueezeNet 1.1, at 224 px; for photographs
+    vgg19          512 numbers of VGG-19, at 224 px; for photographs
+    resnet20       64 numbers of a ResNet-20 trained on CIFAR-10, at 32 px
+    lenet          84 numbers of a LeNet-5 trained on MNIST, at 32 px, grey
+    random_conv    240 numbers of random convolutions, at 128 px; needs no file, knows colours and textures only
+
+None is the Inception network, so no distance of theirs is an FID or comparable with one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import batch_norm, conv2d, interpolate, linear, max_pool2d, pad, relu
+
+from ..losses.backbones import Backbone, backbone, prepared
+from ..losses.pretrained import Weights
+from .base import batches
+
+Name = Literal["squeezenet", "vgg19", "resnet20", "lenet", "random_conv"]
+
+LENET = Weights(
+    "mnist_lenet.pth",
+    "LeNet-5 trained on MNIST",
+    "https://github.com/csinva/gan-vae-pretrained-pytorch, classifiers/weights/lenet_epoch=12_test_acc=0.991.pth",
+    "7b3591ba5a63752a7e728d7f7e511266556a2ec66844810da9f475e07019b85e",
+)
+RESNET20 = Weights(
+    "cifar_resnet20.th",
+    "ResNet-20 trained on CIFAR-10",
+    "https://github.com/akamaster/pytorch_resnet_cifar10, pretrained_models/resnet20-12fca82f.th",
+    "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8",
+)
+
+
+def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = None, device: str = "cpu") -> Tensor:
+    """Return the features of pictures.
+
+    Args:
+        images: [1 or 3, H, W] in [-1, 1], of any sizes; each is resized to the square that the extractor takes.
+        name: the extractor; the head of this file lists them.
+        weights_dir: where else to look for its file.
+        device: where it runs.
+
+    Returns:
+        float64 [N, D] on the CPU.
+
+    Raises:
+        WeightsError: its file is missing, or is another; the message says where to get it.
+    """
+    size, extract = extractor(name, weights_dir, device)
+    found = []
+    with torch.no_grad():
+        for some in batches((squared(image, size) for image in images), 16):
+            found.append(extract(torch.stack(some).to(device)).double().cpu())
+    return torch.cat(found)
+
+
+def squared(image: Tensor, size: int) -> Tensor:
+    """Return [1 or 3, H, W] as [3, size, size], bilinear, antialiased where it shrinks."""
+    resized = interpolate(image[None].float(), (size, size), mode="bilinear", antialias=True)
+    return resized[0].expand(3, -1, -1)
+
+
+def extractor(name: Name, weights_dir: str | None, device: str) -> tuple[int, Callable[[Tensor], Tensor]]:
+    """Return the size that an extractor takes, and the function [N, 3, size, size] in [-1, 1] -> [N, D]."""
+    if name == "lenet":
+        return 32, functools.partial(lenet, kept(LENET, weights_dir, device))
+    if name == "resnet20":
+        return 32, functools.partial(resnet20, kept(RESNET20, weights_dir, device))
+    network = backbone(name, weights_dir, device)
+    if name == "random_conv":
+        return 128, lambda image: torch.log(pooled(network, network.names, image) + 0.01)  # ratios, not amounts
+    return 224, functools.partial(pooled, network, ["fire9" if name == "squeezenet" else "relu5_4"])
+
+
+def pooled(network: Backbone, layers: list[str], image: Tensor) -> Tensor:
+    """Return the means over the picture of what comes out of some layers: [N, all their channels]."""
+    found = network(image, layers)
+    return torch.cat([found[layer].mean((2, 3)) for layer in layers], 1)
+
+
+@functools.lru_cache(2)
+def kept(weights: Weights, weights_dir: str | None, device: str) -> dict[str, Tensor]:
+    """Return the tensors of a file, read once in each process."""
+    return {name: value.to(device) for name, value in weights.load(weights_dir).items()}
+
+
+def lenet(w: dict[str, Tensor], image: Tensor) -> Tensor:
+    """Return what LeNet-5, with the weights `w`, has before its last layer: [N, 3, 32, 32] -> [N, 84].
+
+    Source: the file's own network: ReLU and max-pooling, grey in [0, 1].
+    """
+    x = (image.mean(1, keepdim=True) + 1) / 2
+    for layer in ("c1", "c3"):
+        x = max_pool2d(relu(conv2d(x, w[f"convnet.{layer}.weight"], w[f"convnet.{layer}.bias"])), 2)
+    x = relu(conv2d(x, w["convnet.c5.weight"], w["convnet.c5.bias"])).flatten(1)
+    return relu(linear(x, w["fc.f6.weight"], w["fc.f6.bias"]))
+
+
+def resnet20(w: dict[str, Tensor], image: Tensor) -> Tensor:
+    """Return what ResNet-20, with the weights `w`, has before its last layer: [N, 3, 32, 32] -> [N, 64].
+
+    Source: arXiv:1512.03385, 4.2, with shortcuts without weights (A).
+    """
+
+    def convolved(x: Tensor, at: str, n: int, stride: int = 1) -> Tensor:
+        norm = f"module.{at}bn{n}"
+        x = conv2d(x, w[f"module.{at}conv{n}.weight"], stride=stride, padding=1)
+        statistics = w[f"{norm}.running_mean"], w[f"{norm}.running_var"]
+        return batch_norm(x, *statistics, w[f"{norm}.weight"], w[f"{norm}.bias"])
+
+    x = relu(convolved(prepared(image, "imagenet"), "", 1))
+    for stage in (1, 2, 3):
+        for block in (0, 1, 2):
+            at, stride = f"layer{stage}.{block}.", 2 if stage > 1 and block == 0 else 1
+            y = convolved(relu(convolved(x, at, 1, stride)), at, 2)
+            if stride == 2:  # drop every second pixel, and pad the channels with 0
+                x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, x.shape[1] // 2, x.shape[1] // 2))
+            x = relu(x + y)
+    return x.mean((2, 3))

@@ -1,0 +1,115 @@
+"""LPIPS: how different two pictures look to a network that was taught by people's judgements.
+
+    metrics: [{use: lpips, net: alex}]                                  # LPIPS, as papers report it
+    metrics: [{use: lpips, net: squeeze, backbone: keras_squeezenet}]   # not LPIPS, but with a smaller file
+
+Paper: arXiv:1801.03924. By the package `lpips`, which brings the linear heads; the file of the network below them
+must be there (`i2i.losses.pretrained` says where). The package imports torchvision, so it is imported late.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..data.base import Data
+from ..errors import ConfigError, WeightsError
+from ..losses.backbones import SQUEEZENET, prepared
+from ..losses.pretrained import Weights
+from ..losses.torchvision_guard import import_torchvision
+from .base import device_of
+from .pairs import pairs
+
+Net = Literal["alex", "vgg", "squeeze"]
+BackboneName = Literal["official", "keras_squeezenet"]
+
+
+def of_torchvision(file: str, what: str) -> Weights:
+    """Return a file of torchvision's, whose name holds the beginning of its sha256."""
+    address = f"https://download.pytorch.org/models/{file}"
+    return Weights(file, f"{what} of torchvision, trained on ImageNet", address, file[-12:-4])
+
+
+OFFICIAL: dict[Net, Weights] = {
+    "alex": of_torchvision("alexnet-owt-7be5be79.pth", "AlexNet"),
+    "vgg": of_torchvision("vgg16-397923af.pth", "VGG-16"),
+    "squeeze": of_torchvision("squeezenet1_1-b8a52dc0.pth", "SqueezeNet 1.1"),
+}
+
+
+class LPIPS:
+    """Learned perceptual distance between each prediction and its "B", the mean over the pictures. 0 is best.
+
+    The score is named after the network: `alex`, `vgg` or `squeeze`; and `squeeze_keras`, with the network that
+    comes from Keras, which is not LPIPS: it ranks models, and its numbers are to be compared with nothing else.
+
+    Args:
+        net: the network. Papers report alex; vgg is the usual one for losses.
+        backbone: "official" needs torchvision's file. "keras_squeezenet", with net squeeze only, puts LPIPS' heads
+            on another SqueezeNet than the one that they were taught on.
+        weights_dir: where else to look for the network's file.
+
+    Raises:
+        ConfigError: that backbone is not for that net; or a prediction cannot be compared with its "B".
+        WeightsError: the network's file is missing; the message says where to get it.
+
+    Source:
+        Zhang et al., arXiv:1801.03924, version 0.1.
+    """
+
+    def __init__(
+        self, net: Net = "alex", backbone: BackboneName = "official", weights_dir: str | None = None
+    ) -> None:
+        if backbone != "official" and net != "squeeze":
+            raise ConfigError(f"lpips with net {net} has no backbone {backbone}: use official, or net squeeze")
+        self.net, self.backbone, self.weights_dir = net, backbone, weights_dir
+
+    def __call__(self, task: Any, data: Data) -> dict[str, float]:
+        """Return the score of a `Task` on `data.validation()`."""
+        device = str(device_of(task))
+        distance = distance_of(self.net, self.backbone, self.weights_dir, device)
+        found = []
+        with torch.no_grad():
+            for _, fake, real in pairs(task, data):
+                first, second = (image.expand(3, -1, -1)[None].to(device) for image in (fake, real))
+                found.append(distance(first, second).item())
+        name = self.net if self.backbone == "official" else f"{self.net}_keras"
+        return {name: sum(found) / len(found)}
+
+
+@functools.lru_cache(2)
+def distance_of(net: Net, backbone: BackboneName, weights_dir: str | None, device: str = "cpu") -> Any:
+    """Return a function of two images [N, 3, H, W] in [-1, 1] -> distances [N, 1, 1, 1], fixed.
+
+    Raises:
+        WeightsError: the network's file is missing, or is another.
+    """
+    file = OFFICIAL[net] if backbone == "official" else SQUEEZENET
+    try:
+        state = file.load(weights_dir)
+    except WeightsError as error:
+        raise WeightsError(f"lpips with net {net} needs a file: {error}") from error
+    import_torchvision()
+    import lpips
+
+    # The package would fetch the network; it is given none, and then that of the file.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        distance = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    trunk = {key: state[f"features.{key.split('.', 1)[1]}"] for key in distance.net.state_dict()}
+    distance.net.load_state_dict(trunk)
+    if backbone == "keras_squeezenet":
+        distance.scaling_layer = Caffe()
+    return distance.requires_grad_(False).to(device)
+
+
+class Caffe(torch.nn.Module):
+    """Stands in for LPIPS' own scaling: what a network that comes from Caffe is given."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return images [N, 3, H, W] in [-1, 1] as BGR in 0..255, less ImageNet's mean."""
+        return prepared(image, "caffe")

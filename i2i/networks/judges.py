@@ -1,0 +1,129 @@
+"""Discriminators for super-resolution: SRGAN's and ESRGAN's in the manner of VGG, and Real-ESRGAN's U-Net.
+
+Papers: SRGAN arXiv:1609.04802, ESRGAN arXiv:1809.00219, Real-ESRGAN arXiv:2107.10833.
+Run by: `i2i run configs/real/superres_gan.yaml` (`discriminator: {use: unet_discriminator}`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from ..errors import ConfigError, DataError
+from .spectral import spectral
+
+
+class VGGDiscriminator(nn.Module):
+    """Picture of a fixed size to one logit: pairs of convolutions, of which one halves, then two linear layers.
+
+    The defaults are ESRGAN's for 128 pixels, 14,499,401 parameters as published. SRGAN's for 96 pixels is
+    `size: 96, halvings: 4, kernel: 3, hidden: 1024`, 23,563,649 parameters.
+
+    Args:
+        size: height and width of the pictures, a multiple of 2**halvings.
+        width: channels after the first convolution; they double up to 8 times that.
+        halvings: pairs of convolutions.
+        kernel: size of the convolutions that halve.
+        hidden: width of the linear layer.
+
+    Raises:
+        ConfigError: a size that cannot be halved so often.
+
+    Source: BasicSR (VGGStyleDiscriminator), whose parameter count it reproduces; arXiv:1609.04802, figure 4.
+
+    Example:
+        >>> VGGDiscriminator(size=32, width=4)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 1])
+    """
+
+    def __init__(
+        self,
+        size: PositiveInt = 128,
+        width: PositiveInt = 64,
+        halvings: PositiveInt = 5,
+        kernel: Literal[3, 4] = 4,
+        hidden: PositiveInt = 100,
+    ) -> None:
+        super().__init__()
+        if size % 2**halvings:
+            raise ConfigError(
+                f"vgg_discriminator cannot halve {size} pixels {halvings} times: give a multiple of {2**halvings}"
+            )
+        self.size = size
+        layers: list[nn.Module] = []
+        before = 3
+        for n in range(halvings):
+            out = width * min(2**n, 8)
+            layers += [nn.Conv2d(before, out, 3, 1, 1, bias=n == 0)]
+            layers += [nn.LeakyReLU(0.2)] if n == 0 else [nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(out, out, kernel, 2, 1, bias=False), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
+            before = out
+        left = (size // 2**halvings) ** 2 * before
+        ends = nn.Linear(left, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
+        self.body = nn.Sequential(*layers, nn.Flatten(), *ends)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [N, 1], high where x [N, 3, size, size] in [-1, 1] looks real.
+
+        Raises:
+            DataError: another size.
+        """
+        if x.shape[-2:] != (self.size, self.size):
+            raise DataError(
+                f"vgg_discriminator was built for {self.size}x{self.size} pixels and got "
+                f"{x.shape[-2]}x{x.shape[-1]}: set its size, or data.size, so that both are the same"
+            )
+        return self.body(x)
+
+
+class UnetDiscriminator(nn.Module):
+    """Picture to a logit for each pixel: three halvings, three doublings, additions between them, spectral norm.
+
+    4,376,897 parameters.
+
+    Args:
+        width: channels after the first convolution; up to 8 times that at an eighth of the size.
+
+    Source: arXiv:2107.10833, figure 6; the published code.
+
+    Example:
+        >>> UnetDiscriminator(width=4)(torch.zeros(2, 3, 32, 40)).shape
+        torch.Size([2, 1, 32, 40])
+    """
+
+    def __init__(self, width: PositiveInt = 64) -> None:
+        super().__init__()
+
+        def conv(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+            return spectral(nn.Conv2d(channels, out, kernel, stride, 1, bias=False))
+
+        w = width
+        self.head = nn.Conv2d(3, w, 3, 1, 1)
+        self.downs = nn.ModuleList([conv(w, 2 * w, 4, 2), conv(2 * w, 4 * w, 4, 2), conv(4 * w, 8 * w, 4, 2)])
+        self.ups = nn.ModuleList([conv(8 * w, 4 * w), conv(4 * w, 2 * w), conv(2 * w, w)])
+        self.tail = nn.Sequential(
+            conv(w, w), nn.LeakyReLU(0.2), conv(w, w), nn.LeakyReLU(0.2), nn.Conv2d(w, 1, 3, 1, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [N, 1, H, W], high where x [N, 3, H, W] in [-1, 1] looks real.
+
+        Raises:
+            DataError: a height or a width that is no multiple of 8.
+        """
+        if x.shape[-2] % 8 or x.shape[-1] % 8:
+            raise DataError(
+                f"a picture of {x.shape[-2]}x{x.shape[-1]} pixels does not fit unet_discriminator, which halves "
+                f"three times: its sides must be multiples of 8"
+            )
+        maps = [F.leaky_relu(self.head(x), 0.2)]
+        for down in self.downs:
+            maps.append(F.leaky_relu(down(maps[-1]), 0.2))
+        h = maps.pop()
+        for up in self.ups:
+            h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
+            h = F.leaky_relu(up(h), 0.2) + maps.pop()
+        return self.tail(h)

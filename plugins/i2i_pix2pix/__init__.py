@@ -1,0 +1,212 @@
+"""pix2pix: paired image-to-image translation, and colorization with it. arXiv:1611.07004.
+
+i2i run configs/facades.yaml                  # embedded drawn facades, minutes
+i2i run configs/colorization.yaml             # embedded pictures, minutes
+i2i run configs/paper/facades.yaml            # the published recipe, on folders
+i2i run configs/real/colorization.yaml        # grey photographs to colour
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from itertools import chain
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
+
+Weight = Annotated[float, Ge(0)]
+
+
+class Pix2Pix(Task):
+    """A generator that learns A -> B from pairs, judged by a discriminator that sees A beside what was made of it.
+
+    `test_mode` says how dropout and batch norm behave in `translate`. "train" is as published: dropout stays on,
+    which is the only noise there is, and batch norm takes the statistics of the picture itself. `translate` then goes
+    picture by picture, draws its dropout from `seed`, and changes no running statistics. "eval" is what other
+    networks do: no dropout, and the statistics gathered in training.
+
+    Args:
+        generator: network [N, C, H, W] -> [N, C', H, W] in [-1, 1].
+        discriminator: network [N, C + C', H, W] -> logits; null trains on the L1 distance alone.
+        gan: adversarial objective, vanilla in the paper; null if and only if there is no discriminator.
+        lambda_l1: weight of the L1 distance (eq. 4), 100 in the paper.
+        test_mode: dropout and batch norm in `translate`.
+
+    Raises:
+        ConfigError: a discriminator without an objective, or the reverse.
+
+    Source: arXiv:1611.07004; the order of updates (the discriminator first) and the factor 1/2 on its loss are those
+    of the published code (pytorch-CycleGAN-and-pix2pix, models/pix2pix_model.py).
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("G",)
+
+    def __init__(
+        self,
+        generator: Network,
+        discriminator: Network | None = None,
+        gan: Loss | None = None,
+        lambda_l1: Weight = 100.0,
+        test_mode: Literal["train", "eval"] = "train",
+    ) -> None:
+        super().__init__()
+        if (discriminator is None) != (gan is None):
+            raise ConfigError(
+                "task: give both `discriminator` and `gan`, or neither of them to train on the L1 distance alone"
+            )
+        self.G = generator()
+        self.D = discriminator() if discriminator is not None else None
+        self.gan = gan() if gan is not None else None
+        self.lambda_l1, self.test_mode = lambda_l1, test_mode
+        self.multiple, self.minimum = getattr(self.G, "multiple", 1), getattr(self.G, "minimum", 1)
+
+    def players(self) -> dict[str, list[Any]]:
+        """The generator, and the discriminator where there is one."""
+        return {"G": [self.G]} if self.D is None else {"D": [self.D], "G": [self.G]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on pairs: `A` [N, C, H, W] and `B` [N, C', H, W] in [-1, 1]."""
+        a, b = batch["A"], batch["B"]
+        fake = self.G(a)
+        losses = {"l1": self.lambda_l1 * l1_loss(fake, b)}  # eq. 3
+
+        if self.D is not None and self.gan is not None:
+            # The discriminator: tell A beside B from A beside the fake (eq. 1).
+            real_pair, fake_pair = torch.cat([a, b], 1), torch.cat([a, fake], 1)
+            yield "D", {"pairs": self.gan.discriminator(self.D, real_pair, fake_pair)}
+            losses["gan"] = self.gan.generator(self.D, fake_pair)
+
+        # The generator: fool the discriminator as it is now, and stay close to B (eq. 4).
+        yield "G", losses
+
+    def translate(self, image: Tensor, seed: int = 0) -> Tensor:
+        """Translate images [N, C, H, W] in [-1, 1], H and W divisible by `multiple`.
+
+        Args:
+            image: what goes in.
+            seed: chooses the dropout where `test_mode` is "train"; the same seed gives the same result.
+        """
+        if self.test_mode == "eval":
+            return self.G(image)
+        return torch.cat([as_in_training(self.G, seed, image.device)(one) for one in image.split(1)])
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Return the mean absolute error in units of [-1, 1]."""
+        return {"l1": l1_loss(self.predict(batch), batch["B"]).item()}
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What goes in, what is made of it, and the truth: the columns of `samples/`."""
+        return {"A": batch["A"], "made of A": self.predict(batch), "B": batch["B"]}
+
+
+class Colorization(Pix2Pix):
+    """Colour for grey pictures: from lightness L to the two channels a and b of CIE Lab.
+
+    Pictures go in and come out as RGB. The network sees L / 50 - 1 and gives a / 110 and b / 110, so the generator
+    has 1 channel in and 2 out, the discriminator 3. What comes out has the lightness of what went in: where a colour
+    is none that a screen can show, its chroma is reduced until it is.
+
+    Args:
+        generator: network [N, 1, H, W] -> [N, 2, H, W] in [-1, 1].
+        discriminator: network [N, 3, H, W] -> logits; null trains on the L1 distance alone.
+        gan: adversarial objective; null if and only if there is no discriminator.
+        lambda_l1: weight of the L1 distance between true and made a and b.
+        test_mode: dropout and batch norm in `translate`, see `Pix2Pix`.
+
+    Raises:
+        ConfigError: a discriminator without an objective, or the reverse.
+
+    Source: arXiv:1611.07004, section 4.2, and the published code for the scales (data/colorization_dataset.py).
+    """
+
+    colour = True  # grey pictures come back in colour
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on pairs [N, 3, H, W] in [-1, 1]: of `A` the lightness is taken, of `B` the colour."""
+        yield from super().step({"A": to_lab(batch["A"])[:, :1], "B": to_lab(batch["B"])[:, 1:]})
+
+    def translate(self, image: Tensor, seed: int = 0) -> Tensor:
+        """Colour images [N, 3, H, W] in [-1, 1]; arguments as in `Pix2Pix`."""
+        lightness = to_lab(image)[:, :1]
+        return from_lab(torch.cat([lightness, super().translate(lightness, seed)], 1))
+
+
+class Forgetful(nn.Module):
+    """Dropout whose chance comes from its own generator, so that threads do not disturb one another."""
+
+    def __init__(self, p: float, chance: torch.Generator) -> None:
+        super().__init__()
+        self.p, self.chance = p, chance
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set each value of x to 0 with probability p, and scale the others up."""
+        kept = torch.rand(x.shape, generator=self.chance, device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+
+def as_in_training(network: nn.Module, seed: int, device: torch.device) -> nn.Module:
+    """Return a copy that shares the weights and behaves as while training, but gathers no statistics.
+
+    Args:
+        network: what is copied; it stays as it is, also while several threads do this.
+        seed: chooses what dropout forgets.
+        device: where the network is.
+    """
+    shared = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
+    twin = copy.deepcopy(network, shared)
+    chance = torch.Generator(device).manual_seed(seed)
+    for module in list(twin.modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, Forgetful(child.p, chance))
+    return twin.train()
+
+
+def to_lab(image: Tensor) -> Tensor:
+    """Turn RGB images [N, 3, H, W] in [-1, 1] into L / 50 - 1, a / 110, b / 110 (D65), [N, 3, H, W]."""
+    from kornia.color import rgb_to_lab
+
+    lab = rgb_to_lab((image.float() + 1) / 2)
+    return torch.cat([lab[:, :1] / 50 - 1, lab[:, 1:] / 110], 1)
+
+
+def from_lab(lab: Tensor, halvings: int = 12) -> Tensor:
+    """Turn L / 50 - 1, a / 110, b / 110 into RGB in [-1, 1], [N, 3, H, W]; L and the hue stay what they are.
+
+    A colour beyond what RGB can say moves towards the grey of its lightness until it is inside: clipping its red,
+    green and blue one by one would change the lightness. How far is found by `halvings` bisections, for each pixel.
+    """
+    from kornia.color import lab_to_rgb
+
+    lightness, colour = (lab[:, :1].float() + 1) * 50, lab[:, 1:].float() * 110
+
+    def rgb(share: Tensor | float) -> Tensor:
+        return lab_to_rgb(torch.cat([lightness, share * colour], 1), clip=False)
+
+    def fits(share: Tensor | float) -> Tensor:
+        values = rgb(share)
+        return ((values > -1e-4) & (values < 1 + 1e-4)).all(1, keepdim=True)
+
+    inside = fits(1.0).float()  # the largest share of the chroma that is known to fit
+    if not inside.all():
+        outside = torch.ones_like(inside)
+        for _ in range(halvings):
+            middle = (inside + outside) / 2
+            fit = fits(middle)
+            inside, outside = torch.where(fit, middle, inside), torch.where(fit, outside, middle)
+    return rgb(inside).clamp(0, 1) * 2 - 1
+
+
+@hookimpl
+def register(catalog: Catalog) -> None:
+    """Add the tasks `pix2pix` and `colorization`."""
+    catalog.task("pix2pix", Pix2Pix)
+    catalog.task("colorization", Colorization)

@@ -1,0 +1,50 @@
+"""Relief: the surface that a line drawing or a shaded picture shows, as depth, as normals and as a mesh.
+
+i2i run configs/relief.yaml                          # procedural reliefs, minutes
+i2i translate PICTURES -o OUT -m runs/relief         # normal maps; -c what=depth for depth
+i2i relief photo.png -m runs/relief -o photo.ply     # a mesh for a viewer; .obj too
+
+task.py holds the task and its metric, mesh.py the meshes. This file imports neither until one is used, so that
+`i2i --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from i2i import Catalog, ConfigError, hookimpl
+
+
+@hookimpl
+def register(catalog: Catalog) -> None:
+    """Add the task `relief` and the metric `relief`."""
+    from .task import Relief, ReliefError
+
+    catalog.task("relief", Relief)
+    catalog.metric("relief", ReliefError)
+
+
+def relief(
+    picture: Annotated[str, typer.Argument(help="A line drawing or a picture of a surface.")],
+    out: Annotated[str, typer.Option("-o", "--out", help="The mesh to write: .ply or .obj.")],
+    model: Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of the longer side; by default what the model was trained on.", min=8)
+    ] = None,
+) -> None:
+    """Write the surface that a picture shows as a coloured mesh."""
+    from i2i import files, load
+
+    from . import mesh
+    from .task import Relief, surface_of
+
+    encode = mesh.encoder(out)
+    trained = load(model)
+    if not isinstance(trained.task, Relief):
+        kind = type(trained.task).__name__
+        raise ConfigError(f"{trained.source} is a {kind} and knows no depth: train i2i run configs/relief.yaml")
+    found = mesh.from_surface(*surface_of(trained, picture, size or trained.config.get("data", {}).get("size")))
+    files.write(out, encode(found))
+    print(f"{out}: {len(found.vertices)} vertices, {len(found.faces)} triangles")

@@ -1,0 +1,204 @@
+"""The task `relief`, picture -> normals and depth, and the metric `relief`, which compares both with the truth.
+
+One network gives both. The third loss ties them together: where the true surface is smooth, the depth must climb as
+the normals say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, l1_loss, normalize
+
+from i2i import ConfigError, Data, Model, Network, Task, images
+
+Weight = Annotated[float, Ge(0)]
+What = Literal["normals", "depth"]
+
+
+class Relief(Task):
+    """A network that learns the normals and the depth of what a picture shows.
+
+    Space: x to the right, y up, z towards the viewer, who looks straight down the z axis; the longer side of the
+    picture is 2. Depth is z, larger is nearer; a normal (x, y, z) is 1 long, and its z is never negative.
+
+    Args:
+        generator: network [N, 3, H, W] -> [N, 4, H, W] in [-1, 1]; the task sets its `out_channels`.
+        lambda_normals: weight of the distance between normals.
+        lambda_depth: weight of the distance between depths.
+        lambda_agree: weight of the agreement between the two.
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("G",)
+
+    def __init__(
+        self,
+        generator: Network,
+        lambda_normals: Weight = 1.0,
+        lambda_depth: Weight = 1.0,
+        lambda_agree: Weight = 0.1,
+    ) -> None:
+        super().__init__()
+        self.G = generator(out_channels=4)
+        self.lambda_normals, self.lambda_depth, self.lambda_agree = lambda_normals, lambda_depth, lambda_agree
+        self.multiple, self.minimum = getattr(self.G, "multiple", 1), getattr(self.G, "minimum", 1)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """There is one network."""
+        return {"G": [self.G]}
+
+    def surface(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normals [N, 3, H, W], 1 long, and depth [N, 1, H, W] in [-1, 1] of images [N, 3, H, W]."""
+        out = self.G(image)
+        return normalize(torch.cat([out[:, :2], out[:, 2:3] + 1.01], 1), dim=1), out[:, 3:]
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on pictures `A` [N, 3, H, W], their normals `B` [N, 3, H, W] and `depth` [N, 1, H, W]."""
+        normals, depth = self.surface(batch["A"])
+        # The chord between two unit vectors: nearly their angle, and unlike 1 - cos it does not forgive small ones.
+        chord = ((normals - batch["B"]).square().sum(1) + 1e-6).sqrt().mean()
+        # Where the truth leaves its tangent plane, at walls, the prediction should leave it as far.
+        agree = l1_loss(departure(normals, depth), departure(batch["B"], batch["depth"]))
+        yield (
+            "G",
+            {
+                "normals": self.lambda_normals * chord,
+                "depth": self.lambda_depth * l1_loss(depth, batch["depth"]),
+                "agree": self.lambda_agree * agree,
+            },
+        )
+
+    def translate(self, image: Tensor, what: What = "normals") -> Tensor:
+        """Translate images [N, 3, H, W] in [-1, 1] into what is asked for.
+
+        Args:
+            what: "normals", as the usual normal map [N, 3, H, W], or "depth" [N, 1, H, W], near is bright.
+
+        Raises:
+            ConfigError: `what` is neither.
+        """
+        if what not in ("normals", "depth"):
+            raise ConfigError(f"what '{what}' is not known: use normals or depth")
+        normals, depth = self.surface(image)
+        return normals if what == "normals" else depth
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The picture, and what was found beside the truth."""
+        normals, depth = self.surface(batch["A"])
+        return {
+            "A": batch["A"],
+            "normals": normals,
+            "true normals": batch["B"],
+            "depth": depth,
+            "true depth": batch["depth"],
+        }
+
+
+def departure(normals: Tensor, depth: Tensor) -> Tensor:
+    """Return how far each neighbour of a pixel lies off the tangent plane, as a share of the pixels' distance.
+
+    Args:
+        normals: [N, 3, H, W], 1 long.
+        depth: [N, 1, H, W], in halves of the longer side.
+
+    Returns:
+        [N, 2, H - 1, W - 1]: the neighbour to the right, the one above. 0 where depth climbs as the normals say.
+    """
+    pixels = max(depth.shape[-2:]) / 2  # in one unit of length
+    here, right, above = (slice(1, None), slice(-1)), (slice(1, None), slice(1, None)), (slice(-1), slice(-1))
+    found = []
+    for axis, (rows, columns) in enumerate((right, above)):
+        n = (normals[..., here[0], here[1]] + normals[..., rows, columns]) / 2
+        climb = (depth[..., rows, columns] - depth[..., here[0], here[1]]) * pixels
+        found.append(n[:, axis : axis + 1] + n[:, 2:] * climb)
+    return torch.cat(found, 1)
+
+
+class ReliefError:
+    """Compares the normals and the depth that a `relief` task finds with the true ones.
+
+    For the shaded pictures ("shaded/..."), for the line drawings ("lines/...") and for all:
+
+    - `angle`, `angle_median`: between found and true normals, in degrees, over all pixels of all pictures.
+    - `flat`: the mean angle if every normal pointed at the viewer. `angle_of_flat` is angle / flat.
+    - `depth`: root mean square error, in halves of the picture's width, after the scale and the shift that fit best
+      have been given to each picture; `depth_of_flat` is its share of what a plane leaves.
+
+    Raises:
+        ConfigError: another task, or validation samples without the truth.
+
+    Example:
+        `ReliefError()(task, data)["shaded/angle_of_flat"]`
+    """
+
+    def __call__(self, task: Task, data: Data) -> dict[str, float]:
+        """Return the scores on `data.validation()`."""
+        samples = data.validation()
+        if not isinstance(task, Relief) or not len(samples) or not {"A", "B", "depth"} <= samples[0].keys():
+            raise ConfigError(
+                f"the metric relief compares what the task relief finds with samples of A, B (normals) and depth; "
+                f"this is {type(task).__name__} on {type(data).__name__}: use both, or another metric"
+            )
+        rows: dict[str, list[tuple[Tensor, ...]]] = {"": []}
+        for sample in (samples[i] for i in range(len(samples))):
+            row = compared(task, sample)
+            rows[""].append(row)
+            if "lines" in sample:
+                rows.setdefault("lines/" if sample["lines"] else "shaded/", []).append(row)
+        return {f"{look}{name}": value for look, some in rows.items() for name, value in scores(some).items()}
+
+
+def compared(task: Relief, sample: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Return, for each pixel of a sample [H * W]: angle and angle of flat in degrees, squared errors of depth."""
+    device = next((p.device for p in task.parameters()), torch.device("cpu"))
+    padded, crop = images.pad_to_multiple(sample["A"][None].to(device), task.multiple, minimum=task.minimum)
+    with torch.no_grad():
+        normals, depth = (crop(x)[0].float().cpu() for x in task.surface(padded))
+    truth = sample["B"]
+    level, found = (d.flatten() - d.mean() for d in (sample["depth"], depth))
+    scale = (found * level).sum() / found.square().sum().clamp_min(1e-12)  # least squares
+    return (
+        angle(normals, truth),
+        angle(truth.new_tensor([0, 0, 1])[:, None, None], truth),
+        *(error.square() for error in (scale * found - level, level)),
+    )
+
+
+def angle(a: Tensor, b: Tensor) -> Tensor:
+    """Return the angles in degrees between unit vectors [3, H, W], exact for small ones too: [H * W]."""
+    return (2 * torch.rad2deg(torch.atan2((a - b).norm(dim=0), (a + b).norm(dim=0)))).flatten()
+
+
+def scores(rows: list[tuple[Tensor, ...]]) -> dict[str, float]:
+    """Return the numbers of `ReliefError` over some pictures."""
+    angles, flat, errors, plane = (torch.cat(column).double() for column in zip(*rows, strict=True))
+    return {
+        "angle": angles.mean().item(),
+        "angle_median": angles.median().item(),
+        "flat": flat.mean().item(),
+        "angle_of_flat": (angles.mean() / flat.mean()).item(),
+        "depth": errors.mean().sqrt().item(),
+        "depth_of_flat": (errors.mean() / plane.mean()).sqrt().item(),
+    }
+
+
+def surface_of(model: Model, picture: Any, size: int | None = None) -> tuple[Any, Any, Any]:
+    """Return normals float32 [H, W, 3], depth float32 [H, W] and colours uint8 [H, W, 3] of a picture.
+
+    Args:
+        model: a trained `relief`.
+        picture: anything that `i2i.images.take` takes.
+        size: the longer side is resized to so many pixels; None leaves it.
+    """
+    tensor = images.take(picture).tensor
+    longer = max(tensor.shape[2:])
+    if size is not None and size != longer:
+        shape = [max(1, round(side * size / longer)) for side in tensor.shape[2:]]
+        tensor = interpolate(tensor, shape, mode="bilinear", antialias=True)
+    unit = ((tensor + 1) / 2).clamp(0, 1)
+    normals, depth = (model(unit, what=what)[0] * 2 - 1 for what in ("normals", "depth"))
+    return normals.permute(1, 2, 0).numpy(), depth[0].numpy(), images.to_uint8(tensor)[0]

@@ -1,0 +1,162 @@
+"""Super-resolution: a pixel stage as SRResNet's, a GAN stage as SRGAN's (arXiv:1609.04802) and ESRGAN's (1809.00219).
+
+i2i run configs/superres.yaml            # embedded pictures, minutes
+i2i run configs/real/superres.yaml       # photographs, scored on Set5 and Set14
+i2i run configs/paper/esrgan.yaml        # the published recipes: srresnet, srgan, msrresnet, esrgan, edsr
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
+
+Weight = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(0)]
+
+
+def charbonnier(fake: Tensor, real: Tensor) -> Tensor:
+    """Return the mean of sqrt(d^2 + 0.002^2): like L1, but smooth at 0. Source: arXiv:1704.03915, eq. 2."""
+    return ((fake - real).square() + 4e-6).sqrt().mean()
+
+
+PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss, "charbonnier": charbonnier}
+
+
+class SuperResolution(Task):
+    """A generator that enlarges pictures, trained to be right and then, with a discriminator, to look right.
+
+    Without a discriminator there is only the pixel stage. With one, the first `pixel_steps` are that stage, and in
+    the steps after it the generator minimises
+    lambda_pixel * pixel + lambda_perceptual * perceptual + lambda_gan * adversarial.
+
+    Args:
+        generator: network [N, 3, H, W] -> [N, 3, H * scale, W * scale] in [-1, 1], with an attribute `scale`.
+        discriminator: network [N, 3, H * scale, W * scale] -> logits; null for the pixel stage only.
+        gan: adversarial objective: "vanilla" in SRGAN, "relativistic" in ESRGAN.
+        perceptual: distance of pictures as a fixed network sees them, or null for none.
+        pixel: what the pixel loss is: "l1", "l2" or "charbonnier".
+        pixel_steps: steps of the pixel stage, where there is a discriminator.
+        lambda_pixel: weight of the pixel loss in the GAN stage; it is 1 in the pixel stage.
+        lambda_perceptual: weight of the perceptual loss in the GAN stage.
+        lambda_gan: weight of the generator's adversarial loss.
+        start_from: a `model.safetensors`, or the folder of its run, whose generator the training starts with. It is
+            read in the first step only: a finished model does not need it any more.
+
+    Raises:
+        ConfigError: a discriminator without `gan` or the reverse, or a network without `scale`.
+
+    Source: arXiv:1609.04802 eq. 3 for the loss; arXiv:1809.00219 eq. 3, with the weights of its code as defaults.
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("G",)
+    done: Tensor
+
+    def __init__(
+        self,
+        generator: Network,
+        discriminator: Network | None = None,
+        gan: Loss | None = None,
+        perceptual: Loss | None = None,
+        pixel: Literal["l1", "l2", "charbonnier"] = "l1",
+        pixel_steps: Count = 0,
+        lambda_pixel: Weight = 0.01,
+        lambda_perceptual: Weight = 1.0,
+        lambda_gan: Weight = 0.005,
+        start_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        if (discriminator is None) != (gan is None):
+            raise ConfigError("superres: `discriminator` and `gan` belong together, give both (GAN stage) or none")
+        if discriminator is None and perceptual is not None:
+            raise ConfigError("superres: `perceptual` belongs to the GAN stage, give `discriminator` and `gan` too")
+        self.G = generator()
+        self.scale = getattr(self.G, "scale", 0)
+        if not self.scale:
+            raise ConfigError(f"superres: {type(self.G).__name__} does not say its `scale`, use a network that does")
+        self.D = discriminator() if discriminator is not None else None
+        self.gan = gan() if gan is not None else None
+        self.perceptual = perceptual() if perceptual is not None else None
+        self.pixel, self.pixel_steps, self.start_from = PIXEL[pixel], pixel_steps, start_from
+        self.lambda_pixel, self.lambda_perceptual, self.lambda_gan = lambda_pixel, lambda_perceptual, lambda_gan
+        self.multiple, self.minimum = getattr(self.G, "multiple", 1), getattr(self.G, "minimum", 1)
+        self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
+
+    def players(self) -> dict[str, list[Any]]:
+        """Return the generator, and the discriminator where there is one."""
+        return {"G": [self.G]} if self.D is None else {"G": [self.G], "D": [self.D]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on `A` [N, 3, H, W] and `B` [N, 3, H * scale, W * scale], in [-1, 1]."""
+        low, real = batch["A"], batch["B"]
+        self._check(low, real)
+        done = int(self.done)
+        if done == 0 and self.start_from is not None:
+            self._start(Path(self.start_from).expanduser())
+        fake = self.G(low)
+
+        # The pixel stage.
+        if self.D is None or self.gan is None or done < self.pixel_steps:
+            yield "G", {"pixel": self.pixel(fake, real)}
+
+        # The GAN stage: be right, look alike, fool the discriminator; then the discriminator learns.
+        else:
+            losses = {"gan": self.lambda_gan * self.gan.generator(self.D, fake, real)}
+            if self.lambda_pixel > 0:
+                losses["pixel"] = self.lambda_pixel * self.pixel(fake, real)
+            if self.perceptual is not None:
+                losses["perceptual"] = self.lambda_perceptual * self.perceptual(fake, real)
+            yield "G", losses
+            yield "D", {"gan": self.gan.discriminator(self.D, real, fake)}
+
+        self.done.fill_(done + 1)  # not += 1: micro-batches that run in lockstep are one step
+
+    def _check(self, low: Tensor, real: Tensor) -> None:
+        """Raise ConfigError where data and network disagree about the scale."""
+        if real.shape[-2:] != tuple(side * self.scale for side in low.shape[-2:]):
+            raise ConfigError(
+                f"superres: the generator enlarges {self.scale} times, and the data gives {list(low.shape[-2:])} "
+                f"pixels for {list(real.shape[-2:])}: set data.scale and task.generator.scale to the same number"
+            )
+
+    def _start(self, path: Path) -> None:
+        """Take the generator's weights from a finished run."""
+        file = path / "model.safetensors" if path.is_dir() else path
+        try:
+            found = load_file(file)
+            self.G.load_state_dict({key[2:]: value for key, value in found.items() if key.startswith("G.")})
+        except (OSError, SafetensorError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:300]
+            raise ConfigError(f"superres: cannot start from {file}: {why}") from error
+
+    def translate(self, image: Tensor) -> Tensor:
+        """Enlarge images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] in [-1, 1]."""
+        return self.G(image).clamp(-1, 1)
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return what is given, its bicubic enlargement, ours, and the truth: the columns of `samples/`."""
+        low, real = batch["A"], batch["B"]
+        size = tuple(real.shape[-2:])
+        bicubic = F.interpolate(low, size, mode="bicubic", antialias=True).clamp(-1, 1)
+        return {"A": low, "bicubic": bicubic, "enlarged": self.translate(low), "B": real}
+
+
+def milestones(at: list[Count], factor: Annotated[float, Gt(0)] = 0.5) -> Callable[[int, int], float]:
+    """Return a factor that is 1 at first and is multiplied by `factor` at each of the steps `at`."""
+    return lambda epoch, step: factor ** sum(step >= milestone for milestone in at)
+
+
+@hookimpl
+def register(catalog: Catalog) -> None:
+    """Add the task `superres` and the schedule of its published recipes, `milestones`."""
+    catalog.task("superres", SuperResolution)
+    catalog.schedule("milestones", milestones)

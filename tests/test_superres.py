@@ -1,0 +1,499 @@
+"""Super-resolution: published networks and degradations, data whose parts fit together, and a task in two stages."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from i2i_superres import SuperResolution as Task
+from i2i_superres import charbonnier, milestones
+from PIL import Image
+from torch import Tensor, nn
+
+from i2i import api
+from i2i.config import Train
+from i2i.data.degrade import DEGRADATIONS, bicubic, real_world
+from i2i.data.photos import SyntheticPhotos, photo
+from i2i.data.superres import SuperResolution, rows_of
+from i2i.engine import Engine
+from i2i.errors import ConfigError, DataError
+from i2i.images import reach
+from i2i.losses import Relativistic, Vanilla
+from i2i.networks import EDSR, CompactSR, MSRResNet, RRDBNet, SRResNet, UnetDiscriminator, VGGDiscriminator
+from i2i.optim import adam
+from i2i.testing import check_task
+
+ROOT = Path(__file__).parent.parent
+real_data = pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs $I2I_DATA")
+
+
+def pictures(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def levels(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(folder: Path, *names: str, size: tuple[int, int] = (40, 52)) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        Image.fromarray(levels(*size, seed=number)).save(folder / name)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------- networks
+
+SMALL: dict[str, Any] = {
+    "srresnet": partial(SRResNet, width=8, blocks=1),
+    "msrresnet": partial(MSRResNet, width=8, blocks=1),
+    "edsr": partial(EDSR, width=8, blocks=1),
+    "compact": partial(CompactSR, width=8, blocks=1),
+    "rrdb": partial(RRDBNet, width=8, blocks=1, growth=4),
+}
+
+
+# REFERENCE.md section 2; EDSR's and SRGAN's own counts follow from their papers' tables.
+@pytest.mark.parametrize(
+    ("network", "published"),
+    [
+        (SRResNet, 1_549_462),
+        (MSRResNet, 1_517_571),
+        (RRDBNet, 16_697_987),
+        (EDSR, 1_517_571),
+        (partial(EDSR, blocks=32, width=256), 43_089_923),
+        (VGGDiscriminator, 14_499_401),
+        (partial(VGGDiscriminator, size=96, halvings=4, kernel=3, hidden=1024), 23_563_649),
+        (UnetDiscriminator, 4_376_897),
+        (CompactSR, 366_432),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(network: Any, published: int) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in network().parameters()) == published
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_enlarges_any_size_by_its_scale(name: str, scale: int) -> None:
+    network = SMALL[name](scale=scale)
+    assert network.scale == scale
+    assert network(pictures(2, 3, 9, 13)).shape == (2, 3, 9 * scale, 13 * scale)
+
+
+@pytest.mark.parametrize("name", ["msrresnet", "compact"])
+def test_a_network_that_adds_begins_near_the_bilinear_enlargement(name: str) -> None:
+    torch.manual_seed(0)
+    x = pictures(1, 3, 12, 12)
+    base = F.interpolate(x, scale_factor=4, mode="bilinear")
+    assert (SMALL[name]()(x) - base).abs().mean() < 0.1
+
+
+def test_networks_of_the_papers_map_the_range_inside() -> None:
+    # With all weights 0 the published networks give 0 in their own range (EDSR the mean), which is -1 in ours.
+    for name, answer in (("rrdb", -1.0), ("edsr", None)):
+        network = SMALL[name]()
+        for p in network.parameters():
+            p.data.zero_()
+        y = network(pictures(1, 3, 8, 8)).mean((0, 2, 3))
+        expected = network.mean.flatten() if answer is None else torch.full((3,), answer)
+        assert torch.allclose(y, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_tiles_are_possible_because_no_pixel_depends_on_the_whole_picture(name: str) -> None:
+    torch.manual_seed(0)
+    network = SMALL[name](scale=2).eval()
+    found = reach(network, pictures(1, 3, 8, 8))
+    assert found is not None
+    assert found <= 20
+
+
+def test_compact_network_gives_the_same_in_both_layouts_and_after_a_copy() -> None:
+    network, x = SMALL["compact"](), pictures(2, 3, 16, 16)
+    there = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    y = network(x)
+    assert y.is_contiguous()
+    assert torch.allclose(there(x.contiguous(memory_format=torch.channels_last)), y, atol=1e-5)
+
+
+def test_gate_of_the_compact_network_can_shut() -> None:
+    network, x = SMALL["compact"](), pictures(1, 3, 8, 8)
+    block = network.body.body[0]
+    h = network.head(x)
+    assert not torch.equal(block(h), h)
+    block.gate.bias.data.fill_(-100.0)
+    assert torch.equal(block(h), h)
+
+
+def test_discriminators_name_sizes_that_do_not_fit() -> None:
+    with pytest.raises(ConfigError, match="cannot halve 100 pixels 5 times: give a multiple of 32"):
+        VGGDiscriminator(size=100)
+    with pytest.raises(DataError, match=r"built for 32x32 pixels and got 64x32"):
+        VGGDiscriminator(size=32, width=4)(pictures(1, 3, 64, 32))
+    with pytest.raises(DataError, match=r"12x16 pixels .* multiples of 8"):
+        UnetDiscriminator(width=4)(pictures(1, 3, 12, 16))
+
+
+def test_unet_discriminator_has_unit_spectral_norms_and_judges_each_pixel() -> None:
+    torch.manual_seed(0)
+    network = UnetDiscriminator(width=4)
+    for _ in range(60):
+        logits = network(pictures(1, 3, 16, 24))
+    assert logits.shape == (1, 1, 16, 24)
+    for layer in (*network.downs, *network.ups):
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+
+
+# ---------------------------------------------------------------------------------------------------- loss
+
+
+def test_relativistic_objective_is_that_of_the_paper() -> None:
+    real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[-1.0], [1.5]])
+    logits = {"real": real, "fake": fake}
+    s = torch.sigmoid
+
+    def D(x: Any) -> Tensor:
+        return logits["real" if x.mean() > 0 else "fake"]
+
+    images = torch.ones(2, 1, 1, 1), -torch.ones(2, 1, 1, 1)
+    r, f = real - fake.mean(), fake - real.mean()
+    expected_d = -(s(r).log().mean() + (1 - s(f)).log().mean()) / 2
+    expected_g = -(s(f).log().mean() + (1 - s(r)).log().mean()) / 2
+    gan = Relativistic()
+    assert torch.allclose(gan.discriminator(D, *images), expected_d)
+    assert torch.allclose(gan.generator(D, images[1], images[0]), expected_g)
+
+
+def test_relativistic_objective_says_what_it_needs() -> None:
+    with pytest.raises(ConfigError, match="compares with real images"):
+        Relativistic().generator(lambda x: x.mean((1, 2, 3)), torch.zeros(1, 3, 4, 4))
+
+
+def test_relativistic_objective_takes_several_scales() -> None:
+    one, two = (lambda x: x[:, :1]), (lambda x: [x[:, :1], x[:, :1]])
+    a, b = pictures(2, 3, 4, 4), -pictures(2, 3, 4, 4)
+    gan = Relativistic()
+    assert torch.allclose(gan.discriminator(one, a, b), gan.discriminator(two, a, b))
+
+
+# --------------------------------------------------------------------------------------------- degradations
+
+
+@real_data
+def test_bicubic_equals_the_published_pictures_bit_for_bit() -> None:
+    root = Path(os.environ["I2I_DATA"]) / "sr"
+    for scale in (2, 4):
+        for high, low in (pair for name in ("Set5", "Set14") for pair in rows_of(root / name, scale)):
+            assert low is not None
+            wanted, picture = np.asarray(Image.open(low)), np.asarray(Image.open(high))
+            rows, columns = (side * scale for side in wanted.shape[:2])
+            assert np.array_equal(bicubic(picture[:rows, :columns], scale), wanted), f"{high} x{scale}"
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bicubic_keeps_flat_and_even_pictures(scale: int) -> None:
+    flat = np.full((24, 36, 3), 77, np.uint8)
+    assert (bicubic(flat, scale) == 77).all()
+    ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] * 4, (24, 48, 3))
+    small = bicubic(ramp, scale)
+    middle = (np.arange(48 // scale) + 0.5) * scale * 4 - 2
+    assert np.abs(small[0, 3:-3, 0] - middle[3:-3]).max() <= 0.5
+
+
+def test_bicubic_drops_what_exceeds_a_multiple() -> None:
+    picture = levels(27, 34)
+    assert np.array_equal(bicubic(picture, 4), bicubic(picture[:24, :32], 4))
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_degradation_is_a_pure_function_of_its_generator(name: str, scale: int) -> None:
+    picture = photo(3)[:97, :120]
+    before = picture.copy()
+    first, second, other = (DEGRADATIONS[name](picture, scale, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.shape == (97 // scale, 120 // scale, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, second)
+    assert np.array_equal(picture, before)
+    assert np.array_equal(first, other) == (name == "bicubic")
+
+
+def test_real_world_chain_stays_in_place_and_damages_the_picture() -> None:
+    # A wedge of light: its middle must not move, and it comes out worse than by the protocol.
+    picture = photo(5)[:192, :192]
+    clean = bicubic(picture, 4).astype(float)
+    found = [real_world(picture, 4, np.random.default_rng(seed)).astype(float) for seed in range(12)]
+    errors = [np.abs(one - clean).mean() for one in found]
+    assert min(errors) > 1
+    inner = np.mean(found, 0)[4:-4, 4:-4].mean(2)
+    apart = {
+        (y, x): np.abs(inner - clean[4 + y : 44 + y, 4 + x : 44 + x].mean(2)).mean()
+        for y in (-1, 0, 1)
+        for x in (-1, 0, 1)
+    }
+    assert min(apart, key=lambda shift: apart[shift]) == (0, 0)
+
+
+# ----------------------------------------------------------------------------------------------------- data
+
+
+def test_sample_is_the_part_of_the_whole_picture_made_small(tmp_path: Path) -> None:
+    folder = save(tmp_path, "a.png", size=(60, 84))
+    data = SuperResolution(str(folder), size=32, validation=str(folder), turn=False)
+    whole, small = levels(60, 84), bicubic(levels(60, 84), 4)
+    seen = set()
+    for seed in range(80):
+        sample = data.sample(0, np.random.default_rng(seed))
+        low, high = (((sample[name] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for name in "AB")
+        places = [(y, x) for y in range(8) for x in range(14) if np.array_equal(low, small[y : y + 8, x : x + 8])]
+        assert len(places) == 1
+        y, x = places[0]
+        assert np.array_equal(high, whole[4 * y : 4 * y + 32, 4 * x : 4 * x + 32])
+        seen.add((y, x))
+    assert {y for y, _ in seen} == set(range(8))
+    assert {x for _, x in seen} == set(range(14))
+
+
+def test_turning_turns_both_alike(tmp_path: Path) -> None:
+    folder = save(tmp_path, "a.png", size=(32, 32))
+    plain = SuperResolution(str(folder), size=32, validation=str(folder), turn=False).sample(
+        0, np.random.default_rng(0)
+    )
+    data = SuperResolution(str(folder), size=32, validation=str(folder))
+    kinds = set()
+    for seed in range(40):
+        sample = data.sample(0, np.random.default_rng(seed))
+        same = []
+        for name in "AB":
+            versions = [torch.rot90(plain[name], k, (1, 2)) for k in range(4)]
+            versions += [version.flip(2) for version in versions]
+            same.append([n for n, version in enumerate(versions) if torch.equal(version, sample[name])])
+        assert same[0] == same[1]
+        kinds.add(same[1][0])
+    assert kinds == set(range(8))
+
+
+def test_pictures_smaller_than_a_sample_are_mirrored(tmp_path: Path) -> None:
+    data = SuperResolution(str(save(tmp_path, "a.png", size=(20, 30))), size=32, validation=str(tmp_path), turn=False)
+    high = data.sample(0, np.random.default_rng(0))["B"]
+    assert high.shape == (3, 32, 32)
+    assert torch.equal(high[:, 20:], high[:, 8:20].flip(1))
+
+
+def test_a_folder_named_twice_is_seen_twice_and_shrunk_pictures_are_drawn(tmp_path: Path) -> None:
+    a, b = save(tmp_path / "a", "1.png"), save(tmp_path / "b", "2.png", "3.png")
+    data = SuperResolution([str(a), str(a), str(b)], size=16, validation=str(a), shrink=[1.0, 0.5])
+    assert len(data) == 4
+    assert data.pictures[0] is data.pictures[1]
+    assert [picture.shape[:2] for picture in data.pictures[0]] == [(40, 52), (20, 26)]
+
+
+def test_without_a_folder_for_it_each_tenth_picture_is_for_validation(tmp_path: Path) -> None:
+    folder = save(tmp_path, *(f"{n:02d}.png" for n in range(20)))
+    data = SuperResolution(str(folder), size=16)
+    assert (len(data), len(data.validation())) == (18, 2)
+    whole = torch.from_numpy(levels(40, 52, seed=9)).permute(2, 0, 1) / 127.5 - 1
+    assert torch.allclose(data.validation()[0]["B"], whole, atol=1e-6)
+
+
+def test_validation_takes_the_pairs_of_authors_and_cuts_the_large_ones(tmp_path: Path) -> None:
+    train = save(tmp_path / "train", "a.png")
+    save(tmp_path / "Set/HR", "x.png", "y.png", size=(43, 50))
+    save(tmp_path / "Set/LR_x4", "x.png", "y.png", size=(10, 12))
+    held = SuperResolution(str(train), size=16, validation=str(tmp_path / "Set")).validation()
+    assert [tuple(held[1][name].shape) for name in "AB"] == [(3, 10, 12), (3, 40, 48)]
+    whole = torch.from_numpy(levels(43, 50, seed=1)).permute(2, 0, 1) / 127.5 - 1
+    assert torch.allclose(held[1]["B"], whole[:, :40, :48], atol=1e-6)
+    small = torch.from_numpy(levels(10, 12, seed=1)).permute(2, 0, 1) / 127.5 - 1
+    assert torch.allclose(held[1]["A"], small, atol=1e-6)
+
+
+def test_pairs_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    train = save(tmp_path / "train", "a.png")
+    save(tmp_path / "Set/HR", "x.png", size=(40, 40))
+    save(tmp_path / "Set/LR_x4", "x.png", size=(11, 10))
+    held = SuperResolution(str(train), size=16, validation=str(tmp_path / "Set")).validation()
+    with pytest.raises(DataError, match=r"x\.png.* has 10x11 pixels, which times 4 are more than the 40x40 of .*HR"):
+        held[0]
+    save(tmp_path / "Set/HR", "x.png", "z.png")
+    with pytest.raises(DataError, match=r"1 pictures have no partner .*LR_x4.*: .*z\.png"):
+        SuperResolution(str(train), size=16, validation=str(tmp_path / "Set"))
+
+
+def test_bad_pictures_are_left_out_and_too_many_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = save(tmp_path, "a.png", "b.png", "c.png")
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:200])
+    data = SuperResolution(str(folder), size=16, validation=str(folder), bad_limit=0.5)
+    assert len(data) == 2
+    assert data.note() == "1 of 3 pictures could not be read and were left out"
+    assert "b.png" in caplog.text
+    with pytest.raises(DataError, match="1 of 3 training pictures cannot be read"):
+        SuperResolution(str(folder), size=16, validation=str(folder))
+
+
+def test_data_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere': no such folder"):
+        SuperResolution(str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="no pictures in it"):
+        SuperResolution(str(tmp_path))
+    with pytest.raises(ConfigError, match="size 34 is no multiple of the scale 4: use 32"):
+        SuperResolution(str(save(tmp_path, "a.png")), size=34)
+
+
+def test_a_data_set_travels_to_loader_processes(tmp_path: Path) -> None:
+    for data in (
+        SuperResolution(str(save(tmp_path, "a.png")), size=16, validation=str(tmp_path)),
+        SyntheticPhotos(size=32, samples=1, validation_samples=1),
+    ):
+        other = pickle.loads(pickle.dumps(data))
+        first, second = (one.sample(0, np.random.default_rng(4)) for one in (data, other))
+        assert torch.equal(first["A"], second["A"])
+        assert torch.equal(data.validation()[0]["B"], other.validation()[0]["B"])
+
+
+def test_drawn_pictures_depend_on_the_seed_and_have_detail() -> None:
+    first = photo(1)
+    assert first.shape == (256, 256, 3)
+    assert np.array_equal(first, photo(1))
+    others = [photo(seed).astype(float) for seed in range(4)]
+    assert all(np.abs(others[0] - other).mean() > 10 for other in others[1:])
+    lost = [np.abs(one - np.repeat(np.repeat(bicubic(one.astype(np.uint8), 4), 4, 0), 4, 1)).mean() for one in others]
+    assert min(lost) > 1.5  # something to restore in each
+
+
+def test_drawn_validation_pictures_are_no_training_pictures() -> None:
+    data = SyntheticPhotos(size=32, samples=3, validation_samples=2)
+    held = [((sample["B"] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for sample in data.validation()[:]]
+    assert not any(np.array_equal(one, kept[0]) for one in held for kept in data.pictures)
+
+
+# ----------------------------------------------------------------------------------------------------- task
+
+
+def batch(scale: int = 2, n: int = 2, size: int = 16) -> dict[str, Tensor]:
+    high = F.interpolate(pictures(n, 3, 8, 8), size=(size * scale, size * scale), mode="bicubic").clamp(-1, 1)
+    return {"A": F.avg_pool2d(high, scale), "B": high}
+
+
+def two_stages(**options: Any) -> Task:
+    torch.manual_seed(0)
+    parts = dict(discriminator=partial(UnetDiscriminator, width=4), gan=Vanilla)
+    return Task(partial(CompactSR, scale=2, width=8, blocks=1), **(parts | options))
+
+
+@pytest.mark.parametrize("pixel", ["l1", "l2", "charbonnier"])
+def test_the_pixel_stage_keeps_the_contract(pixel: Any) -> None:
+    torch.manual_seed(0)
+    check_task(Task(partial(CompactSR, scale=2, width=8, blocks=1), pixel=pixel), batch())
+
+
+@pytest.mark.parametrize("gan", [Vanilla, Relativistic])
+def test_the_gan_stage_keeps_the_contract(gan: Any) -> None:
+    check_task(two_stages(gan=gan, perceptual=lambda: F.l1_loss), batch())
+    torch.manual_seed(0)
+    judge = partial(VGGDiscriminator, size=32, width=4, halvings=3)
+    check_task(Task(partial(SRResNet, scale=2, width=8, blocks=1), discriminator=judge, gan=gan), batch())
+
+
+def test_stages_follow_one_another_and_accumulation_does_not_count_twice() -> None:
+    for together in (1, 2):
+        engine = Engine(two_stages(pixel_steps=2), partial(adam, lr=1e-3), Train(steps=4, accumulate=together))
+        told = [set(engine.step([batch()] * together).losses) for _ in range(4)]
+        assert told == [{"G/pixel"}] * 2 + [{"G/pixel", "G/gan", "D/gan"}] * 2
+        assert int(engine.task.done) == 4
+
+
+def test_weights_of_the_losses_are_those_asked_for() -> None:
+    task = two_stages(perceptual=lambda: F.mse_loss, lambda_pixel=2.0, lambda_perceptual=3.0, lambda_gan=0.5)
+    given = batch()
+    player, losses = next(task.step(given))
+    fake = task.G(given["A"])
+    assert player == "G"
+    assert torch.allclose(losses["pixel"], 2 * F.l1_loss(fake, given["B"]))
+    assert torch.allclose(losses["perceptual"], 3 * F.mse_loss(fake, given["B"]))
+    assert torch.allclose(losses["gan"], 0.5 * F.softplus(-task.D(fake)).mean(), rtol=1e-2)
+    assert "pixel" not in next(two_stages(lambda_pixel=0.0).step(given))[1]
+
+
+def test_charbonnier_is_smooth_at_zero_and_l1_far_away() -> None:
+    x = torch.zeros(3, requires_grad=True)
+    charbonnier(x, torch.zeros(3)).backward()
+    assert torch.equal(x.grad, torch.zeros(3))  # type: ignore[arg-type]
+    assert charbonnier(torch.ones(4), torch.zeros(4)).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_task_takes_its_scale_from_the_network_and_the_data_must_agree() -> None:
+    task = two_stages()
+    assert task.scale == 2
+    with pytest.raises(ConfigError, match=r"enlarges 2 times, and the data gives \[16, 16\] pixels for \[64, 64\]"):
+        next(task.step(batch(scale=4)))
+
+
+def test_parts_that_do_not_belong_together_are_refused() -> None:
+    generator = partial(CompactSR, scale=2, width=8, blocks=1)
+    with pytest.raises(ConfigError, match="`discriminator` and `gan` belong together"):
+        Task(generator, gan=Vanilla)
+    with pytest.raises(ConfigError, match="`perceptual` belongs to the GAN stage"):
+        Task(generator, perceptual=lambda: F.l1_loss)
+    with pytest.raises(ConfigError, match="Conv2d does not say its `scale`"):
+        Task(partial(nn.Conv2d, 3, 3, 1))
+
+
+def test_translate_stays_in_range_and_the_pictures_tell_the_story() -> None:
+    task = two_stages()
+    task.G.tail[0].bias.data.fill_(5.0)
+    given = batch()
+    assert task.translate(given["A"]).max() == 1
+    shown = task.pictures(given)
+    assert list(shown) == ["A", "bicubic", "enlarged", "B"]
+    assert shown["bicubic"].shape == shown["enlarged"].shape == given["B"].shape
+
+
+def test_milestones_multiply_the_rate() -> None:
+    factor = milestones(at=[10, 20], factor=0.1)
+    assert [factor(0, step) for step in (0, 9, 10, 19, 20, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_gan_stage_starts_from_a_finished_run_and_then_needs_it_no_more(tmp_path: Path) -> None:
+    small = ["task.generator.width=8", "task.generator.blocks=1", "data.samples=2", "data.validation_samples=1"]
+    small += ["data.batch_size=2", "data.size=32", "schedule=null", "metrics=[]", "train.ema=null"]
+    config = ROOT / "configs" / "superres.yaml"
+    first = api.run(config, *small, "train.steps=3", out=tmp_path / "pixel")
+    stage = ["task.discriminator={use: unet_discriminator, width: 4}", "task.gan={use: relativistic}"]
+    stage += ["optimizer={use: adam, lr: 1.0e-9}", f"task.start_from={first}"]
+    second = api.run(config, *small, *stage, "train.steps=1", out=tmp_path / "gan")
+    first.rename(tmp_path / "away")
+    before, after = api.load(tmp_path / "away").task, api.load(second).task
+    for p, q in zip(before.G.parameters(), after.G.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-7)
+    with pytest.raises(ConfigError, match=r"cannot start from .*pixel"):
+        api.run(config, *small, *stage, "train.steps=1", out=tmp_path / "again")
+
+
+def test_a_few_steps_beat_bicubic_on_drawn_pictures() -> None:
+    data = SyntheticPhotos(scale=2, size=48, samples=6, validation_samples=2, batch_size=4)
+    torch.manual_seed(0)
+    task = Task(partial(CompactSR, scale=2, width=16, blocks=1))
+    engine = Engine(task, partial(adam, lr=3e-3), Train(steps=150))
+    for step in range(150):
+        samples = [data.sample((4 * step + n) % 6, np.random.default_rng([step, n])) for n in range(4)]
+        engine.step([{name: torch.stack([sample[name] for sample in samples]) for name in "AB"}])
+
+    def error(fake: Tensor, real: Tensor) -> float:
+        return F.mse_loss(fake.clamp(-1, 1), real).item()
+
+    ours = others = 0.0
+    for sample in data.validation()[:]:
+        shown = engine.task.pictures({name: value[None] for name, value in sample.items()})
+        ours += error(shown["enlarged"], shown["B"])
+        others += error(shown["bicubic"], shown["B"])
+    assert ours < 0.95 * others
