@@ -32,7 +32,8 @@ class World:
         """Replace each tensor by its mean over the processes, with a single all-reduce."""
         if self.size == 1 or not tensors:
             return
-        flat = torch.cat([tensor.flatten().float() for tensor in tensors])
+        widest = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+        flat = torch.cat([tensor.flatten().to(widest) for tensor in tensors])
         dist.all_reduce(flat)
         flat /= self.size
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):

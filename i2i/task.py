@@ -33,6 +33,8 @@ class Task(nn.Module):
         multiple: `translate` needs H and W divisible by this; the border pads and crops back.
         minimum: and at least this large.
         images: names of those conditions of `translate` that are pictures too, such as ("style",).
+        channels: of the pictures that `sample` and `decode` make and `encode` takes: 3, or 1 for grey ones.
+        size: their height and width, where the networks fix it; None where any size will do.
     """
 
     ema: ClassVar[tuple[str, ...]] = ()
@@ -42,6 +44,8 @@ class Task(nn.Module):
     multiple: int = 1
     minimum: int = 1
     images: ClassVar[tuple[str, ...]] = ()
+    channels: int = 3
+    size: int | None = None
 
     over_processes: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = staticmethod(lambda fn, x: fn(x))
     """`over_processes(fn, x)`: apply `fn` to the batch of all processes, return this process's part.
@@ -76,9 +80,13 @@ class Task(nn.Module):
         """Return the latent codes [N, ...] of images [N, C, H, W] in [-1, 1]."""
         raise ConfigError(f"{type(self).__name__} has no latent space to encode into")
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, *args: Any, **condition: Any) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of latent codes [N, ...]."""
         raise ConfigError(f"{type(self).__name__} has no latent space to decode from")
+
+    def prior(self, n: int) -> Tensor:
+        """Return `n` latent codes [n, ...], drawn as `sample` draws its own."""
+        raise ConfigError(f"{type(self).__name__} has no latent space to draw from")
 
     def predict(self, batch: dict[str, Any]) -> Tensor:
         """Return what the metrics compare with `batch["B"]`: the translation of `batch["A"]`."""

@@ -395,6 +395,18 @@ def test_C1_a_misspelt_key_is_named_with_its_line_and_a_far_one_with_what_is_pos
     ]
 
 
+def test_a_part_for_a_parameter_without_annotation_is_refused_with_what_to_write() -> None:
+    def bare(generator, gan=None, steps=3): ...  # type: ignore[no-untyped-def]
+
+    own = Catalog()
+    own.task("bare", bare)
+    text = "task: {use: bare, generator: {use: resnet}, gan: [1]}\ndata: {use: folders}\n"
+    wrong = mistakes(text, own)
+    assert wrong[0].startswith("dir/small.yaml:1: task.generator: ")
+    assert "write `name: Network`" in wrong[0]
+    assert not any("task.gan" in line for line in wrong)
+
+
 def test_C1_all_mistakes_come_at_once_each_on_its_line(catalog: Catalog) -> None:
     text = """\
 task:

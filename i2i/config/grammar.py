@@ -88,7 +88,8 @@ class Grammar:
     def _key(self, parameter: inspect.Parameter, about: str) -> Key:
         hint, default = parameter.annotation, parameter.default
         if hint is parameter.empty:
-            hint = type(default) if isinstance(default, (bool, int, float, str, list, tuple, dict)) else Any
+            known = isinstance(default, (bool, int, float, str, list, tuple, dict))
+            hint = type(default) if known else Annotated[Any, pydantic.AfterValidator(no_part)]
         hint = self._typed(hint if default is not None else hint | None)
         try:
             adapter = TypeAdapter(hint, config={"arbitrary_types_allowed": True, "extra": "forbid"})
@@ -253,6 +254,13 @@ def explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
             found.setdefault(keys, [show(value)]).append(said.removeprefix("Input "))
     for keys, (shown, *whys) in found.items():
         yield keys, f"{shown} {' or '.join(dict.fromkeys(whys))}"
+
+
+def no_part(value: Any) -> Any:
+    """Refuse a part where the constructor does not say which kind it takes."""
+    if isinstance(value, dict) and "use" in value:
+        raise ValueError("a part needs an annotated parameter: write `name: Network` (or Loss) in the constructor")
+    return value
 
 
 def nearest(key: str, known: dict[str, Key], given: dict[str, Any]) -> str:
