@@ -64,7 +64,10 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
     task = config.task()
+    log.disabled = world.rank > 0  # what is wrong with the pictures is said once, by the first process
     data = config.data()
+    observed = validation_batch(data)
+    log.disabled = False
     steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)
     engine = Engine(
         task,
@@ -82,7 +85,6 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     if finished:
         return finished
     progress = Progress(engine.number, steps, shown=world.rank == 0)
-    observed = validation_batch(data)
     with signals(engine), world.watch(lambda: engine.number):
         for batches in stream(data, settings, engine.number, steps, world):
             outcome = engine.step(batches)

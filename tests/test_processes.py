@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from i2i.config import Train
@@ -112,6 +113,20 @@ def started(config: Path, run: Path, *more: str) -> tuple[subprocess.Popen[str],
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return child, processes(run)
+
+
+def test_two_processes_say_once_what_is_wrong_with_a_folder(config: Path, tmp_path: Path) -> None:
+    for n, name in enumerate(("trainA", "trainB", "testA", "testB")):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.new("RGB", (64, 64), (60 * n, 90 * i, 50)).save(tmp_path / name / f"{i}.png")
+        (tmp_path / name / "notes.txt").write_text("no picture")
+    data = f"data={{use: unpaired_folders, root: {tmp_path}, size: 64, load_size: 64, batch_size: 2}}"
+    done = subprocess.run(
+        command(config, tmp_path / "run", data, "train.steps=1"), capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("trainA': other files skipped") == 1
 
 
 @pytest.mark.timeout(240)
