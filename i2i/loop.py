@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,7 +34,7 @@ from .data.base import Data, Sample
 from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
 from .errors import ConfigError, I2IError, ResourceError, WeightsError
 from .images import grid, png
-from .metrics.base import shapes
+from .metrics.base import batches, shapes
 from .plugins import door
 from .processes import World
 from .task import Task
@@ -62,6 +63,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    metrics = [(name, build()) for name, build in config.metrics]  # a missing file of weights is told before training
     torch.manual_seed(settings.seed)
     task = config.task()
     log.disabled = world.rank > 0  # what is wrong with the pictures is said once, by the first process
@@ -95,7 +97,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
             if observed and (now % settings.sample_every == 0 or now == steps):
                 diary.pictures(observed)
             if settings.evaluate_every and now % settings.evaluate_every == 0 and now != steps:
-                diary.metrics(evaluate(engine, config, data), final=False)
+                diary.metrics(evaluate(engine, metrics, data), final=False)
             if outcome.stop or now % settings.checkpoint_every == 0 or now == steps:
                 diary.save()
             if outcome.stop and now != steps:
@@ -103,10 +105,10 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
         if settings.best is None:
             diary.publish()  # again, because a kill may have come between the last checkpoint and its weights
         progress.say("evaluating")
-        metrics = diary.metrics(evaluate(engine, config, data), final=True)
+        found = diary.metrics(evaluate(engine, metrics, data), final=True)
     if data.note():
         progress.say(data.note())
-    return metrics
+    return found
 
 
 class Numbered(Dataset[Any]):
@@ -190,26 +192,34 @@ def quiet_worker(_: int) -> None:
 
 
 def validation_batch(data: Data, n: int = 4) -> Batch | None:
-    """Return those of the first `n` validation samples that have the size of the first, or None if there are none."""
+    """Return those of `n` validation samples, far apart, that have the size of the first; None if there are none."""
     samples = data.validation()
-    first = [samples[i] for i in range(min(n, len(samples)))]
-    return default_collate([sample for sample in first if shapes(sample) == shapes(first[0])]) if first else None
+    n = min(n, len(samples))
+    chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours are often of one class
+    return default_collate([sample for sample in chosen if shapes(sample) == shapes(chosen[0])]) if chosen else None
 
 
-def evaluate(engine: Engine, config: Config, data: Data) -> dict[str, float]:
-    """Return what the task itself validates and every metric of the config, on the averaged weights."""
+def evaluate(engine: Engine, metrics: Sequence[tuple[str, Any]], data: Data) -> dict[str, float]:
+    """Return what the task itself validates and every metric, by name, on the averaged weights."""
     found: dict[str, float] = {}
-    seed_everything(config.train.seed, engine.number, rank=0)
+    seed_everything(engine.train.seed, engine.number, rank=0)
     with engine.averaged() as task:
         if type(task).validate is not Task.validate:
-            samples = data.validation()
-            rows = [task.validate(to_device(default_collate([sample]), engine.device)) for sample in samples]
-            found |= {
-                f"validation/{key}": float(np.mean([row[key] for row in rows])) for key in (rows[0] if rows else ())
-            }
-        for name, build in config.metrics:
-            found |= {f"{name}/{key}": float(value) for key, value in build()(task, data).items()}
+            found |= {f"validation/{key}": value for key, value in validated(task, data, engine.device).items()}
+        for name, metric in metrics:
+            found |= {f"{name}/{key}": float(value) for key, value in metric(task, data).items()}
     return found
+
+
+def validated(task: Task, data: Data, device: torch.device) -> dict[str, float]:
+    """Return the mean over the validation samples of what `task.validate` says of batches of one shape."""
+    sums: dict[str, float] = {}
+    samples = data.validation()
+    for _, alike in groupby((samples[i] for i in range(len(samples))), shapes):
+        for batch in batches(alike, data.batch_size):
+            for key, value in task.validate(to_device(default_collate(batch), device)).items():
+                sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
+    return {key: total / len(samples) for key, total in sums.items()}
 
 
 class Diary:

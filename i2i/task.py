@@ -93,7 +93,7 @@ class Task(nn.Module):
         return self.translate(batch["A"])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return numbers on one validation batch that only the task can know (an ELBO, an ADE)."""
+        """Return means over a validation batch of numbers that only the task can know (an ELBO, an ADE)."""
         return {}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:

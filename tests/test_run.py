@@ -409,3 +409,37 @@ def test_data_check_lists_everything_wrong_and_exits_3(tmp_path: Path) -> None:
     assert "half.jpg" in done.stdout
     assert "none.png" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+class Means(i2i.Task):
+    """Validates the mean of its pictures, and remembers how many came at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        self.sizes.append(len(batch["A"]))
+        return {"mean": batch["A"].mean().item()}
+
+
+class OfTwoSizes(i2i.Data):
+    """Pictures 0 to 8, where the last two are larger; picture i is filled with i."""
+
+    batch_size = 3
+
+    def validation(self) -> list[dict[str, Any]]:
+        return [{"A": torch.full((1, 8 + 8 * (i > 6), 8), float(i))} for i in range(9)]
+
+
+def test_validation_goes_in_batches_of_one_shape_and_counts_each_picture_once() -> None:
+    task = Means()
+    assert loop.validated(task, OfTwoSizes(), torch.device("cpu")) == pytest.approx({"mean": 4.0})
+    assert task.sizes == [3, 3, 1, 2]
+
+
+def test_the_pictures_shown_while_training_lie_far_apart() -> None:
+    shown = loop.validation_batch(OfTwoSizes())
+    assert shown is not None
+    assert shown["A"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
+    assert loop.validation_batch(i2i.Data()) is None
