@@ -149,6 +149,7 @@ def sample(
     Path(out).mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures):
         images.save(images.to_pil(picture), Path(out) / f"{number:05d}.png")
+    print(f"{n} pictures in {images.shown(Path(out))}", file=sys.stderr)
 
 
 @app.command()
@@ -225,8 +226,22 @@ def summary(folder: Path) -> str:
         for name, file in (("report", "report.html"), ("metrics", "metrics.json"))
         if (folder / file).exists()
     ]
-    lines += [f"  use it    i2i translate PICTURES -o OUT -m {folder}", f'            i2i.translate(img, "{folder}")']
+    if translates(folder):
+        use = [f"i2i translate PICTURES -o OUT -m {folder}", f'i2i.translate(img, "{folder}")']
+    else:
+        use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
+    lines += [f"  use it    {use[0]}", f"            {use[1]}"]
     return "\n".join(lines)
+
+
+def translates(folder: Path) -> bool:
+    """Say whether the task of a run takes pictures, or makes them from nothing."""
+    from .config import load
+    from .plugins import door
+    from .task import Task
+
+    task = load(folder / "config.yaml", (), door().catalog).task.func
+    return getattr(task, "translate", None) is not Task.translate
 
 
 def fail(error: I2IError) -> NoReturn:

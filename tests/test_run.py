@@ -443,3 +443,50 @@ def test_the_pictures_shown_while_training_lie_far_apart() -> None:
     assert shown is not None
     assert shown["A"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
     assert loop.validation_batch(i2i.Data()) is None
+
+
+SAMPLER = """
+import torch
+from torch import nn
+
+from i2i import Task, hookimpl
+
+
+class Grey(Task):
+    channels, size = 1, 8
+
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(1))
+
+    def players(self):
+        return {"G": [self]}
+
+    def step(self, batch):
+        yield "G", {"l2": (batch["A"].mean() - self.level).square().sum()}
+
+    def sample(self, n, bright=False):
+        return self.level.clamp(-1, 1).expand(n, 1, 8, 8) + 0.1 * torch.randn(n, 1, 8, 8)
+
+
+@hookimpl
+def register(catalog):
+    catalog.task("grey", Grey)
+"""
+
+
+def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_samples(tmp_path: Path) -> None:
+    (tmp_path / "grey.py").write_text(SAMPLER)
+    (tmp_path / "grey.yaml").write_text(
+        "task: {use: grey}\ndata: {use: horses_zebras, size: 64, samples: 2, validation_samples: 1}\n"
+        "optimizer: {use: sgd, lr: 0.1}\ntrain: {steps: 2, threads: 1}\n"
+    )
+    plugin = "--plugin", "grey.py"
+    trained = i2i_command("run", "grey.yaml", *plugin, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "i2i sample 16 -o OUT -m runs/grey" in trained.stdout
+    assert "translate" not in trained.stdout
+    made = i2i_command("sample", "3", "-o", "out", "-m", "runs/grey", *plugin, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "3 pictures in" in made.stderr
+    assert [Image.open(file).mode for file in sorted((tmp_path / "out").glob("*.png"))] == ["L"] * 3
