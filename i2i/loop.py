@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from . import checkpoint, files
 from .config import Config, changed
-from .data.base import Data, Sample
+from .data.base import Data
 from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
 from .errors import ConfigError, I2IError, ResourceError, WeightsError
 from .images import grid, png
@@ -118,20 +118,19 @@ class Numbered(Dataset[Any]):
         self.data, self.seed = data, seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
-    def __getitem__(self, number: int) -> Sample | I2IError:
-        epoch, position = divmod(number, len(self.data))
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.data))
+    def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
+        """Return the samples of these numbers, stacked."""
+        indices = [self._index(number) for number in numbers]
         try:
-            return self.data.sample(int(self._order[1][position]), np.random.default_rng([self.seed, 2, number]))
+            return self.data.batch(indices, lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
         except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
             return error
 
-
-def collate(samples: Sequence[Sample | I2IError]) -> Batch | I2IError:
-    """Stack samples into a batch; the first error among them takes its place."""
-    error = next((sample for sample in samples if isinstance(sample, I2IError)), None)
-    return error or default_collate(list(samples))
+    def _index(self, number: int) -> int:
+        epoch, position = divmod(number, len(self.data))
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.data))
+        return int(self._order[1][position])
 
 
 def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iterator[list[Batch]]:
@@ -159,7 +158,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iter
     loader = DataLoader(
         Numbered(data, train.seed),
         batch_sampler=(list(range(first, first + share)) for first in firsts),
-        collate_fn=collate,
+        collate_fn=stacked,
         num_workers=data.workers,
         timeout=train.timeout if data.workers else 0,
         worker_init_fn=quiet_worker,
@@ -182,6 +181,11 @@ def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iter
         if len(micro_batches) == train.accumulate:
             yield micro_batches
             micro_batches = []
+
+
+def stacked(batch: Batch | I2IError) -> Batch | I2IError:
+    """Return what `Numbered` has stacked already."""
+    return batch
 
 
 def quiet_worker(_: int) -> None:

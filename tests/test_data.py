@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from i2i.data import Augment, UnpairedFolders, cache, folders
+from i2i.data import Augment, Data, UnpairedFolders, cache, folders
 from i2i.data.check import check
 from i2i.data.transforms import fit, to_tensor
 from i2i.errors import ConfigError, DataError
@@ -173,9 +173,10 @@ def test_one_picture_fills_a_batch_of_four(tmp_path):  # B9
     from i2i.loop import Numbered
 
     data = UnpairedFolders(str(make(tmp_path, train=1)), batch_size=4, **SMALL)
-    batch = [Numbered(data, seed=0)[number] for number in range(4)]
+    batch = Numbered(data, seed=0).__getitems__([0, 1, 2, 3])
     assert len(data) == 1
-    assert len({tuple(sample["A"].flatten().tolist()) for sample in batch}) > 1
+    assert isinstance(batch, dict)
+    assert len({tuple(image.flatten().tolist()) for image in batch["A"]}) > 1
 
 
 # ---- purity
@@ -742,3 +743,33 @@ def test_cats_and_dogs_are_read_and_checked(tmp_path, monkeypatch):
     for index in range(0, 630, 40):
         assert same(*([d.sample(index, np.random.default_rng(index))] for d in (data, direct)))
     logging.getLogger("i2i").debug("%d skipped", data.skipped)
+
+
+class InOneGo(Data):
+    """Numbers in a tensor: `batch` takes them all at once, and says how it was called."""
+
+    batch_size = 4
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return 8
+
+    def batch(self, indices, rng):
+        self.calls.append(list(indices))
+        return {"A": torch.arange(8)[list(indices)], "noise": torch.tensor([rng(i).random() for i in range(4)])}
+
+
+def test_a_data_set_may_stack_its_samples_itself():
+    from i2i.config import Train
+    from i2i.loop import stream
+    from i2i.processes import World
+
+    data = InOneGo()
+    taken = [batch for (batch,) in stream(data, Train(steps=2), 0, 2, World())]
+    assert len(data.calls) == 2
+    assert sorted(torch.cat([batch["A"] for batch in taken]).tolist()) == [*range(8)]
+    resumed = [batch for (batch,) in stream(InOneGo(), Train(steps=2), 1, 2, World())]
+    assert torch.equal(resumed[0]["A"], taken[1]["A"])
+    assert torch.equal(resumed[0]["noise"], taken[1]["noise"])

@@ -6,7 +6,7 @@ one all see the same samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,16 @@ class Data:
             Tensors by name, without a batch dimension: images float32 [C, H, W] in [-1, 1].
         """
         raise NotImplementedError
+
+    def batch(self, indices: Sequence[int], rng: Callable[[int], np.random.Generator]) -> dict[str, Any]:
+        """Return training samples stacked; `rng(i)` is the generator of the i-th of them.
+
+        A data set that lies in memory overrides this where a step takes less time than its samples one by one.
+        """
+        from torch.utils.data import default_collate
+
+        stacked: dict[str, Any] = default_collate([self.sample(index, rng(i)) for i, index in enumerate(indices)])
+        return stacked
 
     def note(self) -> str:
         """Return one sentence about what was left out while training, or nothing."""
