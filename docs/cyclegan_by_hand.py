@@ -15,19 +15,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn.functional import group_norm, l1_loss, mse_loss
+from torch.nn.functional import l1_loss, mse_loss
 
 
-class InstanceNorm(nn.Module):
-    def forward(self, x):
-        return group_norm(x, x.shape[1])
+def instance_norm(width):
+    return nn.GroupNorm(width, width, affine=False)
 
 
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        half = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), InstanceNorm()]
-        other = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), InstanceNorm()]
+        half, other = ([nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), instance_norm(width)] for _ in range(2))
         self.body = nn.Sequential(*half, nn.ReLU(), *other)
 
     def forward(self, x):
@@ -36,13 +34,13 @@ class Block(nn.Module):
 
 def generator(width=64, blocks=9):
     """c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-3 (appendix 7.2)."""
-    net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), InstanceNorm(), nn.ReLU()]
+    net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), instance_norm(width), nn.ReLU()]
     for w in (width, 2 * width):
-        net += [nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), InstanceNorm(), nn.ReLU()]
+        net += [nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), instance_norm(2 * w), nn.ReLU()]
     net += [Block(4 * width) for _ in range(blocks)]
     for w in (4 * width, 2 * width):
         up = nn.ConvTranspose2d(w, w // 2, 3, stride=2, padding=1, output_padding=1)
-        net += [up, InstanceNorm(), nn.ReLU()]
+        net += [up, instance_norm(w // 2), nn.ReLU()]
     return initialised(nn.Sequential(*net, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()))
 
 
@@ -53,7 +51,7 @@ def discriminator(width=64, layers=3):
     for n in range(1, layers + 1):
         narrow, wide = wide, width * min(2**n, 8)
         net += [nn.Conv2d(narrow, wide, 4, stride=2 if n < layers else 1, padding=1)]
-        net += [InstanceNorm(), nn.LeakyReLU(0.2)]
+        net += [instance_norm(wide), nn.LeakyReLU(0.2)]
     return initialised(nn.Sequential(*net, nn.Conv2d(wide, 1, 4, padding=1)))
 
 
@@ -61,6 +59,10 @@ def initialised(net):
     for p in net.parameters():
         nn.init.normal_(p, 0.0, 0.02) if p.ndim == 4 else nn.init.zeros_(p)  # a kernel, or a bias
     return net
+
+
+def against(logits, target):
+    return mse_loss(logits, torch.full_like(logits, target))
 
 
 class Pool:
@@ -108,34 +110,26 @@ class CycleGAN:
         same_b, same_a = self.G_ab(b), self.G_ba(a)
 
         # The generators, while the discriminators stand still.
-        for p in self.D:
-            p.requires_grad_(False)
-        on_b, on_a = self.D_b(fake_b), self.D_a(fake_a)
         g = {
-            "gan_ab": mse_loss(on_b, torch.ones_like(on_b)),
-            "gan_ba": mse_loss(on_a, torch.ones_like(on_a)),
+            "gan_ab": against(self.D_b(fake_b), 1.0),
+            "gan_ba": against(self.D_a(fake_a), 1.0),
             "cycle_a": 10.0 * l1_loss(rec_a, a),
             "cycle_b": 10.0 * l1_loss(rec_b, b),
             "identity_a": 5.0 * l1_loss(same_a, a),
             "identity_b": 5.0 * l1_loss(same_b, b),
         }
         self.adam_g.zero_grad()
-        torch.stack([*g.values()]).sum().backward()
+        torch.stack([*g.values()]).sum().backward(inputs=self.G)
         self.adam_g.step()
 
         # The discriminators, on new and past fakes.
-        for p in self.D:
-            p.requires_grad_(True)
-        d = {}
-        for name, D, real, fake in (
-            ("a", self.D_a, a, self.pool_a(fake_a.detach())),
-            ("b", self.D_b, b, self.pool_b(fake_b.detach())),
-        ):
-            on_real, on_fake = D(real), D(fake)
-            real_loss = mse_loss(on_real, torch.ones_like(on_real))
-            d[name] = (real_loss + mse_loss(on_fake, torch.zeros_like(on_fake))) * 0.5
+        fake_a, fake_b = self.pool_a(fake_a.detach()), self.pool_b(fake_b.detach())
+        d = {
+            "a": (against(self.D_a(a), 1.0) + against(self.D_a(fake_a), 0.0)) * 0.5,
+            "b": (against(self.D_b(b), 1.0) + against(self.D_b(fake_b), 0.0)) * 0.5,
+        }
         self.adam_d.zero_grad()
-        torch.stack([*d.values()]).sum().backward()
+        torch.stack([*d.values()]).sum().backward(inputs=self.D)
         self.adam_d.step()
         losses = {f"G/{k}": v for k, v in g.items()} | {f"D/{k}": v for k, v in d.items()}
         self.losses.append({k: v.item() for k, v in losses.items()})
