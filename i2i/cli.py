@@ -208,12 +208,15 @@ def load_plugins(files: list[str] | None) -> None:
         load_file(file)
 
 
-def conditions(pairs: list[str] | None) -> dict[str, str]:
-    """Turn KEY=VALUE pairs into keyword arguments."""
+def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
+    """Turn KEY=VALUE pairs into keyword arguments; a key that comes again makes a list."""
+    found: dict[str, list[str]] = {}
     for pair in pairs or []:
-        if "=" not in pair:
+        key, equals, value = pair.partition("=")
+        if not equals:
             raise ConfigError(f"-c {pair}: a condition is KEY=VALUE, such as direction=BtoA")
-    return dict(pair.split("=", 1) for pair in pairs or [])
+        found.setdefault(key, []).append(value)
+    return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
 
 
 def summary(folder: Path) -> str:

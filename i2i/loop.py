@@ -183,7 +183,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iter
             micro_batches = []
 
 
-def stacked(batch: Batch | I2IError) -> Batch | I2IError:
+def stacked(batch: Any) -> Any:
     """Return what `Numbered` has stacked already."""
     return batch
 

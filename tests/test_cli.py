@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from i2i.catalog import KINDS
+from i2i.errors import ConfigError
 from i2i.plugins import door
 
 
@@ -80,3 +81,11 @@ def test_a_closed_pipe_leaves_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+def test_a_condition_given_again_makes_a_list() -> None:
+    from i2i.cli import conditions
+
+    assert conditions(["style=a.jpg", "seed=3", "style=b=c.jpg"]) == {"style": ["a.jpg", "b=c.jpg"], "seed": "3"}
+    with pytest.raises(ConfigError, match="-c style: a condition is KEY=VALUE"):
+        conditions(["style"])

@@ -296,6 +296,8 @@ def test_metrics_carry_their_names(catalog: Catalog) -> None:
         ("kid", {"samples": 4, "nested": None}),
         ("lpips", {"backbone": "alex"}),
     ]
+    twice = parse(SMALL + "metrics: [{use: kid}, {use: lpips}, {use: kid}, {use: kid}]\n", catalog)
+    assert [name for name, _ in twice.metrics] == ["kid", "lpips", "kid_2", "kid_3"]
 
 
 def test_the_resolved_text_is_a_fixed_point_and_the_full_tree_stays_what_it_is(catalog: Catalog) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import tarfile
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from i2i import api
 from i2i.catalog import Catalog
 from i2i.data import Data, Sample
 from i2i.errors import ConfigError, NumericError, PluginError, WeightsError
@@ -401,11 +403,44 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("I2I_DATA", raising=False)
 
 
+TINY = """
+task: {use: superres, generator: {use: compact_sr, scale: 2, width: 4, blocks: 1}}
+data: {use: synthetic_photos, scale: 2, size: 16, batch_size: 1, samples: 1, validation_samples: 1}
+train: {steps: 1, threads: 1}
+"""
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "{use: lpips}",
+        "{use: kid, extractor: vgg19}",
+        "{use: frechet, extractor: lenet}",
+        "{use: kid, extractor: resnet20}",
+    ],
+)
+def test_a_missing_file_is_told_before_training(metric: str, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with pytest.raises(WeightsError, match="is not there"):
+        api.run(tmp_path / "tiny.yaml", f"metrics=[{metric}]", out=tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_two_metrics_of_one_name_keep_their_results_apart(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    asked = "metrics=[{use: psnr}, {use: ssim}, {use: psnr, space: y, crop: 2}]"
+    run = api.run(tmp_path / "tiny.yaml", asked, "train.best=psnr_2/db", out=tmp_path / "run")
+    found = json.loads((run / "metrics.json").read_text())
+    assert {"psnr/db", "ssim/mean", "psnr_2/db"} <= found.keys()
+    assert found["psnr/db"] != found["psnr_2/db"]
+
+
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize(("net", "file"), [("alex", "alexnet-owt-7be5be79"), ("vgg", "vgg16-397923af")])
 def test_lpips_without_its_backbone_says_which_file_it_needs(net: Any, file: str) -> None:
     with pytest.raises(WeightsError, match=rf"lpips with net {net} needs a file: {file}\.pth .*pytorch\.org/models/"):
-        LPIPS(net)(Answer(), Held(pair(picture(3, 64, 64))))
+        LPIPS(net)
 
 
 def test_only_squeeze_has_another_backbone() -> None:

@@ -239,6 +239,7 @@ def test_the_metric_gives_known_angles_and_the_fit_of_depth() -> None:
     assert exact["flat"] == pytest.approx(30, abs=1e-3)
     assert exact["depth"] == pytest.approx(0, abs=1e-6)  # scale and shift are given to it
     assert {key for key in exact if key.startswith("lines/")} == {f"lines/{key}" for key in exact if "/" not in key}
+    assert judged(tilted, -depth, sample)["depth_of_flat"] == pytest.approx(1)  # hollows for bumps are no fit
     none = judged(flat, torch.zeros(1, 8, 8), sample)
     assert (none["angle"], none["angle_of_flat"]) == (pytest.approx(30, abs=1e-3), pytest.approx(1, abs=1e-4))
     assert none["depth_of_flat"] == pytest.approx(1)

@@ -308,7 +308,7 @@ def test_instances_add_a_channel() -> None:
     instance = torch.zeros_like(label)
     assert torch.equal(made.segmap(label, instance)[:, 4:], torch.zeros(2, 1, 32, 32))
     assert torch.equal(made.segmap(label)[:, 4:], outlines(label))
-    with pytest.raises(DataError, match=r"instances is \[2, 1, 8, 8\] and the label map \[2, 1, 32, 32\]"):
+    with pytest.raises(DataError, match=r"instances is \[2, 1, 8, 8\] and the label map, padded, \[2, 1, 32, 32\]"):
         made.segmap(label, instance[..., :8, :8])
 
 
@@ -474,6 +474,21 @@ def test_the_border_takes_label_maps_and_styles_as_people_have_them(stylish: SPA
     assert blended.dtype == np.uint8
     with pytest.raises(DataError, match="the label map holds class 9"):
         model(np.full((8, 8), 9))
+
+
+def test_the_border_takes_instances_of_the_size_of_the_label_map_only(tmp_path: Path) -> None:
+    made = task(edges=True)
+    loud(made.G)
+    model = Model(made.eval(), {}, Path("model.safetensors"))
+    label, instance = maps(1, 45, 70)[0, 0].numpy(), maps(1, 45, 70, classes=3)[0, 0].numpy() // 2
+    Image.fromarray(instance.astype(np.uint8)).save(tmp_path / "instances.png")
+    painted = model(label, instance=instance)
+    assert np.array_equal(painted, model(label, instance=str(tmp_path / "instances.png")))
+    assert np.array_equal(painted, model(label, instance=torch.from_numpy(instance)[None, None]))
+    assert not np.array_equal(painted, model(label))
+    for wrong in (instance[:40], np.pad(instance, (0, 3)), np.pad(instance, (0, 30))):  # in the same padding, or not
+        with pytest.raises(DataError, match="both must be of one size"):
+            model(label, instance=wrong)
 
 
 # ------------------------------------------------------------------------------------------------ configs

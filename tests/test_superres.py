@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from i2i import api
 from i2i.config import Train
+from i2i.data import degrade
 from i2i.data.degrade import DEGRADATIONS, bicubic, real_world
 from i2i.data.photos import SyntheticPhotos, photo
 from i2i.data.superres import SuperResolution, rows_of
 from i2i.engine import Engine
-from i2i.errors import ConfigError, DataError
+from i2i.errors import ConfigError, DataError, WeightsError
 from i2i.images import reach
-from i2i.losses import Relativistic, Vanilla
+from i2i.losses import Perceptual, Relativistic, Vanilla
 from i2i.networks import EDSR, CompactSR, MSRResNet, RRDBNet, SRResNet, UnetDiscriminator, VGGDiscriminator
 from i2i.optim import adam
 from i2i.testing import check_task
@@ -115,6 +116,20 @@ def test_tiles_are_possible_because_no_pixel_depends_on_the_whole_picture(name: 
     found = reach(network, pictures(1, 3, 8, 8))
     assert found is not None
     assert found <= 20
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_G1_a_large_picture_in_tiles_is_that_of_the_whole_network(name: str) -> None:
+    torch.manual_seed(0)
+    task = Task(partial(SMALL[name], scale=2))
+    for layer in task.modules():
+        if isinstance(layer, nn.Conv2d) and name != "edsr":  # awake: small first weights hide what tiles would break
+            layer.weight.data.mul_(2)
+    model, picture = api.Model(task, {}, Path("here")), levels(70, 91)
+    whole, cut = model(picture).astype(int), model(picture, tile=32).astype(int)
+    assert whole.shape == (140, 182, 3)
+    assert whole.std() > 10
+    assert np.abs(whole - cut).max() <= 1
 
 
 def test_compact_network_gives_the_same_in_both_layouts_and_after_a_copy() -> None:
@@ -225,6 +240,19 @@ def test_a_degradation_is_a_pure_function_of_its_generator(name: str, scale: int
     assert np.array_equal(first, second)
     assert np.array_equal(picture, before)
     assert np.array_equal(first, other) == (name == "bicubic")
+
+
+def test_second_round_of_the_chain_works_at_about_the_size_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As published: its noise would be averaged away if it came at the large size and the picture shrank afterwards.
+    sizes: list[tuple[int, int]] = []
+    noisy = degrade.noisy
+    monkeypatch.setattr(degrade, "noisy", lambda x, *rest: sizes.append(x.shape[:2]) or noisy(x, *rest))
+    for seed in range(20):
+        real_world(photo(3), 4, np.random.default_rng(seed))
+    first, second = sizes[::2], sizes[1::2]
+    assert max(first) > (256, 256)
+    assert all(0.3 * 64 - 1 < side <= 1.2 * 64 for size in second for side in size)
+    assert len(set(second)) > 8
 
 
 def test_real_world_chain_stays_in_place_and_damages_the_picture() -> None:
@@ -410,6 +438,27 @@ def test_stages_follow_one_another_and_accumulation_does_not_count_twice() -> No
         told = [set(engine.step([batch()] * together).losses) for _ in range(4)]
         assert told == [{"G/pixel"}] * 2 + [{"G/pixel", "G/gan", "D/gan"}] * 2
         assert int(engine.task.done) == 4
+
+
+def test_a_resume_knows_in_which_stage_it_was() -> None:
+    def engine() -> Engine:
+        return Engine(two_stages(pixel_steps=2), partial(adam, lr=1e-3), Train(steps=4))
+
+    first, second = engine(), engine()
+    for _ in range(3):
+        first.step([batch()])
+    second.load_state(first.state())
+    assert set(second.step([batch()]).losses) == {"G/pixel", "G/gan", "D/gan"}
+
+
+def test_a_missing_file_of_the_perceptual_loss_is_told_in_the_pixel_stage_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("I2I_HOME", "TORCH_HOME", "I2I_DATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    task = two_stages(pixel_steps=9, perceptual=partial(Perceptual, weights_dir=str(tmp_path)))
+    with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth is not there"):
+        next(task.step(batch()))
 
 
 def test_weights_of_the_losses_are_those_asked_for() -> None:

@@ -82,7 +82,7 @@ class Config:
         optimizer: one for all players, or a mapping of player to optimizer
         schedule: factor on the learning rate; null keeps it constant
         train: how long and how to train
-        metrics: what an evaluation measures
+        metrics: what an evaluation measures; a second psnr is called psnr_2 in its results
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class Config:
     ) -> None:
         self.name, self.task, self.data, self.optimizer = name, task, data, optimizer
         self.schedule, self.train = schedule, train
-        self.metrics: list[tuple[str, Any]] = [(getattr(metric, "use", ""), metric) for metric in metrics]
+        names = [getattr(metric, "use", "") for metric in metrics]
+        self.metrics: list[tuple[str, Any]] = list(zip(numbered(names), metrics, strict=True))
         self.tree: dict[str, Any] = plain(
             dict(task=task, data=data, optimizer=optimizer, schedule=schedule, train=train, metrics=metrics)
         )
@@ -107,6 +108,12 @@ class Config:
     def text(self) -> str:
         """Return the config as YAML with all defaults filled in; reading that gives the same text again."""
         return dump(self.tree)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return the names, each different: the second psnr is psnr_2."""
+    counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True)]
 
 
 CONFIG = Entry("record", "config", Config, "i2i")

@@ -107,8 +107,9 @@ def real_world(picture: Array, scale: int, rng: np.random.Generator) -> Array:
     """Shrink a picture as it may have happened to one found somewhere: twice blurred, resized, noisy, compressed.
 
     Each round blurs by a random kernel (Gaussian, flatter or more peaked, or ringing), resizes by a random filter,
-    and adds Gaussian or Poisson noise. A compression as JPEG lies between the rounds. In the end come the size
-    wanted, ringing, and another compression, in either order.
+    and adds Gaussian or Poisson noise. A compression as JPEG lies between the rounds. The second round resizes to
+    about the size wanted, so that its noise stays. In the end come exactly that size, ringing, and another
+    compression, in either order.
 
     Args:
         picture: uint8 [H, W, 3]; what exceeds a multiple of `scale` is cut off at the bottom and at the right.
@@ -119,13 +120,14 @@ def real_world(picture: Array, scale: int, rng: np.random.Generator) -> Array:
         uint8 [H // scale, W // scale, 3].
 
     Source:
-        Wang et al., arXiv:2107.10833, section 3 and its published settings.
+        Wang et al., arXiv:2107.10833, section 3 and the settings of its published code, but for the sharpening of the
+        large picture.
     """
     height, width = (side // scale for side in picture.shape[:2])
     size = height * scale, width * scale
     x = picture[: size[0], : size[1]].astype(np.float32) / 255
     x = compressed(one_round(x, FIRST, size, rng), rng)
-    x = one_round(x, SECOND, size, rng)
+    x = one_round(x, SECOND, (height, width), rng)
     if rng.random() < 0.5:
         x = compressed(rung(resized(x, (height, width), rng), rng), rng)
     else:

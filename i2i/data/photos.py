@@ -31,7 +31,7 @@ MARGIN = 24  # fine pixels around a thing, for its shadow
 class SyntheticPhotos(Patches):
     """Parts of pictures drawn by code, and the same parts made small.
 
-    They are drawn once, at the start, in about 0.05 seconds each.
+    They are drawn once, at the start, in about 0.07 seconds each.
 
     Args:
         scale: how much smaller "A" is: 2, 3 or 4.

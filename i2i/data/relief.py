@@ -29,9 +29,7 @@ Rng = np.random.Generator
 Look = Literal["shaded", "lines"]
 
 VALIDATION = 1 << 60  # where the seeds begin of the scenes for validation; those for training lie below
-WALL = (
-    3.0  # a slope that changes by more than this from one point to the next is a wall, which nobody sees from above
-)
+WALL = 3.0  # where a slope changes by more than this from one point to the next is a wall, unseen from above
 
 
 # ------------------------------------------------------------------------------------------------ surfaces
@@ -327,9 +325,8 @@ def lit(height: Array, light: Array, steps: int = 12) -> Array:
     grid, blocked = len(height), np.zeros_like(height)
     flat = np.hypot(light[0], light[1])
     for k in range(1, steps + 1):
-        far = np.float32(
-            0.5 * (k / steps) ** 1.5
-        )  # look so far towards the light, and at a ray that rises on its way
+        # Look so far towards the light, and at a ray that rises on its way.
+        far = np.float32(0.5 * (k / steps) ** 1.5)
         right, down = round(far * light[0] / flat * grid / 2), round(-far * light[1] / flat * grid / 2)
         here, there = window(-right, -down, grid), window(right, down, grid)
         blocked[here] = np.maximum(blocked[here], height[there] - height[here] - far * light[2] / flat)

@@ -2,8 +2,8 @@
 
     data: {use: superres, root: data/photos, validation: data/Set5, scale: 4}     # in a config
 
-The photographs are kept in memory, as bytes, and `degrade` makes each "A" on the fly: about half a millisecond for a
-sample of 192 pixels, so that a small network on a CPU does not wait for its data.
+The photographs are kept in memory, as bytes, and `degrade` makes each "A" on the fly: at 192 pixels a sample takes
+1.6 ms by "bicubic", so that a small network on a CPU does not wait for its data, and 12 ms by "real_world".
 """
 
 from __future__ import annotations

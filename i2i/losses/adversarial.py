@@ -193,7 +193,8 @@ class Relativistic(Objective):
     """The relativistic average GAN: is a real image more real than fakes are on average, and a fake less than reals?
 
     With r = D(real) - mean D(fake) and f = D(fake) - mean D(real), D minimises -(E log s(r) + E log(1 - s(f))) *
-    lambda_d, and G -(E log s(f) + E log(1 - s(r))) / 2. The means are over the batch and all patches.
+    lambda_d, and G -(E log s(f) + E log(1 - s(r))) / 2. The means are over all patches of the pictures that are
+    judged together: of one micro-batch on one process.
 
     Source: arXiv:1807.00734; ESRGAN, arXiv:1809.00219 eq. 1 and 2, with the halves of its code.
     """

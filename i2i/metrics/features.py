@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d, interpolate, linear, max_pool2d, pad, relu
 
-from ..losses.backbones import Backbone, backbone, prepared
+from ..losses.backbones import SQUEEZENET, VGG19, Backbone, backbone, prepared
 from ..losses.pretrained import Weights
 from .base import batches
 
@@ -37,6 +37,15 @@ RESNET20 = Weights(
     "https://github.com/akamaster/pytorch_resnet_cifar10, pretrained_models/resnet20-12fca82f.th",
     "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8",
 )
+
+
+FILES: dict[Name, Weights] = {"squeezenet": SQUEEZENET, "vgg19": VGG19, "resnet20": RESNET20, "lenet": LENET}
+
+
+def check(name: Name, weights_dir: str | None = None) -> None:
+    """Raise WeightsError where the file of an extractor is missing, or is another, long before it is needed."""
+    if name in FILES:
+        FILES[name].find(weights_dir)
 
 
 def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = None, device: str = "cpu") -> Tensor:

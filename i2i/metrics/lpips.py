@@ -66,6 +66,10 @@ class LPIPS:
     ) -> None:
         if backbone != "official" and net != "squeeze":
             raise ConfigError(f"lpips with net {net} has no backbone {backbone}: use official, or net squeeze")
+        try:
+            file_of(net, backbone).find(weights_dir)  # now, and not after hours of training
+        except WeightsError as error:
+            raise WeightsError(f"lpips with net {net} needs a file: {error}") from error
         self.net, self.backbone, self.weights_dir = net, backbone, weights_dir
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
@@ -81,6 +85,11 @@ class LPIPS:
         return {name: sum(found) / len(found)}
 
 
+def file_of(net: Net, backbone: BackboneName) -> Weights:
+    """Return the file of the network below LPIPS' heads."""
+    return OFFICIAL[net] if backbone == "official" else SQUEEZENET
+
+
 @functools.lru_cache(2)
 def distance_of(net: Net, backbone: BackboneName, weights_dir: str | None, device: str = "cpu") -> Any:
     """Return a function of two images [N, 3, H, W] in [-1, 1] -> distances [N, 1, 1, 1], fixed.
@@ -88,11 +97,7 @@ def distance_of(net: Net, backbone: BackboneName, weights_dir: str | None, devic
     Raises:
         WeightsError: the network's file is missing, or is another.
     """
-    file = OFFICIAL[net] if backbone == "official" else SQUEEZENET
-    try:
-        state = file.load(weights_dir)
-    except WeightsError as error:
-        raise WeightsError(f"lpips with net {net} needs a file: {error}") from error
+    state = file_of(net, backbone).load(weights_dir)
     import_torchvision()
     import lpips
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.base import Data
 from ..errors import ConfigError
 from .base import answers, device_of
-from .features import Name, features
+from .features import Name, check, features
 
 _real: WeakKeyDictionary[Data, dict[Any, Tensor]] = WeakKeyDictionary()
 
@@ -45,6 +45,7 @@ class KID:
     """
 
     def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
+        check(extractor, weights_dir)
         self.extractor, self.weights_dir = extractor, weights_dir
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
@@ -65,6 +66,7 @@ class Frechet:
     """
 
     def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
+        check(extractor, weights_dir)
         self.extractor, self.weights_dir = extractor, weights_dir
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:

@@ -215,10 +215,10 @@ class CompactSR(nn.Module):
     """A network for CPUs: everything happens at the small size, and a sub-pixel convolution enlarges at the very end.
 
     What it learns is added to the bilinear enlargement. Its blocks are convolutions in a row with a gate for each
-    value (pixel attention), which costs a ninth of a convolution. It works in channels_last, where 3x3 convolutions
-    of 32 to 64 channels run 1.05 to 1.4 times as fast on CPUs with AVX-512, training included.
+    value (pixel attention), which costs a ninth of a convolution. It works in channels_last, in which a training step
+    took 0.86 of the time on one thread of a CPU.
 
-    366,384 parameters with the defaults, as many multiplications for each pixel of the input.
+    366,432 parameters with the defaults, about as many multiplications for each pixel of the input.
 
     Args:
         scale: enlargement: 2, 3 or 4.

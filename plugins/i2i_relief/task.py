@@ -125,8 +125,8 @@ class ReliefError:
 
     - `angle`, `angle_median`: between found and true normals, in degrees, over all pixels of all pictures.
     - `flat`: the mean angle if every normal pointed at the viewer. `angle_of_flat` is angle / flat.
-    - `depth`: root mean square error, in halves of the picture's width, after the scale and the shift that fit best
-      have been given to each picture; `depth_of_flat` is its share of what a plane leaves.
+    - `depth`: root mean square error, in halves of the picture's width, after the scale (not below 0) and the shift
+      that fit best have been given to each picture; `depth_of_flat` is its share of what a plane leaves.
 
     Raises:
         ConfigError: another task, or validation samples without the truth.
@@ -160,7 +160,7 @@ def compared(task: Relief, sample: dict[str, Any]) -> tuple[Tensor, ...]:
         normals, depth = (crop(x)[0].float().cpu() for x in task.surface(padded))
     truth = sample["B"]
     level, found = (d.flatten() - d.mean() for d in (sample["depth"], depth))
-    scale = (found * level).sum() / found.square().sum().clamp_min(1e-12)  # least squares
+    scale = ((found * level).sum() / found.square().sum().clamp_min(1e-12)).clamp_min(0)  # least squares
     return (
         angle(normals, truth),
         angle(truth.new_tensor([0, 0, 1])[:, None, None], truth),

@@ -19,6 +19,7 @@ from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, DataError, Loss, Network, Task, hookimpl
 from i2i.data.segmaps import Classes, coloured, palette
+from i2i.images import pad_to_multiple, take_labels
 from i2i.losses import Objective, feature_matching
 from i2i.losses.adversarial import average
 
@@ -135,7 +136,7 @@ class SPADE(Task):
             },
         )
 
-    def segmap(self, label: Tensor, instance: Tensor | None = None) -> Tensor:
+    def segmap(self, label: Tensor, instance: Any = None) -> Tensor:
         """Return what the networks see of label maps int64 [N, 1, H, W]: one channel a class, and outlines.
 
         Raises:
@@ -148,13 +149,29 @@ class SPADE(Task):
         shape = (len(label), len(self.classes.values), *label.shape[2:])
         channels = [torch.zeros(shape, device=label.device).scatter_(1, places, 1.0)[:, : self.seen]]
         if self.edges:
-            if instance is not None and instance.shape != label.shape:
-                raise DataError(
-                    f"the map of instances is {list(instance.shape)} and the label map {list(label.shape)}: both "
-                    f"must be of one size"
-                )
-            channels.append(outlines(label if instance is None else instance))
+            channels.append(outlines(label if instance is None else self.fitted(instance, label)))
         return torch.cat(channels, 1)
+
+    def fitted(self, instance: Any, label: Tensor) -> Tensor:
+        """Return a map of instances as int64 [N, 1, H, W], padded where the border has padded its label map.
+
+        Raises:
+            DataError: it cannot be read, or is of another size.
+        """
+        if isinstance(instance, Tensor) and instance.shape == label.shape:
+            return instance
+        given = take_labels(instance).tensor.to(label.device)
+        height, width = given.shape[-2:]
+        # What the border saw of the label map before it padded it must have been as large as the instances.
+        fitted, again = (
+            pad_to_multiple(x, self.multiple, minimum=self.minimum)[0] for x in (given, label[..., :height, :width])
+        )
+        if fitted.shape != label.shape or not torch.equal(again, label):
+            raise DataError(
+                f"the map of instances is {list(given.shape)} and the label map, padded, {list(label.shape)}: both "
+                f"must be of one size"
+            )
+        return fitted
 
     def drawn(self, image: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return style codes [N, z] drawn for pictures, and their divergence from N(0, 1), a scalar."""
@@ -176,7 +193,7 @@ class SPADE(Task):
         style: Tensor | Sequence[Tensor] | None = None,
         weights: Sequence[float] | None = None,
         seed: int = 0,
-        instance: Tensor | None = None,
+        instance: Any = None,
     ) -> Tensor:
         """Paint label maps int64 [N, 1, H, W], H and W divisible by `multiple`.
 
@@ -186,12 +203,12 @@ class SPADE(Task):
                 result lies.
             weights: how much each style of a list counts; equally by default. They are divided by their sum.
             seed: chooses a style where none is given; the same seed gives the same one.
-            instance: maps of instances, int64 [N, 1, H, W], for a task with `edges`; without them the classes'
-                outlines are taken.
+            instance: for a task with `edges` maps of instances, given as label maps are (path, picture, array);
+                without them the classes' outlines are taken.
 
         Raises:
             ConfigError: a style for a task without an encoder, or weights that do not fit the styles.
-            DataError: a number that is no class.
+            DataError: a number that is no class, or instances of another size.
         """
         segmap = self.segmap(image, instance)
         if self.E is None:
@@ -199,7 +216,7 @@ class SPADE(Task):
                 raise ConfigError("this model has no encoder, so it cannot take a style: train one with task.encoder")
             return self.G(segmap)
         if style is None:
-            chance = torch.Generator().manual_seed(seed)
+            chance = torch.Generator().manual_seed(int(seed))  # the command line gives text
             z = torch.randn(1, self.z, generator=chance).to(segmap.device)
         else:
             z = self.blend([style] if isinstance(style, Tensor) else style, weights)
@@ -207,7 +224,7 @@ class SPADE(Task):
 
     def blend(self, styles: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
         """Return the weighted mean of the codes of pictures, each [N or 1, 3, h, w]: [N or 1, z]."""
-        shares = torch.tensor([1.0] * len(styles) if weights is None else list(weights))
+        shares = torch.tensor([1.0] * len(styles) if weights is None else [float(weight) for weight in weights])
         if len(shares) != len(styles) or not shares.sum():
             raise ConfigError(
                 f"weights: {shares.tolist()} for {len(styles)} styles; give one for each, not all of them 0"

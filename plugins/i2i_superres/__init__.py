@@ -100,8 +100,8 @@ class SuperResolution(Task):
         low, real = batch["A"], batch["B"]
         self._check(low, real)
         done = int(self.done)
-        if done == 0 and self.start_from is not None:
-            self._start(Path(self.start_from).expanduser())
+        if done == 0:
+            self._begin(real)
         fake = self.G(low)
 
         # The pixel stage.
@@ -128,8 +128,17 @@ class SuperResolution(Task):
                 f"pixels for {list(real.shape[-2:])}: set data.scale and task.generator.scale to the same number"
             )
 
-    def _start(self, path: Path) -> None:
-        """Take the generator's weights from a finished run."""
+    def _begin(self, real: Tensor) -> None:
+        """Take the weights to start from, and try the perceptual loss before its turn: its file may be missing.
+
+        Raises:
+            ConfigError: there is no such run, or its generator is another.
+        """
+        if self.perceptual is not None:
+            self.perceptual(real, real)
+        if self.start_from is None:
+            return
+        path = Path(self.start_from).expanduser()
         file = path / "model.safetensors" if path.is_dir() else path
         try:
             found = load_file(file)
