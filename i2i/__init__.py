@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import latent as latent
     from .api import Model, load, run, sample, translate
     from .catalog import Catalog, Loss, Metric, Network
     from .data.base import Data
@@ -46,6 +47,7 @@ _HOMES = {
     "task": ("Task",),
     "version": ("__version__",),
 }
+_ROOMS = ("latent",)  # modules that are used as they are: i2i.latent.edit(...)
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - in the order of a first read
@@ -73,6 +75,8 @@ __all__ = [  # noqa: RUF022 - in the order of a first read
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'i2i' has no attribute '{name}'")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

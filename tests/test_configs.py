@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 TOY = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_size": 72, "workers": 0, "samples": 4}
 TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}
+TOY |= {"batch_size": 2, "heads": 2, "prior_from": 0, "vq_until": "null"}
 
 
 def toy(tree: Any, prefix: str = "") -> list[str]:
@@ -43,6 +44,40 @@ def label_maps(folder: Path) -> Path:
     return root
 
 
+def labelled(folder: Path) -> Path:
+    """Put one picture of a class into a folder of `folder`, and return it."""
+    root = folder / "labelled"
+    for part in ("train", "val"):
+        (root / part / "cat").mkdir(parents=True)
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8)).save(
+            root / part / "cat" / "a.png"
+        )
+    return root
+
+
+def mnist(folder: Path) -> Path:
+    """Put an MNIST of few digits into a folder of `folder`, and return it."""
+    root, source = folder / "mnist", np.random.default_rng(0)
+    root.mkdir()
+    arrays = {f"x_{part}": source.integers(0, 256, (6, 28, 28), dtype=np.uint8) for part in ("train", "test")}
+    np.savez(root / "mnist.npz", **arrays, y_train=np.arange(6), y_test=np.arange(6))
+    return root
+
+
+def faces(folder: Path) -> Path:
+    """Put two faces with their table into a folder of `folder`, and return it."""
+    root, source = folder / "faces", np.random.default_rng(0)
+    for part in ("train", "val"):
+        (root / part).mkdir(parents=True)
+        for name in "ab":
+            Image.fromarray(source.integers(0, 256, (70, 70, 3), dtype=np.uint8)).save(root / part / f"{name}.png")
+        (root / f"{part}.csv").write_text("file,age,gender\na.png,20,0\nb.png,60,1\n")
+    return root
+
+
+LAID_OUT = {"mnist": mnist, "faces_with_attributes": faces, "label_maps": label_maps, "labelled_folders": labelled}
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
     for part in ("trainA", "trainB", "testA", "testB", "train", "val"):
@@ -52,7 +87,8 @@ def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
     tree = config.load(path, [], door().catalog).tree
     changes = [*toy(tree), "train.epochs=null", "train.steps=2", "train.best=null", "metrics=[]"]
     if "root" in tree["data"]:
-        changes.append(f"data.root={label_maps(tmp_path) if tree['data']['use'] == 'label_maps' else tmp_path}")
+        lay_out = LAID_OUT.get(tree["data"]["use"], lambda folder: folder)
+        changes.append(f"data.root={lay_out(tmp_path)}")
     if tree["data"].get("validation"):
         changes.append(f"data.validation={tmp_path / 'val'}")
     if tree["task"].get("perceptual"):

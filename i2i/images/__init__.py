@@ -6,6 +6,7 @@
     find.py     `find`: files, folders and globs -> the pictures in them
     tile.py     `tiled`: large pictures piece by piece, with an overlap that was measured
     grid.py     `grid`: columns of images as one sheet, for `samples/` and the report
+    animate.py `gif`, `mp4`: frames as an animation
     axes.py, pixels.py, notes.py    parts of these: axes of arrays; depth and alpha; counts, warnings and names
 
 Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) read alike. Importing
@@ -14,6 +15,7 @@ the room does not import torch.
 
 from __future__ import annotations
 
+from .animate import gif, mp4
 from .border import Picture, pad_to_multiple, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find
@@ -32,7 +34,9 @@ __all__ = [
     "Picture",
     "counts",
     "find",
+    "gif",
     "grid",
+    "mp4",
     "pad_to_multiple",
     "png",
     "reach",

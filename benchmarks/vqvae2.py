@@ -1,0 +1,105 @@
+"""Priors of codes: how much faster sampling is than a whole pass for each code, and how new the samples are.
+
+    python benchmarks/vqvae2.py runs/vqvae2_mnist -n 16 --json benchmarks/results/vqvae2.json --picture neighbours.png
+
+For each level of a run: seconds to draw `n` maps as `PixelCNN.sample` does and with a whole pass for each code, and
+whether the codes are the same for the same random numbers. Then the distance of samples to the nearest of the
+training pictures (root of the mean squared difference, images in [-1, 1]) beside that of validation pictures, which
+are new for certain; `--picture` shows samples beside their nearest ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i import api, config, images
+from i2i.plugins import door
+
+
+def naive(prior: Any, n: int, above: list[Tensor], label: Tensor | None) -> Tensor:
+    """Draw `n` maps of codes with a whole pass of the network for each code."""
+    codes = torch.zeros(n, prior.side, prior.side, dtype=torch.int64)
+    for y in range(prior.side):
+        for x in range(prior.side):
+            logits = prior(codes, above, label)[:, :, y, x]
+            codes[:, y, x] = torch.multinomial(torch.softmax(logits, 1), 1)[:, 0]
+    return codes
+
+
+def speeds(task: Any, n: int) -> dict[str, dict[str, float]]:
+    """Return the seconds of both ways by level."""
+    found: dict[str, dict[str, float]] = {}
+    codes: list[Tensor] = []
+    label = torch.arange(n) % len(task.classes) if task.classes else None
+    for name, prior in task.priors.items():
+        prior.sample(1, [c[:1] for c in codes], None if label is None else label[:1])  # warm up
+        torch.manual_seed(0)
+        start = time.perf_counter()
+        fast = prior.sample(n, codes, label)
+        middle = time.perf_counter()
+        torch.manual_seed(0)
+        slow = naive(prior, n, codes, label)
+        end = time.perf_counter()
+        found[name] = {
+            "side": prior.side,
+            "seconds": middle - start,
+            "seconds, a pass each": end - middle,
+            "times faster": (end - middle) / (middle - start),
+            "share of equal codes": (fast == slow).float().mean().item(),
+        }
+        codes.append(fast)
+    return found
+
+
+def nearest(given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance of each given image to the nearest known one, and the number of that: [N] each."""
+    distance = torch.cdist(given.flatten(1), known.flatten(1)) / given[0].numel() ** 0.5
+    return distance.min(1).values, distance.argmin(1)
+
+
+def main() -> None:
+    """Print what was found, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="the folder of a run that has priors")
+    parser.add_argument("-n", type=int, default=16, help="how many are drawn at a time")
+    parser.add_argument("--known", type=int, default=10000, help="how many training pictures are compared with")
+    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--picture", type=Path, help="write samples and their nearest training pictures there")
+    args = parser.parse_args()
+
+    model = api.load(args.run)
+    task: Any = model.task.eval()
+    data = config.from_dict(model.config, door().catalog).data()
+    with torch.inference_mode():
+        result: dict[str, Any] = {"command": shlex.join(["python", *sys.argv]), "sampling": speeds(task, args.n)}
+        torch.manual_seed(0)
+        sampled = task.sample(args.n)
+    known = torch.stack(
+        [data.sample(i, np.random.default_rng(i))["image"] for i in range(min(args.known, len(data)))]
+    )
+    held_out = data.validation()
+    real = torch.stack([held_out[i]["image"] for i in range(min(args.n, len(held_out)))])
+    distances, numbers = nearest(sampled, known)
+    result["distance of samples"] = distances.mean().item()
+    result["distance of validation pictures"] = nearest(real, known)[0].mean().item()
+    print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    if args.picture:
+        args.picture.write_bytes(
+            images.png(images.grid({"sample": sampled, "nearest known": known[numbers]}, least=64))
+        )
+
+
+if __name__ == "__main__":
+    main()

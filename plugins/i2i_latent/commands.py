@@ -1,0 +1,345 @@
+"""What each of `i2i latent ...` does: a function each, whose arguments are the options it takes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i import ConfigError, DataError, Model, files, images, latent, load
+
+Compare = Callable[[Any, Any], Any]
+
+MOVING = {".gif": images.gif, ".mp4": images.mp4}
+COMPARE: dict[str, Compare] = {"=": operator.eq, "<": operator.lt, ">": operator.gt}
+LEAST = 128  # pixels of a cell in a frame, as in a sheet
+
+
+def run(what: str, source: str | None, given: dict[str, Any], condition: dict[str, Any]) -> None:
+    """Do `what` with a model.
+
+    Args:
+        what: the name of one of the functions below.
+        source: the model; see `i2i.load`.
+        given: the options that were given.
+        condition: what the task's `decode` takes besides codes.
+
+    Raises:
+        ConfigError: an option that `what` does not take, one that it needs, or what the function raises.
+        DataError: a suffix that it cannot write.
+    """
+    function = WHATS[what]
+    _, _, *takes = inspect.signature(function).parameters.values()
+    names = [parameter.name for parameter in takes]
+    for name, value in given.items():
+        if name not in names:
+            shown = (
+                f"{name} ({', '.join(value)})" if name == "pictures" else f"{'-' if len(name) == 1 else '--'}{name}"
+            )
+            raise ConfigError(f"i2i latent {what} takes no {shown}; possible: {', '.join(names)}")
+    for parameter in takes:
+        if parameter.default is parameter.empty and parameter.name not in given:
+            need = {"out": "a file to write: say which with -o", "pictures": "pictures: name files or folders"}
+            raise ConfigError(f"i2i latent {what} needs {need[parameter.name]}")
+    if "seed" in condition:
+        raise ConfigError("the seed is no condition: say --seed")
+    possible = [*images.WRITTEN, *(MOVING if "steps" in names else ())]
+    if "out" in given and Path(given["out"]).suffix.lower() not in possible:
+        raise DataError(
+            f"{given['out']}: i2i latent {what} cannot write this suffix; possible: {', '.join(possible)}"
+        )
+    function(load(source), condition, **given)
+
+
+def sample(model: Model, condition: dict[str, Any], out: str, n: int = 16, seed: int = 0) -> None:
+    """Write a sheet of new pictures."""
+    pictures = model.sample(n, seed, **condition)
+    across = math.ceil(math.sqrt(n))
+    sheet({str(column): pictures[column::across] for column in range(across)}, out)
+
+
+def interpolate(
+    model: Model,
+    condition: dict[str, Any],
+    out: str,
+    pictures: Sequence[str] = (),
+    n: int = 4,
+    seed: int = 0,
+    steps: int | None = None,
+    path: latent.Way = "linear",
+) -> None:
+    """Write one row for each pair of pictures, or for `n` pairs of drawn codes."""
+    if pictures:
+        latent.need(model, "encode", "decode")
+        found = listed(pictures)
+        if len(found) % 2:
+            raise ConfigError(f"{len(found)} pictures are no pairs: give an even number of them")
+        z = latent.encode(model, found)
+    else:
+        z = latent.prior(model, 2 * n, seed, **condition)
+    steps = steps or (24 if moves(out) else 8)
+    strip(
+        latent.interpolate(model, z[::2], z[1::2], steps, path, seed=seed, **condition), out, np.linspace(0, 1, steps)
+    )
+
+
+def traverse(
+    model: Model,
+    condition: dict[str, Any],
+    out: str,
+    pictures: Sequence[str] = (),
+    seed: int = 0,
+    axis: Sequence[int] = (0,),
+    steps: int | None = None,
+) -> None:
+    """Write a plane of two numbers of a code, or a row for each picture with one number going through its range."""
+    z = latent.encode(model, listed(pictures)) if pictures else latent.prior(model, 1, seed, **condition)
+    steps = steps or (24 if moves(out) else 10)
+    if len(axis) == 2 and moves(out):
+        raise ConfigError(f"{out}: two axes make a plane, which does not move: name it .png, or give one --axis")
+    strip(latent.traverse(model, z, axis, steps, seed=seed, **condition), out, latent.quantiles(steps).numpy())
+
+
+def reconstruct(model: Model, condition: dict[str, Any], out: str, pictures: Sequence[str]) -> None:
+    """Write pictures beside their reconstructions, and print how far they are apart."""
+    latent.need(model, "encode", "decode")
+    found = listed(pictures)
+    given = latent.unit(latent.prepared(model, found))
+    made = latent.reconstruct(model, given, **condition)
+    error = (made - given).square().mean((1, 2, 3)).sqrt()
+    for name, value in zip(found, error.tolist(), strict=True):
+        print(f"{images.shown(name)}: root mean square error {value:.4f} (black to white is 1)")
+    sheet({"given": given, "reconstructed": made}, out)
+
+
+def neighbours(
+    model: Model,
+    condition: dict[str, Any],
+    out: str,
+    pictures: Sequence[str] = (),
+    n: int = 8,
+    seed: int = 0,
+    k: int = 5,
+    space: latent.Space | None = None,
+    root: str | None = None,
+) -> None:
+    """Write the nearest training pictures of pictures, or of `n` samples."""
+    space = space or ("latent" if latent.can(model, "encode") else "pixel")
+    if pictures:
+        given = latent.unit(latent.prepared(model, listed(pictures)))
+    else:
+        given = model.sample(n, seed, **condition)
+    found = latent.neighbours(model, given, latent.data_of(model, root), k, space)
+    for row, (index, distance) in enumerate(zip(found.numbers.tolist(), found.distance.tolist(), strict=True)):
+        print(f"{row}: " + ", ".join(f"{i} ({d:.4g})" for i, d in zip(index, distance, strict=True)))
+    first = "sampled" if not pictures else "given"
+    nearest = {f"nearest {place + 1}": found.pictures[:, place] for place in range(found.pictures.shape[1])}
+    sheet({first: given, **nearest}, out)
+
+
+def arithmetic(
+    model: Model,
+    condition: dict[str, Any],
+    out: str,
+    pictures: Sequence[str],
+    n: int = 10,
+    root: str | None = None,
+) -> None:
+    """Write a - b + c of averaged codes; a, b and c are pictures, or conditions on the attributes of examples."""
+    latent.need(model, "encode", "decode")
+    if len(pictures) != 3:
+        raise ConfigError(f"arithmetic is a - b + c: give three groups, not {len(pictures)}")
+    asked = [len(re.findall("[=<>]", group)) > 0 and not Path(group).exists() for group in pictures]
+    groups = [Tensor()] * 3
+    if any(asked):
+        chosen = examples(model, [group for group, ask in zip(pictures, asked) if ask], n, root)
+        for place, x in zip([i for i, ask in enumerate(asked) if ask], chosen, strict=True):
+            groups[place] = x
+    for place, group in enumerate(pictures):
+        if not asked[place]:
+            groups[place] = latent.unit(latent.prepared(model, listed([group])))
+    codes = [latent.encode(model, group) for group in groups]
+    shown = {}
+    for sign, name, x, z in zip(("", "- ", "+ "), pictures, groups, codes, strict=True):
+        average = latent.decode(model, z.mean(0, keepdim=True), **condition)
+        shown[f"{sign}{name}"] = torch.cat([average, x[:3]])
+    shown["= a - b + c"] = latent.decode(model, latent.arithmetic(*codes), **condition)
+    sheet(shown, out)
+    print("first row: what the averages stand for, and the result; below: examples")
+
+
+def direction(
+    model: Model,
+    condition: dict[str, Any],
+    out: str | None = None,
+    pictures: Sequence[str] = (),
+    seed: int = 0,
+    method: latent.Method = "regression",
+    apart: bool = False,
+    root: str | None = None,
+) -> None:
+    """Print what was learned about each attribute; with -o also write a row for each, of one picture."""
+    learned = latent.learn(model, method, apart, root)
+    flat = torch.nn.functional.normalize(learned.vectors.flatten(1), dim=1)
+    print(f"{learned.examples} examples, {method}{', apart' if apart else ''}; in {model.source.parent}")
+    print(f"{'attribute':12} {'length':>8} {'fit':>6}   cosine with the others")
+    for name, vector, fit, cosines in zip(
+        learned.attributes, learned.vectors, learned.fit.tolist(), (flat @ flat.T).tolist(), strict=True
+    ):
+        others = " ".join(f"{other} {c:.2f}" for other, c in zip(learned.attributes, cosines) if other != name)
+        print(f"{name:12} {vector.norm():8.3f} {fit:6.2f}   {others}")
+    if out is None:
+        return
+    z = latent.encode(model, listed(pictures)[:1]) if pictures else latent.prior(model, 1, seed, **condition)
+    amounts = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    far = torch.tensor(amounts).reshape(1, -1, *[1] * (z.ndim - 1))
+    strip(latent.decode_paths(model, z[:, None] + far * learned.vectors[:, None], **condition), out, amounts)
+
+
+def edit(
+    model: Model,
+    condition: dict[str, Any],
+    out: str,
+    pictures: Sequence[str],
+    attribute: Sequence[str] = (),
+    amount: Sequence[float] = (1.0,),
+    steps: int | None = None,
+    alone: bool = False,
+    method: latent.Method = "regression",
+    apart: bool = False,
+    root: str | None = None,
+) -> None:
+    """Encode pictures, move their codes along attributes, and write them decoded, beside what they were."""
+    latent.need(model, "encode", "decode")
+    if not attribute:
+        raise ConfigError(
+            "edit needs an attribute: say --attribute smile, or see i2i latent direction for their names"
+        )
+    if len(amount) not in (1, len(attribute)):
+        raise ConfigError(f"{len(attribute)} attributes and {len(amount)} amounts: give one amount for each")
+    given = latent.unit(latent.prepared(model, listed(pictures)))
+    if alone and (len(given) != 1 or moves(out)):
+        raise ConfigError(f"--alone writes one picture into one .png, and {len(given)} are given for {out}")
+    learned = latent.learn(model, method, apart, root)
+    amounts = [*amount] * len(attribute) if len(amount) == 1 else [*amount]
+    vectors = [far * learned.along(name) for name, far in zip(attribute, amounts, strict=True)]
+    vector = torch.stack(vectors).sum(0)
+    steps = steps or (24 if moves(out) else 1)
+    shares = [step / steps for step in range(steps + 1)]
+    made = latent.edit(model, given, vector, shares, **condition)
+    if alone:
+        images.save(made[0, -1], out)
+        tell(out)
+    elif moves(out):
+        strip(made, out, shares)
+    else:
+        said = ", ".join(f"{name} {far:+g}" for name, far in zip(attribute, amounts, strict=True))
+        names = ["reconstructed", *(f"{share:.2g} of the way" for share in shares[1:-1]), said]
+        sheet({"given": given, **{name: made[:, place] for place, name in enumerate(names)}}, out)
+
+
+WHATS: dict[str, Callable[..., None]] = {
+    "sample": sample,
+    "interpolate": interpolate,
+    "traverse": traverse,
+    "reconstruct": reconstruct,
+    "neighbours": neighbours,
+    "arithmetic": arithmetic,
+    "direction": direction,
+    "edit": edit,
+}
+
+
+# ----------------------------------------------------------------------------------------------- in and out
+
+
+def listed(sources: Sequence[str]) -> list[Path]:
+    """Return the pictures in files, folders and globs.
+
+    Raises:
+        DataError: there are none, or a file that was named is none.
+    """
+    found, skipped = images.find(sources)
+    named = [f"{images.shown(path)}: {why}" for path, why in skipped if str(path) in sources]
+    if named or not found:
+        raise DataError("; ".join(named) or f"no pictures in {', '.join(sources)}")
+    return found
+
+
+def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> list[Tensor]:
+    """Return the first `n` training pictures [N, C, H, W] in [0, 1] for each group of conditions.
+
+    Raises:
+        ConfigError: an attribute that the data set does not have, or no examples.
+    """
+    data = latent.data_of(model, root)
+    names = latent.attributes_of(data)
+    asked = [asked_for(group, names) for group in groups]
+    found: list[list[Tensor]] = [[] for _ in groups]
+    for _, x, values in latent.batches(model, data):
+        for parts, pictures in zip(asked, found, strict=True):
+            fits = torch.ones(len(x), dtype=torch.bool)
+            for place, compare, value in parts:
+                fits &= compare(values[:, place], value)
+            pictures += x[fits]
+        if all(len(pictures) >= n for pictures in found):
+            break
+    for group, pictures in zip(groups, found, strict=True):
+        if not pictures:
+            raise ConfigError(f"no training picture has {group}: ask for less, as age>0.5 for what is not 0 or 1")
+    return [latent.unit(torch.stack(pictures[:n])) for pictures in found]
+
+
+def asked_for(group: str, names: Sequence[str]) -> list[tuple[int, Compare, float]]:
+    """Turn "smile=1,age>0.5" into (number of the attribute, comparison, value) each."""
+    parts = []
+    for part in group.split(","):
+        match = re.fullmatch(r"\s*(\S+?)\s*([=<>])\s*([-+.\deE]+)\s*", part)
+        if match is None or match[1] not in names:
+            raise ConfigError(
+                f"'{part}' is no condition on an attribute: write as smile=1 or age>0.5; possible: {', '.join(names)}"
+            )
+        try:
+            parts.append((names.index(match[1]), COMPARE[match[2]], float(match[3])))
+        except ValueError:
+            raise ConfigError(f"'{part}': {match[3]} is no number") from None
+    return parts
+
+
+def moves(out: str) -> bool:
+    """Say whether a file of that name holds an animation."""
+    return Path(out).suffix.lower() in MOVING
+
+
+def sheet(columns: dict[str, Tensor], out: str) -> None:
+    """Write named columns of pictures [N, C, H, W] in [0, 1] as one sheet."""
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    images.save(images.grid({name: 2 * column - 1 for name, column in columns.items()}), out)
+    tell(out)
+
+
+def strip(paths: Tensor, out: str, values: Sequence[float] | np.ndarray) -> None:
+    """Write pictures [N, steps, C, H, W] in [0, 1] as rows of a sheet, or as frames that go there and back."""
+    if not moves(out):
+        sheet({f"{number}: {value:.2f}": paths[:, number] for number, value in enumerate(values)}, out)
+        return
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    factor = max(1, -(-LEAST // paths.shape[-1]))
+    frames = np.stack([np.concatenate([*images.to_uint8(2 * step - 1)], 1) for step in paths.unbind(1)])
+    frames = frames.repeat(factor, 1).repeat(factor, 2)
+    files.write(out, MOVING[Path(out).suffix.lower()](np.concatenate([frames, frames[-2:0:-1]])))
+    tell(out)
+
+
+def tell(out: str) -> None:
+    """Say on stderr what was written."""
+    print(f"{out}: written", file=sys.stderr)

@@ -1,0 +1,176 @@
+"""The task `vae`: its networks, its step, its latent space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from i2i import ConfigError, Loss, Network, Task
+
+from .likelihoods import Bernoulli
+
+Weight = Annotated[float, Ge(0)]
+
+
+class VAE(Task):
+    """An encoder q(z | x) and a decoder p(x | z) that raise a bound on log p(x).
+
+    The step minimises -E log p(x | z) + beta KL(q(z | x) || N(0, I)), in nats for a picture, with one z for each.
+
+    Args:
+        encoder: network (channels, size, 2 * latent): [N, C, H, W] -> mu and log sigma^2, side by side.
+        decoder: network (channels, size, latent): [N, latent] -> [N, C, H, W], what the likelihood wants.
+        latent: numbers in a code.
+        channels: of the pictures: 1 for grey ones.
+        size: their height and width in pixels.
+        likelihood: what the decoder's numbers say about a picture: "bernoulli" or "gaussian".
+        beta: weight of the KL term: 1 for the bound itself, more for codes that are simpler and apart
+            (arXiv:1804.03599). What is logged as `kl` is the KL times this weight; `validate` gives it plain.
+        warm_up: batches over which the weight rises from 0 to beta, so that fewer units are given up in the
+            beginning (arXiv:1602.02282).
+
+    Source: arXiv:1312.6114 eq. 10 and appendix B; beta arXiv:1804.03599 eq. 4 (as in the beta-VAE, 2017).
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    seen: Tensor
+
+    def __init__(
+        self,
+        encoder: Network,
+        decoder: Network,
+        latent: PositiveInt = 20,
+        channels: PositiveInt = 1,
+        size: PositiveInt = 28,
+        likelihood: Loss = Bernoulli,
+        beta: Weight = 1.0,
+        warm_up: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder(channels, size, 2 * latent)
+        self.decoder = decoder(channels, size, latent)
+        self.likelihood = likelihood()
+        self.latent, self.channels, self.size = latent, channels, size
+        self.beta, self.warm_up = beta, warm_up
+        self.register_buffer("seen", torch.tensor(0))  # batches
+
+    def players(self) -> dict[str, list[Any]]:
+        """All parts move together."""
+        return {"vae": [self.encoder, self.decoder, self.likelihood]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on `image` [N, C, H, W] in [-1, 1]."""
+        target = self._target(batch)
+        mu, logvar = self.posterior(target)
+        z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
+        reconstruction = -self.likelihood.log_prob(self.decoder(z), target).mean()
+
+        # The bound (eq. 10), the KL in closed form (appendix B).
+        yield "vae", {"reconstruction": reconstruction, "kl": self._weight() * divergence(mu, logvar).mean()}
+
+    def _weight(self) -> Tensor | float:
+        """Return the weight of the KL term for this batch, and count it."""
+        if not self.warm_up:
+            return self.beta
+        self.seen += 1
+        return self.beta * (self.seen / self.warm_up).clamp(max=1)
+
+    def _target(self, batch: dict[str, Any]) -> Tensor:
+        """Return the pictures of a batch on the scale of the likelihood, or say what does not fit."""
+        if "image" not in batch:
+            raise ConfigError(f'vae needs samples with "image", and these have {sorted(batch)}: use another data set')
+        image = batch["image"]
+        if image.shape[1:] != (self.channels, self.size, self.size):
+            raise ConfigError(
+                f"vae was built for {self.channels} x {self.size} x {self.size} values and the data gives "
+                f"{' x '.join(map(str, image.shape[1:]))}: set task.channels and task.size to those of the data"
+            )
+        return self.likelihood.scaled(image)
+
+    def posterior(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and log sigma^2 of q(z | x), each [N, latent], of pictures on the scale of the likelihood."""
+        mu, logvar = self.encoder(target).float().chunk(2, 1)
+        return mu, logvar
+
+    def log_weights(self, image: Tensor, k: int) -> Tensor:
+        """Return log p(x, z) - log q(z | x) [N, k] for `k` codes drawn from q of each image [N, C, H, W] in [-1, 1].
+
+        Their mean is the bound; log mean exp over many is log p(x) itself, nearly (arXiv:1509.00519 eq. 8).
+        """
+        target = self._target({"image": image})
+        mu, logvar = (each.repeat_interleave(k, 0) for each in self.posterior(target))
+        noise = torch.randn_like(mu)
+        z = mu + torch.exp(logvar / 2) * noise
+        # log N(z; 0, I) - log N(z; mu, sigma^2); what both have is left out.
+        prior_over_q = 0.5 * (noise.square() + logvar - z.square()).sum(1)
+        return (self.likelihood.log_prob(self.decoder(z), target.repeat_interleave(k, 0)) + prior_over_q).unflatten(
+            0, (-1, k)
+        )
+
+    def prior(self, n: int) -> Tensor:
+        """Return `n` codes [n, latent] of N(0, I)."""
+        return torch.randn(n, self.latent, device=next(self.decoder.parameters()).device)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the means [N, latent] of q(z | x) of images [N, C, H, W] in [-1, 1]."""
+        return self.posterior(self._target({"image": image}))[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the expected images [N, C, H, W] in [-1, 1] of codes [N, latent]."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def sample(self, n: int, temperature: float | str = 1.0) -> Tensor:
+        """Return `n` new images [n, C, H, W] in [-1, 1]; codes are drawn `temperature` times as widely."""
+        return self.decode(self.prior(n) * number(temperature))
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Return the bound and its parts in nats for a picture, whatever beta is: elbo = -reconstruction - kl."""
+        target = self._target(batch)
+        mu, logvar = self.posterior(target)
+        z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
+        reconstruction = -self.likelihood.log_prob(self.decoder(z), target).mean().item()
+        kl = divergence(mu, logvar).mean().item()
+        return {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Reconstructions and samples; of two latent numbers the plane: z1 to the right, z2 downwards."""
+        image = batch["image"]
+        shown = {"image": image, "reconstruction": self.decode(self.encode(image))}
+        if self.latent != 2:
+            return shown | {"sampled": self.sample(len(image)), "sampled too": self.sample(len(image))}
+        values = quantiles().to(image.device)
+        for value in values:
+            shown[f"z1 = {value:.2f}"] = self.decode(torch.stack([value.expand_as(values), values], 1))
+        return shown
+
+
+def divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return KL(N(mu, sigma^2) || N(0, I)) in nats [N]. Source: arXiv:1312.6114, appendix B."""
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
+
+
+def quantiles(n: int = 10) -> Tensor:
+    """Return the middles of `n` equally likely parts of N(0, 1), [n] from low to high."""
+    middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    return (math.sqrt(2) * torch.erfinv(2 * middles - 1)).float()
+
+
+def number(temperature: float | str) -> float:
+    """Return a temperature that may come from the command line.
+
+    Raises:
+        ConfigError: it is no number from 0 up.
+    """
+    try:
+        value = float(temperature)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"temperature '{temperature}' should be a number from 0 up: 1 draws as in training")
+    return value

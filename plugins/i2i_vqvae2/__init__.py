@@ -1,0 +1,321 @@
+"""Pictures as maps of discrete codes, and priors that draw new maps: VQ-VAE and VQ-VAE-2.
+
+Papers: arXiv:1711.00937 (VQ-VAE), arXiv:1906.00446 (VQ-VAE-2).
+
+i2i run configs/vqvae2.yaml                   # embedded digits, class-conditional, minutes
+i2i run configs/real/vqvae_cifar.yaml         # one map of 8x8 codes on CIFAR-10
+i2i run configs/paper/vqvae2.yaml             # the published networks, on folders
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import inf
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
+
+from .autoencoder import Autoencoder, Quantiser
+from .prior import PixelCNN
+
+__all__ = ["VQVAE2", "Autoencoder", "PixelCNN", "Quantiser", "register"]
+
+NAMES = {1: ("top",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
+PATIENCE = 2.0  # seconds from one word about a long sampling to the next
+EPS = 1e-8
+
+
+class VQVAE2(Task):
+    """A quantised autoencoder ("VQ") and, in the same run, a PixelCNN for each of its maps of codes.
+
+    The priors learn from the codes that the autoencoder gives at that step, without a gradient into it. They can wait
+    until the codes have settled (`prior_from`), and the autoencoder can stop before them (`vq_until`), which is the
+    two stages of the papers.
+
+    The latent space: `encode` gives the quantised vectors of all maps, top first, flattened into one float vector
+    [N, D (h w + ...)], and `decode` takes any such vector. So codes can be mixed, moved and averaged like those of
+    a VAE; what lies between two codes is decoded as it is and not rounded to a code. `codes` and `look_up` give the
+    numbers of the codes and the vector for them.
+
+    Args:
+        size: height and width of the images, in pixels.
+        channels: 3, or 1 for grey.
+        levels: maps of codes, 1 to 3; their names are top (and middle) and bottom.
+        width: channels of the autoencoder.
+        blocks: residual blocks in each encoder and decoder.
+        block_width: channels inside of these.
+        stride: size / side of the bottom map; each map above is half as large.
+        codes: entries of each codebook, K.
+        code_width: length of each, D.
+        decay: of the codebooks' moving averages.
+        revive: codes used less than this share of the average are put elsewhere; 0 for none.
+        lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937.
+        per_variance: divide the squared error by the variance of the training data, as sonnet's example does; it
+            then weighs more beside the commitment.
+        priors: a network for each level, by its name, such as {top: {use: pixelcnn, attention: 2}, bottom: ...};
+            none trains the autoencoder alone.
+        prior_from: the step from which on the priors train.
+        vq_until: the step at which the autoencoder stops; null to train it to the end.
+        classes: names of the classes, or how many there are, for priors that can be asked for one; null for none.
+
+    Raises:
+        ConfigError: sizes that do not halve evenly, priors for other levels, or steps at which nobody trains.
+
+    Source: arXiv:1711.00937 eq. 3 and appendix A.1, arXiv:1906.00446 algorithms 1 and 2.
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("autoencoder", "priors")
+    moments: Tensor  # mean and mean square of the training data
+    batches: Tensor  # how many they are of
+    steps: Tensor
+
+    def __init__(
+        self,
+        size: PositiveInt,
+        channels: Literal[1, 3] = 3,
+        levels: Literal[1, 2, 3] = 2,
+        width: PositiveInt = 128,
+        blocks: NonNegativeInt = 2,
+        block_width: PositiveInt = 32,
+        stride: Literal[2, 4, 8] = 4,
+        codes: PositiveInt = 512,
+        code_width: PositiveInt = 64,
+        decay: Annotated[float, Ge(0), Lt(1)] = 0.99,
+        revive: Annotated[float, Ge(0), Lt(1)] = 0.05,
+        lambda_commitment: Annotated[float, Gt(0)] = 0.25,
+        per_variance: bool = False,
+        priors: dict[str, Network] | None = None,
+        prior_from: NonNegativeInt = 0,
+        vq_until: PositiveInt | None = None,
+        classes: PositiveInt | tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.size, self.channels, self.names, self.code_width = size, channels, NAMES[levels], code_width
+        self.lambda_commitment, self.per_variance = lambda_commitment, per_variance
+        self.prior_from, self.vq_until = prior_from, vq_until
+        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes or ())
+        smallest = stride * 2 ** (levels - 1)
+        if size % smallest:
+            raise ConfigError(
+                f"task: size {size} cannot be divided by {smallest} (stride {stride}, {levels} levels): use "
+                f"{max(size // smallest, 1) * smallest}"
+            )
+        if priors and set(priors) != set(self.names):
+            raise ConfigError(f"task.priors: given for {sorted(priors)}, but the levels are {', '.join(self.names)}")
+        if vq_until is not None and not priors:
+            raise ConfigError("task.vq_until: without priors there is nobody to train after it, set it to null")
+        if vq_until is not None and vq_until < prior_from:
+            raise ConfigError(f"task: nobody trains from step {vq_until} (vq_until) to {prior_from} (prior_from)")
+        self.sides = [size // stride // 2**above for above in reversed(range(levels))]
+        self.autoencoder = Autoencoder(
+            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive
+        )
+        self.priors = nn.ModuleDict(
+            {name: priors[name](codes, self.sides[level], level, len(self.classes)) for level, name in self._levels()}
+            if priors
+            else {}
+        )
+        self.ema = ("autoencoder", "priors") if priors else ("autoencoder",)  # type: ignore[misc]
+        self.register_buffer("moments", torch.zeros(2))
+        self.register_buffer("batches", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """The autoencoder, and the prior of each level, top first."""
+        return {"VQ": [self.autoencoder], **{f"prior_{name}": [prior] for name, prior in self.priors.items()}}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N]."""
+        image, now = batch["image"], int(self.steps)
+        if self.vq_until is None or now < self.vq_until:
+            # The autoencoder. The codebooks move inside of it, by averages and not by a loss.
+            self.over_processes(self._observe, torch.stack([image.mean(), image.square().mean()])[None])
+            made, codes, commitment = self.autoencoder(image, self.over_processes)
+            scale = 1 / self.variance if self.per_variance else 1.0
+            losses = {"mse": scale * mse_loss(made, image), "commitment": self.lambda_commitment * commitment}
+            yield "VQ", losses | self._shown()  # 1711.00937 eq. 3
+        else:
+            with torch.no_grad():
+                codes, *_ = self.autoencoder.quantise(image)
+
+        # The priors: each code given those before it, the maps above and the class (1906.00446, algorithm 2).
+        if now >= self.prior_from:
+            for level, name, logits in self._predicted(codes, batch):
+                yield f"prior_{name}", {"nll": cross_entropy(logits, codes[level])}
+        self.steps.fill_(now + 1)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the quantised vectors of images [N, C, size, size]: all maps one after another, [N, Z]."""
+        return flat(self.autoencoder.look_up(self.codes(image)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the images [N, C, size, size] in [-1, 1] of vectors [N, Z], which need not be codes."""
+        sizes = [self.code_width * side**2 for side in self.sides]
+        if z.ndim != 2 or z.shape[1] != sum(sizes):
+            raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {sum(sizes)}]")
+        parts = zip(z.split(sizes, 1), self.sides, strict=True)
+        return self.autoencoder.decode([part.unflatten(1, (-1, side, side)) for part, side in parts]).clamp(-1, 1)
+
+    def prior(self, n: int, label: Any = None, temperature: Any = 1.0) -> Tensor:
+        """Return the vectors [n, Z] of codes that the priors draw; arguments as in `sample`."""
+        return self.look_up(self.draw(n, label, temperature))
+
+    def sample(self, n: int, label: Any = None, temperature: Any = 1.0) -> Tensor:
+        """Return `n` new images [n, C, size, size] in [-1, 1].
+
+        Args:
+            n: how many.
+            label: a class by number or name, or a list of n of them; null draws all classes equally often.
+            temperature: above 0; below 1 prefers codes that are likely, which is cleaner and less varied.
+
+        Raises:
+            ConfigError: no such class, a temperature that is none, or a run without priors.
+        """
+        return self.decode(self.prior(n, label, temperature))
+
+    def codes(self, image: Tensor) -> list[Tensor]:
+        """Return the numbers of the codes of images [N, C, size, size], top first: int64 [N, side, side] each."""
+        if image.shape[1:] != (self.channels, self.size, self.size):
+            raise DataError(
+                f"images of shape {tuple(image.shape[1:])} do not fit this model, which was trained on "
+                f"{(self.channels, self.size, self.size)}: resize them"
+            )
+        return self.autoencoder.quantise(image)[0]
+
+    def look_up(self, codes: Sequence[Tensor]) -> Tensor:
+        """Return the vectors [N, Z] of numbers of codes, as `codes` gives them."""
+        return flat(self.autoencoder.look_up(codes))
+
+    def draw(self, n: int, label: Any = None, temperature: Any = 1.0) -> list[Tensor]:
+        """Return `n` maps of codes for each level, drawn from the priors, int64 [n, side, side]; see `sample`.
+
+        A drawing that takes long says on stderr how far it is.
+        """
+        if not self.priors:
+            raise ConfigError(
+                "this run trained no priors, so it cannot sample: give task.priors, such as {top: {use: pixelcnn}}"
+            )
+        labels = self._labels(n, label)
+        degree = number(temperature, "temperature")
+        if not 0 < degree < inf:
+            raise ConfigError(f"temperature {degree:g} is not above 0: 1 draws as learnt, 0.5 prefers what is likely")
+        codes: list[Tensor] = []
+        for level, name in self._levels():
+            rows = partial(told, f"sampling the {name} codes ({level + 1} of {len(self.names)})")
+            codes.append(self.priors[name].sample(n, codes[:level], labels, degree, rows))  # type: ignore[operator]
+        return codes
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Return how well images are kept and codes are foreseen.
+
+        Returns:
+            mse, and mse_over_variance with the variance of the training data (all pixels and channels together);
+            for each level the perplexity of its use in training; with priors, nll in nats a code and beside it
+            unigram, that of a prior that only knows how often each code is used.
+        """
+        image = batch["image"]
+        made, codes, _ = self.autoencoder(image)
+        mse = mse_loss(made, image)
+        found = {"mse": mse, "mse_over_variance": mse / self.variance, **self._shown()}
+        for level, name, logits in self._predicted(codes, batch):
+            found[f"nll_{name}"] = cross_entropy(logits, codes[level])
+            found[f"unigram_{name}"] = -self.autoencoder.books[level].usage().log()[codes[level]].mean()
+        return {key: value.item() for key, value in found.items()}
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What goes in, what comes out, and where there are priors, new ones: the columns of `samples/`."""
+        image = batch["image"]
+        shown = {"given": image, "again": self.decode(self.encode(image))}
+        label = {"label": batch["label"].tolist()} if self.classes else {}
+        return shown | ({"new": self.sample(len(image), **label)} if self.priors else {})
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the training data seen so far, over all pixels and channels together: a scalar."""
+        return (self.moments[1] - self.moments[0].square()).clamp_min(EPS)
+
+    def _levels(self) -> list[tuple[int, str]]:
+        return list(enumerate(self.names))
+
+    def _shown(self) -> dict[str, Tensor]:
+        """Return the perplexity of each level. It has no gradient: among losses it is only shown."""
+        books = zip(self.names, self.autoencoder.books, strict=True)
+        return {f"perplexity_{name}": book.perplexity() for name, book in books}
+
+    def _predicted(self, codes: Sequence[Tensor], batch: dict[str, Any]) -> Iterator[tuple[int, str, Tensor]]:
+        """Yield level, name and logits [N, K, side, side] of each prior."""
+        label = batch["label"] if self.classes and self.priors else None
+        for level, name in self._levels() if self.priors else ():
+            yield level, name, self.priors[name](codes[level], codes[:level], label)
+
+    def _observe(self, moments: Tensor) -> Tensor:
+        """Take the moments [processes, 2] of a batch into those of all batches so far."""
+        self.batches += 1
+        self.moments += (moments.mean(0) - self.moments) / self.batches
+        return moments
+
+    def _labels(self, n: int, label: Any) -> Tensor | None:
+        """Return the numbers of `n` classes as int64 [n], or None where there are no classes."""
+        device = self.moments.device
+        if not self.classes:
+            if label is not None:
+                raise ConfigError(f"label={label}: this run knows no classes: train it with task.classes")
+            return None
+        if label is None:
+            return torch.randint(len(self.classes), (n,), device=device)
+        if isinstance(label, Tensor):
+            label = label.tolist()
+        asked = [label] * n if isinstance(label, int | str) else list(label)
+        if len(asked) != n:
+            raise ConfigError(f"label: {len(asked)} classes for {n} pictures: give one, or one for each picture")
+        return torch.tensor([self._class(one) for one in asked], device=device)
+
+    def _class(self, label: Any) -> int:
+        """Return the number of a class given by name or number."""
+        if str(label) in self.classes:
+            return self.classes.index(str(label))
+        if str(label).isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        names = ", ".join(self.classes)
+        raise ConfigError(f"label={label}: no such class; possible: {names}, or 0 to {len(self.classes) - 1}")
+
+
+def flat(maps: Sequence[Tensor]) -> Tensor:
+    """Return maps [N, D, h, w] one after another: [N, Z]."""
+    return torch.cat([one.flatten(1) for one in maps], 1)
+
+
+def number(value: Any, name: str) -> float:
+    """Return a condition as a number; on the command line it is a string."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}={value}: should be a number") from error
+
+
+def told(what: str, rows: range) -> Iterator[int]:
+    """Pass rows on, and say on stderr every two seconds how far they are."""
+    live, said, spoke = sys.stderr.isatty(), time.monotonic(), False
+    for row in rows:
+        if time.monotonic() - said > PATIENCE:
+            text, said, spoke = f"{what}: row {row + 1}/{len(rows)}", time.monotonic(), True
+            print(f"\r\033[K{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        yield row
+    if spoke and live:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+@hookimpl
+def register(catalog: Catalog) -> None:
+    """Add the task `vqvae2` and the network `pixelcnn`."""
+    catalog.task("vqvae2", VQVAE2)
+    catalog.network("pixelcnn", PixelCNN)

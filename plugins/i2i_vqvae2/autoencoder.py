@@ -1,0 +1,270 @@
+"""The quantised autoencoder: convolutions, one to three levels of codes, codebooks that follow what they stand for.
+
+Papers: VQ-VAE arXiv:1711.00937 (3, and appendix A.1 for the moving averages), VQ-VAE-2 arXiv:1906.00446 (3.1).
+Run by: `i2i run configs/vqvae2.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import log2
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+Over = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]  # `Task.over_processes`
+
+EPS = 1e-5  # smooths the counts, so that a code that was never used has a finite mean
+
+
+class Quantiser(nn.Module):
+    """A codebook: puts the nearest of `codes` vectors in the place of each vector, and moves them where those are.
+
+    Nothing here is trained by gradients. Each code is the moving average of the vectors it stood for; it starts at
+    one of the first batch, and is put on one of the present batch when it is hardly used any more (dead). All of it
+    is buffers, the same in all processes: their counts and sums are added up before the codebook moves.
+
+    Args:
+        codes: entries of the codebook, K.
+        width: length of each, D.
+        decay: of the moving averages, once a batch.
+        revive: a code is dead when it is used less than this share of what all would be used if equally often;
+            0 revives none.
+
+    Source: arXiv:1711.00937, eq. 6 to 8; the smoothing is that of sonnet's `VectorQuantizerEMA`; starting from
+    data and revival are not in the papers.
+    """
+
+    codebook: Tensor  # [K, D]
+    counts: Tensor  # [K], moving averages of how often a code is used in a batch
+    sums: Tensor  # [K, D], and of the sums of what it stood for
+    started: Tensor
+
+    def __init__(self, codes: int, width: int, decay: float = 0.99, revive: float = 0.05) -> None:
+        super().__init__()
+        self.decay, self.revive = decay, revive
+        self.register_buffer("codebook", torch.randn(codes, width))
+        self.register_buffer("counts", torch.zeros(codes))
+        self.register_buffer("sums", torch.zeros(codes, width))
+        self.register_buffer("started", torch.zeros(()))
+
+    def forward(self, x: Tensor, over: Over | None = None) -> tuple[Tensor, Tensor]:
+        """Quantise.
+
+        Args:
+            x: vectors [N, D, H, W].
+            over: `Task.over_processes` while training; the codebook then moves after this batch was quantised.
+
+        Returns:
+            Codes int64 [N, H, W], and what stands for x [N, D, H, W], without a gradient.
+        """
+        vectors = x.detach().float().movedim(1, -1)
+        if over is not None and not self.started:
+            over(self._start, self._drawn(vectors))
+        codes = self.nearest(vectors)
+        found = self.look_up(codes)
+        if over is not None:
+            over(self._move, self._seen(vectors.flatten(0, 2), codes.flatten()))
+        return codes, found
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """Return the number of the nearest code: [..., D] -> int64 [...]."""
+        with torch.no_grad(), torch.autocast(vectors.device.type, enabled=False):
+            half = self.codebook.square().sum(1) / 2
+            distance = torch.addmm(half, vectors.flatten(0, -2), self.codebook.T, alpha=-1)  # up to what all share
+            return distance.argmin(1).view(vectors.shape[:-1])
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes: int64 [N, H, W] -> [N, D, H, W]."""
+        return self.codebook[codes].movedim(-1, 1)
+
+    def usage(self) -> Tensor:
+        """Return how often each code is used, as moving averages that add up to 1: [K]."""
+        counts = self.counts + EPS
+        return counts / counts.sum()
+
+    def perplexity(self) -> Tensor:
+        """Return exp of the entropy of `usage`: K if all are used equally often, 1 if only one is."""
+        return torch.special.entr(self.usage()).sum().exp()
+
+    def _drawn(self, vectors: Tensor) -> Tensor:
+        """Return K random ones of [N, H, W, D], each as often as the others, as [1, K, D]."""
+        flat = vectors.flatten(0, 2)
+        order = torch.randperm(len(flat), device=flat.device)
+        return flat[order.repeat(-(-len(self.codebook) // len(order)))[: len(self.codebook)]][None]
+
+    def _seen(self, vectors: Tensor, codes: Tensor) -> Tensor:
+        """Return counts, sums and random vectors of a batch side by side: [1, K, 1 + 2 D]."""
+        counts = torch.zeros_like(self.counts).index_add_(0, codes, torch.ones_like(vectors[:, 0]))
+        sums = torch.zeros_like(self.sums).index_add_(0, codes, vectors)
+        return torch.cat([counts[None, :, None], sums[None], self._drawn(vectors[:, None, None])], 2)
+
+    @torch.no_grad()
+    def _start(self, drawn: Tensor) -> Tensor:
+        """Take the vectors [processes, K, D] as codes."""
+        self.codebook.copy_(turns(drawn))
+        self.counts.fill_(1.0)
+        self.sums.copy_(self.codebook)
+        self.started.fill_(1.0)
+        return drawn
+
+    @torch.no_grad()
+    def _move(self, seen: Tensor) -> Tensor:
+        """Move the codebook by the `_seen` of all processes, [processes, K, 1 + 2 D]."""
+        codes, width = self.codebook.shape
+        counts, sums, _ = seen.sum(0).split([1, width, width], 1)
+        self.counts.lerp_(counts[:, 0], 1 - self.decay)  # eq. 6
+        self.sums.lerp_(sums, 1 - self.decay)  # eq. 7
+        total = self.counts.sum()
+        smoothed = (self.counts + EPS) / (total + codes * EPS) * total
+        self.codebook.copy_(self.sums / smoothed[:, None])  # eq. 8
+
+        # Give a dead code a new place, and the average use, so that it has time to win vectors there.
+        fair = total / codes
+        dead = self.counts < self.revive * fair
+        self.codebook.copy_(torch.where(dead[:, None], turns(seen[..., 1 + width :]), self.codebook))
+        self.sums.copy_(torch.where(dead[:, None], self.codebook * fair, self.sums))
+        self.counts.copy_(torch.where(dead, fair, self.counts))
+        return seen
+
+
+def turns(drawn: Tensor) -> Tensor:
+    """Return of [processes, K, D] each process's vectors in turn: [K, D]."""
+    k = torch.arange(drawn.shape[1], device=drawn.device)
+    return drawn[k % len(drawn), k]
+
+
+class Block(nn.Module):
+    """x + (ReLU, conv3, ReLU, conv1)(x)."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        first, second = nn.Conv2d(width, inner, 3, padding=1), nn.Conv2d(inner, width, 1)
+        self.body = nn.Sequential(nn.ReLU(), first, nn.ReLU(inplace=True), second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, width, H, W] to the same shape."""
+        return x + self.body(x)
+
+
+def encoder(channels: int, width: int, blocks: int, inner: int, stride: int) -> nn.Sequential:
+    """Return the layers [N, channels, H, W] -> [N, width, H / stride, W / stride]; stride is a power of 2."""
+    widths = [channels, width // 2, *[width] * (int(log2(stride)) - 1)]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU(inplace=True)]
+    layers += [nn.Conv2d(widths[-1], width, 3, padding=1), *(Block(width, inner) for _ in range(blocks))]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def decoder(channels: int, out: int, width: int, blocks: int, inner: int, stride: int) -> nn.Sequential:
+    """Return the layers [N, channels, H, W] -> [N, out, H * stride, W * stride]; stride is a power of 2."""
+    doublings = int(log2(stride))
+    widths = [width, out] if doublings == 1 else [*[width] * (doublings - 1), width // 2, out]
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+    layers += [Block(width, inner) for _ in range(blocks)]
+    for before, after in pairwise(widths):
+        layers += [nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+    return nn.Sequential(*layers)
+
+
+class Autoencoder(nn.Module):
+    """Images to one, two or three maps of codes and back; the levels are counted from the top, the smallest.
+
+    The bottom map is `stride` times smaller than the image and each one above half of that. Codes are found from the
+    top down: what a level encodes is put beside what the levels above decode to.
+
+    Args:
+        channels: of the images.
+        levels: maps of codes.
+        width: channels between the layers.
+        blocks: residual blocks of each encoder and decoder.
+        block_width: channels inside of these.
+        stride: image size / size of the bottom map: 2, 4 or 8.
+        codes: entries of each codebook.
+        code_width: length of each entry.
+        decay: of the codebooks, see `Quantiser`.
+        revive: likewise.
+
+    Source: VQ-VAE-2's form at two levels is that of rosinality/vq-vae-2-pytorch, parameter for parameter; at one
+    level it is sonnet's network for CIFAR-10.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        levels: int = 2,
+        width: int = 128,
+        blocks: int = 2,
+        block_width: int = 32,
+        stride: int = 4,
+        codes: int = 512,
+        code_width: int = 64,
+        decay: float = 0.99,
+        revive: float = 0.05,
+    ) -> None:
+        super().__init__()
+        lower = [level > 0 for level in range(levels)]  # those that have one above
+        shape, d = (width, blocks, block_width), code_width
+        self.encoders = nn.ModuleList(
+            encoder(width, *shape, 2) if level < levels - 1 else encoder(channels, *shape, stride)
+            for level in range(levels)
+        )
+        self.project = nn.ModuleList(nn.Conv2d(width + d * below, d, 1) for below in lower)
+        self.quantisers = nn.ModuleList(Quantiser(codes, d, decay, revive) for _ in lower)
+        above = [d, *[2 * d] * (levels - 1)]  # channels of the maps that `_joined` gives
+        self.above = nn.ModuleList(decoder(above[level], d, *shape, 2) for level in range(levels - 1))
+        self.larger = nn.ModuleList(nn.ConvTranspose2d(above[level], d, 4, 2, 1) for level in range(levels - 1))
+        self.decoder = decoder(above[-1], channels, *shape, stride)
+
+    def forward(self, image: Tensor, over: Over | None = None) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Encode, quantise and decode.
+
+        Args:
+            image: [N, channels, H, W] in [-1, 1]; H and W divisible by stride * 2 ^ (levels - 1).
+            over: moves the codebooks, see `Quantiser`.
+
+        Returns:
+            The image again, the codes of each level int64 [N, h, w], and the commitment loss, a scalar.
+        """
+        codes, quantised, commitment = self.quantise(image, over)
+        return self.decode(quantised), codes, commitment
+
+    def quantise(self, image: Tensor, over: Over | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return codes, what stands for them [N, D, h, w] (with the gradient passed straight through), commitment."""
+        features = [image]
+        for encode in reversed(self.encoders):
+            features.append(encode(features[-1]))
+        codes, quantised = [], []
+        commitment, joined = image.new_zeros(()), None
+        for level, book in enumerate(self.books):
+            x = features.pop()
+            if joined is not None:
+                x = torch.cat([self.above[level - 1](joined), x], 1)
+            x = self.project[level](x)
+            found, q = book(x, over)
+            commitment = commitment + mse_loss(x.float(), q)  # third term of eq. 3 in 1711.00937
+            q = x + (q - x).detach()
+            joined = q if joined is None else torch.cat([self.larger[level - 1](joined), q], 1)
+            codes.append(found)
+            quantised.append(q)
+        return codes, quantised, commitment
+
+    def decode(self, quantised: Sequence[Tensor]) -> Tensor:
+        """Return the images [N, channels, H, W] of quantised maps, top first."""
+        joined = quantised[0]
+        for larger, q in zip(self.larger, quantised[1:], strict=True):
+            joined = torch.cat([larger(joined), q], 1)
+        return self.decoder(joined)
+
+    def look_up(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Return what stands for the codes of each level: int64 [N, h, w] -> [N, D, h, w]."""
+        return [book.look_up(found) for book, found in zip(self.books, codes, strict=True)]
+
+    @property
+    def books(self) -> list[Quantiser]:
+        """The codebooks, top first, as what they are."""
+        return cast("list[Quantiser]", list(self.quantisers))

@@ -1,0 +1,171 @@
+"""Pictures sorted into classes, from folders and from tars."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from i2i.data import LabelledFolders
+from i2i.errors import DataError
+from i2i.plugins import door
+
+CLASSES = ("cat", "dog", "eel")
+
+
+def colour(split: str, name: str, number: int) -> tuple[int, int, int]:
+    return (40 * CLASSES.index(name) + 20, 10 * number, 100 if split == "train" else 200)
+
+
+def folders(root: Path, splits: tuple[str, ...] = ("train", "test"), each: int = 3) -> Path:
+    """Write flat pictures, whose colour says where they are, into <split>/<class>/."""
+    for split in splits:
+        for name in CLASSES:
+            (root / split / name).mkdir(parents=True)
+            for number in range(each):
+                Image.new("RGB", (12, 8), colour(split, name, number)).save(root / split / name / f"{number}.png")
+    return root
+
+
+def packed(root: Path, pack: str = "") -> Path:
+    """Turn the folders of splits into tars of the same pictures."""
+    for split in [entry for entry in root.iterdir() if entry.is_dir()]:
+        with tarfile.open(root / f"{split.name}.tar", f"w:{pack}") as tar:
+            for file in sorted(split.rglob("*.png")):
+                tar.add(file, file.relative_to(split))
+        for file in sorted(split.rglob("*"), reverse=True):
+            file.rmdir() if file.is_dir() else file.unlink()
+        split.rmdir()
+    return root
+
+
+@pytest.mark.parametrize("tarred", [False, True], ids=["folders", "tars"])
+def test_each_picture_has_the_number_of_its_class(tmp_path: Path, tarred: bool) -> None:
+    root = packed(folders(tmp_path)) if tarred else folders(tmp_path)
+    data = LabelledFolders(str(root), size=8, flip=False)
+    assert data.classes == CLASSES
+    assert (data.channels, data.size, len(data), len(data.validation())) == (3, 8, 9, 9)
+    for split, samples in (
+        ("train", [data.sample(i, np.random.default_rng(0)) for i in range(9)]),
+        ("test", [data.validation()[i] for i in range(9)]),
+    ):
+        for index, sample in enumerate(samples):
+            assert sample["image"].shape == (3, 8, 8)
+            assert sample["image"].dtype == torch.float32
+            assert (sample["label"].item(), sample["label"].dtype) == (index // 3, torch.int64)
+            shown = ((sample["image"][:, 4, 4] + 1) * 127.5).round().tolist()
+            assert shown == list(colour(split, CLASSES[index // 3], index % 3))
+
+
+def test_folders_and_tars_give_the_same_samples(tmp_path: Path) -> None:
+    rng = np.random.default_rng
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    noise = rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "train" / "a" / "0.png")
+    before = LabelledFolders(str(tmp_path), size=9)
+    after = LabelledFolders(str(packed(tmp_path, "xz")), size=9)
+    for seed in range(4):
+        assert torch.equal(before.sample(0, rng(seed))["image"], after.sample(0, rng(seed))["image"])
+
+
+def test_half_of_the_training_pictures_are_mirrored(tmp_path: Path) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    ramp = np.arange(16, dtype=np.uint8)[None, :, None].repeat(16, 0).repeat(3, 2) * 16
+    Image.fromarray(ramp).save(tmp_path / "train" / "a" / "0.png")
+    data = LabelledFolders(str(tmp_path), size=16)
+    rising = [bool(data.sample(0, np.random.default_rng(n))["image"][0, 0].diff().min() > 0) for n in range(100)]
+    assert 30 < sum(rising) < 70
+    again = LabelledFolders(str(tmp_path), size=16, flip=False)
+    assert all((again.sample(0, np.random.default_rng(n))["image"][0, 0].diff() > 0).all() for n in range(5))
+
+
+def test_grey_is_the_luma_of_the_picture(tmp_path: Path) -> None:
+    folders(tmp_path, ("train",))
+    data = LabelledFolders(str(tmp_path), size=8, channels=1)
+    image = data.sample(0, np.random.default_rng(0))["image"]
+    assert image.shape == (1, 8, 8)
+    expected = np.asarray(Image.new("RGB", (1, 1), colour("train", "cat", 0)).convert("L")).item()
+    assert ((image[0, 0, 0] + 1) * 127.5).item() == pytest.approx(expected, abs=1.01)
+
+
+def test_validation_pictures_are_spread_over_the_classes(tmp_path: Path) -> None:
+    folders(tmp_path, each=4)
+    samples = LabelledFolders(str(tmp_path), size=8, validation_samples=3).validation()
+    assert [samples[i]["label"].item() for i in range(len(samples))] == [0, 1, 2]
+
+
+def test_a_bad_picture_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folders(tmp_path, ("train",), each=10)
+    (root / "train" / "dog" / "3.png").write_bytes(b"no picture")
+    assert len(LabelledFolders(str(root), size=8)) == 29
+    assert "1 pictures left out" in caplog.text
+    assert "3.png" in caplog.text
+    with pytest.raises(DataError, match=r"1 of 30 pictures cannot be read, more than the share of 0\.01.*3\.png"):
+        LabelledFolders(str(root), size=8, bad_limit=0.01)
+
+
+def test_a_bad_picture_in_a_tar_is_named(tmp_path: Path) -> None:
+    root = folders(tmp_path, ("train",))
+    (root / "train" / "dog" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"train\.tar': dog/1\.png: .*"):
+        LabelledFolders(str(packed(root)), size=8)
+
+
+def test_a_class_that_train_lacks_is_refused(tmp_path: Path) -> None:
+    folders(tmp_path)
+    (tmp_path / "test" / "yak").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "yak" / "0.png")
+    with pytest.raises(DataError, match=r"the class yak is not among those of train \(cat, dog, eel\)"):
+        LabelledFolders(str(tmp_path), size=8)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"neither train nor train\.tar is in it; labelled_folders needs"):
+        LabelledFolders(str(tmp_path), size=8)
+    (tmp_path / "train").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "no class.png")
+    with pytest.raises(DataError, match="no pictures in the folders of classes"):
+        LabelledFolders(str(tmp_path), size=8)
+
+
+def test_a_damaged_tar_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(DataError, match=r"train\.tar': cannot be read as a tar"):
+        LabelledFolders(str(tmp_path), size=8)
+
+
+def test_a_tar_is_never_unpacked(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    root = tmp_path / "data"
+    root.mkdir()
+    with tarfile.open(root / "train.tar", "w") as tar:
+        for name in ("../../evil/0.png", "a/0.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(picture.getvalue())
+            tar.addfile(member, io.BytesIO(picture.getvalue()))
+    assert LabelledFolders(str(root), size=8).classes == ("a", "evil")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "train.tar"]
+
+
+def test_it_is_in_the_catalog() -> None:
+    assert door().catalog.find("data", "labelled_folders").build is LabelledFolders
+
+
+def test_cifar10_is_one(tmp_path: Path) -> None:
+    if not os.environ.get("I2I_DATA"):
+        pytest.skip("I2I_DATA is not set")
+    source = Path(os.environ["I2I_DATA"]) / "cifar10" / "test.tar"
+    (tmp_path / "train.tar").symlink_to(source)  # the small half, so that this is quick
+    data = LabelledFolders(str(tmp_path))
+    assert len(data) == 2000
+    assert data.classes[:3] == ("airplane", "automobile", "bird")
+    labels = data.train.labels
+    assert labels.bincount().tolist() == [200] * 10
+    assert labels[:10].tolist() == list(range(10))  # interleaved, as the tar has them
