@@ -62,7 +62,7 @@ class Face(NamedTuple):
 
 
 class Faces(Data):
-    """Cartoon faces and their attributes. Nothing is read from disk; the pictures are drawn once, about 1 ms each.
+    """Cartoon faces and their attributes. Nothing is read from disk; the pictures are drawn once, 3 ms each.
 
     Smile, glasses and sex are 0 or 1 with equal chances; hair, age and angle are spread evenly over 0 to 1; all are
     independent of each other.
