@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from annotated_types import Gt
 from pydantic import PositiveInt
@@ -31,7 +32,7 @@ class ImportanceNLL:
 
     Args:
         k: codes for each picture.
-        pictures: how many validation pictures are used, evenly spread; null for all.
+        pictures: how many validation pictures are used, always the same ones; null for all.
         at_once: codes decoded at a time.
 
     Raises:
@@ -89,6 +90,7 @@ def pictures_of(task: Any, data: Data, n: int, most: int | None = None) -> Itera
     if not len(samples):
         raise ConfigError(f"this metric needs validation samples, and {type(data).__name__} has none")
     count = min(len(samples), most or len(samples))
+    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])  # evenly spread would skip classes
     device = next(task.decoder.parameters()).device
-    for batch in batches((samples[i * len(samples) // count]["image"] for i in range(count)), n):
+    for batch in batches((samples[int(i)]["image"] for i in chosen), n):
         yield default_collate(batch).to(device)
