@@ -382,7 +382,7 @@ class Classed(Known):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setattr(latent, "data_of", lambda model, root=None: Known())
+    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: Known())
     return model(Pixels(), tmp_path)
 
 
@@ -406,7 +406,7 @@ def test_directions_are_kept_until_the_weights_change(run: Model, monkeypatch: p
         raise AssertionError("the data set was built again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(latent, "data_of", never)
+        patched.setattr(latent.learned, "data_of", never)
         again = latent.learn(run)
         assert torch.equal(first.vectors, again.vectors)
         assert torch.allclose(latent.learn(run, "means").vectors, first.vectors, atol=1e-5)
@@ -430,7 +430,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_an_edit(
 
 
 def test_classes_are_attributes_too(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latent, "data_of", lambda model, root=None: Classed())
+    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: Classed())
     learned = latent.learn(run, keep=False)
     assert learned.attributes == ("even", "odd")
     assert torch.allclose(learned.along("odd"), torch.full((192,), 0.5), atol=1e-5)
@@ -439,7 +439,7 @@ def test_classes_are_attributes_too(run: Model, monkeypatch: pytest.MonkeyPatch)
 def test_data_that_tells_nothing_is_refused(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Known()
     silent.attributes = ()
-    monkeypatch.setattr(latent, "data_of", lambda model, root=None: silent)
+    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: silent)
     with pytest.raises(ConfigError, match="tells nothing about its pictures"):
         latent.learn(run)
 

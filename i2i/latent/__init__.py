@@ -1,0 +1,52 @@
+"""What can be done in a latent space: sample, interpolate, traverse, reconstruct, compare, add up, edit.
+
+    model = i2i.load("runs/faces_vae")
+    learned = i2i.latent.learn(model)                                        # directions, from labelled examples
+    z = i2i.latent.encode(model, "photo.png")                                # a code
+    out = i2i.latent.decode(model, z + 2 * learned.along("smile"))           # [1, 3, H, W] in [0, 1]
+
+Works on every model whose task has `encode`, `decode` and `prior`, or some of them; what a task lacks is said in one
+sentence. Codes are float32 [N, ...] on the CPU, as the task shapes them. Pictures come in any kind that
+`i2i.images.take` takes, and go out as float32 [..., C, H, W] in [0, 1], like those of `i2i.sample`. The command is
+`i2i latent ...` (plugins/i2i_latent).
+"""
+
+from __future__ import annotations
+
+from .codes import can, decode, decode_paths, divided, encode, encoded, fitted, need, prepared, prior, unit
+from .examples import Neighbours, Space, arithmetic, attributes_of, batches, data_of, neighbours
+from .learned import Learned, Method, directions, edit, learn, orthogonal
+from .paths import Way, between, interpolate, quantiles, reconstruct, traverse
+
+__all__ = [
+    "Learned",
+    "Method",
+    "Neighbours",
+    "Space",
+    "Way",
+    "arithmetic",
+    "attributes_of",
+    "batches",
+    "between",
+    "can",
+    "data_of",
+    "decode",
+    "decode_paths",
+    "directions",
+    "divided",
+    "edit",
+    "encode",
+    "encoded",
+    "fitted",
+    "interpolate",
+    "learn",
+    "need",
+    "neighbours",
+    "orthogonal",
+    "prepared",
+    "prior",
+    "quantiles",
+    "reconstruct",
+    "traverse",
+    "unit",
+]
