@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .average import Average
 from .config import Train
 from .errors import ConfigError, I2IError, NumericError, PluginError
 from .processes import World
@@ -76,13 +76,9 @@ class Engine:
         self.players = players_of(self.task)
         self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
         self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
-        self.averages: dict[str, AveragedModel] = {}
+        self.averages: dict[str, Average] = {}
         if train.ema is not None:
-            fn = get_ema_multi_avg_fn(train.ema)
-            self.averages = {
-                name: AveragedModel(getattr(self.task, name), multi_avg_fn=fn, use_buffers=True)
-                for name in self.task.ema
-            }
+            self.averages = {name: Average(getattr(self.task, name), train.ema) for name in self.task.ema}
         self.precision = precision_for(train.precision, self.device)
 
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
@@ -121,8 +117,9 @@ class Engine:
             if self.train.clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.players[player], self.train.clip)
             self.optimizers[player].step()
-        for name, average in self.averages.items():
-            average.update_parameters(getattr(self.task, name))
+        with self.autocast():
+            for name, average in self.averages.items():
+                average.update(getattr(self.task, name))
         self.number += 1
         self.world.beat(self.number)
         return StepOutcome(losses, stop, tuple(skipped))
