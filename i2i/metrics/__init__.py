@@ -1,7 +1,8 @@
 """Metrics: callables `metric(task, data) -> dict[str, float]` on the validation samples of a data set.
 
-`base` gives the predictions of a task, `pairs` and `lpips` compare each with its truth, `colour` says how colourful
-they are, `sets` compares them all together with all true pictures, through the fixed networks of `features`.
+`base` gives what a task predicts or samples, `pairs` and `lpips` compare each with its truth, `colour` says how
+colourful they are, `sets` compares them all together with all true pictures, through the fixed networks of
+`features`, and `classes` reads what they show.
 `animals` scores the translation of the embedded horses and zebras, where the truth is known.
 """
 
@@ -9,13 +10,27 @@ from __future__ import annotations
 
 from ..catalog import Catalog
 from .animals import AnimalTruth
-from .base import answers
+from .base import answers, sampled
+from .classes import ClassAccuracy, ClassShare
 from .colour import Colourfulness
 from .lpips import LPIPS
 from .pairs import PSNR, SSIM
 from .sets import KID, Frechet
 
-__all__ = ["KID", "LPIPS", "PSNR", "SSIM", "AnimalTruth", "Colourfulness", "Frechet", "answers", "register"]
+__all__ = [
+    "KID",
+    "LPIPS",
+    "PSNR",
+    "SSIM",
+    "AnimalTruth",
+    "ClassAccuracy",
+    "ClassShare",
+    "Colourfulness",
+    "Frechet",
+    "answers",
+    "register",
+    "sampled",
+]
 
 
 def register(catalog: Catalog) -> None:
@@ -27,3 +42,5 @@ def register(catalog: Catalog) -> None:
     catalog.metric("colourfulness", Colourfulness)
     catalog.metric("kid", KID)
     catalog.metric("frechet", Frechet)
+    catalog.metric("class_accuracy", ClassAccuracy)
+    catalog.metric("class_share", ClassShare)

@@ -1,11 +1,12 @@
-"""What all metrics go through: a task's answers to the validation samples, one picture at a time.
+"""What all metrics go through: a task's answers to the validation samples, or what it makes, one picture at a time.
 
-for sample, fake in answers(task, data): ...      # what `psnr`, `kid` and every other metric of this folder do
+for sample, fake in answers(task, data): ...      # what `psnr`, and `kid` of a translation, do
+for fake in sampled(task, 1000): ...              # what `class_share`, and `kid` of what is made from nothing, do
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -73,9 +74,49 @@ def predicted(task: Any, samples: list[Sample]) -> Tensor:
             f"{type(task).__name__}.predict made {tuple(fakes.shape)} from {tuple(given.shape)}; with scale "
             f"{task.scale} it must keep N and give {wanted[0]}x{wanted[1]} pixels"
         )
-    if not fakes.isfinite().all():
-        raise NumericError(f"{type(task).__name__}.predict gave values that are not finite: are the weights whole?")
+    finite(f"{type(task).__name__}.predict", fakes)
     return fakes.clamp(-1, 1)
+
+
+def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequence[Any]) -> Iterator[Tensor]:
+    """Give pictures that a task makes from nothing, always from the same random numbers.
+
+    The global random state is left as it was.
+
+    Args:
+        task: a `Task`, in the mode in which it is to be judged.
+        n: how many pictures.
+        batch_size: pictures made at a time.
+        condition: what is asked for, a list of `n` by name, such as label=[3, 3, 5].
+
+    Yields:
+        Pictures on the CPU, float32 [C, H, W] clipped to [-1, 1].
+
+    Raises:
+        ConfigError: the task makes no pictures from nothing.
+        NumericError: a picture holds NaN or infinity.
+        PluginError: the task makes more or fewer pictures than it was asked for, or no pictures.
+    """
+    device = device_of(task)
+    for first in range(0, n, batch_size):
+        part = slice(first, min(first + batch_size, n))
+        chosen = {name: list(values[part]) for name, values in condition.items()}
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+            torch.manual_seed(first)
+            fakes = task.sample(part.stop - first, **chosen).detach().float().cpu()
+        if fakes.ndim != 4 or len(fakes) != part.stop - first:
+            raise PluginError(
+                f"{type(task).__name__}.sample made {tuple(fakes.shape)} where {part.stop - first} pictures "
+                f"[N, C, H, W] were wanted"
+            )
+        finite(f"{type(task).__name__}.sample", fakes)
+        yield from fakes.clamp(-1, 1)
+
+
+def finite(who: str, images: Tensor) -> None:
+    """Raise NumericError where pictures hold NaN or infinity."""
+    if not images.isfinite().all():
+        raise NumericError(f"{who} gave values that are not finite: are the weights whole?")
 
 
 def device_of(task: Any) -> torch.device:

@@ -1,6 +1,9 @@
-"""Metrics of sets: how far all predictions together are from all true pictures, in the features of a fixed network.
+"""Metrics of sets: how far all made pictures together are from all true ones, in the features of a fixed network.
 
     metrics: [{use: kid, extractor: squeezenet}, {use: frechet, extractor: squeezenet}]
+
+Where the validation samples have "A" and "B", the predictions for "A" are compared with "B". Where they have "image"
+instead, as many pictures are sampled, always from the same random numbers, and compared with those.
 
 Each score bears the name of its extractor (`kid/squeezenet`). The published KID and FID look through Inception, so
 no number from here can be compared with them, nor with one of another extractor: only models with one another.
@@ -17,14 +20,14 @@ from torch import Tensor
 
 from ..data.base import Data
 from ..errors import ConfigError
-from .base import answers, device_of
+from .base import answers, device_of, sampled
 from .features import Name, check, features
 
 _real: WeakKeyDictionary[Data, dict[Any, Tensor]] = WeakKeyDictionary()
 
 
 class KID:
-    """Kernel distance between the predictions and the true pictures "B" of all validation samples.
+    """Kernel distance between the made pictures and the true ones of all validation samples.
 
     The unbiased estimate of the squared maximum mean discrepancy with the cubic kernel, over all pictures at once
     and not times 1000. 0 is what two sets of one kind have on average, so a good one may be a little below it.
@@ -54,7 +57,7 @@ class KID:
 
 
 class Frechet:
-    """Fréchet distance between Gaussians fitted to the features of the predictions and of the true pictures.
+    """Fréchet distance between Gaussians fitted to the features of the made pictures and of the true ones.
 
     0 is best. It falls as the number of pictures grows, also for sets of one kind: compare only equal numbers of
     pictures, and prefer `kid` where there are fewer than some thousands.
@@ -75,16 +78,18 @@ class Frechet:
 
 
 def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tuple[Tensor, Tensor]:
-    """Return the features of the predictions and, computed once for each data set, of the true pictures."""
-    device = str(device_of(task))
-    fake = features((image for _, image in answers(task, data)), extractor, weights_dir, device)
-    if len(fake) < 2:
-        raise ConfigError(f"a distance between sets needs two validation samples at least, and there is {len(fake)}")
+    """Return the features of the made pictures and, computed once for each data set, of the true ones."""
+    device, samples = str(device_of(task)), data.validation()
+    if len(samples) == 1:
+        raise ConfigError("a distance between sets needs two validation samples at least, and there is 1")
+    from_nothing = len(samples) > 0 and "image" in samples[0] and "A" not in samples[0]
+    made = sampled(task, len(samples)) if from_nothing else (image for _, image in answers(task, data))
+    fake = features(made, extractor, weights_dir, device)
     known = _real.setdefault(data, {})
     key = extractor, weights_dir, device
     if key not in known:
-        samples = data.validation()
-        known[key] = features((samples[i]["B"] for i in range(len(samples))), extractor, weights_dir, device)
+        true = (samples[i]["image" if from_nothing else "B"] for i in range(len(samples)))
+        known[key] = features(true, extractor, weights_dir, device)
     return fake, known[key]
 
 
