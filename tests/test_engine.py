@@ -14,7 +14,7 @@ from i2i_cyclegan import CycleGAN
 from torch import Tensor, nn
 
 from i2i.config import Train
-from i2i.engine import Engine
+from i2i.engine import Engine, precision_for
 from i2i.errors import ConfigError, NumericError, PluginError
 from i2i.losses import LSGAN
 from i2i.networks import PatchDiscriminator, ResnetGenerator
@@ -118,9 +118,17 @@ def test_one_optimizer_per_player_must_name_the_players() -> None:
     assert {k: o.param_groups[0]["lr"] for k, o in engine.optimizers.items()} == {"W": 0.1, "V": 0.2}
 
 
-def test_bf16_on_a_cpu_is_refused() -> None:
-    with pytest.raises(ConfigError, match="bf16"):
+def test_bf16_is_refused_on_a_cpu_that_has_no_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False}, raising=False)
+    with pytest.raises(ConfigError, match="this CPU, which has neither AVX512-BF16 nor AMX"):
         Engine(Line(), sgd, Train(steps=1, precision="bf16"))
+
+
+@pytest.mark.parametrize("able", ["avx512_bf16", "amx_bf16"])
+def test_bf16_is_there_for_those_who_ask_on_a_cpu_that_has(able: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {able: True}, raising=False)
+    assert precision_for("bf16", torch.device("cpu")) == "bf16"
+    assert precision_for("auto", torch.device("cpu")) == "fp32"  # the same numbers on every CPU
 
 
 def test_the_engine_equals_the_loop_by_hand_bit_for_bit() -> None:
