@@ -255,15 +255,15 @@ def precision_for(wanted: str, device: torch.device) -> str:
     """
     if wanted == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
         raise ConfigError(
-            "train.precision: bf16 is many times slower than fp32 on this CPU, which has neither AVX512-BF16 nor AMX; "
-            "use auto or fp32"
+            "train.precision: bf16 is many times slower than fp32 on this CPU, which has neither AVX512-BF16 nor "
+            "AMX; use auto or fp32"
         )
     return ("bf16" if device.type == "cuda" else "fp32") if wanted == "auto" else wanted
 
 
 def cpu_multiplies_bf16() -> bool:
     """Whether this CPU has instructions that multiply bf16 numbers."""
-    able = getattr(torch.cpu, "get_capabilities", dict)()
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 

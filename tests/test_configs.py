@@ -15,9 +15,11 @@ from i2i.plugins import door
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-TOY = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_size": 72, "workers": 0, "samples": 4}
+TOY: dict[str, Any] = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_size": 72, "workers": 0}
+TOY |= {"samples": 4}
 TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}
-TOY |= {"batch_size": 2, "heads": 2, "prior_from": 0, "vq_until": "null"}
+TOY |= {"batch_size": 2, "heads": 2, "prior_from": 0, "vq_until": "null", "d_steps": 1}
+TOY |= {"attention": 16, "accumulate": 1}
 
 
 def toy(tree: Any, prefix: str = "") -> list[str]:
@@ -27,7 +29,8 @@ def toy(tree: Any, prefix: str = "") -> list[str]:
         if isinstance(value, dict):
             found += toy(value, f"{prefix}{key}.")
         elif key in TOY and value is not None:
-            found.append(f"{prefix}{key}={TOY[key]}")
+            both = isinstance(value, int) and isinstance(TOY[key], int)
+            found.append(f"{prefix}{key}={min(value, TOY[key]) if both else TOY[key]}")
     return found
 
 

@@ -1,17 +1,23 @@
 """Shared networks, one family a file: plain modules that initialise themselves and know no engine.
 
 `blocks` holds the pieces, `resnet` CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator,
-`spade` what paints label maps. Their names for a config are listed by `i2i models`.
+`spade` what paints label maps; `dense`, `dcgan`, `sngan` and `biggan` make pictures of codes, with the pieces in
+`conditional`. Their names for a config are listed by `i2i models`.
 """
 
 from __future__ import annotations
 
 from ..catalog import Catalog
+from .biggan import BigGANDiscriminator, BigGANGenerator
 from .blocks import InstanceNorm, Norm, init_normal, needs_bias, norm_layer
+from .conditional import ConditionalBatchNorm, SelfAttention
+from .dcgan import DCGANDiscriminator, DCGANGenerator
+from .dense import DenseDiscriminator, DenseGenerator
 from .judges import UnetDiscriminator, VGGDiscriminator
 from .patch import PatchDiscriminator
 from .resnet import ResnetBlock, ResnetGenerator
 from .rrdb import RRDBNet
+from .sngan import SNGANDiscriminator, SNGANGenerator
 from .spade import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder
 from .spectral import spectral
 from .superres import EDSR, CompactSR, MSRResNet, SRResNet
@@ -19,7 +25,14 @@ from .unet import UnetGenerator
 
 __all__ = [
     "EDSR",
+    "BigGANDiscriminator",
+    "BigGANGenerator",
     "CompactSR",
+    "ConditionalBatchNorm",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DenseDiscriminator",
+    "DenseGenerator",
     "InstanceNorm",
     "MSRResNet",
     "MultiscaleDiscriminator",
@@ -28,7 +41,10 @@ __all__ = [
     "RRDBNet",
     "ResnetBlock",
     "ResnetGenerator",
+    "SNGANDiscriminator",
+    "SNGANGenerator",
     "SRResNet",
+    "SelfAttention",
     "SpadeGenerator",
     "StyleEncoder",
     "UnetDiscriminator",
@@ -57,3 +73,11 @@ def register(catalog: Catalog) -> None:
     catalog.network("rrdbnet", RRDBNet)
     catalog.network("vgg_discriminator", VGGDiscriminator)
     catalog.network("unet_discriminator", UnetDiscriminator)
+    catalog.network("dense_generator", DenseGenerator)
+    catalog.network("dense_discriminator", DenseDiscriminator)
+    catalog.network("dcgan_generator", DCGANGenerator)
+    catalog.network("dcgan_discriminator", DCGANDiscriminator)
+    catalog.network("sngan_generator", SNGANGenerator)
+    catalog.network("sngan_discriminator", SNGANDiscriminator)
+    catalog.network("biggan_generator", BigGANGenerator)
+    catalog.network("biggan_discriminator", BigGANDiscriminator)

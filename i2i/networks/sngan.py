@@ -1,0 +1,225 @@
+"""The residual networks of SNGAN and SAGAN: a generator and a discriminator, with classes, attention, spectral norm.
+
+Papers: SNGAN arXiv:1802.05957, projection arXiv:1802.05637, SAGAN arXiv:1805.08318.
+Run by: `i2i run configs/sngan.yaml`, `i2i run configs/sagan.yaml`.
+
+    {use: sngan_generator, width: 256}                                                # SNGAN at 32 px
+    {use: sngan_generator, width: 64, widest: 16, spectral_norm: true, attention: 32}     # SAGAN at 128 px
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, relu
+
+from ..errors import ConfigError
+from .conditional import ConditionalBatchNorm, Layers, Projection, SelfAttention, by_label, summed
+from .dcgan import LEAST, maps
+
+
+def glorot(weight: Tensor) -> Any:
+    """Draw by Glorot's rule, with a gain of sqrt 2 for 3x3 convolutions and of 1 for others. Source: pfnet's code."""
+    return nn.init.xavier_uniform_(weight, math.sqrt(2) if weight.shape[2:] == (3, 3) else 1.0)
+
+
+class UpBlock(nn.Module):
+    """Twice (norm, ReLU, 3x3 convolution), doubling in between, plus what came in, doubled and convolved 1x1.
+
+    The 1x1 convolution comes before the doubling: the same result for a quarter of the work.
+
+    Args:
+        channels: what comes in.
+        out: what goes out.
+        layers: how convolutions are made.
+        norm: channels -> norm, called with the map and the condition.
+    """
+
+    def __init__(self, channels: int, out: int, layers: Layers, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.norm_0, self.norm_1 = norm(channels), norm(out)
+        self.conv_0, self.conv_1 = layers.conv(channels, out), layers.conv(out, out)
+        self.conv_s = layers.conv(channels, out, 1)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Map x [N, channels, H, W] to [N, out, 2H, 2W]."""
+        h = self.conv_0(doubled(relu(self.norm_0(x, condition))))
+        return self.conv_1(relu(self.norm_1(h, condition))) + doubled(self.conv_s(x))
+
+
+class DownBlock(nn.Module):
+    """Twice (ReLU, 3x3 convolution), halved by averages, plus what came in, halved and convolved 1x1 where needed.
+
+    Args:
+        channels: what comes in.
+        out: what goes out.
+        layers: how convolutions are made.
+        halve: halve height and width.
+        first: what comes in is the picture, so no ReLU before it.
+    """
+
+    def __init__(self, channels: int, out: int, layers: Layers, halve: bool = True, first: bool = False) -> None:
+        super().__init__()
+        self.halve, self.first = halve, first
+        self.conv_0, self.conv_1 = layers.conv(channels, out), layers.conv(out, out)
+        self.conv_s = layers.conv(channels, out, 1) if halve or channels != out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, channels, H, W] to [N, out, H/2, W/2], or [N, out, H, W]."""
+        h = self.conv_1(relu(self.conv_0(x if self.first else relu(x))))
+        if self.halve:
+            h, x = avg_pool2d(h, 2), avg_pool2d(x, 2)
+        return h + self.conv_s(x)
+
+
+class SNGANGenerator(nn.Module):
+    """Latent codes to pictures: a linear layer to a 4x4 map, then residual blocks that double it.
+
+    4,276,739 parameters for 3 channels of 32 px, codes of 128, no classes: SNGAN's. With 10 classes and spectral norm
+    4,304,387: that of BigGAN's code for CIFAR-10.
+
+    Args:
+        channels: of the pictures.
+        size: their height and width: 4 times a power of 2, 8 at least.
+        latent: numbers in a code.
+        classes: batch norm takes gain and bias from the class; 0 for none.
+        width: channels of the last map.
+        widest: each map before it has twice as many channels, up to this many times `width`: 1 for SNGAN at 32 px,
+            16 for SAGAN at 128 px.
+        spectral_norm: divide the weights by their largest singular values, as SAGAN does.
+        attention: side of the map on which self-attention stands; 0 for none.
+
+    Raises:
+        ConfigError: another size, or no map of the side `attention`.
+
+    Source: arXiv:1802.05957 table 4 and arXiv:1805.08318; pfnet's code, whose parameter count it reproduces.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        latent: int,
+        classes: int = 0,
+        /,
+        width: PositiveInt = 256,
+        widest: PositiveInt = 1,
+        spectral_norm: bool = False,
+        attention: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        layers = Layers(glorot, spectral_norm)
+        widths = growing(size, width, widest)
+        check_attention("sngan_generator", attention, [LEAST * 2 ** (n + 1) for n in range(len(widths) - 1)])
+        self.start = layers.linear(latent, widths[0] * LEAST**2)
+        parts: list[nn.Module] = []
+        for n, (before, after) in enumerate(pairwise(widths)):
+            parts += [UpBlock(before, after, layers, lambda c: ConditionalBatchNorm(c, by_label(classes)))]
+            parts += [SelfAttention(after, layers)] if attention == LEAST * 2 ** (n + 1) else []
+        self.parts = nn.ModuleList(parts)
+        self.end = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(), layers.conv(widths[-1], channels), nn.Tanh())
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Turn codes [N, latent], and labels int64 [N] where there are classes, into images in [-1, 1]."""
+        h = self.start(z).unflatten(1, (-1, LEAST, LEAST))
+        for part in self.parts:
+            h = part(h, label) if isinstance(part, UpBlock) else part(h)
+        return self.end(h)
+
+
+class SNGANDiscriminator(nn.Module):
+    """Pictures to a logit each: residual blocks with spectral norm, the sum over all places, a projection.
+
+    1,053,824 parameters for 3 channels of 32 px, no classes: SNGAN's.
+
+    Args:
+        channels: of the pictures.
+        size: their height and width: `smallest` times a power of 2, and larger.
+        classes: the features times a vector for the class are added to the logit; 0 for none.
+        width: channels of the first map.
+        widest: each map after it has twice as many channels, up to this many times `width`: 1 for SNGAN at 32 px, 16
+            for SAGAN at 128 px.
+        smallest: side of the map at which halving ends: 8 for SNGAN, 4 for SAGAN.
+        plain: blocks at this side that do not halve: 2 for SNGAN, 1 for SAGAN.
+        attention: side of the map on which self-attention stands; 0 for none.
+        bias: of the last layer.
+
+    Raises:
+        ConfigError: another size, or no map of the side `attention`.
+
+    Source: arXiv:1802.05957 table 4 and arXiv:1805.08318; pfnet's code, whose parameter count it reproduces.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        classes: int = 0,
+        /,
+        width: PositiveInt = 128,
+        widest: PositiveInt = 1,
+        smallest: PositiveInt = 8,
+        plain: NonNegativeInt = 2,
+        attention: NonNegativeInt = 0,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.body, self.head = judge(
+            Layers(glorot, True), channels, size, classes, width, widest, smallest, plain, attention, bias
+        )
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Return logits [N, 1], high where x [N, C, H, W] looks real and, where there are classes, like its label."""
+        return self.head(summed(self.body(x)), label)
+
+
+def judge(
+    layers: Layers,
+    channels: int,
+    size: int,
+    classes: int,
+    width: int,
+    widest: int,
+    smallest: int,
+    plain: int,
+    attention: int,
+    bias: bool,
+) -> tuple[nn.Sequential, Projection]:
+    """Return the blocks of a residual discriminator, and its projection; arguments as in `SNGANDiscriminator`."""
+    halvings = (size // smallest).bit_length() - 1
+    if halvings < 1 or size != smallest * 2**halvings:
+        raise ConfigError(f"discriminator: {size} pixels cannot be halved to {smallest}: set its `smallest`")
+    check_attention("discriminator", attention, [size // 2 ** (n + 1) for n in range(halvings)])
+    parts: list[nn.Module] = []
+    before = channels
+    for n in range(halvings + plain):
+        after = width * min(2**n, widest)
+        parts += [DownBlock(before, after, layers, halve=n < halvings, first=n == 0)]
+        parts += [SelfAttention(after, layers)] if n < halvings and attention == size // 2 ** (n + 1) else []
+        before = after
+    return nn.Sequential(*parts), Projection(before, classes, layers, bias)
+
+
+def growing(size: int, width: int, widest: int) -> list[int]:
+    """Return the channels of a generator's maps, from 4x4 to the size of the picture."""
+    steps = len(maps(size, 1))
+    return [width * min(2**n, widest) for n in reversed(range(steps + 1))]
+
+
+def check_attention(name: str, attention: int, sides: list[int]) -> None:
+    """Raise ConfigError where no map has the side on which attention is wanted."""
+    if attention and attention not in sides:
+        raise ConfigError(
+            f"{name}: no map is {attention} pixels wide, so attention cannot stand there; possible: "
+            f"{', '.join(map(str, sides))}, or 0 for none"
+        )
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Return maps of twice the height and width, each pixel repeated."""
+    return interpolate(x, scale_factor=2, mode="nearest")

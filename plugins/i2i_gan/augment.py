@@ -1,0 +1,78 @@
+"""Differentiable augmentation: what D sees, real and made alike, is changed in ways through which G can learn.
+
+Paper: arXiv:2006.10738. In a config: `augment: [translation, cutout]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+Kind = Literal["colour", "translation", "cutout", "flip"]
+
+
+def augmented(image: Tensor, kinds: Sequence[Kind]) -> Tensor:
+    """Return images [N, C, H, W], each changed at random in the ways that are named, in that order.
+
+    The numbers come from torch's global generator, a draw for each picture. Gradients pass.
+    """
+    for kind in kinds:
+        image = KINDS[kind](image)
+    return image
+
+
+def colour(image: Tensor) -> Tensor:
+    """Change brightness by up to 0.5, saturation up to twofold and contrast by half, as the paper does.
+
+    In units in which black is -1 and white 1. Saturation leaves grey pictures as they are.
+    """
+    brightness, saturation, contrast = torch.rand(3, len(image), 1, 1, 1, device=image.device).unbind()
+    image = image + (brightness - 0.5)
+    grey = image.mean(1, keepdim=True)
+    image = grey + (image - grey) * (2 * saturation)
+    mean = image.mean((1, 2, 3), keepdim=True)
+    return mean + (image - mean) * (contrast + 0.5)
+
+
+def translation(image: Tensor) -> Tensor:
+    """Move by up to an eighth of the picture each way; what comes in from outside is 0, as in the paper."""
+    n, _, height, width = image.shape
+    by = [round(side / 8) for side in (height, width)]
+    padded = pad(image, (by[1], by[1], by[0], by[0]))
+    top, left = (torch.randint(0, 2 * most + 1, (n, 1), device=image.device) for most in by)
+    rows = (top + torch.arange(height, device=image.device))[:, :, None]  # [N, H, 1]
+    columns = (left + torch.arange(width, device=image.device))[:, None]  # [N, 1, W]
+    which = torch.arange(n, device=image.device)[:, None, None]
+    return padded.movedim(1, 3)[which, rows, columns].movedim(3, 1)
+
+
+def cutout(image: Tensor) -> Tensor:
+    """Set a square of half the picture's sides to 0, somewhere; it may stand out at an edge."""
+    n, _, height, width = image.shape
+
+    def inside(side: int) -> Tensor:
+        half = side // 4
+        middle = torch.randint(0, side + 1, (n, 1), device=image.device)
+        place = torch.arange(side, device=image.device)
+        return (place >= middle - half) & (place < middle + half)
+
+    hidden = inside(height)[:, :, None] & inside(width)[:, None]
+    return image.masked_fill(hidden[:, None], 0.0)
+
+
+def flip(image: Tensor) -> Tensor:
+    """Mirror half of the pictures left to right."""
+    mirrored = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
+    return torch.where(mirrored, image.flip(3), image)
+
+
+KINDS: dict[Kind, Callable[[Tensor], Tensor]] = {
+    "colour": colour,
+    "translation": translation,
+    "cutout": cutout,
+    "flip": flip,
+}

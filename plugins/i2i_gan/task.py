@@ -1,0 +1,235 @@
+"""The task `gan`: a generator, a discriminator, and the game between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from i2i import ConfigError, DataError, Loss, Network, Task
+from i2i.losses import WGANGP, r1_penalty
+from i2i.losses.adversarial import average
+
+from .augment import Kind, augmented
+from .watch import Watch, diversity, ranked
+
+Weight = Annotated[float, Ge(0)]
+COLUMNS = 8  # of made pictures in samples/
+
+
+class GAN(Task):
+    """A generator of pictures from codes z ~ N(0, I), and from classes, against a discriminator.
+
+    Players: "D", which has `d_steps` turns, each on its own share of the batch, and then "G". So a batch of the data
+    set holds `d_steps` batches of D.
+
+    The labels of made pictures in training are those of the real ones beside them, so classes are as frequent.
+
+    Args:
+        generator: network (channels, size, latent, classes): codes [N, latent] and labels [N] -> [N, C, H, W].
+        discriminator: network (channels, size, classes): [N, C, H, W] and labels [N] -> logits [N, ...].
+        gan: the objective: vanilla, minimax, lsgan, hinge, wgan_gp or relativistic.
+        latent: numbers in a code.
+        channels: of the pictures: 1 for grey ones, 3 for colour.
+        size: their height and width in pixels.
+        classes: names of the classes, or how many there are; null for none.
+        d_steps: turns of D for one of G.
+        g_share: pictures that G makes in its turn, as a multiple of those in a turn of D; SNGAN has 2.
+        lambda_r1: weight gamma of R1, which keeps D flat at real pictures (arXiv:1801.04406); 0 for none.
+        augment: changes, in this order, of all that D sees: colour, translation, cutout, flip (arXiv:2006.10738).
+        alarm_after: batches in a row for which something must be wrong before a warning says so.
+
+    Source: arXiv:1406.2661, algorithm 1; arXiv:1802.05637 for classes.
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("generator",)
+
+    def __init__(
+        self,
+        generator: Network,
+        discriminator: Network,
+        gan: Loss,
+        latent: PositiveInt = 128,
+        channels: PositiveInt = 1,
+        size: PositiveInt = 32,
+        classes: PositiveInt | tuple[str, ...] | None = None,
+        d_steps: PositiveInt = 1,
+        g_share: PositiveInt = 1,
+        lambda_r1: Weight = 0.0,
+        augment: tuple[Kind, ...] = (),
+        alarm_after: PositiveInt = 500,
+    ) -> None:
+        super().__init__()
+        self.latent, self.channels, self.size = latent, channels, size
+        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes or ())
+        self.generator = generator(channels, size, latent, len(self.classes))
+        self.discriminator = discriminator(channels, size, len(self.classes))
+        self.gan = gan()
+        self.d_steps, self.g_share = d_steps, g_share
+        self.lambda_r1, self.augment = lambda_r1, augment
+        self.watch = Watch(alarm_after, certain=not isinstance(self.gan, WGANGP))
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """The discriminator and the generator."""
+        return {"G": [self.generator], "D": [self.discriminator]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N]."""
+        images, labels = self._given(batch)
+        if len(images) % self.d_steps:
+            raise ConfigError(
+                f"gan: {len(images)} pictures cannot be divided among {self.d_steps} turns of D (task.d_steps): make "
+                f"data.batch_size a multiple of it"
+            )
+        shares = zip(
+            images.chunk(self.d_steps), labels.chunk(self.d_steps) if labels is not None else [None] * self.d_steps
+        )
+        for real, label in shares:
+            # The discriminator: ascend on real and made pictures (algorithm 1, inner loop).
+            with torch.no_grad():
+                fake = self.generator(self.prior(len(real)), label)
+            logits: list[Tensor] = []
+            losses = {"gan": self.gan.discriminator(partial(self._judged, label, logits), real, fake)}
+            if self.lambda_r1:
+                losses["r1"] = r1_penalty(partial(self._judged, label, []), real, self.lambda_r1)
+            yield "D", losses | self.watch(real, fake, logits[0].detach(), logits[1].detach(), label)
+
+        # The generator: new pictures, that D takes for real (section 3).
+        label = label.repeat(self.g_share) if label is not None else None
+        fake = self.generator(self.prior(len(real) * self.g_share), label)
+        yield "G", {"gan": self.gan.generator(partial(self._judged, label, []), fake, real)}
+
+    def _judged(self, label: Tensor | None, kept: list[Tensor], image: Tensor) -> Tensor:
+        """Return D's logits of augmented images, and keep them; the first labels are those of the images."""
+        kept.append(
+            self.discriminator(augmented(image, self.augment), None if label is None else label[: len(image)])
+        )
+        return kept[-1]
+
+    def _given(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Return the images and, where there are classes, the labels of a batch, or say what does not fit."""
+        needed = ["image", *(["label"] if self.classes else [])]
+        missing = [name for name in needed if name not in batch]
+        if missing:
+            raise ConfigError(
+                f'gan needs samples with "{missing[0]}", and these have {", ".join(sorted(batch))}: use another data '
+                f"set{', or task.classes=null' if missing[0] == 'label' else ''}"
+            )
+        image, label = batch["image"], batch["label"] if self.classes else None
+        if image.shape[1:] != (self.channels, self.size, self.size):
+            raise ConfigError(
+                f"gan was built for {self.channels} x {self.size} x {self.size} values and the data gives "
+                f"{' x '.join(map(str, image.shape[1:]))}: set task.channels and task.size to those of the data"
+            )
+        if label is not None and int(label.max()) >= len(self.classes):
+            raise ConfigError(
+                f"gan was built for {len(self.classes)} classes and the data has the label {int(label.max())}: set "
+                f"task.classes to those of the data"
+            )
+        return image, label
+
+    def prior(self, n: int, truncation: float | str | None = None) -> Tensor:
+        """Return `n` codes [n, latent] of N(0, I), each number within `truncation` of 0 where that is given."""
+        device = next(self.generator.parameters()).device
+        if truncation is None:
+            return torch.randn(n, self.latent, device=device)
+        return truncated(n, self.latent, bound(truncation), device)
+
+    def decode(self, z: Tensor, label: Any = None) -> Tensor:
+        """Return the images [N, C, H, W] in [-1, 1] of codes [N, latent]; `label` as in `sample`."""
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {self.latent}]")
+        return self.generator(z, self._labels(len(z), label))
+
+    def sample(self, n: int, label: Any = None, truncation: float | str | None = None) -> Tensor:
+        """Return `n` new images [n, C, H, W] in [-1, 1].
+
+        Args:
+            n: how many.
+            label: a class by number or name, or a list of n of them; null draws all classes equally often.
+            truncation: codes are drawn from N(0, I) with each number within this distance of 0: the smaller, the
+                less they differ and the better each of them is (arXiv:1809.11096, section 3.1); null for all.
+
+        Raises:
+            ConfigError: no such class, or a truncation that is no number above 0.
+        """
+        return self.decode(self.prior(n, truncation), label)
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Return what D and G make of pictures that D has not seen.
+
+        Returns:
+            value: of the game, in the units of the objective and turned so that D raises it: for vanilla and minimax
+                E log D(x) + E log(1 - D(G(z))) in nats, which is 2 JSD - log 4 for the best D;
+            accuracy and diversity: as they are logged in training (see `watch`). An accuracy far below that in
+                training says that D knows the training pictures by heart.
+        """
+        real, label = self._given(batch)
+        fake = self.generator(self.prior(len(real)), label)
+        on_real, on_fake = self.discriminator(real, label), self.discriminator(fake, label)
+        value = -(average(self.gan.on_real, on_real) + average(self.gan.on_fake, on_fake))
+        found = {"value": value, "accuracy": ranked(on_real, on_fake), "diversity": diversity(real, fake, label)}
+        return {name: number.item() for name, number in found.items()}
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Real pictures, and columns of made ones of the same labels, of the same codes each time."""
+        image, label = self._given(batch)
+        codes = torch.randn(COLUMNS, len(image), self.latent, generator=torch.Generator().manual_seed(0))
+        made = {f"made {n + 1}": self.generator(z.to(image.device), label) for n, z in enumerate(codes)}
+        return {"real": image, **made}
+
+    def _labels(self, n: int, label: Any) -> Tensor | None:
+        """Return the numbers of `n` classes as int64 [n], or None where there are no classes."""
+        device = next(self.generator.parameters()).device
+        if not self.classes:
+            if label is not None:
+                raise ConfigError(f"label={label}: this run knows no classes: train it with task.classes")
+            return None
+        if label is None:
+            return torch.randint(len(self.classes), (n,), device=device)
+        if isinstance(label, Tensor):
+            label = label.tolist()
+        asked = [label] * n if isinstance(label, int | str) else list(label)
+        if len(asked) != n:
+            raise ConfigError(f"label: {len(asked)} classes for {n} pictures: give one, or one for each picture")
+        return torch.tensor([self._class(one) for one in asked], device=device)
+
+    def _class(self, label: Any) -> int:
+        """Return the number of a class given by name or number."""
+        if str(label) in self.classes:
+            return self.classes.index(str(label))
+        if str(label).isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        names = ", ".join(self.classes)
+        raise ConfigError(f"label={label}: no such class; possible: {names}, or 0 to {len(self.classes) - 1}")
+
+
+def bound(truncation: float | str) -> float:
+    """Return a truncation that may come from the command line.
+
+    Raises:
+        ConfigError: it is no number above 0.
+    """
+    try:
+        value = float(truncation)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not value > 0:
+        raise ConfigError(f"truncation={truncation}: should be a number above 0, such as 0.5; leave it away for none")
+    return value
+
+
+def truncated(n: int, latent: int, most: float, device: torch.device) -> Tensor:
+    """Return codes [n, latent] of N(0, I) given that each number lies within `most` of 0.
+
+    By the inverse of the distribution function, which gives what drawing again until it fits would give.
+    """
+    inside = math.erf(most / math.sqrt(2))
+    u = 2 * torch.rand(n, latent, device=device, dtype=torch.float64) - 1
+    return (math.sqrt(2) * torch.erfinv(u * inside)).clamp(-most, most).float()
