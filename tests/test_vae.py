@@ -47,9 +47,9 @@ def made(encoder: Any = None, decoder: Any = None, seed: int = 0, **options: Any
     return VAE(encoder or dense[0], decoder or dense[1], **({"latent": 3, "size": 8} | options))
 
 
-def convolutional(**options: Any) -> VAE:
+def convolutional(blocks: int = 0, **options: Any) -> VAE:
     sizes = {"latent": 4, "channels": 3, "size": 16} | options
-    return made(partial(ConvEncoder, width=4), partial(ConvDecoder, width=4), **sizes)
+    return made(partial(ConvEncoder, width=4, blocks=blocks), partial(ConvDecoder, width=4, blocks=blocks), **sizes)
 
 
 def pictures(*shape: int, seed: int = 0) -> Tensor:
@@ -73,8 +73,14 @@ class Few(Data):
 
 @pytest.mark.parametrize(
     "task",
-    [made(), made(beta=4.0, warm_up=30), convolutional(likelihood=Gaussian), made(likelihood=partial(Gaussian, 0.3))],
-    ids=["dense", "warm up", "convolutional, learnt sigma", "fixed sigma"],
+    [
+        made(),
+        made(beta=4.0, warm_up=30),
+        convolutional(likelihood=Gaussian),
+        convolutional(blocks=1, size=12),
+        made(likelihood=partial(Gaussian, 0.3)),
+    ],
+    ids=["dense", "warm up", "convolutional, learnt sigma", "residual, 12 px", "fixed sigma"],
 )
 def test_it_keeps_the_contract_of_a_task(task: VAE) -> None:
     check_task(task, {"image": pictures(4, task.channels, task.size or 0, task.size or 0)})
@@ -287,7 +293,7 @@ def test_the_metrics_are_for_a_vae_with_pictures() -> None:
 
 
 def test_it_encodes_to_the_mean_and_decodes_into_the_range() -> None:
-    for task in (made(), convolutional(likelihood=Gaussian)):
+    for task in (made(), convolutional(likelihood=Gaussian), convolutional(size=28, channels=1, blocks=1)):
         image = pictures(3, task.channels, task.size or 0, task.size or 0)
         z = task.encode(image)
         assert z.shape == (3, task.latent)
@@ -344,8 +350,8 @@ def test_what_does_not_fit_is_named() -> None:
         next(made().step({"B": pictures(1, 1, 8, 8), "A": pictures(1, 1, 8, 8)}))
     with pytest.raises(ConfigError, match=r"for 1 x 8 x 8 values and the data gives 3 x 8 x 9: set task\.channels"):
         made().encode(pictures(1, 3, 8, 9))
-    for size in (28, 4, 6):
-        with pytest.raises(ConfigError, match=f"{size} is not 4 times a power of 2"):
+    for size in (30, 4, 6):
+        with pytest.raises(ConfigError, match=f"{size} is not 4, 5, 6 or 7 times a power of 2"):
             convolutional(size=size)
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError
 
-LEAST = 4  # pixels: the side of the smallest map of a convolutional network
+LEAST = 4  # pixels: the smallest map of a convolutional network is not smaller, and not twice as large
 
 
 Activation = Literal["relu", "tanh"]
@@ -94,25 +94,56 @@ class DenseDecoder(nn.Module):
         return self.layers(z).unflatten(1, self.shape)
 
 
+class ResidualBlock(nn.Module):
+    """x plus what twice (norm, SiLU, 3x3 convolution) make of it; shape stays [N, width, H, W].
+
+    Args:
+        width: channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.GroupNorm(1, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, width, H, W] to the same shape."""
+        return x + self.layers(x)
+
+
 class ConvEncoder(nn.Module):
-    """Pictures to `features` numbers: convolutions that halve down to 4 pixels, then a linear layer.
+    """Pictures to `features` numbers: convolutions that halve down to 4 to 7 pixels, then a linear layer.
 
     Args:
         channels: of the pictures.
-        size: their height and width: 4 times a power of 2.
+        size: their height and width: 4, 5, 6 or 7 times a power of 2, such as 28 or 64.
         features: numbers for each picture.
         width: channels of the first map; each halving doubles them, up to 8 times that.
+        blocks: residual blocks after each halving.
 
     Raises:
         ConfigError: another size.
     """
 
-    def __init__(self, channels: int, size: int, features: int, /, width: PositiveInt = 32) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        features: int,
+        /,
+        width: PositiveInt = 32,
+        blocks: NonNegativeInt = 0,
+    ) -> None:
         super().__init__()
+        widths = maps(size, width)
         layers: list[nn.Module] = []
-        for before, after in pairwise([channels, *maps(size, width)]):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.GroupNorm(1, after), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(after * LEAST**2, features))
+        for before, after in pairwise([channels, *widths]):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False)]
+            layers += [ResidualBlock(after) for _ in range(blocks)]
+            layers += [nn.GroupNorm(1, after), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(after * smallest(size, widths) ** 2, features))
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn [N, C, H, W] into [N, features]."""
@@ -124,22 +155,33 @@ class ConvDecoder(nn.Module):
 
     Args:
         channels: of the pictures.
-        size: their height and width: 4 times a power of 2.
+        size: their height and width: 4, 5, 6 or 7 times a power of 2, such as 28 or 64.
         latent: numbers in a code.
         width: channels of the last map; up to 8 times that in the first.
+        blocks: residual blocks before each doubling.
 
     Raises:
         ConfigError: another size.
     """
 
-    def __init__(self, channels: int, size: int, latent: int, /, width: PositiveInt = 32) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        latent: int,
+        /,
+        width: PositiveInt = 32,
+        blocks: NonNegativeInt = 0,
+    ) -> None:
         super().__init__()
         widths = maps(size, width)[::-1]
+        side = smallest(size, widths)
         layers: list[nn.Module] = [
-            nn.Linear(latent, widths[0] * LEAST**2),
-            nn.Unflatten(1, (widths[0], LEAST, LEAST)),
+            nn.Linear(latent, widths[0] * side**2),
+            nn.Unflatten(1, (widths[0], side, side)),
         ]
         for before, after in pairwise([*widths, channels]):
+            layers += [ResidualBlock(before) for _ in range(blocks)]
             layers += [nn.GroupNorm(1, before), nn.SiLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
         self.layers = nn.Sequential(*layers)
 
@@ -149,11 +191,16 @@ class ConvDecoder(nn.Module):
 
 
 def maps(size: int, width: int) -> list[int]:
-    """Return the channels of each map from half the size down to 4 pixels."""
+    """Return the channels of each map, from half the size down to 4 to 7 pixels."""
     halvings = (size // LEAST).bit_length() - 1
-    if halvings < 1 or size != LEAST * 2**halvings:
+    if halvings < 1 or size % 2**halvings:
         raise ConfigError(
-            f"the convolutional networks halve pictures down to {LEAST} pixels, and {size} is not {LEAST} times a "
-            f"power of 2: use a size such as 32 or 64, or dense_encoder and dense_decoder"
+            f"the convolutional networks halve pictures down to 4 to 7 pixels, and {size} is not 4, 5, 6 or 7 times "
+            f"a power of 2: use a size such as 28, 32 or 64, or dense_encoder and dense_decoder"
         )
     return [width * min(2**n, 8) for n in range(halvings)]
+
+
+def smallest(size: int, widths: Sequence[int]) -> int:
+    """Return the side of the smallest of the maps that have these channels."""
+    return size // 2 ** len(widths)
