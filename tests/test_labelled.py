@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from i2i.data import LabelledFolders
+from i2i.data.classes import class_names, class_numbers
 from i2i.errors import DataError
 from i2i.plugins import door
 
@@ -169,3 +170,29 @@ def test_cifar10_is_one(tmp_path: Path) -> None:
     labels = data.train.labels
     assert labels.bincount().tolist() == [200] * 10
     assert labels[:10].tolist() == list(range(10))  # interleaved, as the tar has them
+
+
+# ---- classes by name and number
+
+
+def test_without_a_label_all_classes_are_drawn() -> None:
+    torch.manual_seed(0)
+    drawn = class_numbers(("a", "b", "c"), 600, None, torch.device("cpu"))
+    assert drawn is not None
+    assert drawn.bincount().tolist() == pytest.approx([200, 200, 200], abs=45)
+
+
+def test_classes_are_asked_for_by_name_or_number() -> None:
+    labels = class_numbers(("cat", "dog", "7"), 5, ["dog", 0, "2", "7", torch.tensor(1).item()], torch.device("cpu"))
+    assert labels is not None
+    assert labels.tolist() == [1, 0, 2, 2, 1]
+    again = class_numbers(("cat", "dog", "7"), 2, torch.tensor([2, 0]), torch.device("cpu"))
+    assert again is not None
+    assert again.tolist() == [2, 0]
+
+
+def test_classes_are_given_by_number_by_names_or_not_at_all() -> None:
+    assert class_names(3) == ("0", "1", "2")
+    assert class_names(["cat", "dog"]) == ("cat", "dog")
+    assert class_names(None) == ()
+    assert class_numbers((), 4, None, torch.device("cpu")) is None

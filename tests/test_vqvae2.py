@@ -386,20 +386,6 @@ def test_a_low_temperature_draws_the_likeliest_codes() -> None:
     assert not all((c == c[:1]).all() for c in task.draw(8, label=0))
 
 
-def test_without_a_label_all_classes_are_drawn() -> None:
-    torch.manual_seed(0)
-    drawn = tiny()._labels(600, None)
-    assert drawn is not None
-    assert drawn.bincount().tolist() == pytest.approx([200, 200, 200], abs=45)
-
-
-def test_classes_are_asked_for_by_name_or_number() -> None:
-    task = tiny(classes=("cat", "dog", "7"))
-    labels = task._labels(5, ["dog", 0, "2", "7", torch.tensor(1).item()])
-    assert labels is not None
-    assert labels.tolist() == [1, 0, 2, 2, 1]
-
-
 @pytest.mark.parametrize(
     ("condition", "message"),
     [

@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Loss, Network, Task
+from i2i.data.classes import class_names, class_numbers
 from i2i.losses import WGANGP, r1_penalty
 from i2i.losses.adversarial import average
 
@@ -67,7 +68,7 @@ class GAN(Task):
     ) -> None:
         super().__init__()
         self.latent, self.channels, self.size = latent, channels, size
-        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes or ())
+        self.classes = class_names(classes)
         self.generator = generator(channels, size, latent, len(self.classes))
         self.discriminator = discriminator(channels, size, len(self.classes))
         self.gan = gan()
@@ -145,7 +146,7 @@ class GAN(Task):
         """Return the images [N, C, H, W] in [-1, 1] of codes [N, latent]; `label` as in `sample`."""
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {self.latent}]")
-        return self.generator(z, self._labels(len(z), label))
+        return self.generator(z, class_numbers(self.classes, len(z), label, z.device))
 
     def sample(self, n: int, label: Any = None, truncation: float | str | None = None) -> Tensor:
         """Return `n` new images [n, C, H, W] in [-1, 1].
@@ -183,31 +184,6 @@ class GAN(Task):
         codes = torch.randn(COLUMNS, len(image), self.latent, generator=torch.Generator().manual_seed(0))
         made = {f"made {n + 1}": self.generator(z.to(image.device), label) for n, z in enumerate(codes)}
         return {"real": image, **made}
-
-    def _labels(self, n: int, label: Any) -> Tensor | None:
-        """Return the numbers of `n` classes as int64 [n], or None where there are no classes."""
-        device = next(self.generator.parameters()).device
-        if not self.classes:
-            if label is not None:
-                raise ConfigError(f"label={label}: this run knows no classes: train it with task.classes")
-            return None
-        if label is None:
-            return torch.randint(len(self.classes), (n,), device=device)
-        if isinstance(label, Tensor):
-            label = label.tolist()
-        asked = [label] * n if isinstance(label, int | str) else list(label)
-        if len(asked) != n:
-            raise ConfigError(f"label: {len(asked)} classes for {n} pictures: give one, or one for each picture")
-        return torch.tensor([self._class(one) for one in asked], device=device)
-
-    def _class(self, label: Any) -> int:
-        """Return the number of a class given by name or number."""
-        if str(label) in self.classes:
-            return self.classes.index(str(label))
-        if str(label).isdecimal() and int(label) < len(self.classes):
-            return int(label)
-        names = ", ".join(self.classes)
-        raise ConfigError(f"label={label}: no such class; possible: {names}, or 0 to {len(self.classes) - 1}")
 
 
 def bound(truncation: float | str) -> float:

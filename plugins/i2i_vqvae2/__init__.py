@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
+from i2i.data.classes import class_names, class_numbers
 
 from .autoencoder import Autoencoder, Quantiser
 from .prior import PixelCNN
@@ -102,7 +103,7 @@ class VQVAE2(Task):
         self.size, self.channels, self.names, self.code_width = size, channels, NAMES[levels], code_width
         self.lambda_commitment, self.per_variance = lambda_commitment, per_variance
         self.prior_from, self.vq_until = prior_from, vq_until
-        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes or ())
+        self.classes = class_names(classes)
         smallest = stride * 2 ** (levels - 1)
         if size % smallest:
             raise ConfigError(
@@ -204,7 +205,7 @@ class VQVAE2(Task):
             raise ConfigError(
                 "this run trained no priors, so it cannot sample: give task.priors, such as {top: {use: pixelcnn}}"
             )
-        labels = self._labels(n, label)
+        labels = class_numbers(self.classes, n, label, self.moments.device)
         degree = number(temperature, "temperature")
         if not 0 < degree < inf:
             raise ConfigError(f"temperature {degree:g} is not above 0: 1 draws as learnt, 0.5 prefers what is likely")
@@ -262,31 +263,6 @@ class VQVAE2(Task):
         self.batches += 1
         self.moments += (moments.mean(0) - self.moments) / self.batches
         return moments
-
-    def _labels(self, n: int, label: Any) -> Tensor | None:
-        """Return the numbers of `n` classes as int64 [n], or None where there are no classes."""
-        device = self.moments.device
-        if not self.classes:
-            if label is not None:
-                raise ConfigError(f"label={label}: this run knows no classes: train it with task.classes")
-            return None
-        if label is None:
-            return torch.randint(len(self.classes), (n,), device=device)
-        if isinstance(label, Tensor):
-            label = label.tolist()
-        asked = [label] * n if isinstance(label, int | str) else list(label)
-        if len(asked) != n:
-            raise ConfigError(f"label: {len(asked)} classes for {n} pictures: give one, or one for each picture")
-        return torch.tensor([self._class(one) for one in asked], device=device)
-
-    def _class(self, label: Any) -> int:
-        """Return the number of a class given by name or number."""
-        if str(label) in self.classes:
-            return self.classes.index(str(label))
-        if str(label).isdecimal() and int(label) < len(self.classes):
-            return int(label)
-        names = ", ".join(self.classes)
-        raise ConfigError(f"label={label}: no such class; possible: {names}, or 0 to {len(self.classes) - 1}")
 
 
 def flat(maps: Sequence[Tensor]) -> Tensor:
