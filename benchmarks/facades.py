@@ -1,12 +1,15 @@
-"""Label maps to facades: a run beside the mean image and beside retrieval, on the validation pairs.
+"""Label maps to facades: runs beside the mean image and beside retrieval, on the validation pairs.
 
-    python benchmarks/facades.py $I2I_DATA/facades runs/facades --json benchmarks/results/facades.json
+    python benchmarks/facades.py runs/facades                                    # drawn house fronts
+    python benchmarks/facades.py runs/facades_real --root $I2I_DATA/facades --json benchmarks/results/facades.json
 
-Retrieval answers with the photograph of the training label map that is closest in its pixels (L2). Three numbers:
+Retrieval answers with the picture of the training label map that is closest in its pixels (L2). Four numbers:
 
 - `l1`: mean absolute error in units of [-1, 1].
 - `kid`: the kernel distance between the set of answers and the set of truths. It asks whether the answers could be
-  photographs, so retrieval, whose answers are photographs, is as good as can be but for those it gives twice.
+  true pictures, so retrieval, whose answers are such, is as good as can be but for those it gives twice.
+- `joint`: the kernel distance between the sets of (label map, answer) and of (label map, truth). It asks whether
+  answers could be true pictures of these label maps.
 - `pairs`: E |phi(answer) - phi(truth)|^2 in the space of the same kernel, pair by pair. It asks whether an answer is
   what its label map should give.
 """
@@ -24,11 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2i import api
-from i2i.data import PairedSideBySide
+from i2i import Data, api, config
 from i2i.metrics import answers
 from i2i.metrics.features import features
 from i2i.metrics.sets import kernel_distance
+from i2i.plugins import door
 
 
 def pair_distance(x: Tensor, y: Tensor) -> float:
@@ -44,20 +47,14 @@ def pair_distance(x: Tensor, y: Tensor) -> float:
 def main() -> None:
     """Print the comparison, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="the folder that holds train and val, photograph left, label map right")
-    parser.add_argument("runs", nargs="*", help="runs to compare; their size is that of their config")
-    parser.add_argument("--size", type=int, help="in pixels; by default that of the first run")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, of one data set and size")
+    parser.add_argument("--root", help="where their data set lies")
     parser.add_argument("--extractors", nargs="+", default=["squeezenet", "random_conv", "resnet20"])
     parser.add_argument("--json", type=Path, help="write the result there")
     args = parser.parse_args()
 
-    models = {name: api.load(name) for name in args.runs}
-    sizes = [model.config["data"]["size"] for model in models.values()] if not args.size else [args.size]
-    if not sizes:
-        parser.error("name a run or give --size")
-    data = PairedSideBySide(
-        args.data, size=sizes[0], load_size=sizes[0], flip=False, direction="BtoA", validation_samples=1000, workers=0
-    )
+    models = {str(run): api.load(run) for run in args.runs}
+    data = data_of(args.runs[0], args.root)
     train = [data.sample(index, np.random.default_rng(0)) for index in range(len(data))]
     held_out = data.validation()
     truth, labels = stacked(held_out, "B"), stacked(held_out, "A")
@@ -71,20 +68,30 @@ def main() -> None:
     }
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
-        "size": sizes[0],
+        "size": truth.shape[-1],
         "pictures": {"train": len(train), "validation": len(truth), "retrieved": len(nearest.unique())},
         "answers": {name: {"l1": (images - truth).abs().mean().item()} for name, images in given.items()},
     }
     for extractor in args.extractors:
-        real = features(truth, extractor)
+        real, asked = features(truth, extractor), features(labels, extractor)
         for name, images in given.items():
             found = features(images, extractor)
             scores = result["answers"][name]
             scores[f"kid/{extractor}"] = kernel_distance(found, real)
+            scores[f"joint/{extractor}"] = kernel_distance(torch.cat([asked, found], 1), torch.cat([asked, real], 1))
             scores[f"pairs/{extractor}"] = pair_distance(found, real)
     print(json.dumps(result, indent=1))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def data_of(run: Path, root: str | None) -> Data:
+    """Return the data set of a run, its pictures whole and unturned."""
+    tree = config.load(run / "config.yaml", [], door().catalog).tree["data"]
+    changes = ["data.workers=0", *([f"data.root={root}"] if root else [])]
+    if tree["use"] == "paired_side_by_side":
+        changes += [f"data.load_size={tree['size']}", "data.flip=false", "data.validation_samples=1000"]
+    return config.load(run / "config.yaml", changes, door().catalog).data()
 
 
 def stacked(samples: Any, name: str) -> Tensor:
