@@ -25,7 +25,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from i2i import api, checkpoint, files
+from i2i import api, checkpoint
+from i2i.files import calls
 from i2i.plugins import door
 
 CONFIG = """
@@ -51,7 +52,7 @@ def start(config: Path, run: Path) -> int:
     os.dup2(null, 1)
     error = os.open(run.parent / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(error, 2)
-    files.system = slow_system
+    calls.system = slow_system
     code = 1
     try:
         api.run(config, out=run, resume=True)

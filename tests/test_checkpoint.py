@@ -209,7 +209,7 @@ def test_with_no_checkpoint_left_it_says_so(two: Path) -> None:
 
 
 def test_a_checkpoint_of_a_newer_i2i_is_refused_with_the_format(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint.manifest, "FORMAT", 2)
     checkpoint.save(two, 300, state(300), keep=3)
     checkpoint.save_model(two / "m.safetensors", {"a": torch.ones(1)}, "")
     monkeypatch.undo()

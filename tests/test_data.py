@@ -570,7 +570,7 @@ def test_where_no_cache_can_be_written_the_samples_are_the_same(tmp_path, monkey
         def full(*arguments):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(cache.files.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
     data = UnpairedFolders(str(tmp_path), **SMALL)
     assert same(expected, samples(data))
     assert caplog.text.count("no cache in") == 2

@@ -1,0 +1,115 @@
+"""What is saved and resumed: the exact state of a training after a step, as one folder of `checkpoints/`.
+
+A damaged one is left alone and the one before it used: `i2i run config.yaml --resume`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from .. import files
+from ..errors import ResourceError
+from ..version import __version__
+from . import manifest
+from .manifest import MANIFEST, Damaged, Malformed, looks_whole, sealed, sha256
+from .tensors import refuse_non_finite, serialise
+from .tree import pack, unpack
+
+TENSORS, TREE = "state.safetensors", "state.json"
+
+
+def save(
+    folder: str | Path, step: int, state: Mapping[str, Any], keep: int, about: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `folder/step_<step>`, whole or not at all; then delete all but the newest `keep` up to this step.
+
+    Args:
+        folder: where the checkpoints of a run lie; made when missing.
+        step: the number of training steps done.
+        state: nested dicts, lists, tuples, tensors and plain values; see `pack`.
+        keep: how many whole checkpoints to keep, at least 1.
+        about: what else a reader may want to know, as JSON.
+
+    Returns:
+        The folder of the new checkpoint.
+
+    Raises:
+        NumericError: a tensor holds NaN or infinity; nothing is written.
+        ResourceError: the disk is full or broken; the older checkpoints are untouched.
+        WeightsError: the state holds what cannot be saved.
+    """
+    folder = Path(folder)
+    target = folder / f"step_{step:08d}"
+    tensors, tree = pack(state)
+    refuse_non_finite(tensors, target)
+    about = {"i2i": __version__, "torch": torch.__version__, **(about or {})}
+    text = json.dumps({"format": manifest.FORMAT, "step": step, "about": about, "tree": tree}, allow_nan=False)
+    contents: dict[str, list[Any]] = {TENSORS: serialise(tensors, {}), TREE: [text.encode()]}
+    told = {name: {"sha256": sha256(parts), "size": sum(map(len, parts))} for name, parts in contents.items()}
+    contents[MANIFEST] = [sealed({"files": told, "format": manifest.FORMAT, "step": step})]
+    folder.mkdir(parents=True, exist_ok=True)
+    need, free = sum(len(part) for parts in contents.values() for part in parts) + (1 << 16), files.free_bytes(folder)
+    if need > free:
+        raise ResourceError(
+            f"{target} needs {need / 1e6:.1f} MB and {free / 1e6:.1f} MB are free: free some space; the checkpoints "
+            f"before it are untouched"
+        )
+    files.write_folder(target, contents)
+    whole = [path for number, path in checkpoints_in(folder) if number <= step and looks_whole(path)]
+    for path in whole[: -max(keep, 1)]:
+        files.remove(path)
+    return target
+
+
+def load(path: str | Path) -> tuple[int, Any]:
+    """Return the step and the state of a checkpoint, after verifying all of it; tensors are on the CPU.
+
+    Raises:
+        WeightsError: it is damaged, no checkpoint, or of a newer i2i; names the file and the reason.
+    """
+    path = Path(path)
+    try:
+        told = manifest.read(path)
+        contents = {name: (path / name).read_bytes() for name in told["files"]}
+        for name, content in contents.items():
+            if sha256([content]) != told["files"][name]["sha256"]:
+                raise ValueError(f"{name}: sha256 differs")
+        document = json.loads(contents[TREE])
+        if document["step"] != told["step"]:
+            raise ValueError(f"{TREE} is of step {document['step']}")
+        return told["step"], unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
+    except Malformed as error:
+        raise Damaged(path, str(error)) from error
+
+
+def newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, Any] | None:
+    """Return path and state of the newest whole checkpoint; damaged ones are told through `say` and left alone.
+
+    Raises:
+        WeightsError: the newest is of a newer i2i.
+    """
+    damaged, found = [], None
+    for _, path in reversed(checkpoints_in(Path(folder))):
+        try:
+            found = path, load(path)[1]
+            break
+        except Damaged as error:
+            damaged.append((path, error.reason))
+    instead = f"using {found[0].name} instead" if found else "there is no older one"
+    for path, reason in damaged:
+        say(f"checkpoint {path.name} is damaged ({reason}); {instead}")
+    return found
+
+
+def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
+    """Return step and path of the checkpoints in a folder, oldest first; a link is none."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in paths if re.fullmatch(r"step_\d{8,}", path.name, re.ASCII)]
+    return sorted((int(path.name[5:]), path) for path in named if path.is_dir() and not path.is_symlink())

@@ -1,0 +1,52 @@
+"""The one place that every system call of a save passes: `system(os.fsync, handle)`.
+
+tests/test_files.py stands in for `system`, and lets each call of a save fail, or end the process, in turn.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import ResourceError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def system(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Make one system call. All pass here, so that a test can let the n-th one fail or end the process."""
+    return call(*arguments)
+
+
+class File(io.FileIO):
+    """A file whose writes are such calls; open it with `opener=opened`."""
+
+    def write(self, data: Any, /) -> int:
+        """Write some of the data and return how much."""
+        return system(super().write, data)
+
+
+def opened(path: str | Path, flags: int) -> int:
+    """Open a file that is no link, and return its handle."""
+    return system(os.open, path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def free_bytes(folder: str | Path) -> int:
+    """Return how many bytes can still be written to the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Turn an error of the system into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        todo = "free some space" if error.errno in FULL else "check the disk and the path, or use another with -o"
+        raise ResourceError(f"cannot write {path}: {error.strerror or error}; {todo}") from error

@@ -1,0 +1,58 @@
+"""A run folder belongs to one process at a time: `with lock(folder): ...`.
+
+While it does, nothing is written through links that lead out of it. A process that has died holds nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import WeightsError
+from .calls import explained, opened
+
+HELD: set[Path] = set()  # the run folders that this process has locked
+
+
+@contextmanager
+def lock(folder: str | Path) -> Iterator[None]:
+    """Hold a run folder for this process; until it ends, nothing is written through links that lead out of it.
+
+    Raises:
+        WeightsError: another process holds it. A process that has died holds nothing.
+    """
+    home = Path(os.path.abspath(folder))
+    with explained(folder):
+        handle = _claim(home)
+    HELD.add(home)
+    try:
+        yield
+    finally:
+        HELD.discard(home)
+        os.close(handle)
+
+
+def stay_inside(path: Path) -> None:
+    """Refuse a path that a link leads out of the run folder it seems to lie in."""
+    for home in HELD:
+        if home in Path(os.path.abspath(path)).parents and not path.parent.resolve().is_relative_to(home.resolve()):
+            raise WeightsError(f"{path.parent} is a link that leads out of {home}: put a folder in its place")
+
+
+def _claim(home: Path) -> int:
+    owner = str(os.getpid())
+    if home not in HELD:
+        handle = opened(home / ".lock", os.O_RDWR | os.O_CREAT)
+        try:
+            # A record lock: a flock would pass to the loader processes and, in them, outlive a kill -9 of this one.
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, owner.encode(), 0)
+            return handle
+        except BlockingIOError:
+            owner = os.read(handle, 20).decode()
+        os.close(handle)
+    raise WeightsError(f"{home} is in use by process {owner}: stop it, or choose another folder with -o")

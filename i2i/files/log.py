@@ -1,0 +1,41 @@
+"""A log of JSON lines, `log.jsonl` of a run: `append_line(path, text)`, and `truncate_log` when a run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from . import calls
+from .held import stay_inside
+from .whole import write
+
+
+def append_line(path: str | Path, text: str, *, sync: bool = False) -> None:
+    """Append a line to a log, whole or not at all; `sync` waits until the disk has it. Raises: as `write`."""
+    stay_inside(Path(path))
+    with calls.explained(path), calls.File(path, "ab", opener=calls.opened) as out:
+        line, before = text.encode() + b"\n", out.tell()
+        try:
+            while line:
+                line = line[out.write(line) :]
+            if sync:
+                calls.system(os.fsync, out.fileno())
+        except OSError:
+            out.truncate(before)
+            raise
+
+
+def truncate_log(path: str | Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep those lines of a JSON log, byte for byte, that are whole and of which `keep` says so."""
+    kept = []
+    with suppress(FileNotFoundError), open(path, "rb") as source:
+        for line in source:
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if line.endswith(b"\n") and isinstance(entry, dict) and keep(entry):
+                    kept.append(line)
+        write(path, kept)

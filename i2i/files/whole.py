@@ -1,0 +1,115 @@
+"""The atomic writer: a file or folder is written whole or not at all. `write(path, data)`.
+
+What is new is built as `.tmp-i2i-...` beside its target (a rename cannot cross file systems), synced to the disk and
+renamed; then the folder is synced. A kill at any moment leaves the old or the new, and strays that `sweep` removes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from . import calls
+from .held import stay_inside
+
+Content = bytes | Iterable[Any] | Callable[[BinaryIO], Any]  # the bytes, parts of them, or what writes them to a file
+TEMPORARY, OLD = ".tmp-i2i-", ".old-i2i-"
+
+
+def write(path: str | Path, data: Content) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        ResourceError: the disk is full, read-only or broken; what was there before still is.
+        WeightsError: a link leads out of the run folder.
+    """
+    with _replacing(Path(path)) as temporary:
+        _fill(temporary, data)
+
+
+def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
+    """Write a folder of files, whole or not at all; one that is there already is replaced. Raises: as `write`."""
+    path = Path(path)
+    old = path.with_name(OLD + path.name)
+    _settle(old)
+    try:
+        with _replacing(path) as temporary:
+            calls.system(os.mkdir, temporary)
+            for name, data in contents.items():
+                _fill(temporary / name, data)
+            _sync(temporary)
+            if os.path.lexists(path):
+                calls.system(os.rename, path, old)  # killed before the new one has its name, sweep() puts it back
+    finally:
+        _settle(old)
+
+
+def remove(path: str | Path) -> None:
+    """Delete a file or folder; killed on the way, it leaves nothing that looks like one."""
+    with calls.explained(path):
+        temporary = _beside(Path(path))
+        calls.system(os.rename, path, temporary)
+        calls.system(_discard, temporary)
+
+
+def sweep(folder: str | Path) -> None:
+    """Clean up, below a folder that this process holds, what killed processes left half-done."""
+    with calls.explained(folder):
+        for stray in list(Path(folder).rglob(TEMPORARY + "*")):
+            _discard(stray)
+        for old in list(Path(folder).rglob(OLD + "*")):
+            _settle(old)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    with calls.explained(path):
+        temporary = _beside(path)
+        try:
+            yield temporary
+            calls.system(os.replace, temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                _discard(temporary)
+            raise
+        _sync(path.parent)
+
+
+def _fill(path: Path, data: Content) -> None:
+    with io.BufferedWriter(calls.File(path, "xb", opener=calls.opened), 1 << 20) as out:
+        parts: Iterable[Any] = [data] if isinstance(data, bytes) else () if callable(data) else data
+        out.writelines(parts)
+        if callable(data):
+            data(out)
+        out.flush()
+        calls.system(os.fsync, out.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = calls.system(os.open, folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        calls.system(os.fsync, handle)
+    finally:
+        os.close(handle)
+
+
+def _settle(old: Path) -> None:
+    if os.path.lexists(old):
+        home = old.with_name(old.name.removeprefix(OLD))
+        remove(old) if os.path.lexists(home) else os.rename(old, home)
+
+
+def _discard(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _beside(path: Path) -> Path:
+    stay_inside(path)
+    return path.with_name(f"{TEMPORARY}{path.name[:40]}-{os.getpid()}-{secrets.token_hex(4)}")
