@@ -14,41 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import latent as latent
-    from .api import Model, load, run, sample, translate
+    from .api import run, sample, translate
     from .catalog import Catalog, Loss, Metric, Network
     from .data.base import Data
-    from .errors import (
-        ConfigError,
-        DataError,
-        I2IError,
-        NumericError,
-        PluginError,
-        ResourceError,
-        WeightsError,
-    )
+    from .errors import ConfigError, DataError, I2IError, NumericError, PluginError, ResourceError, WeightsError
     from .hookspecs import hookimpl
+    from .model import Model, load
     from .task import Task
     from .version import __version__
 
 _HOMES = {
-    "api": ("Model", "load", "run", "sample", "translate"),
-    "catalog": ("Catalog", "Loss", "Metric", "Network"),
-    "data.base": ("Data",),
-    "errors": (
-        "ConfigError",
-        "DataError",
-        "I2IError",
-        "NumericError",
-        "PluginError",
-        "ResourceError",
-        "WeightsError",
-    ),
-    "hookspecs": ("hookimpl",),
-    "task": ("Task",),
-    "version": ("__version__",),
+    "api": "run sample translate",
+    "catalog": "Catalog Loss Metric Network",
+    "data.base": "Data",
+    "errors": "ConfigError DataError I2IError NumericError PluginError ResourceError WeightsError",
+    "hookspecs": "hookimpl",
+    "model": "Model load",
+    "task": "Task",
+    "version": "__version__",
 }
-_ROOMS = ("latent",)  # modules that are used as they are: i2i.latent.edit(...)
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [  # noqa: RUF022 - in the order of a first read
     "run",
@@ -75,8 +60,8 @@ __all__ = [  # noqa: RUF022 - in the order of a first read
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f".{name}", __name__)
+    if name == "latent":  # a room that is used as it is: i2i.latent.edit(...)
+        return importlib.import_module(".latent", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'i2i' has no attribute '{name}'")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

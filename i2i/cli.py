@@ -117,9 +117,9 @@ def translate(
 ) -> None:
     """Translate pictures, keeping their names and sizes."""
     load_plugins(plugin)
-    from . import api
+    from . import api, images
 
-    failed = api.translate_files(
+    failed = images.translate_files(
         sources,
         out,
         api.load(model),

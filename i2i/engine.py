@@ -25,11 +25,10 @@ from torch import Tensor
 
 from .average import Average
 from .config import Train
+from .data.stream import Batch, to_device
 from .errors import ConfigError, I2IError, NumericError, PluginError
 from .processes import World
 from .task import Losses, Task, Turn
-
-Batch = dict[str, Any]
 
 
 class StepOutcome(NamedTuple):
@@ -273,13 +272,6 @@ def seed_everything(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(number)
     np.random.seed(number)
     random.seed(number)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move the tensors of a batch."""
-    if device.type == "cpu":
-        return batch
-    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
 
 def not_finite(step: int, player: str, losses: dict[str, float]) -> str:

@@ -18,23 +18,21 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
 from . import checkpoint, files
 from .config import Config, changed
 from .data.base import Data
-from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
-from .errors import ConfigError, I2IError, ResourceError, WeightsError
+from .data.stream import Batch, stream, to_device, validation_batch
+from .engine import Engine, StepOutcome, seed_everything
+from .errors import ConfigError, I2IError, WeightsError
 from .images import grid, png
-from .metrics.base import batches, shapes
+from .metrics.base import validated
 from .plugins import door
 from .processes import World
 from .task import Task
@@ -111,98 +109,6 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     return found
 
 
-class Numbered(Dataset[Any]):
-    """The training samples by their number in the whole training, each a pure function of (seed, number)."""
-
-    def __init__(self, data: Data, seed: int) -> None:
-        self.data, self.seed = data, seed
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
-
-    def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
-        """Return the samples of these numbers, stacked."""
-        indices = [self._index(number) for number in numbers]
-        try:
-            return self.data.batch(indices, lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
-        except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
-            return error
-
-    def _index(self, number: int) -> int:
-        epoch, position = divmod(number, len(self.data))
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.data))
-        return int(self._order[1][position])
-
-
-def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iterator[list[Batch]]:
-    """Yield, for each step from `start` on, this process's micro-batches.
-
-    A step takes the next `data.batch_size` samples; micro-batches and processes divide them in order.
-
-    Raises:
-        ConfigError: the batch cannot be divided evenly.
-        DataError: a sample that the data set gave up on.
-        ResourceError: a loader process died or hangs.
-    """
-    size, parts = data.batch_size, train.accumulate * world.size
-    if size % parts:
-        raise ConfigError(
-            f"data.batch_size {size} cannot be divided among train.accumulate {train.accumulate} x {world.size} "
-            f"process(es): make it a multiple of {parts}"
-        )
-    share = size // parts
-    firsts = (
-        step * size + (micro * world.size + world.rank) * share
-        for step in range(start, steps)
-        for micro in range(train.accumulate)
-    )
-    loader = DataLoader(
-        Numbered(data, train.seed),
-        batch_sampler=(list(range(first, first + share)) for first in firsts),
-        collate_fn=stacked,
-        num_workers=data.workers,
-        timeout=train.timeout if data.workers else 0,
-        worker_init_fn=quiet_worker,
-        pin_memory=torch.cuda.is_available(),
-    )
-    micro_batches: list[Batch] = []
-    batches = iter(loader)
-    while True:
-        try:
-            batch = next(batches, None)
-        except RuntimeError as error:
-            raise ResourceError(
-                f"a loader process died or hangs: {str(error).splitlines()[0]}; --resume goes on"
-            ) from error
-        if batch is None:
-            return
-        if isinstance(batch, I2IError):
-            raise batch
-        micro_batches.append(batch)
-        if len(micro_batches) == train.accumulate:
-            yield micro_batches
-            micro_batches = []
-
-
-def stacked(batch: Any) -> Any:
-    """Return what `Numbered` has stacked already."""
-    return batch
-
-
-def quiet_worker(_: int) -> None:
-    """Leave an interrupt to the main process, and the processor to the networks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-
-
-def validation_batch(data: Data, n: int = 4) -> Batch | None:
-    """Return those of `n` validation samples, far apart, that have the size of the first; None if there are none."""
-    samples = data.validation()
-    n = min(n, len(samples))
-    chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours are often of one class
-    return default_collate([sample for sample in chosen if shapes(sample) == shapes(chosen[0])]) if chosen else None
-
-
 def evaluate(engine: Engine, metrics: Sequence[tuple[str, Any]], data: Data) -> dict[str, float]:
     """Return what the task itself validates and every metric, by name, on the averaged weights."""
     found: dict[str, float] = {}
@@ -213,17 +119,6 @@ def evaluate(engine: Engine, metrics: Sequence[tuple[str, Any]], data: Data) -> 
         for name, metric in metrics:
             found |= {f"{name}/{key}": float(value) for key, value in metric(task, data).items()}
     return found
-
-
-def validated(task: Task, data: Data, device: torch.device) -> dict[str, float]:
-    """Return the mean over the validation samples of what `task.validate` says of batches of one shape."""
-    sums: dict[str, float] = {}
-    samples = data.validation()
-    for _, alike in groupby((samples[i] for i in range(len(samples))), shapes):
-        for batch in batches(alike, data.batch_size):
-            for key, value in task.validate(to_device(default_collate(batch), device)).items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
-    return {key: total / len(samples) for key, total in sums.items()}
 
 
 class Diary:

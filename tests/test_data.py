@@ -170,7 +170,7 @@ def test_without_test_folders_there_is_a_warning_and_no_validation(tmp_path, cap
 
 
 def test_one_picture_fills_a_batch_of_four(tmp_path):  # B9
-    from i2i.loop import Numbered
+    from i2i.data.stream import Numbered
 
     data = UnpairedFolders(str(make(tmp_path, train=1)), batch_size=4, **SMALL)
     batch = Numbered(data, seed=0).__getitems__([0, 1, 2, 3])
@@ -763,7 +763,7 @@ class InOneGo(Data):
 
 def test_a_data_set_may_stack_its_samples_itself():
     from i2i.config import Train
-    from i2i.loop import stream
+    from i2i.data.stream import stream
     from i2i.processes import World
 
     data = InOneGo()

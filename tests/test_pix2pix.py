@@ -311,7 +311,7 @@ def test_a_grey_picture_comes_back_in_colour_and_at_its_size() -> None:
 
     from PIL import Image
 
-    from i2i.api import Model
+    from i2i.model import Model
 
     task = made(Colorization, LAB, test_mode="eval")
     task.G.head[-1].weight.data *= 300

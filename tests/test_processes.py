@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from i2i.config import Train
 from i2i.data.base import Data, Sample
+from i2i.data.stream import stream
 from i2i.errors import ConfigError
-from i2i.loop import stream
 from i2i.processes import World
 
 CONFIG = """

@@ -18,7 +18,9 @@ from PIL import Image
 
 import i2i
 from i2i import api, checkpoint, loop
+from i2i.data.stream import validation_batch
 from i2i.errors import ConfigError, NumericError, WeightsError
+from i2i.metrics.base import validated
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """
@@ -434,15 +436,15 @@ class OfTwoSizes(i2i.Data):
 
 def test_validation_goes_in_batches_of_one_shape_and_counts_each_picture_once() -> None:
     task = Means()
-    assert loop.validated(task, OfTwoSizes(), torch.device("cpu")) == pytest.approx({"mean": 4.0})
+    assert validated(task, OfTwoSizes(), torch.device("cpu")) == pytest.approx({"mean": 4.0})
     assert task.sizes == [3, 3, 1, 2]
 
 
 def test_the_pictures_shown_while_training_lie_far_apart() -> None:
-    shown = loop.validation_batch(OfTwoSizes())
+    shown = validation_batch(OfTwoSizes())
     assert shown is not None
     assert shown["A"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
-    assert loop.validation_batch(i2i.Data()) is None
+    assert validation_batch(i2i.Data()) is None
 
 
 SAMPLER = """

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from i2i import config
-from i2i.api import Model
 from i2i.errors import ConfigError, DataError
 from i2i.losses import WGANGP, Hinge
 from i2i.losses.adversarial import Relativistic
+from i2i.model import Model
 from i2i.networks import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder, spectral
 from i2i.networks.spade import SpadeBlock, SpadeNorm
 from i2i.plugins import door

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import i2i
-from i2i import Task, api
+from i2i import Task
 from i2i.errors import ConfigError
-from i2i.images import reach, tiled
+from i2i.images import reach, tiled, translate_files
 from i2i.networks import ResnetGenerator
 
 
@@ -129,7 +129,7 @@ def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -
     model = i2i.Model(Local(), {}, Path("here"))
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     with pytest.raises(RuntimeError, match="this tile fails"):
-        api.translate_files([str(tmp_path / "a.png")], tmp_path / "out", model, tile=32, strength=-1.0)
+        translate_files([str(tmp_path / "a.png")], tmp_path / "out", model, tile=32, strength=-1.0)
     assert not (tmp_path / "out" / "a.png").exists()
 
 

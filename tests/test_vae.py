@@ -30,8 +30,9 @@ from torch.nn.functional import binary_cross_entropy
 from i2i import ConfigError, Data, api, config
 from i2i.config import Train
 from i2i.data.digits import Digits
+from i2i.data.stream import stream
 from i2i.engine import Engine
-from i2i.loop import stream, validated
+from i2i.metrics.base import validated
 from i2i.optim import adam
 from i2i.plugins import door
 from i2i.processes import World

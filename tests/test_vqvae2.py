@@ -21,7 +21,7 @@ from i2i import config
 from i2i.config import Train
 from i2i.engine import Engine
 from i2i.errors import ConfigError, DataError
-from i2i.loop import validated
+from i2i.metrics.base import validated
 from i2i.optim import adam
 from i2i.plugins import door
 from i2i.testing import check_task

@@ -4,8 +4,9 @@
 `segmaps` photographs with label maps, `labelled` pictures with a class (`classes` names and numbers them),
 `attributes` faces with numbers, `superres` photographs and their small versions (`degrade` makes them), `animals`
 draws horses and zebras, `facades` house fronts, `photos` something like photographs, `digits` digits, `faces` faces
-with known attributes; `mnist` reads written ones; `transforms` augments, `memory` and `cache` keep decoded pictures
-and `check` is behind `i2i data check`. Their names for a config are listed by `i2i models`.
+with known attributes; `mnist` reads written ones; `transforms` augments, `memory` and `cache` keep decoded pictures,
+`stream` makes the batches of a training and `check` is behind `i2i data check`. Their names for a config are listed
+by `i2i models`.
 """
 
 from __future__ import annotations

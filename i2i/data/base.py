@@ -1,6 +1,6 @@
 """What a data set is: samples that are pure functions of an index and a random generator.
 
-The engine alone decides the order, so one process or four, zero workers or eight, a first run or a resumed
+`stream.py` alone decides the order, so one process or four, zero workers or eight, a first run or a resumed
 one all see the same samples.
 """
 
@@ -53,3 +53,8 @@ class Data:
     def validation(self) -> Sequence[Sample]:
         """Return the fixed validation samples, never augmented and never seen in training."""
         return []
+
+
+def shapes(sample: Sample) -> dict[str, Any]:
+    """Return what must be equal for samples to be stacked."""
+    return {name: getattr(value, "shape", None) for name, value in sample.items()}

@@ -5,6 +5,7 @@
     write.py    `save`, in the format that the suffix names
     find.py     `find`: files, folders and globs -> the pictures in them
     tile.py     `tiled`: large pictures piece by piece, with an overlap that was measured
+    many.py     `translate_files`: all of these, through a model, into a folder
     grid.py     `grid`: columns of images as one sheet, for `samples/` and the report
     animate.py `gif`, `mp4`: frames as an animation
     axes.py, pixels.py, notes.py    parts of these: axes of arrays; depth and alpha; counts, warnings and names
@@ -20,6 +21,7 @@ from .border import Picture, pad_to_multiple, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find
 from .grid import grid, png, to_uint8
+from .many import translate_files
 from .notes import ImageWarning, counts, shown
 from .tile import reach, tiled
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
@@ -49,5 +51,6 @@ __all__ = [
     "tiled",
     "to_pil",
     "to_uint8",
+    "translate_files",
     "writable_name",
 ]

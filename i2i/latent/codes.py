@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate as resized
 
 from .. import images
-from ..api import Model, device_of
 from ..errors import ConfigError, DataError, NumericError
+from ..metrics.base import device_of
+from ..model import Model
 from ..task import Task
 
 BATCH = 64  # pictures or codes that go through a network at a time

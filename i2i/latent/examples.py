@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from .. import config
-from ..api import Model
 from ..data.base import Data
 from ..errors import ConfigError
+from ..model import Model
 from ..plugins import door
 from .codes import BATCH, encoded, fitted, need, prepared, unit
 

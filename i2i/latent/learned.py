@@ -16,9 +16,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import files
-from ..api import Model
 from ..data.base import Data
 from ..errors import ConfigError, ResourceError
+from ..model import Model
 from .codes import decode_paths, encode, encoded, need
 from .examples import attributes_of, batches, data_of
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from ..api import Model
 from ..errors import ConfigError
+from ..model import Model
 from .codes import decode, decode_paths, encode, need
 
 Way = Literal["linear", "spherical"]

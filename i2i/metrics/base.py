@@ -15,7 +15,8 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from ..data.base import Data, Sample
+from ..data.base import Data, Sample, shapes
+from ..data.stream import to_device
 from ..errors import ConfigError, NumericError, PluginError
 from ..images import pad_to_multiple
 
@@ -48,10 +49,8 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
                 f'this metric needs validation samples with "A" and "B", and those of {type(data).__name__} have '
                 f"{sorted(samples[0]) if len(samples) else 'none at all'}: use another data set or another metric"
             )
-    chosen = (samples[i] for i in range(len(samples)))
-    for _, alike in groupby(chosen, shapes):
-        for batch in batches(alike, batch_size):
-            yield from zip(batch, predicted(task, batch), strict=True)
+    for batch in alike(samples, batch_size):
+        yield from zip(batch, predicted(task, batch), strict=True)
 
 
 def predicted(task: Any, samples: list[Sample]) -> Tensor:
@@ -113,6 +112,16 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequen
         yield from fakes.clamp(-1, 1)
 
 
+def validated(task: Any, data: Data, device: torch.device) -> dict[str, float]:
+    """Return the mean over the validation samples of what `task.validate` says of batches of one shape."""
+    sums: dict[str, float] = {}
+    samples = data.validation()
+    for batch in alike(samples, data.batch_size):
+        for key, value in task.validate(to_device(default_collate(batch), device)).items():
+            sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
+    return {key: total / len(samples) for key, total in sums.items()}
+
+
 def finite(who: str, images: Tensor) -> None:
     """Raise NumericError where pictures hold NaN or infinity."""
     if not images.isfinite().all():
@@ -124,9 +133,10 @@ def device_of(task: Any) -> torch.device:
     return next((p.device for p in task.parameters()), torch.device("cpu"))
 
 
-def shapes(sample: Sample) -> dict[str, Any]:
-    """Return what must be equal for samples to be stacked."""
-    return {name: getattr(value, "shape", None) for name, value in sample.items()}
+def alike(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+    """Cut samples into lists of at most `size` neighbours of equal shapes."""
+    for _, group in groupby((samples[i] for i in range(len(samples))), shapes):
+        yield from batches(group, size)
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

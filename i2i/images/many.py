@@ -1,0 +1,75 @@
+"""Files, folders and globs of pictures into a folder: `translate_files(["photos"], "out", model)`.
+
+`i2i translate photos -o out` is this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, DataError, NumericError
+from .find import find
+from .notes import shown
+from .write import SUFFIXES, save, writable_name
+
+
+def translate_files(
+    sources: Sequence[str],
+    out: str | Path,
+    model: Callable[..., Any],
+    *,
+    force: bool = False,
+    tile: int | None = None,
+    say: Callable[[str], None] = print,
+    **condition: Any,
+) -> list[str]:
+    """Translate files, folders and globs into the folder `out`, keeping names and sizes.
+
+    What is there already is left alone unless `force`, so a second call does only what is missing. A picture
+    that fails does not stop the others.
+
+    Returns:
+        One sentence for each picture that could not be translated.
+    """
+    targets, failed = plan(sources, Path(out), say)
+    done = 0
+    for number, (target, source) in enumerate(sorted(targets.items()), start=1):
+        if target.exists() and not force:
+            say(f"[{number}/{len(targets)}] {shown(target)} is there already")
+            continue
+        try:
+            result = model(source, tile=tile, **condition)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            save(result, target)
+        except (DataError, NumericError) as error:
+            failed.append(str(error))
+            say(f"[{number}/{len(targets)}] {error}")
+        else:
+            done += 1
+            say(f"[{number}/{len(targets)}] {shown(target)}")
+    say(f"{done} translated, {len(targets) - done - len(failed)} there already, {len(failed)} failed")
+    return failed
+
+
+def plan(sources: Sequence[str], out: Path, say: Callable[[str], None]) -> tuple[dict[Path, Path], list[str]]:
+    """Return target -> source for all pictures in `sources`, and a sentence for each that cannot be one."""
+    targets: dict[Path, Path] = {}
+    failed: list[str] = []
+    for source in sources:
+        found, skipped = find([source])
+        for path, why in skipped:
+            sentence = f"{shown(path)}: {why}"
+            if path == Path(source) or path.suffix.lower() in SUFFIXES:
+                failed.append(sentence)
+            say(sentence)  # a README among the pictures is mentioned, and is no failure
+        for path in found:
+            inside = path.relative_to(source) if Path(source).is_dir() else Path(path.name)
+            target = writable_name(out / inside)
+            if targets.setdefault(target, path) != path:
+                raise ConfigError(
+                    f"{shown(targets[target])} and {shown(path)} would both be {shown(target)}: "
+                    f"translate them into two folders"
+                )
+    return targets, failed
