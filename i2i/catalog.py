@@ -88,7 +88,7 @@ class Catalog:
         self.add("optimizer", name, build)
 
     def schedule(self, name: str, build: Callable[..., Any]) -> None:
-        """Add a callable that returns `factor(epoch) -> float`, a multiplier of the learning rate."""
+        """Add a callable that returns `factor(epoch, step) -> float`, a multiplier of the learning rate."""
         self.add("schedule", name, build)
 
     def find(self, kind: str, name: str) -> Entry:

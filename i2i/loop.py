@@ -44,9 +44,15 @@ log = logging.getLogger("i2i")
 class Stopped(I2IError):
     """The run was asked to stop, saved its state and can go on (exit code 75, or 130 after an interrupt)."""
 
+    def __init__(self, engine: Engine, run: Path) -> None:
+        super().__init__(
+            f"stopped and saved at step {engine.number} in {run}: go on with the same command and --resume"
+        )
+        self.exit_code = 130 if engine.stop_signal == signal.SIGINT else 75
 
-def train(config: Config, run: Path, world: World, *, resume: bool = False) -> dict[str, float]:
-    """Train as `config` says, in the folder `run`, and return the metrics of the final evaluation.
+
+def train(config: Config, run: Path, world: World, *, resume: bool = False) -> None:
+    """Train and evaluate as `config` says, in the folder `run`.
 
     Args:
         config: a resolved config.
@@ -78,12 +84,12 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
         world=world,
         device=device,
     )
-    diary = Diary(run, config, engine, leads=world.rank == 0)
+    diary = Diary(run, config, engine)
     if resume:
         diary.resume()
-    finished = diary.reopen(steps)
-    if finished:
-        return finished
+    if diary.finished(steps):
+        return
+    diary.reopen()
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number):
         for batches in stream(data, settings, engine.number, steps, world):
@@ -99,14 +105,13 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
             if outcome.stop or now % settings.checkpoint_every == 0 or now == steps:
                 diary.save()
             if outcome.stop and now != steps:
-                raise stopped(engine, run)
+                raise Stopped(engine, run)
         if settings.best is None:
             diary.publish()  # again, because a kill may have come between the last checkpoint and its weights
         progress.say("evaluating")
-        found = diary.metrics(evaluate(engine, metrics, data), final=True)
+        diary.metrics(evaluate(engine, metrics, data), final=True)
     if data.note():
         progress.say(data.note())
-    return found
 
 
 def evaluate(engine: Engine, metrics: Sequence[tuple[str, Any]], data: Data) -> dict[str, float]:
@@ -124,8 +129,8 @@ def evaluate(engine: Engine, metrics: Sequence[tuple[str, Any]], data: Data) -> 
 class Diary:
     """Writes the run folder: log, pictures, checkpoints, metrics. Only the first process writes."""
 
-    def __init__(self, run: Path, config: Config, engine: Engine, leads: bool) -> None:
-        self.run, self.config, self.engine, self.leads = run, config, engine, leads
+    def __init__(self, run: Path, config: Config, engine: Engine) -> None:
+        self.run, self.config, self.engine, self.leads = run, config, engine, engine.world.rank == 0
         self.checkpoints = run / "checkpoints"
         self._dropped: set[str] = set()
         known = ["validation", *(name for name, _ in config.metrics)]
@@ -144,25 +149,27 @@ class Diary:
         elif any(self.checkpoints.glob("step_*")):
             raise WeightsError(f"every checkpoint in {self.checkpoints} is damaged: start afresh with --force")
 
-    def reopen(self, steps: int) -> dict[str, float]:
-        """Return the metrics of a run that is finished; of one that goes on, forget what followed its checkpoint."""
-        file = self.run / "metrics.json"
-        if file.exists() and self.engine.number >= steps:
+    def finished(self, steps: int) -> bool:
+        """Say whether nothing is left to do, also on stderr."""
+        done = (self.run / "metrics.json").exists() and self.engine.number >= steps
+        if done:
             print(f"i2i: {self.run} is finished already ({self.engine.number} steps)", file=sys.stderr)
-            return dict(json.loads(file.read_text()))
+        return done
+
+    def reopen(self) -> None:
+        """Open the run's folder, in which what followed the checkpoint is forgotten."""
         if self.leads:
-            file.unlink(missing_ok=True)
+            (self.run / "metrics.json").unlink(missing_ok=True)
             files.truncate_log(
                 self.run / "log.jsonl", lambda line: line["step"] <= self.engine.number and not line.get("final")
             )
             files.write(self.run / "config.yaml", self.config.text().encode())
             (self.run / "samples").mkdir(exist_ok=True)
-        return {}
 
     def losses(self, outcome: StepOutcome) -> None:
         """Log the losses and learning rates of this step."""
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
-        self._write({**outcome.losses, **rates, **{f"skipped/{name}": 1.0 for name in outcome.skipped}}, {})
+        self._write({**outcome.losses, **rates, **{f"skipped/{name}": 1.0 for name in outcome.skipped}})
 
     def pictures(self, batch: Batch) -> None:
         """Write what the task shows of a validation batch to `samples/<step>.png`."""
@@ -171,24 +178,22 @@ class Diary:
         if shown and self.leads:
             picture = grid(shown)
             files.write(self.run / "samples" / f"{self.engine.number:08d}.png", png(picture))
-            self._tell({}, {"samples": torch.from_numpy(picture)})
+            self._tell(images={"samples": torch.from_numpy(picture)})
 
-    def metrics(self, metrics: dict[str, float], *, final: bool) -> dict[str, float]:
-        """Log an evaluation; the last one also writes metrics.json, which marks the run as finished.
+    def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
+        """Log an evaluation, and publish the weights where it is the best so far and `train.best` asks for these.
 
-        Returns:
-            The metrics of the published weights, which are the best ones where `train.best` names a result.
+        The last one also writes metrics.json, which marks the run as finished; it tells of the published weights.
         """
-        found = {f"metric/{name}": value for name, value in metrics.items()}
         best = self._best_before(metrics)
         if self.config.train.best is not None and best is None:
             self.publish()
-        self._write(found, {}, **({"final": True} if final else {}))
-        told = best or {"step": self.engine.number, **metrics}
+        marks = {"final": True} if final else {}
+        self._write({f"metric/{name}": value for name, value in metrics.items()}, **marks)
         if final and self.leads:
+            told = best or {"step": self.engine.number, **metrics}
             files.write(self.run / "metrics.json", json.dumps(told, indent=1).encode() + b"\n")
-            self._tell({}, {})
-        return {name: value for name, value in told.items() if name != "step"}
+            self._tell()
 
     def _best_before(self, metrics: dict[str, float]) -> dict[str, float] | None:
         """Return what was logged of the evaluation that is better than this one, if `train.best` asks for it."""
@@ -221,16 +226,16 @@ class Diary:
             weights = {name: value.cpu() for name, value in self.engine.weights().items()}
             checkpoint.save_model(self.run / "model.safetensors", weights, self.config.text(), about)
 
-    def _write(self, scalars: dict[str, float], images: dict[str, Tensor], **marks: bool) -> None:
+    def _write(self, scalars: dict[str, float], **marks: bool) -> None:
         if self.leads and scalars:
             epoch = int(self.engine.number / self.engine.steps_per_epoch)
             line = {"step": self.engine.number, "epoch": epoch, **marks, **scalars}
             files.append_line(self.run / "log.jsonl", json.dumps(line))
-            self._tell(scalars, images)
+            self._tell(scalars)
 
-    def _tell(self, scalars: dict[str, float], images: dict[str, Tensor]) -> None:
+    def _tell(self, scalars: dict[str, float] | None = None, images: dict[str, Tensor] | None = None) -> None:
         """Let the observers look; one that raises is told once and dropped for this run."""
-        seen = {"run": self.run, "step": self.engine.number, "scalars": scalars, "images": images}
+        seen = {"run": self.run, "step": self.engine.number, "scalars": scalars or {}, "images": images or {}}
         for name, call in door().each("on_log", **seen):
             if name in self._dropped:
                 continue
@@ -254,13 +259,6 @@ def refuse_changes(old: dict[str, Any], new: dict[str, Any]) -> None:
         )
     if allowed:
         print(f"i2i: resuming with changed {', '.join(allowed)}", file=sys.stderr)
-
-
-def stopped(engine: Engine, run: Path) -> Stopped:
-    """Say where the run stands after a signal."""
-    error = Stopped(f"stopped and saved at step {engine.number} in {run}: go on with the same command and --resume")
-    error.exit_code = 130 if engine.stop_signal == signal.SIGINT else 75
-    return error
 
 
 @contextmanager

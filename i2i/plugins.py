@@ -68,22 +68,17 @@ class Door:
         module = load()
         try:
             self.manager.register(module, name=name)
-            self._check_hook_names(name)
         except pluggy.PluginValidationError as error:
             raise PluginError(str(error)) from error
+        known = [hook for hook, caller in vars(self.manager.hook).items() if caller.has_spec()]
+        for caller in self.manager.get_hookcallers(module) or []:
+            if caller.name not in known:
+                near = difflib.get_close_matches(caller.name, known, n=1, cutoff=0.0)
+                raise PluginError(f"there is no hook '{caller.name}', did you mean '{near[0]}'?")
         self.catalog.owner = name
-        for implementation in self.manager.hook.register.get_hookimpls():
-            if implementation.plugin_name == name:
-                implementation.function(*[self.catalog] * len(implementation.argnames))
-
-    def _check_hook_names(self, name: str) -> None:
-        known = [hook for hook in vars(hookspecs) if hasattr(self.manager.hook, hook)]
-        for hook, caller in vars(self.manager.hook).items():
-            if hook.startswith("_") or hook in known:
-                continue
-            if any(found.plugin_name == name for found in caller.get_hookimpls()):
-                near = difflib.get_close_matches(hook, known, n=1, cutoff=0.0)
-                raise PluginError(f"there is no hook '{hook}', did you mean '{near[0]}'?")
+        for plugin, call in self.each("register", catalog=self.catalog):
+            if plugin == name:
+                call()
 
     def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Yield (plugin name, call) for each implementation of `hook`; the caller decides about failures."""

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -92,14 +92,11 @@ class World:
             raise
 
     def _blame(self, error: Exception, step: int) -> ResourceError:
-        reached = {}
-        for rank in range(self.size):
-            try:
+        reached = {rank: 0 for rank in range(self.size) if rank != self.rank}
+        for rank in reached:
+            with suppress(RuntimeError):
                 reached[rank] = int(self._store.get(f"i2i/{rank}")) if self._store is not None else step
-            except RuntimeError:
-                reached[rank] = 0
-        reached[self.rank] = step
-        slowest = min((rank for rank in reached if rank != self.rank), key=lambda rank: reached[rank])
+        slowest = min(reached, key=lambda rank: reached[rank])
         return ResourceError(
             f"rank {slowest} does not answer (rank {self.rank} waits at step {step}): it was killed, stopped or "
             f"hangs; go on from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"

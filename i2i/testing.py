@@ -41,7 +41,7 @@ def check_task(
     check_turns(copy.deepcopy(task), batch, lr)
     check_training(task, batch, steps, lr)
     if type(task).translate is not Task.translate:
-        pictures = batch[image] if image else next(v for v in batch.values() if is_image(v))
+        pictures = batch[image] if image else next(v for v in batch.values() if isinstance(v, Tensor) and v.ndim == 4)
         check_translate(copy.deepcopy(task), pictures)
     try:
         ForkingPickler.dumps(task)
@@ -137,11 +137,6 @@ def snapshot(task: Task) -> dict[str, Tensor]:
 def changed(before: dict[str, Tensor], task: Task) -> list[str]:
     """Return the names of the parameters that differ from a snapshot."""
     return [key for key, value in task.named_parameters() if not torch.equal(before[key], value)]
-
-
-def is_image(value: Any) -> bool:
-    """Say whether a batch entry looks like pictures."""
-    return isinstance(value, Tensor) and value.ndim == 4
 
 
 def name(task: Task) -> str:

@@ -237,6 +237,7 @@ def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -
     done = translate_command("nothing.png", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert "nothing.png" in done.stderr
+    assert "0 translated, 0 there already, 1 failed" in done.stderr
     with pytest.raises(DataError, match=r"nothing\.png"):
         i2i.translate(str(tmp_path / "nothing.png"), run)
 

@@ -34,9 +34,10 @@ def translate_files(
         One sentence for each picture that could not be translated.
     """
     targets, failed = plan(sources, Path(out), say)
-    done = 0
+    done = there = 0
     for number, (target, source) in enumerate(sorted(targets.items()), start=1):
         if target.exists() and not force:
+            there += 1
             say(f"[{number}/{len(targets)}] {shown(target)} is there already")
             continue
         try:
@@ -49,7 +50,7 @@ def translate_files(
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {shown(target)}")
-    say(f"{done} translated, {len(targets) - done - len(failed)} there already, {len(failed)} failed")
+    say(f"{done} translated, {there} there already, {len(failed)} failed")
     return failed
 
 

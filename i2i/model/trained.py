@@ -30,7 +30,7 @@ class Model:
 
     def __init__(self, task: Task, config: dict[str, Any], source: Path) -> None:
         self.task, self.config, self.source = task.eval(), config, source
-        self._reach: int | None = None  # measured when a picture is first cut into tiles; -1 for "the whole picture"
+        self._reach: int | None = None  # measured when a picture is first cut into tiles
 
     def __call__(self, img: Any, *, tile: int | None = None, **condition: Any) -> Any:
         """Translate a picture, or a list of them, and return the same kind of thing.
@@ -91,9 +91,8 @@ class Model:
         if self.task.accepts != "image":
             raise ConfigError(f"{name} takes label maps, which cannot be cut into tiles: leave the tile size away")
         if self._reach is None:
-            found = images.reach(network, padded, self.task.multiple)
-            self._reach = -1 if found is None else found
-        if self._reach < 0:
+            self._reach = images.reach(network, padded, self.task.multiple)
+        if self._reach is None:
             raise ConfigError(
                 f"{name}: each pixel of its result depends on the whole picture (as with instance normalisation or "
                 f"attention), so tiles would change it: leave the tile size away"
