@@ -174,16 +174,17 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
 
     Raises:
         ConfigError: the folder holds a run (or something else) already, and neither `resume` nor `force` was said.
+        ResourceError: no folder can be made there.
     """
     if force and (folder / "config.yaml").exists():
         with files.lock(folder):
             shutil.rmtree(folder)
-    if folder.exists() and any(file.name[0] != "." for file in folder.iterdir()) and not resume:
+    files.make_folder(folder)
+    if not resume and any(file.name[0] != "." for file in folder.iterdir()):
         raise ConfigError(
             f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
             f"another folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def load(source: str | Path | None = None) -> Model:
@@ -286,7 +287,7 @@ def translate_files(
             continue
         try:
             result = model(source, tile=tile, **condition)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(target.parent)
             images.save(result, target)
         except (DataError, NumericError) as error:
             failed.append(str(error))

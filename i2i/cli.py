@@ -143,10 +143,10 @@ def sample(
 ) -> None:
     """Make new pictures with an unconditional model."""
     load_plugins(plugin)
-    from . import api, images
+    from . import api, files, images
 
     pictures = api.load(model).sample(n, seed, **conditions(condition))
-    Path(out).mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     for number, picture in enumerate(pictures):
         images.save(images.to_pil(picture), Path(out) / f"{number:05d}.png")
     print(f"{n} pictures in {images.shown(Path(out))}", file=sys.stderr)

@@ -261,7 +261,7 @@ class Diary:
                 self.run / "log.jsonl", lambda line: line["step"] <= self.engine.number and not line.get("final")
             )
             files.write(self.run / "config.yaml", self.config.text().encode())
-            (self.run / "samples").mkdir(exist_ok=True)
+            files.make_folder(self.run / "samples")
         return {}
 
     def losses(self, outcome: StepOutcome) -> None:

@@ -241,6 +241,16 @@ def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -
         i2i.translate(str(tmp_path / "nothing.png"), run)
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(run: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    done = translate_command("a.png", "-o", "a.png/out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 6
+    assert (
+        done.stderr
+        == "i2i: cannot write a.png/out: Not a directory; check the disk and the path, or use another with -o\n"
+    )
+
+
 class Tinted(i2i.Task):
     """Paints with the mean colour of the styles; the weights say how much each counts."""
 

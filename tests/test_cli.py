@@ -14,6 +14,8 @@ from i2i.catalog import KINDS
 from i2i.errors import ConfigError
 from i2i.plugins import door
 
+ROOT = Path(__file__).parent.parent
+
 
 def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -74,6 +76,16 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     assert said in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [("run", ROOT / "configs" / "cyclegan.yaml"), ("new", "glow")])
+@pytest.mark.parametrize("out", ["file/inside", "/proc/nobody/may"])
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], out: str) -> None:
+    (tmp_path / "file").touch()
+    done = i2i_command(*arguments, "-o", out, cwd=tmp_path)
+    assert done.returncode == 6, done.stderr
+    assert done.stderr.startswith(f"i2i: cannot write {out}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_closed_pipe_leaves_no_traceback(tmp_path: Path) -> None:

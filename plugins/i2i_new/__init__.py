@@ -130,6 +130,6 @@ def new(
     title = "".join(part.capitalize() for part in name.split("_"))
     for path, text in FILES.items():
         target = folder / path.format(name=name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(target.parent)
         files.write(target, text.format(name=name, title=title).encode())
     print(f"{folder}: written; next: cd {folder} && pip install -e . && pytest && i2i run configs/{name}.yaml")
