@@ -280,10 +280,11 @@ def translate_files(
         One sentence for each picture that could not be translated.
     """
     targets, failed = plan(sources, Path(out), say)
-    done = 0
+    done = kept = 0
     for number, (target, source) in enumerate(sorted(targets.items()), start=1):
         if target.exists() and not force:
             say(f"[{number}/{len(targets)}] {images.shown(target)} is there already")
+            kept += 1
             continue
         try:
             result = model(source, tile=tile, **condition)
@@ -295,7 +296,7 @@ def translate_files(
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {images.shown(target)}")
-    say(f"{done} translated, {len(targets) - done - len(failed)} there already, {len(failed)} failed")
+    say(f"{done} translated, {kept} there already, {len(failed)} failed")
     return failed
 
 
