@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from typing import Any, NamedTuple
 import pluggy
 
 from . import hookspecs
-from .catalog import Catalog
+from .catalog import SWITCHED_OFF, Catalog
 from .errors import PluginError
 
 GROUP = "i2i"
+log = logging.getLogger("i2i")
 
 
 class Plugin(NamedTuple):
@@ -49,6 +51,7 @@ class Door:
 
     def admit(self, name: str, origin: str, load: Callable[[], Any]) -> None:
         """Load one plugin and let it register; on any failure take back all it did and note why."""
+        self.catalog.failed.pop(name, None)
         try:
             self._enter(name, load)
         except (Exception, SystemExit) as error:
@@ -119,7 +122,10 @@ def door() -> Door:
     for point in installed():
         if wanted(point.name):
             opened.admit(point.name, origin_of(point), point.load)
+            if point.name in opened.catalog.failed and os.environ.get("RANK", "0") == "0":
+                log.warning("i2i: plugin '%s' did not load: %s", point.name, opened.catalog.failed[point.name])
         else:
+            opened.catalog.failed[point.name] = SWITCHED_OFF
             opened.plugins.append(Plugin(point.name, origin_of(point), "disabled"))
     return opened
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,29 @@ def test_plugins_lists_what_is_installed_and_what_is_switched_off(tmp_path: Path
     states = {line.split()[0]: line.split()[-1] for line in shown.stdout.splitlines()}
     assert states["cyclegan"] == "ok"
     assert states["report"] == "disabled"
+
+
+def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_only_itself(tmp_path: Path) -> None:
+    about = tmp_path / "i2i_glow-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: i2i-glow\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[i2i]\nglow = i2i_glow\n[i2i.commands]\nshine = i2i_glow:shine\n")
+    (tmp_path / "i2i_glow.py").write_text("import a_module_that_is_not_there\n")
+    given = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
+    listed = i2i_command("plugins", cwd=tmp_path, **given)
+    lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
+    assert re.fullmatch(r"glow +i2i-glow 0\.1 +ModuleNotFoundError: No module named '\w+'", lines["glow"])
+    assert lines["cyclegan"].endswith(" ok")
+    assert listed.stderr.count("plugin 'glow' did not load") == 1
+    needed = i2i_command("run", ROOT / "configs" / "cyclegan.yaml", "task.use=glow", cwd=tmp_path, **given)
+    assert needed.returncode == 7
+    assert needed.stderr.splitlines()[-1].startswith(
+        "i2i: the task 'glow' needs the plugin 'glow', which did not load"
+    )
+    command = i2i_command("shine", cwd=tmp_path, **given)
+    assert command.returncode == 7
+    assert command.stderr.startswith("i2i: command 'shine' of i2i_glow:shine did not load: ModuleNotFoundError")
+    assert "shine" in i2i_command("--help", cwd=tmp_path, **given).stdout
 
 
 def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:

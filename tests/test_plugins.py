@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i import plugins
+from i2i import config, plugins
 from i2i.catalog import Catalog
 from i2i.errors import ConfigError, PluginError
 
@@ -90,6 +90,49 @@ def test_E1_a_config_that_needs_the_broken_plugin_is_told_why(install: Install) 
         door.catalog.find("network", "net_of_bad")
 
 
+def parsed(text: str, door: plugins.Door) -> config.Config:
+    rest = "data: {use: horses_zebras}\ntrain: {steps: 1}\n"
+    return config.parse(f"task: {text}\n{rest}", "mine.yaml", [], door.catalog)
+
+
+@pytest.mark.parametrize(
+    ("source", "use"),
+    [
+        ("import a_module_that_is_not_there", "bad"),  # all that is known of it is its name
+        (GOOD.replace('network("net_of_{name}"', 'task("early"') + "        raise KeyError('late')\n", "early"),
+    ],
+    ids=["by its name", "by what it had added"],
+)
+def test_E1_a_config_that_needs_a_broken_plugin_is_an_error_of_that_plugin(
+    install: Install, source: str, use: str
+) -> None:
+    door = install(bad=source)
+    with pytest.raises(PluginError, match=f"the task '{use}' needs the plugin 'bad', which did not load: ") as caught:
+        parsed(f"{{use: {use}}}", door)
+    assert caught.value.exit_code == 7
+    assert states(door)["bad"] in str(caught.value)
+
+
+def test_E1_a_broken_plugin_is_told_once(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+    install(bad="raise RuntimeError('no')", good=GOOD)
+    plugins.door()
+    assert [record.getMessage() for record in caplog.records] == ["i2i: plugin 'bad' did not load: RuntimeError: no"]
+
+
+def test_E9_a_config_that_needs_a_plugin_that_is_switched_off_is_told_so(
+    install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("I2I_DISABLED_PLUGINS", "glow")
+    door = install(glow=GOOD)
+    with pytest.raises(
+        PluginError, match=r"the plugin 'glow', which did not load: it is switched off by .*--no-plugin"
+    ):
+        parsed("{use: glow}", door)
+    with pytest.raises(ConfigError) as caught:
+        parsed("{use: another}", door)
+    assert "glow" not in str(caught.value) + caplog.text
+
+
 def test_E2_a_hook_that_raises_keeps_the_others_and_leaves_nothing_behind(install: Install) -> None:
     door = install(a=GOOD, b=GOOD + "        raise KeyError('half-way')\n", c=GOOD)
     assert states(door) == {"a": "ok", "b": "KeyError: 'half-way'", "c": "ok"}
@@ -115,6 +158,9 @@ def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install
     assert caught.value.exit_code == 7
     assert states(door)["one"] == "ok"
     assert "registered twice" in states(door)["two"]
+    both = install(three=same.replace("network", "task"), four=same.replace("network", "task"))
+    with pytest.raises(PluginError, match="by four and by three"):
+        parsed("{use: same}", both)
 
 
 def test_E5_a_built_in_name_cannot_be_shadowed(install: Install) -> None:
@@ -169,6 +215,13 @@ def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> Non
         plugins.load_file(file)
     with pytest.raises(PluginError, match="no such file"):
         plugins.load_file(tmp_path / "other.py")
+
+
+def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tmp_path: Path) -> None:
+    door = install(glow="raise RuntimeError('no')")
+    (tmp_path / "glow.py").write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
+    plugins.load_file(tmp_path / "glow.py")
+    assert door.catalog.find("network", "net_of_file").owner == "glow"
 
 
 def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
