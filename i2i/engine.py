@@ -37,7 +37,6 @@ class StepOutcome(NamedTuple):
 
     losses: dict[str, float]
     stop: bool
-    skipped: tuple[str, ...] = ()
 
 
 class Engine:
@@ -72,6 +71,7 @@ class Engine:
         self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
         self.task.over_processes = self.world.whole_batch
         self.number = 0  # steps done
+        self.skipped: dict[str, int] = {}  # by player, the turns left out because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
         self.players = players_of(self.task)
         self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
@@ -97,7 +97,7 @@ class Engine:
         batches = [to_device(batch, self.device) for batch in micro_batches]
         turns = [self._turns(batch) for batch in batches]
         losses: dict[str, float] = {}
-        stop, skipped = False, []
+        stop = False
         while True:
             player, shown = self._backward(turns)
             if player is None:
@@ -112,7 +112,7 @@ class Engine:
             if not all(map(np.isfinite, values)):
                 if self.train.on_nan == "stop":
                     raise NumericError(not_finite(self.number, player, losses))
-                skipped.append(player)
+                self.skipped[player] = self.skipped.get(player, 0) + 1
                 continue
             if self.train.clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.players[player], self.train.clip)
@@ -122,7 +122,7 @@ class Engine:
                 average.update(getattr(self.task, name))
         self.number += 1
         self.world.beat(self.number)
-        return StepOutcome(losses, stop, tuple(skipped))
+        return StepOutcome(losses, stop)
 
     def _turns(self, batch: Batch) -> Iterator[Turn]:
         """Run the task's own step under autocast, and name the task when it raises."""
@@ -200,6 +200,7 @@ class Engine:
             "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "step": self.number,
+            "skipped": dict(self.skipped),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -209,7 +210,7 @@ class Engine:
             average.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.number = state["step"]
+        self.number, self.skipped = state["step"], dict(state.get("skipped", {}))
 
     def weights(self) -> dict[str, Tensor]:
         """Return the averaged weights under plain names, without what only a resume needs."""

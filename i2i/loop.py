@@ -31,8 +31,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from . import checkpoint, files
 from .config import Config, changed
 from .data.base import Data
-from .engine import Batch, Engine, StepOutcome, seed_everything, to_device
-from .errors import ConfigError, I2IError, ResourceError, WeightsError
+from .engine import Batch, Engine, StepOutcome, builder_for, players_of, seed_everything, to_device
+from .errors import ConfigError, I2IError, NumericError, ResourceError, WeightsError
 from .images import grid, png
 from .metrics.base import batches, shapes
 from .plugins import door
@@ -66,6 +66,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     metrics = [(name, build()) for name, build in config.metrics]  # a missing file of weights is told before training
     torch.manual_seed(settings.seed)
     task = config.task()
+    refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
     log.disabled = world.rank > 0  # what is wrong with the pictures is said once, by the first process
     data = config.data()
     observed = validation_batch(data)
@@ -89,7 +90,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number):
         for batches in stream(data, settings, engine.number, steps, world):
-            outcome = engine.step(batches)
+            outcome = step(engine, batches, data)
             now = engine.number
             if now % settings.log_every == 0 or now == steps:
                 diary.losses(outcome)
@@ -111,6 +112,30 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> d
     return found
 
 
+def refuse_what_does_not_fit(config: Config, task: Task) -> None:
+    """Refuse keys of which each is valid, but not all together.
+
+    Raises:
+        ConfigError: optimizers for other players than the task has, or a best result that nothing measures.
+    """
+    players = players_of(task)
+    for player in players:
+        builder_for(player, config.optimizer, players)
+    known = ["validation", *(name for name, _ in config.metrics)]
+    if config.train.best is not None and config.train.best.partition("/")[0] not in known:
+        raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
+
+
+def step(engine: Engine, batches: Sequence[Batch], data: Data) -> StepOutcome:
+    """Run one step; when a loss leaves the numbers, say also which training samples it was of."""
+    try:
+        return engine.step(batches)
+    except NumericError as error:
+        first = engine.number * data.batch_size
+        samples = Numbered(data, engine.train.seed).indices(range(first, first + data.batch_size))
+        raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error
+
+
 class Numbered(Dataset[Any]):
     """The training samples by their number in the whole training, each a pure function of (seed, number)."""
 
@@ -120,11 +145,14 @@ class Numbered(Dataset[Any]):
 
     def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
         """Return the samples of these numbers, stacked."""
-        indices = [self._index(number) for number in numbers]
         try:
-            return self.data.batch(indices, lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
+            return self.data.batch(self.indices(numbers), lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
         except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
             return error
+
+    def indices(self, numbers: Sequence[int]) -> list[int]:
+        """Return which samples of the data set these are."""
+        return [self._index(number) for number in numbers]
 
     def _index(self, number: int) -> int:
         epoch, position = divmod(number, len(self.data))
@@ -233,9 +261,6 @@ class Diary:
         self.run, self.config, self.engine, self.leads = run, config, engine, leads
         self.checkpoints = run / "checkpoints"
         self._dropped: set[str] = set()
-        known = ["validation", *(name for name, _ in config.metrics)]
-        if config.train.best is not None and config.train.best.partition("/")[0] not in known:
-            raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
     def resume(self) -> None:
         """Continue from the newest whole checkpoint, if there is one."""
@@ -265,9 +290,10 @@ class Diary:
         return {}
 
     def losses(self, outcome: StepOutcome) -> None:
-        """Log the losses and learning rates of this step."""
+        """Log the losses and learning rates of this step, and how many turns were skipped so far."""
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
-        self._write({**outcome.losses, **rates, **{f"skipped/{name}": 1.0 for name in outcome.skipped}}, {})
+        skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
+        self._write({**outcome.losses, **rates, **skipped}, {})
 
     def pictures(self, batch: Batch) -> None:
         """Write what the task shows of a validation batch to `samples/<step>.png`."""

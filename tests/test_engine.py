@@ -107,8 +107,14 @@ def test_F6_a_loss_that_is_not_finite_stops_before_the_weights_do() -> None:
 
 def test_F6_on_nan_skip_leaves_the_turn_out_and_counts_it() -> None:
     engine = Engine(Line("nan"), sgd, Train(steps=1, on_nan="skip"))
-    assert engine.step(line_batch()).skipped == ("W",)
+    engine.step(line_batch())
+    engine.step(line_batch())
+    assert engine.skipped == {"W": 2}
     assert all(p.isfinite().all() for p in engine.task.parameters())
+    resumed = Engine(Line("nan"), sgd, Train(steps=1, on_nan="skip"))
+    resumed.load_state(engine.state())
+    resumed.step(line_batch())
+    assert resumed.skipped == {"W": 3}
 
 
 def test_one_optimizer_per_player_must_name_the_players() -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -188,6 +189,8 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
     done = i2i_command("run", config, "task.use=burst", "-o", run, "--plugin", plugin, cwd=tmp_path)
     assert done.returncode == 5
     assert "step 4: a loss of player 'G' is not finite" in done.stderr
+    order = np.random.default_rng([0, 1, 0]).permutation(6)  # of the samples in the first epoch
+    assert done.stderr.rstrip().endswith(f"; its samples: {order[4]}")
     assert "Traceback" not in done.stderr
     path, state = checkpoint.newest(run / "checkpoints", say=print)
     assert path.name == "step_00000004"
@@ -198,6 +201,7 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
         config,
         "task.use=burst",
         "train.on_nan=skip",
+        "train.log_every=3",
         "-o",
         tmp_path / "skip",
         "--plugin",
@@ -205,7 +209,8 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
         cwd=tmp_path,
     )
     assert skipped.returncode == 0, skipped.stderr
-    assert logged(tmp_path / "skip")[4]["skipped/G"] == 1.0
+    assert [line.get("skipped/G") for line in logged(tmp_path / "skip")[:2]] == [None, 2.0]  # of steps 3 and 6
+    assert "Turns skipped because of NaN" in (tmp_path / "skip" / "report.html").read_text()
 
 
 def test_E10_an_exception_in_a_step_names_the_task_and_keeps_the_checkpoint(config: Path, tmp_path: Path) -> None:
@@ -236,11 +241,33 @@ def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(config: Path, tm
     assert done.stderr.count("plugin 'noisy' failed in on_log and is dropped for this run: boom") == 1
 
 
-def test_C11_a_resume_refuses_another_task_and_allows_more_steps(config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "task.generator={use: resnet_generator, masked: true, out_channels: 2}",
+            "in_channels is 3 and out_channels 2",
+        ),
+        ("optimizer={G: {use: adam}}", r"given for \['G'\], but the task has the players \['D', 'G'\]"),
+        ("train.best=kid/inception", "no metric has that name: validation"),
+    ],
+)
+def test_C10_what_does_not_go_together_is_refused_before_any_data_is_read(
+    config: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    data = f"data={{use: unpaired_folders, root: {tmp_path / 'nowhere'}}}"
+    with pytest.raises(ConfigError, match=said):
+        api.run(config, data, change, out=tmp_path / "run")
+
+
+def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
-    api.run(config, "train.steps=4", out=run, resume=True)
+    api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
+    assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
     assert logged(run)[-1]["step"] == 4
     assert "lambda_cycle: 10.0" in (run / "config.yaml").read_text()
 
