@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -258,6 +259,15 @@ def fail(error: I2IError) -> NoReturn:
 
 def main() -> None:
     """Run the command line; every error a user can cause is one sentence and an exit code."""
+    formatted = warnings.formatwarning
+
+    def plainly(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        ours = category.__module__.startswith("i2i.")
+        return f"i2i: {message}\n" if ours else formatted(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plainly
     try:
         app()
     except I2IError as error:

@@ -240,6 +240,14 @@ def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Pat
     assert all(line.startswith(("[", "6 translated")) for line in done.stderr.splitlines()), done.stderr
 
 
+def test_A14_the_first_frame_is_taken_with_a_warning_of_one_line(run: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
+    done = translate_command("moving.gif", "-o", "out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "i2i: 'moving.gif' has several frames, the first is taken"
+    assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
+
+
 def test_a_picture_that_is_its_own_target_is_not_overwritten(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
