@@ -231,6 +231,13 @@ def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
         catalog.find("network", "resnet_generater")
 
 
+def test_help_takes_less_than_0_4_seconds_of_processor_time() -> None:
+    code = "import sys, time; sys.argv=['i2i','--help']; import i2i.cli\ntry: i2i.cli.main()\nexcept SystemExit: pass"
+    command = [sys.executable, "-c", f"{code}\nprint(time.process_time(), file=sys.stderr)"]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
+    assert min(float(run.stderr) for run in runs) < 0.4  # 0.25 on an idle machine
+
+
 @pytest.mark.parametrize(
     "code",
     [
