@@ -156,10 +156,7 @@ class Engine:
             if turn is turns[0]:
                 self.optimizers[player].zero_grad(set_to_none=True)
             total = torch.stack([*losses.values()]).sum() / len(turns)
-            try:
-                total.backward(inputs=self.players[player])
-            except RuntimeError as error:
-                raise PluginError(unusable_graph(self.task, player, error)) from error
+            backward(self.task, player, total, self.players[player])
             for name, loss in losses.items():
                 shown[name] = shown.get(name, 0) + loss.detach() / len(turns)
         return whose.pop(), shown
@@ -290,6 +287,18 @@ def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
         f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
         f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
     )
+
+
+def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Add the gradients of a player's loss to its own parameters and to nothing else.
+
+    Raises:
+        PluginError: it cannot be differentiated; says why, such as a forgotten detach().
+    """
+    try:
+        loss.backward(inputs=parameters)
+    except RuntimeError as error:
+        raise PluginError(unusable_graph(task, player, error)) from error
 
 
 def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
