@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import i2i
 from i2i import api, checkpoint
-from i2i.errors import ConfigError, DataError, WeightsError
+from i2i.errors import ConfigError, DataError, NumericError, WeightsError
 
 CONFIG = """
 task:
@@ -101,7 +102,31 @@ def test_G6_a_list_equals_single_calls_and_a_batch_equals_them_closely(model: i2
         assert np.array_equal(np.asarray(model(one)), np.asarray(listed))
     batch = torch.rand(3, 3, 24, 24)
     singles = torch.stack([model(one) for one in batch])
-    assert (model(batch) - singles).abs().max() <= 1e-5
+    assert (model(batch) - singles).abs().max() <= 1e-6
+
+
+class Moody(i2i.Task):
+    """A network that is another in training: dropout, and batch norm that looks at the batch and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 3, 1))
+
+    def translate(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(image).tanh()
+
+
+def test_G6_G7_dropout_and_batch_norm_are_at_rest_also_after_train() -> None:
+    model, batch = i2i.Model(Moody(), {}, Path("here")), torch.rand(3, 3, 24, 24)
+    weights = {name: value.clone() for name, value in model.task.state_dict().items()}
+    singles = torch.stack([model(one) for one in batch])
+    model.task.train()
+    assert (model(batch) - singles).abs().max() <= 1e-6
+    model.task.train()
+    assert torch.equal(model(batch[0]), singles[0])
+    assert all(torch.equal(value, weights[name]) for name, value in model.task.state_dict().items())
+    image = (model.task.train().translate(batch * 2 - 1) + 1) / 2
+    assert (image - singles).abs().max() > 0.05  # so that forgetting eval() would show
 
 
 def test_G7_the_same_call_gives_the_same_result_also_after_train_and_from_four_threads(model: i2i.Model) -> None:
@@ -158,6 +183,20 @@ def test_D1_a_flipped_bit_in_the_weights_is_found(run: Path, tmp_path: Path) -> 
     (tmp_path / "model.safetensors").write_bytes(bytes(data))
     with pytest.raises(WeightsError):
         i2i.load(tmp_path)
+
+
+def test_D10_weights_that_are_not_finite_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors, text, about = checkpoint.load_model(run / "model.safetensors")
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    with pytest.raises(NumericError, match="is not written, because of NaN"):
+        checkpoint.save_model(tmp_path / "m.safetensors", tensors, text, about)
+    monkeypatch.setattr(checkpoint, "refuse_non_finite", lambda *_: None)  # as another program would write it
+    checkpoint.save_model(tmp_path / "m.safetensors", tensors, text, about)
+    with pytest.raises(WeightsError, match=r"m\.safetensors holds NaN or infinity in G_ab\.") as caught:
+        i2i.load(tmp_path / "m.safetensors")
+    assert caught.value.exit_code == 4
 
 
 def test_D9_weights_of_another_shape_list_what_differs(run: Path, tmp_path: Path) -> None:

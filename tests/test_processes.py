@@ -158,6 +158,14 @@ def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tm
     assert resumed.returncode == 0, resumed.stderr  # two processes stopped, one goes on
     assert logged(runs["two"])[-1]["step"] == 8
     assert sum("final" in line for line in logged(runs["two"])) == 1
+    joined = subprocess.run(
+        [*command(config, runs["two"]), *double, "train.steps=10", "--resume"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert joined.returncode == 0, joined.stderr  # and two go on where one stopped
+    assert logged(runs["two"])[-1]["step"] == 10
 
 
 @pytest.mark.timeout(240)
@@ -166,13 +174,22 @@ def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path
     began = time.monotonic()
     os.kill(ranks[1], signal.SIGKILL)
     _, errors = child.communicate(timeout=60)
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 30
     assert child.returncode == 6, errors
     assert "rank 1" in errors.splitlines()[-1]
     assert not processes(tmp_path / "run")
     from i2i import checkpoint
 
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints", say=print) is not None
+    found = checkpoint.newest(tmp_path / "run" / "checkpoints", say=pytest.fail)
+    assert found is not None
+    last = found[1]["engine"]["step"] + 3
+    for name, more in (("run", "--resume"), ("unbroken", "--force")):
+        line = [*command(config, tmp_path / name), f"train.steps={last}", "train.checkpoint_every=5", more]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, done.stderr
+    assert len(logged(tmp_path / "run")) == last + 1  # and the evaluation
+    for name in ("log.jsonl", "model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
 
 
 @pytest.mark.timeout(240)

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 import i2i
-from i2i import api, checkpoint, loop
-from i2i.errors import ConfigError, NumericError, WeightsError
+from i2i import api, checkpoint, files, loop
+from i2i.errors import ConfigError, WeightsError
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """
@@ -123,6 +123,34 @@ def test_F14_two_runs_with_one_seed_are_equal_and_another_seed_differs(config: P
     assert final_state(one)["log.jsonl"] != final_state(other)["log.jsonl"]
 
 
+@pytest.mark.timeout(300)
+def test_F2_a_run_killed_at_any_point_of_a_save_goes_on_as_if_unbroken(config: Path, tmp_path: Path) -> None:
+    whole = final_state(api.run(config, out=tmp_path / "whole"))
+    write_folder = files.write_folder
+    for last in (1, 4, 9, 13, 16):  # calls of the system: a save takes 15, then the weights are published
+        child = os.fork()
+        if child == 0:
+            left = iter(range(last - 1, -1, -1))
+
+            def system(call: Any, *arguments: Any) -> Any:
+                return call(*arguments) if next(left) else os.kill(os.getpid(), signal.SIGKILL)  # noqa: B023
+
+            def killing(path: Path, contents: Any) -> None:
+                if path.name == "step_00000004":
+                    files.system = system
+                write_folder(path, contents)
+
+            files.write_folder = killing
+            try:
+                api.run(config, out=tmp_path / f"{last}")
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        there = {path.name for path in (tmp_path / f"{last}" / "checkpoints").glob("step_*")}
+        assert there == ({"step_00000002"} if last < 14 else {"step_00000002", "step_00000004"})
+        assert final_state(api.run(config, out=tmp_path / f"{last}", resume=True)) == whole, last
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_path: Path, workers: int) -> None:
     none = api.run(config, "data.workers=0", out=tmp_path / "none")
@@ -152,14 +180,13 @@ def test_F4_a_signal_saves_within_a_step_and_the_run_goes_on(
 
 
 def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path) -> None:
-    slow = "train.checkpoint_every=1000000"
     run = tmp_path / "run"
     plugin = tmp_path / "sleepy.py"
     plugin.write_text(
         "import time\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n"
         "    if step == 3:\n        time.sleep(60)\n"
     )
-    command = [sys.executable, "-m", "i2i", "run", str(config), slow, "-o", str(run), "--plugin", str(plugin)]
+    command = [sys.executable, "-m", "i2i", "run", str(config), "-o", str(run), "--plugin", str(plugin)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while (not (run / "log.jsonl").exists() or logged(run)[-1]["step"] < 3) and time.monotonic() < deadline:
@@ -169,6 +196,11 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=10)
     assert child.returncode == 130
+    found = checkpoint.newest(run / "checkpoints", say=pytest.fail)
+    assert found is not None
+    assert found[0].name == "step_00000002"
+    api.run(config, out=run, resume=True)
+    assert final_state(run) == final_state(api.run(config, out=tmp_path / "unbroken"))
 
 
 def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_path: Path) -> None:
@@ -282,6 +314,19 @@ def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) ->
     assert final_state(run)["log.jsonl"] != before["log.jsonl"]
 
 
+@pytest.mark.parametrize("flag", ["--resume", "--force"])
+def test_D15_a_run_that_another_process_has_is_refused_with_its_number(
+    config: Path, tmp_path: Path, flag: str
+) -> None:
+    run = api.run(config, "train.steps=2", out=tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    with files.lock(run):
+        done = i2i_command("run", config, "-o", run, flag, cwd=tmp_path)
+    assert done.returncode == 4
+    assert f"{run} is in use by process {os.getpid()}: " in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -366,14 +411,6 @@ def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config:
     (run / "log.jsonl").write_bytes((whole / "log.jsonl").read_bytes()[:-20])
     api.run(config, out=run, resume=True)
     assert (run / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
-
-
-def test_D10_a_non_finite_weight_is_refused_by_load(config: Path, tmp_path: Path) -> None:
-    run = api.run(config, out=tmp_path / "run")
-    tensors, text, about = checkpoint.load_model(run / "model.safetensors")
-    tensors[next(iter(tensors))].view(-1)[0] = float("nan")
-    with pytest.raises(NumericError):
-        checkpoint.save_model(tmp_path / "bad.safetensors", tensors, text, about)
 
 
 def test_F13_the_threads_of_torch_are_set_from_the_config(config: Path, tmp_path: Path) -> None:
