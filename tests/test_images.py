@@ -6,6 +6,7 @@ Every file is made here. `train` and `infer` are the two ways in: `read_rgb` for
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -115,15 +116,38 @@ def adobe_rgb() -> bytes:
         **{b"rXYZ": xyz(*ADOBE[0]), b"gXYZ": xyz(*ADOBE[1]), b"bXYZ": xyz(*ADOBE[2])},
         **{b"rTRC": curve, b"gTRC": curve, b"bTRC": curve},
     }
+    return icc(b"mntr", b"RGB ", b"XYZ ", tags)
+
+
+def icc(kind: bytes, space: bytes, between: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile of these tags. Source: ICC.1:2010, 7."""
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for tag, data in tags.items():
         data += b"\0" * (-len(data) % 4)
         table += tag + struct.pack(">II", start + len(body), len(data))
         body += data
-    head = struct.pack(">I4sI4s4s4s", start + len(body), b"\0\0\0\0", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"\0\0\0\0", 0x02100000, kind, space, between)
     head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
     head += b"".join(struct.pack(">i", round(v * 65536)) for v in (0.9642, 1.0, 0.8249))
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+CORNERS = {  # of a press: how much C, M, Y and K -> CIE Lab under D50. Made up, and far from the naive conversion.
+    (0, 0, 0, 0): (100, 0, 0), (1, 0, 0, 0): (60, -25, -30), (0, 1, 0, 0): (50, 55, -5), (0, 0, 1, 0): (85, -3, 60),
+    (1, 1, 0, 0): (35, 15, -40), (1, 0, 1, 0): (52, -40, 25), (0, 1, 1, 0): (48, 50, 35), (1, 1, 1, 0): (23, 0, 0),
+}  # fmt: skip
+
+
+def press() -> bytes:
+    """An ICC profile from CMYK to Lab with a table of the corners only. Source: ICC.1:2010, 10.10 (lut8Type)."""
+    table = b""
+    for inks in itertools.product((0, 1), repeat=4):
+        light, a, b = CORNERS.get(inks, (0, 0, 0))
+        table += bytes((round(light * 2.55), a + 128, b + 128))
+    identity = bytes(range(256))
+    matrix = b"".join(struct.pack(">i", 65536 * (place % 4 == 0)) for place in range(9))
+    lut = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + 4 * identity + table + 3 * identity
+    return icc(b"prtr", b"CMYK", b"Lab ", {b"A2B0": lut})
 
 
 ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
@@ -414,6 +438,30 @@ def test_A12_cmyk_equals_the_naive_reference_and_is_not_inverted(read: Any) -> N
     assert np.abs(read(jpeg) - naive).mean() < 2
     white = read(encode(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"))
     assert white.min() > 250
+
+
+def srgb_of(light: float, a: float, b: float) -> list[float]:
+    """sRGB 0..255 of a colour in CIE Lab under D50."""
+    y = (light + 16) / 116
+    cubes = (
+        value**3 if value > 6 / 29 else (value - 4 / 29) * 3 * (6 / 29) ** 2
+        for value in (y + a / 500, y, y - b / 200)
+    )
+    linear = TO_SRGB @ [value * white for value, white in zip(cubes, (0.9642, 1.0, 0.8249))]
+    return [255 * (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055) for v in linear.clip(0, 1)]
+
+
+@WAYS
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_A12_cmyk_with_a_profile_is_converted_by_it(read: Any, kind: str) -> None:
+    options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    naive = []
+    for inks, lab in CORNERS.items():
+        image = Image.new("CMYK", (8, 8), tuple(255 * ink for ink in inks))
+        expected = np.broadcast_to(srgb_of(*lab), (8, 8, 3))
+        assert far(read(encode(image, kind, icc_profile=press(), **options)), expected) <= 4, inks
+        naive.append(far(read(encode(image, kind, **options)), expected))
+    assert np.median(naive) > 40  # so that not converting fails
 
 
 # ---- orientation, animation, colour profiles

@@ -129,7 +129,7 @@ def test_two_processes_say_once_what_is_wrong_with_a_folder(config: Path, tmp_pa
     assert done.stderr.count("trainA': other files skipped") == 1
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tmp_path: Path) -> None:
     # In double precision: the gradient of L1 jumps at 0, so rounding of float32 grows to 5e-3 within six steps.
     (tmp_path / "double.py").write_text(PLUGIN)
@@ -168,7 +168,7 @@ def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tm
     assert logged(runs["two"])[-1]["step"] == 10
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path) -> None:
     child, ranks = started(config, tmp_path / "run")
     began = time.monotonic()
