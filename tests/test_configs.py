@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from test_config import misspellings
 
 from i2i import api, config
+from i2i.catalog import KINDS
+from i2i.config.grammar import Grammar, Wrong
 from i2i.plugins import door
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +102,20 @@ def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
     run = api.run(path, *changes, out=tmp_path / "run")
     assert (run / "model.safetensors").exists()
     assert (run / "samples" / "00000002.png").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_C1_each_key_of_each_installed_name_misspelt_is_named_with_the_key_that_was_meant(kind: str) -> None:
+    grammar = Grammar(door().catalog)
+    for entry in door().catalog:
+        keys = grammar.keys(entry) if entry.kind == kind else {}
+        for key in keys:
+            for wrong in {*misspellings(key)} - {*keys}:
+                with pytest.raises(Wrong) as caught:
+                    grammar.arguments(keys, {wrong: None, **dict.fromkeys(other for other in keys if other != key)})
+                (said,) = (why for where, why in caught.value.problems if where == (wrong,))
+                hints = [f"did you mean `{key}`?", f"possible: {', '.join(keys)}"]  # for a key of one letter
+                assert said in [f"unknown key `{wrong}`, {hint}" for hint in hints[: 1 + (len(key) == 1)]], entry.name
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
