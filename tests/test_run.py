@@ -413,13 +413,18 @@ def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config:
     assert (run / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
-def test_F13_the_threads_of_torch_are_set_from_the_config(config: Path, tmp_path: Path) -> None:
-    before = torch.get_num_threads()
+def test_F13_another_number_of_threads_sees_the_same_samples_and_only_rounds_otherwise(
+    config: Path, tmp_path: Path
+) -> None:
+    before, first = torch.get_num_threads(), []
     try:
-        api.run(config, "train.threads=1", out=tmp_path / "run")
-        assert torch.get_num_threads() == 1
+        for threads in (2, 1):
+            run = api.run(config, f"train.threads={threads}", "train.steps=1", out=tmp_path / str(threads))
+            assert torch.get_num_threads() == threads
+            first.append(logged(run)[0])
     finally:
         torch.set_num_threads(before)
+    assert first[0] == pytest.approx(first[1], abs=1e-5)
 
 
 def test_sample_of_a_task_that_translates_says_what_to_call(config: Path, tmp_path: Path) -> None:
