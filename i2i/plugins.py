@@ -52,12 +52,14 @@ class Door:
     def admit(self, name: str, origin: str, load: Callable[[], Any]) -> None:
         """Load one plugin and let it register; on any failure take back all it did and note why."""
         self.catalog.failed.pop(name, None)
+        twin = next((plugin for plugin in self.plugins if plugin.name == name and plugin.state == "ok"), None)
         try:
+            if twin is not None:
+                raise PluginError(f"{twin.origin} has a plugin of that name already: uninstall one of them")
             self._enter(name, load)
         except (Exception, SystemExit) as error:
-            if self.manager.has_plugin(name):
-                self.manager.unregister(name=name)
-            self.catalog.forget(name)
+            if twin is None:
+                self._take_back(name)
             reason = error if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             state = " ".join(str(reason).split())
             self.catalog.failed[name] = state
@@ -78,6 +80,11 @@ class Door:
         for implementation in self.manager.hook.register.get_hookimpls():
             if implementation.plugin_name == name:
                 implementation.function(*[self.catalog] * len(implementation.argnames))
+
+    def _take_back(self, name: str) -> None:
+        if self.manager.has_plugin(name):
+            self.manager.unregister(name=name)
+        self.catalog.forget(name)
 
     def _check_hook_names(self, name: str) -> None:
         known = [hook for hook in vars(hookspecs) if hasattr(self.manager.hook, hook)]

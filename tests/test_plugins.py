@@ -163,6 +163,22 @@ def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install
         parsed("{use: same}", both)
 
 
+def test_E5_two_packages_with_a_plugin_of_one_name_are_told_and_the_first_stays(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(one=GOOD, two=GOOD)
+    points = [EntryPoint("same", f"fake_{module}", "i2i") for module in ("one", "two")]
+    monkeypatch.setattr(plugins, "installed", lambda group="i2i": points)
+    plugins.door.cache_clear()
+    door = plugins.door()
+    assert [(p.origin, p.state) for p in door.plugins] == [
+        ("fake_one", "ok"),
+        ("fake_two", "fake_one has a plugin of that name already: uninstall one of them"),
+    ]
+    assert door.catalog.find("network", "net_of_one").owner == "same"
+    assert "net_of_two" not in door.catalog.names("network")
+
+
 def test_E5_a_built_in_name_cannot_be_shadowed(install: Install) -> None:
     door = install(thief=GOOD.replace("net_of_{name}", "resnet_generator"))
     assert "by i2i and by thief" in states(door)["thief"]
