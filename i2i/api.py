@@ -154,18 +154,19 @@ def run(
     """
     chosen = config.load(path, overrides, door().catalog)
     folder = Path(out) if out is not None else Path("runs") / chosen.name
-    world = processes.join(chosen.train.timeout, torch.cuda.is_available())
-    try:
-        leads = world.rank == 0
+    leads = os.environ.get("RANK", "0") == "0"
+    if leads:
+        claim(folder, resume=resume, force=force)
+    with files.lock(folder) if leads else nullcontext():
         if leads:
-            claim(folder, resume=resume, force=force)
-        with files.lock(folder) if leads else nullcontext():
-            if leads:
-                files.sweep(folder)
+            files.sweep(folder)
+        # What goes wrong above does so before anybody waits for this process.
+        world = processes.join(chosen.train.timeout, torch.cuda.is_available())
+        try:
             world.wait()
             loop.train(chosen, folder, world, resume=resume)
-    finally:
-        processes.leave()
+        finally:
+            processes.leave()
     return folder
 
 

@@ -92,13 +92,16 @@ def run(
     plugin: PluginFile = None,
 ) -> None:
     """Train, evaluate, and write pictures and a report."""
+    load_plugins(plugin)
     if nproc > 1 and "WORLD_SIZE" not in os.environ:
+        from . import config as configs
+        from .plugins import door
         from .processes import launch
 
+        configs.load(config, overrides or [], door().catalog)  # so that a mistake is said once, and before they start
         flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
         files = [part for file in plugin or [] for part in ("--plugin", file)]
         raise typer.Exit(launch(["run", config, *(overrides or []), *flags, *files], nproc))
-    load_plugins(plugin)
     from . import api
 
     folder = api.run(config, *(overrides or []), out=out, resume=resume, force=force)

@@ -129,6 +129,21 @@ def test_two_processes_say_once_what_is_wrong_with_a_folder(config: Path, tmp_pa
     assert done.stderr.count("trainA': other files skipped") == 1
 
 
+def test_a_mistake_is_said_once_whatever_the_number_of_processes(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").touch()
+    for change, said in (
+        (
+            ["task.nose=1"],
+            """i2i: override "task.nose=1": task.nose: unknown key `nose`, did you mean `cycle_noise`?""",
+        ),
+        ([], f"i2i: rank 0: {tmp_path / 'run'} holds a run already"),
+    ):
+        done = subprocess.run(command(config, tmp_path / "run", *change), capture_output=True, text=True, timeout=110)
+        assert done.returncode == 2
+        assert [line[: len(said)] for line in done.stderr.splitlines() if "so all were stopped" not in line] == [said]
+
+
 @pytest.mark.timeout(480)
 def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tmp_path: Path) -> None:
     # In double precision: the gradient of L1 jumps at 0, so rounding of float32 grows to 5e-3 within six steps.
