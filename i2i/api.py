@@ -297,7 +297,9 @@ def translate_files(
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {images.shown(target)}")
-    say(f"{done} translated, {kept} there already, {len(failed)} failed")
+    say(f"{done} translated, {kept} there already, {len(failed)} failed{':' if failed else ''}")
+    for sentence in failed:  # once more, because between thousands of others nobody has seen them
+        say(f"  {sentence}")
     return failed
 
 

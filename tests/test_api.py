@@ -232,7 +232,9 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert all(name in done.stderr for name in ("bad.jpg", "empty.png", "notes.txt"))
-    assert "3 translated, 0 there already, 2 failed" in done.stderr
+    count, *failed = done.stderr.splitlines()[-3:]
+    assert count == "3 translated, 0 there already, 2 failed:"
+    assert [line.split("'")[1] for line in failed] == [str(source / name) for name in ("empty.png", "bad.jpg")]
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"a.png", "a.jpg", "sub/c.PNG"}
