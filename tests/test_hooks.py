@@ -8,6 +8,8 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 import i2i
 from i2i import hookspecs
 
@@ -106,6 +108,20 @@ def test_plugins_see_only_the_rooms_that_are_theirs() -> None:
                 continue
             rooms = {".".join(name.split(".")[:2]) for name in seen if name.split(".")[0] == "i2i"}
             assert rooms <= theirs, f"{path.relative_to(ROOT)}: {rooms - theirs}"
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("albumentations", ["i2i/data"]),
+        ("lpips", ["i2i/metrics", "i2i/losses"]),
+        ("torchvision", ["i2i/losses/torchvision_guard.py"]),
+    ],
+)
+def test_a_library_is_imported_in_its_rooms_alone(library: str, rooms: list[str]) -> None:
+    for path in [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
+        if re.search(rf"^\s*(import|from) {library}\b", path.read_text(), flags=re.M):
+            assert any(path.is_relative_to(ROOT / room) for room in rooms), path
 
 
 def test_only_processes_speaks_to_torch_distributed() -> None:
