@@ -7,6 +7,7 @@ model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -44,18 +45,19 @@ def run(
     """
     chosen = config.load(path, overrides, door().catalog)
     folder = Path(out) if out is not None else Path("runs") / chosen.name
-    world = processes.join(chosen.train.timeout, torch.cuda.is_available())
-    try:
-        leads = world.rank == 0
+    leads = os.environ.get("RANK", "0") == "0"
+    if leads:
+        claim(folder, resume=resume, force=force)
+    with files.lock(folder) if leads else nullcontext():
         if leads:
-            claim(folder, resume=resume, force=force)
-        with files.lock(folder) if leads else nullcontext():
-            if leads:
-                files.sweep(folder)
+            files.sweep(folder)
+        # What goes wrong above does so before anybody waits for this process.
+        world = processes.join(chosen.train.timeout, torch.cuda.is_available())
+        try:
             world.wait()
             loop.train(chosen, folder, world, resume=resume)
-    finally:
-        processes.leave()
+        finally:
+            processes.leave()
     return folder
 
 
@@ -64,16 +66,17 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
 
     Raises:
         ConfigError: the folder holds a run (or something else) already, and neither `resume` nor `force` was said.
+        ResourceError: no folder can be made there.
     """
     if force and (folder / "config.yaml").exists():
         with files.lock(folder):
             shutil.rmtree(folder)
-    if folder.exists() and any(file.name[0] != "." for file in folder.iterdir()) and not resume:
+    files.make_folder(folder)
+    if not resume and any(file.name[0] != "." for file in folder.iterdir()):
         raise ConfigError(
             f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
             f"another folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def translate(img: Any, model: str | Path | Model | None = None, **condition: Any) -> Any:

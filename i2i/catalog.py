@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from .errors import ConfigError, PluginError
 
+SWITCHED_OFF = "it is switched off by I2I_PLUGINS, I2I_DISABLED_PLUGINS or --no-plugin"
 KINDS = ("task", "network", "loss", "metric", "data", "optimizer", "schedule")
 
 # A part in a constructor's signature: `{use: NAME, **kwargs}` in a config, a partial in the code.
@@ -41,7 +42,8 @@ class Catalog:
 
     def __init__(self) -> None:
         self.owner = "i2i"  # the door sets this to the plugin whose hook is running
-        self.failed: dict[str, str] = {}  # plugins that did not load -> why, for better "unknown" errors
+        self.failed: dict[str, str] = {}  # plugins that did not load -> why
+        self._lost: dict[tuple[str, str], str] = {}  # what they had added before they failed -> which of them
         self._entries: dict[tuple[str, str], Entry] = {}
         self._contested: dict[tuple[str, str], str] = {}
 
@@ -96,17 +98,22 @@ class Catalog:
 
         Raises:
             ConfigError: no such name; the message gives the nearest ones and any plugin that failed to load.
-            PluginError: two plugins claim the name.
+            PluginError: two plugins claim the name, or the plugin that has it did not load.
         """
         if (kind, name) in self._contested:
             raise PluginError(self._contested[kind, name])
         entry = self._entries.get((kind, name))
         if entry is None:
+            plugin = self._lost.get((kind, name), name)
+            if plugin in self.failed:
+                why = self.failed[plugin]
+                raise PluginError(f"the {kind} '{name}' needs the plugin '{plugin}', which did not load: {why}")
             raise ConfigError(self.unknown(kind, name))
         return entry
 
     def forget(self, owner: str) -> None:
         """Take back every name that `owner` added: a plugin that failed half-way leaves nothing behind."""
+        self._lost |= {key: owner for key, entry in self._entries.items() if entry.owner == owner}
         self._entries = {key: entry for key, entry in self._entries.items() if entry.owner != owner}
 
     def names(self, kind: str) -> list[str]:
@@ -118,7 +125,8 @@ class Catalog:
         known = self.names(kind)
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"possible: {', '.join(known) or 'none'}"
-        failed = "".join(f"; plugin {plugin} did not load: {why}" for plugin, why in self.failed.items())
+        broken = {plugin: why for plugin, why in self.failed.items() if why != SWITCHED_OFF}
+        failed = "".join(f"; plugin {plugin} did not load: {why}" for plugin, why in broken.items())
         return f"unknown {kind} '{name}': {hint}{failed}"
 
     def __iter__(self) -> Iterator[Entry]:

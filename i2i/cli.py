@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -91,13 +92,16 @@ def run(
     plugin: PluginFile = None,
 ) -> None:
     """Train, evaluate, and write pictures and a report."""
+    load_plugins(plugin)
     if nproc > 1 and "WORLD_SIZE" not in os.environ:
+        from . import config as configs
+        from .plugins import door
         from .processes import launch
 
+        configs.load(config, overrides or [], door().catalog)  # so that a mistake is said once, and before they start
         flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
         files = [part for file in plugin or [] for part in ("--plugin", file)]
         raise typer.Exit(launch(["run", config, *(overrides or []), *flags, *files], nproc))
-    load_plugins(plugin)
     from . import api
 
     folder = api.run(config, *(overrides or []), out=out, resume=resume, force=force)
@@ -143,10 +147,10 @@ def sample(
 ) -> None:
     """Make new pictures with an unconditional model."""
     load_plugins(plugin)
-    from . import api, images
+    from . import api, files, images
 
     pictures = api.load(model).sample(n, seed, **conditions(condition))
-    Path(out).mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     for number, picture in enumerate(pictures):
         images.save(images.to_pil(picture), Path(out) / f"{number:05d}.png")
     print(f"{n} pictures in {images.shown(Path(out))}", file=sys.stderr)
@@ -258,6 +262,15 @@ def fail(error: I2IError) -> NoReturn:
 
 def main() -> None:
     """Run the command line; every error a user can cause is one sentence and an exit code."""
+    formatted = warnings.formatwarning
+
+    def plainly(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        ours = category.__module__.startswith("i2i.")
+        return f"i2i: {message}\n" if ours else formatted(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plainly
     try:
         app()
     except I2IError as error:

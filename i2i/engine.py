@@ -36,7 +36,6 @@ class StepOutcome(NamedTuple):
 
     losses: dict[str, float]
     stop: bool
-    skipped: tuple[str, ...] = ()
 
 
 class Engine:
@@ -71,6 +70,7 @@ class Engine:
         self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
         self.task.over_processes = self.world.whole_batch
         self.number = 0  # steps done
+        self.skipped: dict[str, int] = {}  # by player, the turns left out because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
         self.players = players_of(self.task)
         self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
@@ -96,7 +96,7 @@ class Engine:
         batches = [to_device(batch, self.device) for batch in micro_batches]
         turns = [self._turns(batch) for batch in batches]
         losses: dict[str, float] = {}
-        stop, skipped = False, []
+        stop = False
         while True:
             player, shown = self._backward(turns)
             if player is None:
@@ -111,7 +111,7 @@ class Engine:
             if not all(map(np.isfinite, values)):
                 if self.train.on_nan == "stop":
                     raise NumericError(not_finite(self.number, player, losses))
-                skipped.append(player)
+                self.skipped[player] = self.skipped.get(player, 0) + 1
                 continue
             if self.train.clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.players[player], self.train.clip)
@@ -121,7 +121,7 @@ class Engine:
                 average.update(getattr(self.task, name))
         self.number += 1
         self.world.beat(self.number)
-        return StepOutcome(losses, stop, tuple(skipped))
+        return StepOutcome(losses, stop)
 
     def _turns(self, batch: Batch) -> Iterator[Turn]:
         """Run the task's own step under autocast, and name the task when it raises."""
@@ -155,10 +155,7 @@ class Engine:
             if turn is turns[0]:
                 self.optimizers[player].zero_grad(set_to_none=True)
             total = torch.stack([*losses.values()]).sum() / len(turns)
-            try:
-                total.backward(inputs=self.players[player])
-            except RuntimeError as error:
-                raise PluginError(unusable_graph(self.task, player, error)) from error
+            backward(self.task, player, total, self.players[player])
             for name, loss in losses.items():
                 shown[name] = shown.get(name, 0) + loss.detach() / len(turns)
         return whose.pop(), shown
@@ -199,6 +196,7 @@ class Engine:
             "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "step": self.number,
+            "skipped": dict(self.skipped),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -208,7 +206,7 @@ class Engine:
             average.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.number = state["step"]
+        self.number, self.skipped = state["step"], dict(state.get("skipped", {}))
 
     def weights(self) -> dict[str, Tensor]:
         """Return the averaged weights under plain names, without what only a resume needs."""
@@ -281,6 +279,18 @@ def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
         f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
         f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
     )
+
+
+def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Add the gradients of a player's loss to its own parameters and to nothing else.
+
+    Raises:
+        PluginError: it cannot be differentiated; says why, such as a forgotten detach().
+    """
+    try:
+        loss.backward(inputs=parameters)
+    except RuntimeError as error:
+        raise PluginError(unusable_graph(task, player, error)) from error
 
 
 def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:

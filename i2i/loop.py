@@ -28,9 +28,9 @@ from torch import Tensor
 from . import checkpoint, files
 from .config import Config, changed
 from .data.base import Data
-from .data.stream import Batch, stream, to_device, validation_batch
-from .engine import Engine, StepOutcome, seed_everything
-from .errors import ConfigError, I2IError, WeightsError
+from .data.stream import Batch, Numbered, stream, to_device, validation_batch
+from .engine import Engine, StepOutcome, builder_for, players_of, seed_everything
+from .errors import ConfigError, I2IError, NumericError, WeightsError
 from .images import grid, png
 from .metrics.base import validated
 from .plugins import door
@@ -70,6 +70,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> N
     metrics = [(name, build()) for name, build in config.metrics]  # a missing file of weights is told before training
     torch.manual_seed(settings.seed)
     task = config.task()
+    refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
     log.disabled = world.rank > 0  # what is wrong with the pictures is said once, by the first process
     data = config.data()
     observed = validation_batch(data)
@@ -93,7 +94,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> N
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number):
         for batches in stream(data, settings, engine.number, steps, world):
-            outcome = engine.step(batches)
+            outcome = step(engine, batches, data)
             now = engine.number
             if now % settings.log_every == 0 or now == steps:
                 diary.losses(outcome)
@@ -112,6 +113,30 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> N
         diary.metrics(evaluate(engine, metrics, data), final=True)
     if data.note():
         progress.say(data.note())
+
+
+def refuse_what_does_not_fit(config: Config, task: Task) -> None:
+    """Refuse keys of which each is valid, but not all together.
+
+    Raises:
+        ConfigError: optimizers for other players than the task has, or a best result that nothing measures.
+    """
+    players = players_of(task)
+    for player in players:
+        builder_for(player, config.optimizer, players)
+    known = ["validation", *(name for name, _ in config.metrics)]
+    if config.train.best is not None and config.train.best.partition("/")[0] not in known:
+        raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
+
+
+def step(engine: Engine, batches: Sequence[Batch], data: Data) -> StepOutcome:
+    """Run one step; when a loss leaves the numbers, say also which training samples it was of."""
+    try:
+        return engine.step(batches)
+    except NumericError as error:
+        first = engine.number * data.batch_size
+        samples = Numbered(data, engine.train.seed).indices(range(first, first + data.batch_size))
+        raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error
 
 
 def evaluate(engine: Engine, metrics: Sequence[tuple[str, Any]], data: Data) -> dict[str, float]:
@@ -133,9 +158,6 @@ class Diary:
         self.run, self.config, self.engine, self.leads = run, config, engine, engine.world.rank == 0
         self.checkpoints = run / "checkpoints"
         self._dropped: set[str] = set()
-        known = ["validation", *(name for name, _ in config.metrics)]
-        if config.train.best is not None and config.train.best.partition("/")[0] not in known:
-            raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
     def resume(self) -> None:
         """Continue from the newest whole checkpoint, if there is one."""
@@ -164,12 +186,13 @@ class Diary:
                 self.run / "log.jsonl", lambda line: line["step"] <= self.engine.number and not line.get("final")
             )
             files.write(self.run / "config.yaml", self.config.text().encode())
-            (self.run / "samples").mkdir(exist_ok=True)
+            files.make_folder(self.run / "samples")
 
     def losses(self, outcome: StepOutcome) -> None:
-        """Log the losses and learning rates of this step."""
+        """Log the losses and learning rates of this step, and how many turns were skipped so far."""
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
-        self._write({**outcome.losses, **rates, **{f"skipped/{name}": 1.0 for name in outcome.skipped}})
+        skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
+        self._write({**outcome.losses, **rates, **skipped})
 
     def pictures(self, batch: Batch) -> None:
         """Write what the task shows of a validation batch to `samples/<step>.png`."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from typing import Any, NamedTuple
 import pluggy
 
 from . import hookspecs
-from .catalog import Catalog
+from .catalog import SWITCHED_OFF, Catalog
 from .errors import PluginError
 
 GROUP = "i2i"
+log = logging.getLogger("i2i")
 
 
 class Plugin(NamedTuple):
@@ -49,12 +51,15 @@ class Door:
 
     def admit(self, name: str, origin: str, load: Callable[[], Any]) -> None:
         """Load one plugin and let it register; on any failure take back all it did and note why."""
+        self.catalog.failed.pop(name, None)
+        twin = next((plugin for plugin in self.plugins if plugin.name == name and plugin.state == "ok"), None)
         try:
+            if twin is not None:
+                raise PluginError(f"{twin.origin} has a plugin of that name already: uninstall one of them")
             self._enter(name, load)
         except (Exception, SystemExit) as error:
-            if self.manager.has_plugin(name):
-                self.manager.unregister(name=name)
-            self.catalog.forget(name)
+            if twin is None:
+                self._take_back(name)
             reason = error if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
             state = " ".join(str(reason).split())
             self.catalog.failed[name] = state
@@ -79,6 +84,11 @@ class Door:
         for plugin, call in self.each("register", catalog=self.catalog):
             if plugin == name:
                 call()
+
+    def _take_back(self, name: str) -> None:
+        if self.manager.has_plugin(name):
+            self.manager.unregister(name=name)
+        self.catalog.forget(name)
 
     def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Yield (plugin name, call) for each implementation of `hook`; the caller decides about failures."""
@@ -114,7 +124,10 @@ def door() -> Door:
     for point in installed():
         if wanted(point.name):
             opened.admit(point.name, origin_of(point), point.load)
+            if point.name in opened.catalog.failed and os.environ.get("RANK", "0") == "0":
+                log.warning("i2i: plugin '%s' did not load: %s", point.name, opened.catalog.failed[point.name])
         else:
+            opened.catalog.failed[point.name] = SWITCHED_OFF
             opened.plugins.append(Plugin(point.name, origin_of(point), "disabled"))
     return opened
 

@@ -7,6 +7,7 @@ gradients once per player, so any process could write the checkpoint, and a run 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -152,6 +153,7 @@ def launch(arguments: list[str], nproc: int) -> int:
         max_restarts=0,
         monitor_interval=0.1,
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks speak for themselves
     try:
         elastic_launch(config, sys.executable)("-m", "i2i", *arguments)
     except ChildFailedError as error:
@@ -160,7 +162,8 @@ def launch(arguments: list[str], nproc: int) -> int:
         if code in (75, 130):
             return code
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        print(f"i2i: rank {rank} {how}, so all were stopped; go on with --resume", file=sys.stderr)
+        todo = "what it said is above" if 0 < code < 10 else "go on with --resume"
+        print(f"i2i: rank {rank} {how}, so all were stopped; {todo}", file=sys.stderr)
         return code if 0 < code < 10 else ResourceError.exit_code
     except SignalException as error:
         return 130 if error.sigval.name == "SIGINT" else 75

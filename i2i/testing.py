@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .checkpoint import pack, unpack
 from .config import Train
-from .engine import Engine, players_of, seed_everything
+from .engine import Engine, backward, players_of, seed_everything
 from .optim import adam
 from .task import Task
 
@@ -66,7 +66,7 @@ def check_turns(task: Task, batch: dict[str, Any], lr: float) -> None:
             )
             assert value.isfinite(), f"{name(task)}: loss '{player}/{loss}' is {value.item()}"
         optimizers[player].zero_grad()
-        torch.stack(list(losses.values())).sum().backward(inputs=players[player])
+        backward(task, player, torch.stack(list(losses.values())).sum(), players[player])
         optimizers[player].step()
         own = {key for key, value in task.named_parameters() if any(value is p for p in players[player])}
         strangers = [key for key in changed(before, task) if key not in own]

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import i2i
 from i2i import api, checkpoint
-from i2i.errors import ConfigError, DataError, WeightsError
+from i2i.errors import ConfigError, DataError, NumericError, WeightsError
 
 CONFIG = """
 task:
@@ -101,7 +102,31 @@ def test_G6_a_list_equals_single_calls_and_a_batch_equals_them_closely(model: i2
         assert np.array_equal(np.asarray(model(one)), np.asarray(listed))
     batch = torch.rand(3, 3, 24, 24)
     singles = torch.stack([model(one) for one in batch])
-    assert (model(batch) - singles).abs().max() <= 1e-5
+    assert (model(batch) - singles).abs().max() <= 1e-6
+
+
+class Moody(i2i.Task):
+    """A network that is another in training: dropout, and batch norm that looks at the batch and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 3, 1))
+
+    def translate(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(image).tanh()
+
+
+def test_G6_G7_dropout_and_batch_norm_are_at_rest_also_after_train() -> None:
+    model, batch = i2i.Model(Moody(), {}, Path("here")), torch.rand(3, 3, 24, 24)
+    weights = {name: value.clone() for name, value in model.task.state_dict().items()}
+    singles = torch.stack([model(one) for one in batch])
+    model.task.train()
+    assert (model(batch) - singles).abs().max() <= 1e-6
+    model.task.train()
+    assert torch.equal(model(batch[0]), singles[0])
+    assert all(torch.equal(value, weights[name]) for name, value in model.task.state_dict().items())
+    image = (model.task.train().translate(batch * 2 - 1) + 1) / 2
+    assert (image - singles).abs().max() > 0.05  # so that forgetting eval() would show
 
 
 def test_G7_the_same_call_gives_the_same_result_also_after_train_and_from_four_threads(model: i2i.Model) -> None:
@@ -160,6 +185,20 @@ def test_D1_a_flipped_bit_in_the_weights_is_found(run: Path, tmp_path: Path) -> 
         i2i.load(tmp_path)
 
 
+def test_D10_weights_that_are_not_finite_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors, text, about = checkpoint.load_model(run / "model.safetensors")
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    with pytest.raises(NumericError, match="is not written, because of NaN"):
+        checkpoint.save_model(tmp_path / "m.safetensors", tensors, text, about)
+    monkeypatch.setattr(checkpoint, "refuse_non_finite", lambda *_: None)  # as another program would write it
+    checkpoint.save_model(tmp_path / "m.safetensors", tensors, text, about)
+    with pytest.raises(WeightsError, match=r"m\.safetensors holds NaN or infinity in G_ab\.") as caught:
+        i2i.load(tmp_path / "m.safetensors")
+    assert caught.value.exit_code == 4
+
+
 def test_D9_weights_of_another_shape_list_what_differs(run: Path, tmp_path: Path) -> None:
     tensors, text, about = checkpoint.load_model(run / "model.safetensors")
     checkpoint.save_model(tmp_path / "m.safetensors", tensors, text.replace("blocks: 1", "blocks: 2"), about)
@@ -173,6 +212,7 @@ def folder_of_pictures(folder: Path) -> None:
     picture(seed=2).save(folder / "a.jpg")
     picture(41, 23, seed=3).save(folder / "sub" / "c.PNG")
     (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff half a picture")
+    (folder / "empty.png").touch()
     (folder / "notes.txt").write_text("about these pictures")
 
 
@@ -191,9 +231,10 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     folder_of_pictures(source)
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
-    assert "bad.jpg" in done.stderr
-    assert "notes.txt" in done.stderr
-    assert "3 translated, 0 there already, 1 failed" in done.stderr
+    assert all(name in done.stderr for name in ("bad.jpg", "empty.png", "notes.txt"))
+    count, *failed = done.stderr.splitlines()[-3:]
+    assert count == "3 translated, 0 there already, 2 failed:"
+    assert [line.split("'")[1] for line in failed] == [str(source / name) for name in ("empty.png", "bad.jpg")]
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"a.png", "a.jpg", "sub/c.PNG"}
@@ -201,8 +242,22 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
     again = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert "is there already" in again.stderr
-    assert "0 translated, 3 there already, 1 failed" in again.stderr
+    assert "0 translated, 3 there already, 2 failed" in again.stderr
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
+
+
+def test_a_glob_keeps_the_names_of_what_it_finds_and_force_does_it_again(model: i2i.Model, tmp_path: Path) -> None:
+    folder_of_pictures(tmp_path / "in")
+    wanted, out = f"{tmp_path}/in/**/[ac].*", tmp_path / "out"
+    assert api.translate_files([wanted], out, model, say=str) == []
+    assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "a.png", "c.PNG"]
+    (out / "a.png").write_bytes(b"mine")
+    api.translate_files([wanted], out, model, say=str)
+    assert (out / "a.png").read_bytes() == b"mine"
+    said: list[str] = []
+    api.translate_files([wanted], out, model, force=True, say=said.append)
+    assert said[-1] == "3 translated, 0 there already, 0 failed"
+    assert Image.open(out / "a.png").size == (30, 22)
 
 
 def test_G12_two_sources_for_one_target_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
@@ -218,12 +273,20 @@ def test_G12_two_sources_for_one_target_are_refused_before_anything_is_written(r
 def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    for name in ("new\nline.png", "'; rm.png", "\u732b.png", "-leading.png"):
+    for name in ("new\nline.png", "'; rm.png", "\u732b.png", "-leading.png", "\udcff.png", "x" * 251 + ".png"):
         picture().save(source / name)
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in source.iterdir()}
-    assert all(line.startswith(("[", "4 translated")) for line in done.stderr.splitlines()), done.stderr
+    assert all(line.startswith(("[", "6 translated")) for line in done.stderr.splitlines()), done.stderr
+
+
+def test_A14_the_first_frame_is_taken_with_a_warning_of_one_line(run: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
+    done = translate_command("moving.gif", "-o", "out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "i2i: 'moving.gif' has several frames, the first is taken"
+    assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
 
 
 def test_a_picture_that_is_its_own_target_is_not_overwritten(run: Path, tmp_path: Path) -> None:
@@ -240,6 +303,16 @@ def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -
     assert "0 translated, 0 there already, 1 failed" in done.stderr
     with pytest.raises(DataError, match=r"nothing\.png"):
         i2i.translate(str(tmp_path / "nothing.png"), run)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(run: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    done = translate_command("a.png", "-o", "a.png/out", "-m", run, cwd=tmp_path)
+    assert done.returncode == 6
+    assert (
+        done.stderr
+        == "i2i: cannot write a.png/out: Not a directory; check the disk and the path, or use another with -o\n"
+    )
 
 
 class Tinted(i2i.Task):

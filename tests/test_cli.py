@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from i2i.catalog import KINDS
 from i2i.errors import ConfigError
 from i2i.plugins import door
+
+ROOT = Path(__file__).parent.parent
 
 
 def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +51,29 @@ def test_plugins_lists_what_is_installed_and_what_is_switched_off(tmp_path: Path
     assert states["report"] == "disabled"
 
 
+def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_only_itself(tmp_path: Path) -> None:
+    about = tmp_path / "i2i_glow-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: i2i-glow\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[i2i]\nglow = i2i_glow\n[i2i.commands]\nshine = i2i_glow:shine\n")
+    (tmp_path / "i2i_glow.py").write_text("import a_module_that_is_not_there\n")
+    given = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
+    listed = i2i_command("plugins", cwd=tmp_path, **given)
+    lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
+    assert re.fullmatch(r"glow +i2i-glow 0\.1 +ModuleNotFoundError: No module named '\w+'", lines["glow"])
+    assert lines["cyclegan"].endswith(" ok")
+    assert listed.stderr.count("plugin 'glow' did not load") == 1
+    needed = i2i_command("run", ROOT / "configs" / "cyclegan.yaml", "task.use=glow", cwd=tmp_path, **given)
+    assert needed.returncode == 7
+    assert needed.stderr.splitlines()[-1].startswith(
+        "i2i: the task 'glow' needs the plugin 'glow', which did not load"
+    )
+    command = i2i_command("shine", cwd=tmp_path, **given)
+    assert command.returncode == 7
+    assert command.stderr.startswith("i2i: command 'shine' of i2i_glow:shine did not load: ModuleNotFoundError")
+    assert "shine" in i2i_command("--help", cwd=tmp_path, **given).stdout
+
+
 def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
     shown = i2i_command("schema", cwd=tmp_path)
     tree = json.loads(shown.stdout)
@@ -74,6 +100,16 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     assert said in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [("run", ROOT / "configs" / "cyclegan.yaml"), ("new", "glow")])
+@pytest.mark.parametrize("out", ["file/inside", "/proc/nobody/may"])
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], out: str) -> None:
+    (tmp_path / "file").touch()
+    done = i2i_command(*arguments, "-o", out, cwd=tmp_path)
+    assert done.returncode == 6, done.stderr
+    assert done.stderr.startswith(f"i2i: cannot write {out}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_closed_pipe_leaves_no_traceback(tmp_path: Path) -> None:

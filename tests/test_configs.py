@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from test_config import misspellings
 
 from i2i import api, config
+from i2i.catalog import KINDS
+from i2i.config.grammar import Grammar, Wrong
+from i2i.loop import Numbered
 from i2i.plugins import door
+from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -81,8 +87,8 @@ def faces(folder: Path) -> Path:
 LAID_OUT = {"mnist": mnist, "faces_with_attributes": faces, "label_maps": label_maps, "labelled_folders": labelled}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
+def small(path: Path, tmp_path: Path) -> list[str]:
+    """Return overrides with which a config trains for two steps in a second, on pictures made in `tmp_path`."""
     for part in ("trainA", "trainB", "testA", "testB", "train", "val"):
         (tmp_path / part).mkdir()
         values = np.random.default_rng(len(part)).integers(0, 256, (80, 90, 3), dtype=np.uint8)
@@ -96,9 +102,39 @@ def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
         changes.append(f"data.validation={tmp_path / 'val'}")
     if tree["task"].get("perceptual"):
         changes.append("task.perceptual={use: perceptual, network: random_conv}")  # which needs no file
-    run = api.run(path, *changes, out=tmp_path / "run")
+    return changes
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
+    run = api.run(path, *small(path, tmp_path), out=tmp_path / "run")
     assert (run / "model.safetensors").exists()
     assert (run / "samples" / "00000002.png").exists()
+
+
+@pytest.mark.parametrize("name", door().catalog.names("task"))
+def test_every_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    path = next(path for path in CONFIGS if f"\n  use: {name}\n" in path.read_text())
+    chosen = config.load(path, small(path, tmp_path), door().catalog)
+    torch.manual_seed(0)
+    task, data = chosen.task(), chosen.data()
+    batch = Numbered(data, seed=0).__getitems__([*range(data.batch_size)])
+    assert isinstance(batch, dict)
+    check_task(task, batch, steps=12, image="A" if "A" in batch else None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_C1_each_key_of_each_installed_name_misspelt_is_named_with_the_key_that_was_meant(kind: str) -> None:
+    grammar = Grammar(door().catalog)
+    for entry in door().catalog:
+        keys = grammar.keys(entry) if entry.kind == kind else {}
+        for key in keys:
+            for wrong in {*misspellings(key)} - {*keys}:
+                with pytest.raises(Wrong) as caught:
+                    grammar.arguments(keys, {wrong: None, **dict.fromkeys(other for other in keys if other != key)})
+                (said,) = (why for where, why in caught.value.problems if where == (wrong,))
+                hints = [f"did you mean `{key}`?", f"possible: {', '.join(keys)}"]  # for a key of one letter
+                assert said in [f"unknown key `{wrong}`, {hint}" for hint in hints[: 1 + (len(key) == 1)]], entry.name
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import secrets
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from i2i_cyclegan import CycleGAN
@@ -107,8 +109,14 @@ def test_F6_a_loss_that_is_not_finite_stops_before_the_weights_do() -> None:
 
 def test_F6_on_nan_skip_leaves_the_turn_out_and_counts_it() -> None:
     engine = Engine(Line("nan"), sgd, Train(steps=1, on_nan="skip"))
-    assert engine.step(line_batch()).skipped == ("W",)
+    engine.step(line_batch())
+    engine.step(line_batch())
+    assert engine.skipped == {"W": 2}
     assert all(p.isfinite().all() for p in engine.task.parameters())
+    resumed = Engine(Line("nan"), sgd, Train(steps=1, on_nan="skip"))
+    resumed.load_state(engine.state())
+    resumed.step(line_batch())
+    assert resumed.skipped == {"W": 3}
 
 
 def test_one_optimizer_per_player_must_name_the_players() -> None:
@@ -189,6 +197,14 @@ def test_cyclegan_keeps_the_contract_of_a_task() -> None:
     check_task(small_cyclegan(), batches(1)[0])
 
 
+def test_A26_flat_pictures_through_instance_norm_train_without_nan() -> None:
+    engine = Engine(small_cyclegan(), partial(adam, lr=2e-3), Train(steps=6))
+    for value in (0.0, 1.0, -1.0, 0.0, 0.3, 0.3):
+        losses = engine.step([{name: torch.full((1, 3, 32, 32), value) for name in "AB"}]).losses
+        assert all(map(np.isfinite, losses.values())), losses
+    assert all(p.isfinite().all() for p in engine.task.parameters())
+
+
 def test_gradients_are_clipped_to_the_norm_asked_for() -> None:
     engine = Engine(Line(), partial(sgd, lr=1.0), Train(steps=1, clip=1e-3))
     before = [p.detach().clone() for p in engine.players["W"]]
@@ -216,6 +232,8 @@ class Forgetful(Line):
             return image.mul_(0.5)
         if self.wrong == "random":
             return (image + torch.rand_like(image)).clamp(-1, 1)
+        if self.wrong == "nan":
+            return image / image.sign().clamp(min=0)
         if self.wrong == "half":
             return image.half()
         if self.wrong == "batch":
@@ -233,6 +251,7 @@ class Forgetful(Line):
         ("range", "leaves"),
         ("in place", "changes the picture"),
         ("random", "draws from the global"),
+        ("nan", "not finite"),
         ("half", "float16"),
         ("batch", "depends on its neighbours"),
         ("state", "another result the second time"),
@@ -245,6 +264,71 @@ def test_E7_check_task_finds_each_way_to_translate_wrongly(wrong: str, message: 
     check_translate(Forgetful(), images)
     with pytest.raises(AssertionError, match=message):
         check_translate(Forgetful(wrong), images)
+
+
+class Careless(Task):
+    """y = w x and z = v x, trained in two turns; `wrong` breaks one point of the contract of `step`."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__()
+        self.w, self.v, self.wrong, self.calls = nn.Linear(1, 1), nn.Linear(1, 1), wrong, 0
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"W": [self.w], "V": [self.v]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        x, self.calls = batch["A"], self.calls + 1
+        loss = (self.w(x) - x).square()
+        if self.wrong == "no losses":
+            yield "W", {}
+        if self.wrong == "not scalar":
+            yield "W", {"l2": loss}
+        if self.wrong == "not finite":
+            yield "W", {"l2": loss.mean() / 0}
+        if self.wrong == "moves by itself":
+            self.v.bias.data.add_(1)
+        if self.wrong == "own chance":
+            loss = loss * secrets.SystemRandom().random()
+        if self.wrong == "forgetful":
+            loss = loss * self.calls
+        if self.wrong == "moves nothing":
+            loss = loss * 0
+        other = (self.v(x) - 2 * x).square()
+        if self.wrong == "uphill":
+            loss, other = 2 * loss.detach() - loss, 2 * other.detach() - other
+        yield "W", {"l2": loss.mean()}
+        if self.wrong == "moves a stranger":
+            self.w.bias.data.add_(1)
+        if self.wrong != "left out":
+            yield "V", {"l2": other.mean()}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("no losses", "player 'W' yields no losses"),
+        ("not scalar", r"loss 'W/l2' must be a scalar, it is \(4, 1\)"),
+        ("not finite", "loss 'W/l2' is inf"),
+        ("moves by itself", "the code before the turn of 'W' changed v.bias by itself"),
+        ("moves a stranger", "the code before the turn of 'V' changed w.bias by itself"),
+        ("moves nothing", "the turn of 'W' moved nothing"),
+        ("left out", r"the players \['V'\] never have a turn"),
+        ("own chance", "the same seed gave other losses"),
+        ("forgetful", "after saving and loading its state it goes on differently"),
+        ("uphill", "no player's loss fell in 20 steps on one batch"),
+    ],
+)
+def test_E7_check_task_finds_each_way_to_train_wrongly(wrong: str, message: str) -> None:
+    check_task(Careless(), line_batch()[0], lr=1e-2)
+    with pytest.raises(AssertionError, match=f"Careless: .*{message}"):
+        check_task(Careless(wrong), line_batch()[0], lr=1e-2)
+
+
+def test_E7_check_task_names_a_player_that_is_unknown_and_a_forgotten_detach() -> None:
+    with pytest.raises(AssertionError, match=r"Line yields an unknown player 'X'; known: \['V', 'W'\]"):
+        check_task(Line("player"), line_batch()[0], lr=1e-2)
+    with pytest.raises(PluginError, match=r"the losses of player 'V' in Line.step still use a graph .* detach\(\)"):
+        check_task(Line("detach"), line_batch()[0], lr=1e-2)
 
 
 def test_E7_a_task_that_cannot_be_sent_to_another_process_is_found() -> None:

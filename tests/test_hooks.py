@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import inspect
 import re
 from pathlib import Path
+
+import pytest
 
 import i2i
 from i2i import hookspecs
@@ -52,6 +55,12 @@ def test_every_hook_has_a_plugin_that_uses_it() -> None:
         assert any(re.search(rf"@hookimpl\ndef {name}\(", source) for source in sources), name
 
 
+def test_every_hook_has_a_test_that_calls_it() -> None:
+    tests = [path.read_text() for path in (ROOT / "tests").glob("test_*.py") if path.name != "test_hooks.py"]
+    for name in HOOKS:
+        assert any(re.search(rf"@hookimpl(\\n|\n) *def {name}\(", text) for text in tests), name
+
+
 def test_the_public_names_are_these() -> None:
     assert list(i2i.__all__) == PUBLIC
     for name in PUBLIC:
@@ -82,6 +91,37 @@ def test_folders_packages_and_entry_points_agree() -> None:
 def test_every_plugin_has_a_readme() -> None:
     for folder in (ROOT / "plugins").glob("i2i_*"):
         assert (folder / "README.md").exists(), folder.name
+
+
+def test_plugins_see_only_the_rooms_that_are_theirs() -> None:
+    # What a method is made of, and for commands what reads their arguments and writes their files.
+    theirs = {"i2i", *(f"i2i.{room}" for room in ("networks", "losses", "data", "metrics", "images", "latent"))}
+    theirs |= {"i2i.files", "i2i.cli"}
+    for path in (ROOT / "plugins").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                seen = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                inside = [f"i2i.{alias.name}" for alias in node.names if node.module == "i2i"]
+                seen = [name for name in inside if name.split(".")[1] not in PUBLIC] or [node.module or ""]
+            else:
+                continue
+            rooms = {".".join(name.split(".")[:2]) for name in seen if name.split(".")[0] == "i2i"}
+            assert rooms <= theirs, f"{path.relative_to(ROOT)}: {rooms - theirs}"
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("albumentations", ["i2i/data"]),
+        ("lpips", ["i2i/metrics", "i2i/losses"]),
+        ("torchvision", ["i2i/losses/torchvision_guard.py"]),
+    ],
+)
+def test_a_library_is_imported_in_its_rooms_alone(library: str, rooms: list[str]) -> None:
+    for path in [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
+        if re.search(rf"^\s*(import|from) {library}\b", path.read_text(), flags=re.M):
+            assert any(path.is_relative_to(ROOT / room) for room in rooms), path
 
 
 def test_only_processes_speaks_to_torch_distributed() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i import plugins
+from i2i import config, plugins
 from i2i.catalog import Catalog
 from i2i.errors import ConfigError, PluginError
 
@@ -90,6 +90,49 @@ def test_E1_a_config_that_needs_the_broken_plugin_is_told_why(install: Install) 
         door.catalog.find("network", "net_of_bad")
 
 
+def parsed(text: str, door: plugins.Door) -> config.Config:
+    rest = "data: {use: horses_zebras}\ntrain: {steps: 1}\n"
+    return config.parse(f"task: {text}\n{rest}", "mine.yaml", [], door.catalog)
+
+
+@pytest.mark.parametrize(
+    ("source", "use"),
+    [
+        ("import a_module_that_is_not_there", "bad"),  # all that is known of it is its name
+        (GOOD.replace('network("net_of_{name}"', 'task("early"') + "        raise KeyError('late')\n", "early"),
+    ],
+    ids=["by its name", "by what it had added"],
+)
+def test_E1_a_config_that_needs_a_broken_plugin_is_an_error_of_that_plugin(
+    install: Install, source: str, use: str
+) -> None:
+    door = install(bad=source)
+    with pytest.raises(PluginError, match=f"the task '{use}' needs the plugin 'bad', which did not load: ") as caught:
+        parsed(f"{{use: {use}}}", door)
+    assert caught.value.exit_code == 7
+    assert states(door)["bad"] in str(caught.value)
+
+
+def test_E1_a_broken_plugin_is_told_once(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+    install(bad="raise RuntimeError('no')", good=GOOD)
+    plugins.door()
+    assert [record.getMessage() for record in caplog.records] == ["i2i: plugin 'bad' did not load: RuntimeError: no"]
+
+
+def test_E9_a_config_that_needs_a_plugin_that_is_switched_off_is_told_so(
+    install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("I2I_DISABLED_PLUGINS", "glow")
+    door = install(glow=GOOD)
+    with pytest.raises(
+        PluginError, match=r"the plugin 'glow', which did not load: it is switched off by .*--no-plugin"
+    ):
+        parsed("{use: glow}", door)
+    with pytest.raises(ConfigError) as caught:
+        parsed("{use: another}", door)
+    assert "glow" not in str(caught.value) + caplog.text
+
+
 def test_E2_a_hook_that_raises_keeps_the_others_and_leaves_nothing_behind(install: Install) -> None:
     door = install(a=GOOD, b=GOOD + "        raise KeyError('half-way')\n", c=GOOD)
     assert states(door) == {"a": "ok", "b": "KeyError: 'half-way'", "c": "ok"}
@@ -115,6 +158,25 @@ def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install
     assert caught.value.exit_code == 7
     assert states(door)["one"] == "ok"
     assert "registered twice" in states(door)["two"]
+    both = install(three=same.replace("network", "task"), four=same.replace("network", "task"))
+    with pytest.raises(PluginError, match="by four and by three"):
+        parsed("{use: same}", both)
+
+
+def test_E5_two_packages_with_a_plugin_of_one_name_are_told_and_the_first_stays(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(one=GOOD, two=GOOD)
+    points = [EntryPoint("same", f"fake_{module}", "i2i") for module in ("one", "two")]
+    monkeypatch.setattr(plugins, "installed", lambda group="i2i": points)
+    plugins.door.cache_clear()
+    door = plugins.door()
+    assert [(p.origin, p.state) for p in door.plugins] == [
+        ("fake_one", "ok"),
+        ("fake_two", "fake_one has a plugin of that name already: uninstall one of them"),
+    ]
+    assert door.catalog.find("network", "net_of_one").owner == "same"
+    assert "net_of_two" not in door.catalog.names("network")
 
 
 def test_E5_a_built_in_name_cannot_be_shadowed(install: Install) -> None:
@@ -171,11 +233,25 @@ def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> Non
         plugins.load_file(tmp_path / "other.py")
 
 
+def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tmp_path: Path) -> None:
+    door = install(glow="raise RuntimeError('no')")
+    (tmp_path / "glow.py").write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
+    plugins.load_file(tmp_path / "glow.py")
+    assert door.catalog.find("network", "net_of_file").owner == "glow"
+
+
 def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
     catalog = Catalog()
     catalog.network("resnet_generator", dict)
     with pytest.raises(ConfigError, match="did you mean resnet_generator"):
         catalog.find("network", "resnet_generater")
+
+
+def test_help_takes_less_than_0_4_seconds_of_processor_time() -> None:
+    code = "import sys, time; sys.argv=['i2i','--help']; import i2i.cli\ntry: i2i.cli.main()\nexcept SystemExit: pass"
+    command = [sys.executable, "-c", f"{code}\nprint(time.process_time(), file=sys.stderr)"]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
+    assert min(float(run.stderr) for run in runs) < 0.4  # 0.25 on an idle machine
 
 
 @pytest.mark.parametrize(

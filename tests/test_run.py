@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import i2i
-from i2i import api, checkpoint, loop
+from i2i import api, checkpoint, files, loop
 from i2i.data.stream import validation_batch
-from i2i.errors import ConfigError, NumericError, WeightsError
+from i2i.errors import ConfigError, WeightsError
 from i2i.metrics.base import validated
 
 ROOT = Path(__file__).parent.parent
@@ -124,6 +125,34 @@ def test_F14_two_runs_with_one_seed_are_equal_and_another_seed_differs(config: P
     assert final_state(one)["log.jsonl"] != final_state(other)["log.jsonl"]
 
 
+@pytest.mark.timeout(300)
+def test_F2_a_run_killed_at_any_point_of_a_save_goes_on_as_if_unbroken(config: Path, tmp_path: Path) -> None:
+    whole = final_state(api.run(config, out=tmp_path / "whole"))
+    write_folder = files.write_folder
+    for last in (1, 4, 9, 13, 16):  # calls of the system: a save takes 15, then the weights are published
+        child = os.fork()
+        if child == 0:
+            left = iter(range(last - 1, -1, -1))
+
+            def system(call: Any, *arguments: Any) -> Any:
+                return call(*arguments) if next(left) else os.kill(os.getpid(), signal.SIGKILL)  # noqa: B023
+
+            def killing(path: Path, contents: Any) -> None:
+                if path.name == "step_00000004":
+                    files.system = system
+                write_folder(path, contents)
+
+            files.write_folder = killing
+            try:
+                api.run(config, out=tmp_path / f"{last}")
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        there = {path.name for path in (tmp_path / f"{last}" / "checkpoints").glob("step_*")}
+        assert there == ({"step_00000002"} if last < 14 else {"step_00000002", "step_00000004"})
+        assert final_state(api.run(config, out=tmp_path / f"{last}", resume=True)) == whole, last
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_path: Path, workers: int) -> None:
     none = api.run(config, "data.workers=0", out=tmp_path / "none")
@@ -153,14 +182,13 @@ def test_F4_a_signal_saves_within_a_step_and_the_run_goes_on(
 
 
 def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path) -> None:
-    slow = "train.checkpoint_every=1000000"
     run = tmp_path / "run"
     plugin = tmp_path / "sleepy.py"
     plugin.write_text(
         "import time\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n"
         "    if step == 3:\n        time.sleep(60)\n"
     )
-    command = [sys.executable, "-m", "i2i", "run", str(config), slow, "-o", str(run), "--plugin", str(plugin)]
+    command = [sys.executable, "-m", "i2i", "run", str(config), "-o", str(run), "--plugin", str(plugin)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while (not (run / "log.jsonl").exists() or logged(run)[-1]["step"] < 3) and time.monotonic() < deadline:
@@ -170,6 +198,11 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=10)
     assert child.returncode == 130
+    found = checkpoint.newest(run / "checkpoints", say=pytest.fail)
+    assert found is not None
+    assert found[0].name == "step_00000002"
+    api.run(config, out=run, resume=True)
+    assert final_state(run) == final_state(api.run(config, out=tmp_path / "unbroken"))
 
 
 def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_path: Path) -> None:
@@ -190,6 +223,8 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
     done = i2i_command("run", config, "task.use=burst", "-o", run, "--plugin", plugin, cwd=tmp_path)
     assert done.returncode == 5
     assert "step 4: a loss of player 'G' is not finite" in done.stderr
+    order = np.random.default_rng([0, 1, 0]).permutation(6)  # of the samples in the first epoch
+    assert done.stderr.rstrip().endswith(f"; its samples: {order[4]}")
     assert "Traceback" not in done.stderr
     path, state = checkpoint.newest(run / "checkpoints", say=print)
     assert path.name == "step_00000004"
@@ -200,6 +235,7 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
         config,
         "task.use=burst",
         "train.on_nan=skip",
+        "train.log_every=3",
         "-o",
         tmp_path / "skip",
         "--plugin",
@@ -207,7 +243,8 @@ def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_pat
         cwd=tmp_path,
     )
     assert skipped.returncode == 0, skipped.stderr
-    assert logged(tmp_path / "skip")[4]["skipped/G"] == 1.0
+    assert [line.get("skipped/G") for line in logged(tmp_path / "skip")[:2]] == [None, 2.0]  # of steps 3 and 6
+    assert "Turns skipped because of NaN" in (tmp_path / "skip" / "report.html").read_text()
 
 
 def test_E10_an_exception_in_a_step_names_the_task_and_keeps_the_checkpoint(config: Path, tmp_path: Path) -> None:
@@ -238,11 +275,33 @@ def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(config: Path, tm
     assert done.stderr.count("plugin 'noisy' failed in on_log and is dropped for this run: boom") == 1
 
 
-def test_C11_a_resume_refuses_another_task_and_allows_more_steps(config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "task.generator={use: resnet_generator, masked: true, out_channels: 2}",
+            "in_channels is 3 and out_channels 2",
+        ),
+        ("optimizer={G: {use: adam}}", r"given for \['G'\], but the task has the players \['D', 'G'\]"),
+        ("train.best=kid/inception", "no metric has that name: validation"),
+    ],
+)
+def test_C10_what_does_not_go_together_is_refused_before_any_data_is_read(
+    config: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    data = f"data={{use: unpaired_folders, root: {tmp_path / 'nowhere'}}}"
+    with pytest.raises(ConfigError, match=said):
+        api.run(config, data, change, out=tmp_path / "run")
+
+
+def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
-    api.run(config, "train.steps=4", out=run, resume=True)
+    api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
+    assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
     assert logged(run)[-1]["step"] == 4
     assert "lambda_cycle: 10.0" in (run / "config.yaml").read_text()
 
@@ -255,6 +314,19 @@ def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) ->
     assert final_state(run) == before
     api.run(config, "train.seed=3", out=run, force=True)
     assert final_state(run)["log.jsonl"] != before["log.jsonl"]
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--force"])
+def test_D15_a_run_that_another_process_has_is_refused_with_its_number(
+    config: Path, tmp_path: Path, flag: str
+) -> None:
+    run = api.run(config, "train.steps=2", out=tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    with files.lock(run):
+        done = i2i_command("run", config, "-o", run, flag, cwd=tmp_path)
+    assert done.returncode == 4
+    assert f"{run} is in use by process {os.getpid()}: " in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_path: Path) -> None:
@@ -343,21 +415,18 @@ def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config:
     assert (run / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
-def test_D10_a_non_finite_weight_is_refused_by_load(config: Path, tmp_path: Path) -> None:
-    run = api.run(config, out=tmp_path / "run")
-    tensors, text, about = checkpoint.load_model(run / "model.safetensors")
-    tensors[next(iter(tensors))].view(-1)[0] = float("nan")
-    with pytest.raises(NumericError):
-        checkpoint.save_model(tmp_path / "bad.safetensors", tensors, text, about)
-
-
-def test_F13_the_threads_of_torch_are_set_from_the_config(config: Path, tmp_path: Path) -> None:
-    before = torch.get_num_threads()
+def test_F13_another_number_of_threads_sees_the_same_samples_and_only_rounds_otherwise(
+    config: Path, tmp_path: Path
+) -> None:
+    before, first = torch.get_num_threads(), []
     try:
-        api.run(config, "train.threads=1", out=tmp_path / "run")
-        assert torch.get_num_threads() == 1
+        for threads in (2, 1):
+            run = api.run(config, f"train.threads={threads}", "train.steps=1", out=tmp_path / str(threads))
+            assert torch.get_num_threads() == threads
+            first.append(logged(run)[0])
     finally:
         torch.set_num_threads(before)
+    assert first[0] == pytest.approx(first[1], abs=1e-5)
 
 
 def test_sample_of_a_task_that_translates_says_what_to_call(config: Path, tmp_path: Path) -> None:
@@ -492,3 +561,6 @@ def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_sam
     assert made.returncode == 0, made.stderr
     assert "3 pictures in" in made.stderr
     assert [Image.open(file).mode for file in sorted((tmp_path / "out").glob("*.png"))] == ["L"] * 3
+    nowhere = i2i_command("sample", "3", "-o", "grey.py/out", "-m", "runs/grey", *plugin, cwd=tmp_path)
+    assert nowhere.returncode == 6
+    assert nowhere.stderr.startswith("i2i: cannot write grey.py/out: Not a directory")

@@ -54,7 +54,7 @@ def save(
     contents: dict[str, list[Any]] = {TENSORS: serialise(tensors, {}), TREE: [text.encode()]}
     told = {name: {"sha256": sha256(parts), "size": sum(map(len, parts))} for name, parts in contents.items()}
     contents[MANIFEST] = [sealed({"files": told, "format": manifest.FORMAT, "step": step})]
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     need, free = sum(len(part) for parts in contents.values() for part in parts) + (1 << 16), files.free_bytes(folder)
     if need > free:
         raise ResourceError(

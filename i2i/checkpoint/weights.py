@@ -61,9 +61,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], str, dict[str, str]
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     except Malformed as error:
-        raise WeightsError(
-            f"{path} is damaged, or not written by i2i: use the model.safetensors of a run, or `i2i import`"
-        ) from error
+        raise WeightsError(f"{path} is damaged, or not written by i2i: use the model.safetensors of a run") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool = False) -> str | None:
@@ -91,7 +89,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
     }
     listed = "; ".join(f"{len(names)} {fault} ({first_ten(names)})" for fault, names in faults.items() if names)
     if (listed and not partial) or not fit:
-        hint = "nothing fits" if not fit else "use the config it was trained with, or --partial for what fits"
+        hint = "nothing fits" if not fit else "use the config it was trained with"
         raise WeightsError(f"{source} does not fit {type(module).__name__}: {listed or 'it is empty'}: {hint}")
     if bad := non_finite(fit):
         raise WeightsError(f"{source} holds NaN or infinity in {first_ten(bad)}: use other weights")

@@ -42,7 +42,8 @@ class Train:
         keep: how many checkpoints are kept, the newest ones
         on_nan: stop at a loss that is not finite, or skip that step and count it
         timeout: seconds that a silent process or data loader is waited for
-        threads: CPU threads of each process; null for PyTorch's choice
+        threads: CPU threads of each process; null for PyTorch's choice. Another number rounds sums otherwise: runs
+            are equal bit for bit with the same number only
 
     Raises:
         ConfigError: both or none of `epochs` and `steps` are given.

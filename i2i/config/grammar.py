@@ -138,9 +138,10 @@ class Grammar:
             if near:
                 raise Wrong([((near[0],), f"unknown key `{near[0]}`, did you mean `use`?")])
             raise Wrong([((), f"the key `use` is missing, possible names: {names}")])
-        if node["use"] not in self.catalog.names(kind):
-            raise Wrong([(("use",), self.catalog.unknown(kind, node["use"]))])
-        entry = self.catalog.find(kind, node["use"])
+        try:
+            entry = self.catalog.find(kind, str(node["use"]))
+        except ConfigError as error:
+            raise Wrong([(("use",), str(error))]) from error
         part = Part(entry.build, **self.arguments(self.keys(entry), {k: v for k, v in node.items() if k != "use"}))
         part.use = entry.name
         return part

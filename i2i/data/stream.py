@@ -9,7 +9,7 @@ the same samples with the same augmentation.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,11 +35,14 @@ class Numbered(Dataset[Any]):
 
     def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
         """Return the samples of these numbers, stacked."""
-        indices = [self._index(number) for number in numbers]
         try:
-            return self.data.batch(indices, lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
+            return self.data.batch(self.indices(numbers), lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
         except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
             return error
+
+    def indices(self, numbers: Sequence[int]) -> list[int]:
+        """Return which samples of the data set these are."""
+        return [self._index(number) for number in numbers]
 
     def _index(self, number: int) -> int:
         epoch, position = divmod(number, len(self.data))

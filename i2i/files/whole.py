@@ -50,6 +50,12 @@ def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
         _settle(old)
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder, and those above it, unless it is there. Raises: as `write`."""
+    with calls.explained(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
 def remove(path: str | Path) -> None:
     """Delete a file or folder; killed on the way, it leaves nothing that looks like one."""
     with calls.explained(path):

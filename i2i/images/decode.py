@@ -3,7 +3,7 @@
 `read_labels(path)` reads a label map, whose numbers are classes and no colours, and leaves them as they are.
 
 Content decides the format; pixels and frames are limited before anything is decoded; EXIF orientation is applied;
-RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, with a warning.
+RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, with an ImageWarning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  they register
 
 from ..errors import DataError, ResourceError
-from .notes import counts, note, reason_of, shown
+from .notes import ImageWarning, counts, note, reason_of, shown
 from .pixels import check_floats, on_colour, rescaled
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # no other parser is ever entered
@@ -84,6 +84,8 @@ def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | 
             return _decode(image, name, limit, decode)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
+    except ImageWarning as error:
+        raise DataError(f"{error}, and warnings are errors here") from error
     except MemoryError as error:
         raise ResourceError(f"{name}: too large for the memory; make it smaller") from error
     except Exception as error:  # damaged bytes make a decoder raise nearly anything

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import ConfigError, DataError, NumericError
 from .find import find
 from .notes import shown
@@ -42,7 +43,7 @@ def translate_files(
             continue
         try:
             result = model(source, tile=tile, **condition)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(target.parent)
             save(result, target)
         except (DataError, NumericError) as error:
             failed.append(str(error))
@@ -50,7 +51,9 @@ def translate_files(
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {shown(target)}")
-    say(f"{done} translated, {there} there already, {len(failed)} failed")
+    say(f"{done} translated, {there} there already, {len(failed)} failed{':' if failed else ''}")
+    for sentence in failed:  # once more, because between thousands of others nobody has seen them
+        say(f"  {sentence}")
     return failed
 
 

@@ -11,7 +11,10 @@ _told: set[tuple[str, str]] = set()
 
 
 class ImageWarning(UserWarning):
-    """Something in a picture was left out or changed; said once for each file."""
+    """Something in a picture was left out or changed; said once for each file.
+
+    To refuse such pictures instead: `warnings.simplefilter("error", ImageWarning)`.
+    """
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -23,8 +26,8 @@ def note(name: str, what: str, sentence: str) -> None:
     """Count what was done to a picture, and warn of it once for each file."""
     counts[what] += 1
     if (name, what) not in _told:
-        _told.add((name, what))
         warnings.warn(f"{name} {sentence}", ImageWarning, stacklevel=2)
+        _told.add((name, what))  # not where warnings are errors: it is refused every time
 
 
 def reason_of(error: Exception) -> str:

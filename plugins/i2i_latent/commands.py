@@ -322,7 +322,7 @@ def moves(out: str) -> bool:
 
 def sheet(columns: dict[str, Tensor], out: str) -> None:
     """Write named columns of pictures [N, C, H, W] in [0, 1] as one sheet."""
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(Path(out).parent)
     images.save(images.grid({name: 2 * column - 1 for name, column in columns.items()}), out)
     tell(out)
 
@@ -332,7 +332,7 @@ def strip(paths: Tensor, out: str, values: Sequence[float] | np.ndarray) -> None
     if not moves(out):
         sheet({f"{number}: {value:.2f}": paths[:, number] for number, value in enumerate(values)}, out)
         return
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(Path(out).parent)
     factor = max(1, -(-LEAST // paths.shape[-1]))
     frames = np.stack([np.concatenate([*images.to_uint8(2 * step - 1)], 1) for step in paths.unbind(1)])
     frames = frames.repeat(factor, 1).repeat(factor, 2)

@@ -1,7 +1,7 @@
 """`i2i new NAME`: write a plugin package that installs, trains and passes its tests as it is.
 
 i2i new glow
-cd i2i-glow && pip install -e . && pytest && i2i run configs/glow.yaml
+cd i2i-glow && pip install -e '.[test]' && pytest && i2i run configs/glow.yaml
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ version = 0.1.0
 packages = i2i_{name}
 install_requires = i2i
 
+[options.extras_require]
+test = pytest
+
 [options.entry_points]
 i2i =
     {name} = i2i_{name}
@@ -39,7 +42,7 @@ i2i =
 
 A method for i2i. It comes as a small denoiser: replace `step` by your own.
 
-    pip install -e .
+    pip install -e '.[test]'
     pytest
     i2i run configs/{name}.yaml
     i2i translate PICTURES -o out -m runs/{name}
@@ -130,6 +133,7 @@ def new(
     title = "".join(part.capitalize() for part in name.split("_"))
     for path, text in FILES.items():
         target = folder / path.format(name=name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(target.parent)
         files.write(target, text.format(name=name, title=title).encode())
-    print(f"{folder}: written; next: cd {folder} && pip install -e . && pytest && i2i run configs/{name}.yaml")
+    then = f"pip install -e '.[test]' && pytest && i2i run configs/{name}.yaml"
+    print(f"{folder}: written; next: cd {folder} && {then}")

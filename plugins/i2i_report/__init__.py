@@ -44,7 +44,9 @@ def page(run: Path, finished: bool) -> str:
     losses = {
         name: series for name, series in curves(lines).items() if "/" in name and not name.startswith("metric/")
     }
-    rates = {name: losses.pop(name) for name in list(losses) if name.startswith(("lr/", "skipped/"))}
+    rates, skipped = (
+        {name: losses.pop(name) for name in list(losses) if name.startswith(kind)} for kind in ("lr/", "skipped/")
+    )
     players = sorted({name.split("/")[0] for name in losses})
     step = lines[-1]["step"] if lines else 0
     parts = [
@@ -59,6 +61,7 @@ def page(run: Path, finished: bool) -> str:
             for p in players
         ),
         f"<h2>Learning rates</h2>{chart(rates)}" if rates else "",
+        f"<h2>Turns skipped because of NaN</h2>{chart(skipped)}" if skipped else "",
         f"<h2>Config</h2><pre>{html.escape(read(run / 'config.yaml'))}</pre>",
     ]
     return "\n".join(part for part in parts if part)

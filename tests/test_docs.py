@@ -1,0 +1,150 @@
+"""What the pages say is so: the README runs as it stands, and every command, option, config and key in them exists.
+
+The tutorial has a test of its own, test_tutorial.py; the hooks are in test_hooks.py.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from i2i import cli, config
+from i2i.plugins import door
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "plugins").glob("*/README.md")),
+    *sorted((ROOT / "configs").rglob("*.yaml")),
+]
+TOY = [
+    "task.generator.width=4",
+    "task.generator.blocks=1",
+    "task.discriminator.width=4",
+    "data.size=64",
+    "data.validation_samples=2",
+    "train.epochs=null",
+    "train.steps=2",
+    "train.timeout=60",
+    "metrics=[]",
+]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the lines of a page that start with `i2i`, as lists of words; in a config those of its head."""
+    shown = re.findall(r"^(?: {4}|# )(i2i .*?)(?: +[#(].*)?$", page.read_text(), flags=re.M)
+    return [shlex.split(line) for both in shown for line in re.split(" +then: +", both)]
+
+
+def named() -> Iterator[Any]:
+    for page in PAGES:
+        for words in commands(page):
+            yield pytest.param(words, id=f"{page.relative_to(ROOT)}: {' '.join(words[1:4])}")
+
+
+@pytest.mark.parametrize("words", list(named()))
+def test_a_command_on_a_page_has_its_options_its_config_and_its_keys(words: list[str]) -> None:
+    command: Any = typer.main.get_command(cli.app)
+    above = command.make_context("i2i", [], resilient_parsing=True)
+    name, *rest = [word for word in words[1:] if word != "..."]
+    command = command.get_command(above, name)
+    assert command is not None, f"there is no command {name}"
+    while hasattr(command, "get_command"):
+        above = command.make_context(name, [], parent=above, resilient_parsing=True)
+        name, *rest = rest
+        command = command.get_command(above, name)
+        assert command is not None, f"there is no command {name}"
+    given = command.make_context(name, rest, parent=above).params
+    if name == "run":
+        overrides = [change for change in given["overrides"] or [] if not change.endswith("=...")]
+        config.load(ROOT / given["config"], overrides, door().catalog)
+
+
+def test_every_command_and_option_that_a_message_names_exists() -> None:
+    command: Any = typer.main.get_command(cli.app)
+    above = command.make_context("i2i", [], resilient_parsing=True)
+    known, options, waiting = set(), {"--help"}, [command]
+    while waiting:
+        one = waiting.pop()
+        options |= {option for parameter in one.params for option in parameter.opts}
+        if hasattr(one, "list_commands"):
+            waiting += [one.get_command(above, name) for name in one.list_commands(above)]
+            known |= set(one.list_commands(above))
+    for path in [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py"), *PAGES]:
+        text = re.sub("python [^`\n]*", "", path.read_text())  # pytest and the benchmarks have options of their own
+        assert set(re.findall(r"`i2i ([a-z]+)", text)) <= known, path
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options, path
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with what the README speaks of: two configs at toy size, and pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("configs/cyclegan.yaml", "configs/paper/cyclegan.yaml"):
+        toy = config.load(ROOT / name, TOY, door().catalog)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(toy.text().replace("load_size: 286", "load_size: 72"))
+    for number, name in enumerate(
+        ("DIR/trainA/a.png", "DIR/trainB/a.png", "DIR/testA/a.png", "DIR/testB/a.png", "PHOTOS/a.png", "more/b.jpg")
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (70, 75, 3), np.uint8)).save(tmp_path / name)
+    for name in ("horse.jpg", "zebra.png"):
+        Image.open("PHOTOS/a.png").save(name)
+    return tmp_path
+
+
+@pytest.mark.timeout(300)
+def test_the_readme_runs_as_it_stands(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "README.md").read_text()
+    done: list[list[str]] = []
+    for words in commands(ROOT / "README.md"):
+        if words in done:
+            continue
+        done.append(words)
+        fresh = words[1] == "run" and len(done) > 1 and not {"-o", "--resume"} & {*words}
+        monkeypatch.setattr(sys, "argv", [*words, *(["-o", f"runs/{len(done)}"] if fresh else [])])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code, words
+    assert len(done) >= 8
+    assert {path.name for path in (newcomer / "OUT").iterdir()} == {"a.png", "b.jpg", "zebra.png"}
+    calls, step = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
+    variables = {"array": np.zeros((33, 21, 3), np.uint8), "img": Image.open("horse.jpg")}
+    exec(compile(calls, "README.md", "exec"), variables)
+    assert variables["out"].shape == (33, 21, 3)  # type: ignore[attr-defined]
+    (call,) = re.findall(r"^ {4}(out = i2i\.translate.*?) +#", page, flags=re.M)
+    exec(compile(call, "README.md", "exec"), variables)
+    assert variables["out"].size == (75, 70)  # type: ignore[attr-defined]
+    compile("class Fragment:\n" + textwrap.indent(step, "    "), "README.md", "exec")
+
+
+def test_the_way_without_make_is_that_of_make() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (block,) = re.findall(r"^Without make:\n\n((?: {4}.*\n)+)", (ROOT / "README.md").read_text(), flags=re.M)
+    for line in textwrap.dedent(block).splitlines()[1:]:
+        said = line.removeprefix("python -m ").replace("pip install", "pip install -q")
+        assert said in makefile, line
+
+
+def test_every_requirement_has_its_version_in_the_constraints() -> None:
+    import configparser
+
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
+    names = {re.split(r"[<>=\[]", line)[0].lower() for text in wanted for line in text.split()}
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    assert names <= pinned.keys()
+    assert (pinned["torch"], pinned["torchvision"]) == ("2.13.0", "0.28.0")
