@@ -37,9 +37,8 @@ def class_numbers(classes: Sequence[str], n: int, label: Any, device: torch.devi
         return None
     if label is None:
         return torch.randint(len(classes), (n,), device=device)
-    if isinstance(label, Tensor):
-        label = label.tolist()
-    asked = [label] * n if isinstance(label, int | str) else list(label)
+    label = label.tolist() if hasattr(label, "tolist") else label  # of a tensor or an array
+    asked = list(label) if isinstance(label, list | tuple) else [label] * n
     if len(asked) != n:
         raise ConfigError(f"label: {len(asked)} classes for {n} pictures: give one, or one for each picture")
     return torch.tensor([class_number(classes, one) for one in asked], device=device)

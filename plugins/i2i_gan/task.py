@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Loss, Network, Task
 from i2i.data.classes import class_names, class_numbers
-from i2i.losses import WGANGP, r1_penalty
+from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
 
 from .augment import Kind, augmented
@@ -174,8 +174,12 @@ class GAN(Task):
         real, label = self._given(batch)
         fake = self.generator(self.prior(len(real)), label)
         on_real, on_fake = self.discriminator(real, label), self.discriminator(fake, label)
-        value = -(average(self.gan.on_real, on_real) + average(self.gan.on_fake, on_fake))
-        found = {"value": value, "accuracy": ranked(on_real, on_fake), "diversity": diversity(real, fake, label)}
+        paid = (
+            self.gan.apart(on_real, on_fake)
+            if isinstance(self.gan, Relativistic)
+            else average(self.gan.on_real, on_real) + average(self.gan.on_fake, on_fake)
+        )
+        found = {"value": -paid, "accuracy": ranked(on_real, on_fake), "diversity": diversity(real, fake, label)}
         return {name: number.item() for name, number in found.items()}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -114,7 +114,7 @@ def ranked(on_real: Tensor, on_fake: Tensor) -> Tensor:
         on_real: logits of real pictures [N, ...]; the mean over all but the first dimension is a picture's.
         on_fake: of made ones [M, ...].
     """
-    real, fake = (logits.float().flatten(1).mean(1) for logits in (on_real, on_fake))
+    real, fake = (logits.float().reshape(len(logits), -1).mean(1) for logits in (on_real, on_fake))
     apart = real[:, None] - fake[None]
     return (apart > 0).float().mean() + (apart == 0).float().mean() / 2
 
