@@ -21,6 +21,7 @@ import i2i
 from i2i import api, checkpoint, files, loop
 from i2i.data.stream import validation_batch
 from i2i.errors import ConfigError, WeightsError
+from i2i.files import calls
 from i2i.metrics.base import validated
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +140,7 @@ def test_F2_a_run_killed_at_any_point_of_a_save_goes_on_as_if_unbroken(config: P
 
             def killing(path: Path, contents: Any) -> None:
                 if path.name == "step_00000004":
-                    files.system = system
+                    calls.system = system
                 write_folder(path, contents)
 
             files.write_folder = killing
