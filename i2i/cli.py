@@ -65,15 +65,21 @@ ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's 
 Conditions = Annotated[list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, as direction=BtoA.")]
 
 
+def tell_version(wanted: bool) -> None:
+    """Print the version and end, before a command is missed."""
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=tell_version)
+    ] = False,
     no_plugin: Annotated[list[str] | None, typer.Option("--no-plugin", help="Never import this plugin.")] = None,
 ) -> None:
     """i2i: train image-to-image models, and use them."""
-    if version:
-        print(__version__)
-        raise typer.Exit
     if no_plugin:
         denied = [*filter(None, os.environ.get("I2I_DISABLED_PLUGINS", "").split(",")), *no_plugin]
         os.environ["I2I_DISABLED_PLUGINS"] = ",".join(denied)

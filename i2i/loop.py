@@ -170,6 +170,8 @@ class Diary:
                 print(f"i2i: going on from {path} (step {self.engine.number})", file=sys.stderr)
         elif any(self.checkpoints.glob("step_*")):
             raise WeightsError(f"every checkpoint in {self.checkpoints} is damaged: start afresh with --force")
+        elif self.leads:
+            print(f"i2i: {self.run} holds no checkpoint to go on from: starting at step 0", file=sys.stderr)
 
     def finished(self, steps: int) -> bool:
         """Say whether nothing is left to do, also on stderr."""

@@ -246,6 +246,14 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
+def test_a_picture_is_never_written_over_by_its_own_translation(model: i2i.Model, tmp_path: Path) -> None:
+    folder_of_pictures(tmp_path / "in")
+    before = (tmp_path / "in" / "a.png").read_bytes()
+    with pytest.raises(ConfigError, match=r"a\.png.* would be written over by its own translation"):
+        images.translate_files([f"{tmp_path}/in/a.png"], tmp_path / "in", model, force=True, say=str)
+    assert (tmp_path / "in" / "a.png").read_bytes() == before
+
+
 def test_a_glob_keeps_the_names_of_what_it_finds_and_force_does_it_again(model: i2i.Model, tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "in")
     wanted, out = f"{tmp_path}/in/**/[ac].*", tmp_path / "out"

@@ -14,6 +14,7 @@ import pytest
 from i2i.catalog import KINDS
 from i2i.errors import ConfigError
 from i2i.plugins import door
+from i2i.version import __version__
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +35,11 @@ def test_help_lists_the_commands_plugins_included(tmp_path: Path) -> None:
     assert shown.returncode == 0
     for command in ("run", "translate", "sample", "plugins", "models", "schema", "data", "new"):
         assert f" {command} " in shown.stdout, command
+
+
+def test_the_version_needs_no_command(tmp_path: Path) -> None:
+    shown = i2i_command("--version", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout.strip()) == (0, __version__)
 
 
 def test_models_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> None:

@@ -154,6 +154,13 @@ def test_F2_a_run_killed_at_any_point_of_a_save_goes_on_as_if_unbroken(config: P
         assert final_state(api.run(config, out=tmp_path / f"{last}", resume=True)) == whole, last
 
 
+def test_a_resume_of_nothing_says_that_it_starts(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.run(config, "train.steps=1", out=tmp_path / "typo", resume=True)
+    assert "typo holds no checkpoint to go on from: starting at step 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_path: Path, workers: int) -> None:
     none = api.run(config, "data.workers=0", out=tmp_path / "none")

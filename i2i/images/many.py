@@ -71,6 +71,8 @@ def plan(sources: Sequence[str], out: Path, say: Callable[[str], None]) -> tuple
         for path in found:
             inside = path.relative_to(source) if Path(source).is_dir() else Path(path.name)
             target = writable_name(out / inside)
+            if target.exists() and target.samefile(path):
+                raise ConfigError(f"{shown(path)} would be written over by its own translation: give another folder")
             if targets.setdefault(target, path) != path:
                 raise ConfigError(
                     f"{shown(targets[target])} and {shown(path)} would both be {shown(target)}: "
