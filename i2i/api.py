@@ -1,8 +1,8 @@
 """The calls of `import i2i`: run, translate, sample, load. The command line is a thin layer over these.
 
-    i2i.run("configs/cyclegan.yaml", "task.lambda_cycle=5")
-    out = i2i.translate("horse.jpg", "runs/cyclegan")
-    model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
+i2i.run("configs/cyclegan.yaml", "task.lambda_cycle=5")
+out = i2i.translate("horse.jpg", "runs/cyclegan")
+model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
 """
 
 from __future__ import annotations
