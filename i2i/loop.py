@@ -71,6 +71,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> N
     torch.manual_seed(settings.seed)
     task = config.task()
     refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
+    saved = state_to_go_on_from(run, config, leads=world.rank == 0) if resume else None
     log.disabled = world.rank > 0  # what is wrong with the pictures is said once, by the first process
     data = config.data()
     observed = validation_batch(data)
@@ -85,9 +86,10 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> N
         world=world,
         device=device,
     )
+    if saved is not None:
+        engine.load_state(saved)
+        saved = None  # it is as large as the engine
     diary = Diary(run, config, engine)
-    if resume:
-        diary.resume()
     if diary.finished(steps):
         return
     diary.reopen()
@@ -129,6 +131,27 @@ def refuse_what_does_not_fit(config: Config, task: Task) -> None:
         raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
 
+def state_to_go_on_from(run: Path, config: Config, *, leads: bool) -> dict[str, Any] | None:
+    """Return the engine's state in the newest whole checkpoint of a run, or None where there is none yet.
+
+    Raises:
+        WeightsError: the run was started with another config, or every checkpoint is damaged.
+    """
+    folder = run / "checkpoints"
+    found = checkpoint.newest(folder, say=lambda text: print(f"i2i: {text}", file=sys.stderr))
+    if found is None and any(folder.glob("step_*")):
+        raise WeightsError(f"every checkpoint in {folder} is damaged: start afresh with --force")
+    if found is None:
+        said, state = f"{run} holds no checkpoint to go on from: starting at step 0", None
+    else:
+        refuse_changes(found[1]["config"], config.tree)
+        state = found[1]["engine"]
+        said = f"going on from {found[0]} (step {state['step']})"
+    if leads:
+        print(f"i2i: {said}", file=sys.stderr)
+    return state
+
+
 def step(engine: Engine, batches: Sequence[Batch], data: Data) -> StepOutcome:
     """Run one step; when a loss leaves the numbers, say also which training samples it was of."""
     try:
@@ -158,20 +181,6 @@ class Diary:
         self.run, self.config, self.engine, self.leads = run, config, engine, engine.world.rank == 0
         self.checkpoints = run / "checkpoints"
         self._dropped: set[str] = set()
-
-    def resume(self) -> None:
-        """Continue from the newest whole checkpoint, if there is one."""
-        found = checkpoint.newest(self.checkpoints, say=lambda text: print(f"i2i: {text}", file=sys.stderr))
-        if found is not None:
-            path, state = found
-            refuse_changes(state["config"], self.config.tree)
-            self.engine.load_state(state["engine"])
-            if self.leads:
-                print(f"i2i: going on from {path} (step {self.engine.number})", file=sys.stderr)
-        elif any(self.checkpoints.glob("step_*")):
-            raise WeightsError(f"every checkpoint in {self.checkpoints} is damaged: start afresh with --force")
-        elif self.leads:
-            print(f"i2i: {self.run} holds no checkpoint to go on from: starting at step 0", file=sys.stderr)
 
     def finished(self, steps: int) -> bool:
         """Say whether nothing is left to do, also on stderr."""

@@ -308,6 +308,8 @@ def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
+    with pytest.raises(WeightsError, match=r"another data\.use, "):  # before those pictures are looked for
+        api.run(config, "data={use: unpaired_folders, root: nowhere}", out=run, resume=True)
     api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
     assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
     assert logged(run)[-1]["step"] == 4
