@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def run(
             loop.train(chosen, folder, world, resume=resume)
         finally:
             processes.leave()
+            if leads and not resume:
+                forget_unstarted(folder)
     return folder
 
 
@@ -77,6 +79,16 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
             f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
             f"another folder"
         )
+
+
+def forget_unstarted(folder: Path) -> None:
+    """Take back the folder of a run that left nothing but its config, so that the next start needs no --force."""
+    made = [folder / ".lock", folder / "config.yaml"]
+    with suppress(OSError):  # such as a folder that is a link
+        if {*folder.iterdir()} <= {*made}:
+            for file in made:
+                file.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def translate(img: Any, model: str | Path | Model | None = None, **condition: Any) -> Any:

@@ -197,7 +197,6 @@ class Diary:
                 self.run / "log.jsonl", lambda line: line["step"] <= self.engine.number and not line.get("final")
             )
             files.write(self.run / "config.yaml", self.config.text().encode())
-            files.make_folder(self.run / "samples")
 
     def losses(self, outcome: StepOutcome) -> None:
         """Log the losses and learning rates of this step, and how many turns were skipped so far."""
@@ -211,6 +210,7 @@ class Diary:
             shown = task.pictures(to_device(batch, self.engine.device))
         if shown and self.leads:
             picture = grid(shown)
+            files.make_folder(self.run / "samples")
             files.write(self.run / "samples" / f"{self.engine.number:08d}.png", png(picture))
             self._tell(images={"samples": torch.from_numpy(picture)})
 

@@ -20,7 +20,7 @@ from PIL import Image
 import i2i
 from i2i import api, checkpoint, files, loop
 from i2i.data.stream import validation_batch
-from i2i.errors import ConfigError, WeightsError
+from i2i.errors import ConfigError, DataError, WeightsError
 from i2i.files import calls
 from i2i.metrics.base import validated
 
@@ -300,6 +300,14 @@ def test_C10_what_does_not_go_together_is_refused_before_any_data_is_read(
     data = f"data={{use: unpaired_folders, root: {tmp_path / 'nowhere'}}}"
     with pytest.raises(ConfigError, match=said):
         api.run(config, data, change, out=tmp_path / "run")
+
+
+def test_C12_a_run_refused_before_its_first_step_leaves_no_folder(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match=r"65x65 pixels .* multiples of 4, .*data\.size"):
+        api.run(config, "data.size=65", out=run)
+    assert not run.exists()
+    api.run(config, "train.steps=1", out=run)
 
 
 def test_C11_a_resume_refuses_another_task_and_allows_more_steps(

@@ -117,7 +117,7 @@ class UnetDiscriminator(nn.Module):
         if x.shape[-2] % 8 or x.shape[-1] % 8:
             raise DataError(
                 f"a picture of {x.shape[-2]}x{x.shape[-1]} pixels does not fit unet_discriminator, which halves "
-                f"three times: its sides must be multiples of 8"
+                f"three times: its sides must be multiples of 8 (in a config: data.size)"
             )
         maps = [F.leaky_relu(self.head(x), 0.2)]
         for down in self.downs:

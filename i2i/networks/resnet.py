@@ -128,7 +128,7 @@ class ResnetGenerator(nn.Module):
             if height % 4 or width % 4 or min(height, width) < 8:
                 raise DataError(
                     f"an image of {height}x{width} pixels does not fit resnet_generator, which halves twice: "
-                    f"crop or pad it to multiples of 4, at least 8x8"
+                    f"crop or pad it to multiples of 4, at least 8x8 (in a config: data.size)"
                 )
         h = self.head(self.body(x))
         colours = h[:, :-1] if self.masked else h

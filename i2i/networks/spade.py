@@ -173,7 +173,7 @@ class SpadeGenerator(nn.Module):
         if height % self.multiple or width % self.multiple:
             raise DataError(
                 f"a label map of {height}x{width} pixels does not fit this spade_generator: crop or pad it to "
-                f"multiples of {self.multiple}"
+                f"multiples of {self.multiple} (in a config: data.size)"
             )
         small = (height // self.multiple, width // self.multiple)
         if z is None:

@@ -94,7 +94,8 @@ class UnetGenerator(nn.Module):
             if height % self.multiple or width % self.multiple:
                 raise DataError(
                     f"an image of {height}x{width} pixels does not fit this unet_generator, which halves "
-                    f"{len(self.downs)} times: crop or pad it to multiples of {self.multiple}"
+                    f"{len(self.downs)} times: crop or pad it to multiples of {self.multiple} "
+                    f"(in a config: data.size)"
                 )
         skips = []
         for down in self.downs:
