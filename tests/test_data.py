@@ -649,8 +649,21 @@ def test_check_finds_a_missing_half_and_a_data_set_one_folder_below(tmp_path):
     shutil.rmtree(tmp_path / "set" / "trainB")
     shutil.rmtree(tmp_path / "set" / "testB")
     report = check(tmp_path / "set")
-    assert [line for line in report.problems if line.startswith("trainB: no pictures")]
-    assert [line for line in report.warnings if line.startswith("testB: no pictures")]
+    assert [line for line in report.problems if line.startswith("trainB: no such folder")]
+    assert [line for line in report.warnings if line.startswith("testB: no such folder")]
+
+
+def test_check_refuses_an_empty_test_folder_as_a_training_does(tmp_path):
+    make(tmp_path, test=0)
+    assert check(tmp_path).problems == [
+        f"{name}: no pictures in it, put some there or delete the folder" for name in ("testA", "testB")
+    ]
+    with pytest.raises(DataError, match="testA': no pictures in it"):
+        UnpairedFolders(str(tmp_path), **SMALL)
+    for name in ("testA", "testB"):
+        (tmp_path / name).rmdir()
+    assert check(tmp_path).ok
+    assert len(UnpairedFolders(str(tmp_path), **SMALL).validation()) == 0
 
 
 def test_check_of_nothing_is_a_problem_and_of_no_folder_an_error(tmp_path):

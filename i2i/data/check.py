@@ -94,12 +94,12 @@ def check(root: str | Path, *, write_manifest: bool = False) -> Report:
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
     report = Report(root, kind_of(folders, parts), {name: found for name, found in parts.items() if found})
-    report.problems += [*missing(root, parts), *unmatched(folders, parts)]
+    report.problems += [*missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
     for name, (_, skipped) in there.items():
         lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not own(root, Path(path))]
         report.warnings += [f"skipped in {name}: {line}" for line in lines]
-    report.warnings += [*untested(parts), *twice(parts), *odd_ones(parts), *mixed_modes(parts)]
+    report.warnings += [*untested(folders), *twice(parts), *odd_ones(parts), *mixed_modes(parts)]
     pictures = {relative(root, picture.path): picture for found in parts.values() for picture in found}
     if write_manifest:
         refused = f"{MANIFEST} is not written: mend the problems first"
@@ -179,14 +179,18 @@ def look(path: Path) -> Picture:
 # ---- problems and warnings
 
 
-def missing(root: Path, parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say which parts of the layout are not there or empty."""
+def missing(root: Path, folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> list[str]:
+    """Say which parts of the layout are empty, or not there and needed; a training refuses both."""
     if any(parts.values()):
-        return [
-            f"{name}: no pictures in it, or no such folder; unpaired data needs trainA and trainB"
-            for name, found in parts.items()
-            if not found and not name.startswith("test")
-        ]
+        problems = []
+        for name in (name for name, found in parts.items() if not found):
+            optional = name.startswith("test")
+            if folders[name].is_dir():
+                instead = " or delete the folder" if optional else ""
+                problems.append(f"{name}: no pictures in it, put some there{instead}")
+            elif not optional:
+                problems.append(f"{name}: no such folder; unpaired data needs trainA and trainB")
+        return problems
     below = sorted({relative(root, path.parent) for path in root.glob("*/trainA")})
     hint = f"; there are data sets in {', '.join(below)}" if below else ""
     return [f"no pictures in it (accepted: {SUFFIXES}){hint}"]
@@ -208,10 +212,10 @@ def unmatched(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]
     return problems
 
 
-def untested(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
+def untested(folders: Mapping[str, Path]) -> list[str]:
     """Say which test folders of an unpaired set are missing."""
-    empty = [name for name in ("testA", "testB") if parts.get(name) == []]
-    return [f"{name}: no pictures, so there is nothing to validate on" for name in empty]
+    gone = [name for name in ("testA", "testB") if name in folders and not folders[name].is_dir()]
+    return [f"{name}: no such folder, so there is nothing to validate on" for name in gone]
 
 
 def twice(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
