@@ -301,9 +301,11 @@ def signals(engine: Engine) -> Iterator[None]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and engine.stop_signal == signal.SIGINT:
+            print("i2i: stopped at once; --resume goes on from the last checkpoint", file=sys.stderr)
             raise KeyboardInterrupt
         engine.stop_signal = number
-        print("i2i: saving after this step, then stopping", file=sys.stderr)
+        again = "; press Ctrl-C again to stop at once, without saving" if number == signal.SIGINT else ""
+        print(f"i2i: saving after this step, then stopping{again}", file=sys.stderr)
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -213,6 +213,29 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     assert final_state(run) == final_state(api.run(config, out=tmp_path / "unbroken"))
 
 
+def test_F4_a_second_interrupt_while_saving_keeps_the_checkpoint_before(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def twice(path: Path, contents: Any) -> None:
+        if path.name == "step_00000004":
+            monkeypatch.setattr(calls, "system", interrupted)
+        files.whole.write_folder(path, contents)
+
+    def interrupted(call: Any, *arguments: Any) -> Any:
+        if call is os.fsync:  # half of the checkpoint is written
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGINT)
+            assert capsys.readouterr().err.endswith("; press Ctrl-C again to stop at once, without saving\n")
+            signal.raise_signal(signal.SIGINT)
+        return call(*arguments)
+
+    monkeypatch.setattr(files, "write_folder", twice)
+    with pytest.raises(KeyboardInterrupt):
+        api.run(config, out=tmp_path / "run")
+    assert capsys.readouterr().err == "i2i: stopped at once; --resume goes on from the last checkpoint\n"
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000002"]
+
+
 def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "burst.py"
     plugin.write_text(
