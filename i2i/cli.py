@@ -157,9 +157,12 @@ def sample(
 
     pictures = api.load(model).sample(n, seed, **conditions(condition))
     files.make_folder(out)
-    for number, picture in enumerate(pictures):
-        images.save(images.to_pil(picture), Path(out) / f"{number:05d}.png")
-    print(f"{n} pictures in {images.shown(Path(out))}", file=sys.stderr)
+    made = [Path(out) / f"{number:05d}.png" for number in range(n)]
+    for path, picture in zip(made, pictures, strict=True):
+        images.save(images.to_pil(picture), path)
+    others = len({*Path(out).glob("*.png")} - {*made})
+    beside = f", beside {others} that were there already" if others else ""
+    print(f"{n} pictures in {images.shown(Path(out))}{beside}", file=sys.stderr)
 
 
 @app.command()

@@ -243,6 +243,7 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     again = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert "is there already" in again.stderr
     assert "0 translated, 3 there already, 2 failed" in again.stderr
+    assert "left as it is, whatever model and condition made it: --force does it again" in again.stderr
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 

@@ -600,8 +600,10 @@ def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_sam
     assert "translate" not in trained.stdout
     made = i2i_command("sample", "3", "-o", "out", "-m", "runs/grey", *plugin, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert "3 pictures in" in made.stderr
+    assert "3 pictures in 'out'\n" in made.stderr
     assert [Image.open(file).mode for file in sorted((tmp_path / "out").glob("*.png"))] == ["L"] * 3
+    again = i2i_command("sample", "2", "-o", "out", "-m", "runs/grey", "-c", "bright=1", *plugin, cwd=tmp_path)
+    assert "2 pictures in 'out', beside 1 that were there already\n" in again.stderr
     nowhere = i2i_command("sample", "3", "-o", "grey.py/out", "-m", "runs/grey", *plugin, cwd=tmp_path)
     assert nowhere.returncode == 6
     assert nowhere.stderr.startswith("i2i: cannot write grey.py/out: Not a directory")

@@ -51,6 +51,8 @@ def translate_files(
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {shown(target)}")
+    if there:  # nobody can see in a picture what made it
+        say("what was there already is left as it is, whatever model and condition made it: --force does it again")
     say(f"{done} translated, {there} there already, {len(failed)} failed{':' if failed else ''}")
     for sentence in failed:  # once more, because between thousands of others nobody has seen them
         say(f"  {sentence}")
