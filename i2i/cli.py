@@ -18,8 +18,6 @@ import typer.core
 from .errors import ConfigError, I2IError, PluginError
 from .version import __version__
 
-COMMANDS = "i2i.commands"
-
 
 class Commands(typer.core.TyperGroup):
     """The built-in commands and those of installed plugins."""
@@ -43,7 +41,7 @@ class Commands(typer.core.TyperGroup):
         return typer.main.get_command(added)
 
     def _points(self) -> list[Any]:
-        from .plugins import installed, wanted
+        from .plugins import COMMANDS, installed, wanted
 
         return [point for point in installed(COMMANDS) if wanted(point.name)]
 
@@ -169,10 +167,11 @@ def sample(
 def plugins(
     check: Annotated[bool, typer.Option("--check", help="Import each in its own process, 30 s at most.")] = False,
 ) -> None:
-    """List what is installed, what is switched off, and what is broken and why."""
-    from .plugins import door, tried
+    """List what is installed, commands too, what is switched off, and what is broken and why."""
+    from .plugins import COMMANDS, commands, door, tried
 
-    for plugin in tried() if check else door().plugins:
+    found, added = (tried(), tried(COMMANDS)) if check else (door().plugins, commands())
+    for plugin in [*found, *(command._replace(name=f"i2i {command.name}") for command in added)]:
         print(f"{plugin.name:16} {plugin.origin:24} {plugin.state}")
 
 

@@ -28,7 +28,7 @@ from . import hookspecs
 from .catalog import SWITCHED_OFF, Catalog
 from .errors import PluginError
 
-GROUP = "i2i"
+GROUP, COMMANDS = "i2i", "i2i.commands"
 log = logging.getLogger("i2i")
 
 
@@ -132,10 +132,22 @@ def door() -> Door:
     return opened
 
 
-def tried(seconds: float = 30.0) -> list[Plugin]:
+def commands() -> list[Plugin]:
+    """Load the commands of plugins, and return a line for each."""
+    found = []
+    for point in installed(COMMANDS):
+        try:
+            state = "ok" if wanted(point.name) and point.load() else "disabled"
+        except (Exception, SystemExit) as error:
+            state = " ".join(f"{type(error).__name__}: {error}".split())
+        found.append(Plugin(point.name, origin_of(point), state))
+    return found
+
+
+def tried(group: str = GROUP, seconds: float = 30.0) -> list[Plugin]:
     """Import each wanted plugin in a process of its own, so that one which hangs is found as well."""
     found = []
-    for point in filter(lambda point: wanted(point.name), installed()):
+    for point in filter(lambda point: wanted(point.name), installed(group)):
         try:
             command = [sys.executable, "-c", f"import {point.module}"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)

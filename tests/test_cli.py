@@ -52,8 +52,8 @@ def test_models_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> None
 
 def test_plugins_lists_what_is_installed_and_what_is_switched_off(tmp_path: Path) -> None:
     shown = i2i_command("--no-plugin", "report", "plugins", cwd=tmp_path)
-    states = {line.split()[0]: line.split()[-1] for line in shown.stdout.splitlines()}
-    assert states["cyclegan"] == "ok"
+    states = {line[:16].strip(): line.split()[-1] for line in shown.stdout.splitlines()}
+    assert states["cyclegan"] == states["i2i latent"] == states["i2i new"] == "ok"
     assert states["report"] == "disabled"
 
 
@@ -68,6 +68,7 @@ def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_o
     lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
     assert re.fullmatch(r"glow +i2i-glow 0\.1 +ModuleNotFoundError: No module named '\w+'", lines["glow"])
     assert lines["cyclegan"].endswith(" ok")
+    assert re.search(r"(?m)^i2i shine +i2i-glow 0\.1 +ModuleNotFoundError: ", listed.stdout)
     assert listed.stderr.count("plugin 'glow' did not load") == 1
     needed = i2i_command("run", ROOT / "configs" / "cyclegan.yaml", "task.use=glow", cwd=tmp_path, **given)
     assert needed.returncode == 7
