@@ -40,6 +40,16 @@ class Commands(typer.core.TyperGroup):
             added.command(cmd_name, help=f"(broken) {reason}")(lambda: fail(PluginError(reason)))
         return typer.main.get_command(added)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a value that it cannot take is one sentence, as every other mistake."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            why = " ".join(error.format_message().split())
+            why = why.replace("Value error, ", "").replace("Input should", "it should")  # words of pydantic
+            usage = error.ctx.command_path if error.ctx else "i2i"
+            raise ConfigError(f"{why.partition(', unable')[0].rstrip('.')}; see `{usage} -h`") from error
+
     def _points(self) -> list[Any]:
         from .plugins import COMMANDS, installed, wanted
 

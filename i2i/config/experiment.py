@@ -194,7 +194,8 @@ def changed(old: Any, new: Any, at: str = "") -> list[str]:
 def completed(tree: Any, source: Source) -> dict[str, Any]:
     """Return the tree with the top-level keys that need not be written."""
     if not isinstance(tree, dict):
-        why = f"{source.places[()]}: {show(tree)} should be a mapping with the keys task, data, train, ..."
+        given = "this is empty and" if tree is None else show(tree)
+        why = f"{source.places[()]}: {given} should be a mapping with the keys task, data, train, ..."
         raise ConfigError("\n".join([*source.problems, why]))
     return {"optimizer": {"use": "adam"}, "train": {}, "metrics": [], **tree}
 

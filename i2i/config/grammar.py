@@ -29,6 +29,8 @@ from ..errors import ConfigError, PluginError
 from .source import MAX_DEPTH, Keys, show
 
 MAX_INT = 2**53
+# Words in pydantic's messages that mean nothing to who writes a config.
+PYDANTICS_OWN = re.compile(r"^(Input|Tuple|List|Dictionary|Value error,) | after validation.*")
 
 Problem = tuple[Keys, str]
 
@@ -251,8 +253,10 @@ def explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
             for inner, why in cause.problems:
                 yield (*keys, *inner), why
         else:
-            said = f"should have `{item['loc'][-1]}`" if item["type"] == "missing" else item["msg"]
-            found.setdefault(keys, [show(value)]).append(said.removeprefix("Input "))
+            said = PYDANTICS_OWN.sub("", item["msg"])
+            if item["type"] == "missing":
+                said = "should have more values" if isinstance(value, list) else f"should have `{item['loc'][-1]}`"
+            found.setdefault(keys, [show(value)]).append(said)
     for keys, (shown, *whys) in found.items():
         yield keys, f"{shown} {' or '.join(dict.fromkeys(whys))}"
 
