@@ -133,6 +133,8 @@ def neighbours(
     root: str | None = None,
 ) -> None:
     """Write the nearest training pictures of pictures, or of `n` samples."""
+    if not latent.can(model, "sample"):  # what makes pictures may be compared in pixels
+        latent.need(model, "encode")
     space = space or ("latent" if latent.can(model, "encode") else "pixel")
     if pictures:
         given = latent.unit(latent.prepared(model, listed(pictures)))
