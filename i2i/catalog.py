@@ -127,7 +127,7 @@ class Catalog:
         hint = f"did you mean {' or '.join(near)}?" if near else f"possible: {', '.join(known) or 'none'}"
         broken = {plugin: why for plugin, why in self.failed.items() if why != SWITCHED_OFF}
         failed = "".join(f"; plugin {plugin} did not load: {why}" for plugin, why in broken.items())
-        return f"unknown {kind} '{name}': {hint}{failed}"
+        return f"unknown {kind} '{name}': {hint} (in a file of yours? --plugin FILE){failed}"
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(sorted(self._entries.values(), key=lambda entry: entry[:2]))

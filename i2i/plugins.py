@@ -75,8 +75,11 @@ class Door:
             self.manager.register(module, name=name)
         except pluggy.PluginValidationError as error:
             raise PluginError(str(error)) from error
+        callers = self.manager.get_hookcallers(module)
+        if not callers:
+            raise PluginError("it has no hook: mark its register(catalog) with @i2i.hookimpl")
         known = [hook for hook, caller in vars(self.manager.hook).items() if caller.has_spec()]
-        for caller in self.manager.get_hookcallers(module) or []:
+        for caller in callers:
             if caller.name not in known:
                 near = difflib.get_close_matches(caller.name, known, n=1, cutoff=0.0)
                 raise PluginError(f"there is no hook '{caller.name}', did you mean '{near[0]}'?")
@@ -165,22 +168,23 @@ def load_file(path: str | Path) -> None:
     Raises:
         PluginError: the file is missing or fails; the error it raised is the cause.
     """
-    file = Path(path)
+    file = Path(path).absolute()
+    name = file.parent.name if file.stem == "__init__" else file.stem
     if not file.is_file():
         raise PluginError(f"--plugin {path}: no such file; give a Python file with a register(catalog) hook")
 
     def load() -> Any:
-        spec = importlib.util.spec_from_file_location(file.stem, file)
+        spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[file.stem] = module  # so that classes defined in it can be found by their module name
+        sys.modules[name] = module  # so that classes defined in it can be found by their module name
         spec.loader.exec_module(module)
         return module
 
     opened = door()
-    if any(plugin.name == file.stem and plugin.state == "ok" for plugin in opened.plugins):
-        raise PluginError(f"--plugin {path}: a plugin '{file.stem}' is loaded already; rename the file")
-    opened.admit(file.stem, str(file), load)
-    if file.stem in opened.catalog.failed:
-        raise PluginError(f"--plugin {path}: {opened.catalog.failed[file.stem]}")
+    if any(plugin.name == name and plugin.state == "ok" for plugin in opened.plugins):
+        raise PluginError(f"--plugin {path}: a plugin '{name}' is loaded already; rename the file")
+    opened.admit(name, str(path), load)
+    if name in opened.catalog.failed:
+        raise PluginError(f"--plugin {path}: {opened.catalog.failed[name]}")

@@ -233,6 +233,26 @@ def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> Non
         plugins.load_file(tmp_path / "other.py")
 
 
+def test_a_file_without_a_hook_says_what_is_missing(install: Install, tmp_path: Path) -> None:
+    install()
+    (tmp_path / "bare.py").write_text("def register(catalog): catalog.network('bare', dict)")
+    with pytest.raises(
+        PluginError, match=r"bare\.py: it has no hook: mark its register\(catalog\) with @i2i.hookimpl"
+    ):
+        plugins.load_file(tmp_path / "bare.py")
+
+
+def test_the_init_of_a_package_is_named_as_its_folder(install: Install, tmp_path: Path) -> None:
+    door = install()
+    for name in ("one", "two"):
+        (tmp_path / f"own_{name}").mkdir()
+        (tmp_path / f"own_{name}" / "net.py").touch()
+        source = "\n    from . import net" + GOOD.replace("{name}", name)
+        (tmp_path / f"own_{name}" / "__init__.py").write_text(textwrap.dedent(source))
+        plugins.load_file(tmp_path / f"own_{name}" / "__init__.py")
+        assert door.catalog.find("network", f"net_of_{name}").owner == f"own_{name}"
+
+
 def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tmp_path: Path) -> None:
     door = install(glow="raise RuntimeError('no')")
     (tmp_path / "glow.py").write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
@@ -243,7 +263,8 @@ def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tm
 def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
     catalog = Catalog()
     catalog.network("resnet_generator", dict)
-    with pytest.raises(ConfigError, match="did you mean resnet_generator"):
+    said = r"did you mean resnet_generator\? \(in a file of yours\? --plugin FILE\)"
+    with pytest.raises(ConfigError, match=said):
         catalog.find("network", "resnet_generater")
 
 
