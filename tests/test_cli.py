@@ -97,6 +97,8 @@ def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
         (("models", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
         (("data", "check", "nothing"), 3, "nothing"),
         (("sample", "3", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
+        (("new", "cyclegan", "-o", "out"), 2, "i2i: 'cyclegan' is a plugin or command of the installed i2i "),
+        (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),
         (("sample", "x", "-o", "out"), 2, "i2i: Invalid value for 'n': it should be a valid integer; see `"),
         (("latent", "foo"), 2, "i2i: Invalid value for 'what': 'foo' is not one of 'sample', 'interpolate', "),
     ],

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from i2i import ConfigError, files
+from i2i.plugins import COMMANDS, GROUP, installed, origin_of
 
 FILES = {
     "pyproject.toml": """\
@@ -130,6 +131,9 @@ def new(
     folder = Path(out or f"i2i-{name}")
     if folder.exists():
         raise ConfigError(f"{folder} is there already: choose another name, or another folder with -o")
+    taken = {point.name: origin_of(point) for group in (GROUP, COMMANDS) for point in installed(group)}
+    if name in taken:
+        raise ConfigError(f"'{name}' is a plugin or command of the installed {taken[name]}: choose another name")
     title = "".join(part.capitalize() for part in name.split("_"))
     for path, text in FILES.items():
         target = folder / path.format(name=name)
