@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from . import hookspecs
+from . import files, hookspecs
 from .catalog import SWITCHED_OFF, Catalog
 from .errors import PluginError
 
@@ -171,7 +171,8 @@ def load_file(path: str | Path) -> None:
     file = Path(path).absolute()
     name = file.parent.name if file.stem == "__init__" else file.stem
     if not file.is_file():
-        raise PluginError(f"--plugin {path}: no such file; give a Python file with a register(catalog) hook")
+        why = files.lacking(file, "file")
+        raise PluginError(f"--plugin {path}: {why}; give a Python file with a register(catalog) hook")
 
     def load() -> Any:
         spec = importlib.util.spec_from_file_location(name, file)

@@ -91,11 +91,14 @@ def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("run", "nothing.yaml"), 2, "nothing.yaml"),
+        (("run", "nothing.yaml"), 2, "nothing.yaml: no such file"),
+        (("run", "."), 2, "i2i: .: a folder, not a file"),
         (("translate", "a.png", "-o", "out"), 4, "i2i run configs/cyclegan.yaml"),
         (("translate", "a.png", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
         (("models", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
-        (("data", "check", "nothing"), 3, "nothing"),
+        (("models", "--plugin", "."), 7, "--plugin .: a folder, not a file; give a Python file"),
+        (("data", "check", "nothing"), 3, "'nothing': no such folder"),
+        (("data", "check", __file__), 3, "test_cli.py': a file, not a folder"),
         (("sample", "3", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
         (("new", "cyclegan", "-o", "out"), 2, "i2i: 'cyclegan' is a plugin or command of the installed i2i "),
         (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),

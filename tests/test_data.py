@@ -344,12 +344,13 @@ def test_a_failed_read_is_tried_three_times_more(tmp_path, monkeypatch, cached, 
     ("prepare", "names"),
     [
         (lambda root: shutil.rmtree(root), ["trainA': no such folder", "trainB", ".png"]),
+        (lambda root: [shutil.rmtree(root), root.touch()], ["trainA': no such folder, ", "set is a file; "]),
         (lambda root: shutil.rmtree(root / "trainB"), ["trainB': no such folder", ".png"]),
         (lambda root: [p.unlink() for p in (root / "trainB").iterdir()], ["trainB': no pictures", ".jpg"]),
         (lambda root: [p.rename(p.with_suffix(".txt")).write_text("x") for p in (root / "trainA").iterdir()],
          ["trainA': no pictures in it, only others", "000.txt': not an image", ".webp"]),
     ],
-    ids=["no root", "no trainB", "empty trainB", "only text"],
+    ids=["no root", "a file", "no trainB", "empty trainB", "only text"],
 )  # fmt: skip
 def test_a_missing_or_empty_folder_says_what_is_needed(tmp_path, prepare, names):  # B5, B6
     make(tmp_path / "set")

@@ -684,6 +684,16 @@ def test_sweep_touches_nothing_but_strays(tmp_path: Path) -> None:
     files.sweep(tmp_path / "not there")
 
 
+def test_a_file_in_place_of_a_folder_is_told_from_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="file: a file, not a folder; check"):
+        files.make_folder(tmp_path / "file")
+    assert files.lacking(tmp_path / "file", "folder") == "a file, not a folder"
+    assert files.lacking(tmp_path, "file") == "a folder, not a file"
+    assert files.lacking(tmp_path / "none", "file") == "no such file"
+    assert files.lacking(tmp_path / "file" / "in", "folder") == f"no such folder, {tmp_path}/file is a file"
+
+
 def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "a", tmp_path / ("x" * 300), tmp_path):
         with pytest.raises(ResourceError, match="cannot write") as error:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 from pydantic import PositiveFloat, PositiveInt
 
+from .. import files
 from ..catalog import KINDS, Catalog, Entry, Metric
 from ..errors import ConfigError
 from .grammar import Grammar, Part, Wrong, flaws, plain
@@ -130,7 +131,8 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
     try:
         if not path.is_file():
             near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], n=1)
-            raise ConfigError(f"{path}: there is no such file" + (f", did you mean {near[0]}?" if near else ""))
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{path}: {files.lacking(path, 'file')}{hint}")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:

@@ -82,14 +82,14 @@ def check(root: str | Path, *, write_manifest: bool = False) -> Report:
             the form of sha256sum; later calls compare with it.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or it is a file.
 
     Example:
         >>> print(check("data/horse2zebra").text())                               # doctest: +SKIP
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DataError(f"{images.shown(root)}: no such folder; give the folder of a data set")
+        raise DataError(f"{images.shown(root)}: {files.lacking(root, 'folder')}; give the folder of a data set")
     folders = parts_of(root)
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))

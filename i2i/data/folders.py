@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .. import images
+from .. import files, images
 from ..errors import DataError, I2IError
 from . import cache as caches
 from .base import Data, Sample
@@ -135,7 +135,7 @@ class FromFolders(Data):
             log.warning("%s: no such folder, so there is nothing to validate on", images.shown(folder))
             return []
         if not folder.is_dir():
-            raise DataError(f"{images.shown(folder)}: no such folder; {self.layout}")
+            raise DataError(f"{images.shown(folder)}: {files.lacking(folder, 'folder')}; {self.layout}")
         found, skipped = listed(folder)
         others = "; ".join(f"{images.shown(path)}: {why}" for path, why in skipped[:10])
         if not found:

@@ -11,7 +11,7 @@ torch.
 
 from __future__ import annotations
 
-from .calls import free_bytes
+from .calls import free_bytes, lacking
 from .held import lock
 from .log import append_line, truncate_log
 from .whole import make_folder, remove, sweep, write, write_folder
@@ -19,6 +19,7 @@ from .whole import make_folder, remove, sweep, write, write_folder
 __all__ = [
     "append_line",
     "free_bytes",
+    "lacking",
     "lock",
     "make_folder",
     "remove",

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ResourceError
 
@@ -40,6 +40,16 @@ def opened(path: str | Path, flags: int) -> int:
 def free_bytes(folder: str | Path) -> int:
     """Return how many bytes can still be written to the disk of a folder."""
     return shutil.disk_usage(folder).free
+
+
+def lacking(path: Path, wanted: Literal["file", "folder"]) -> str:
+    """Say why there is no such file or folder to read: nothing has that name, or something else has."""
+    if path.is_dir():
+        return "a folder, not a file"
+    if path.exists():
+        return "a file, not a folder" if wanted == "folder" else "not a regular file"
+    above = next((above for above in path.parents if above.is_file()), None)
+    return f"no such {wanted}" + (f", {above} is a file" if above else "")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ renamed; then the folder is synced. A kill at any moment leaves the old or the n
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
@@ -53,6 +54,8 @@ def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
 def make_folder(path: str | Path) -> None:
     """Make a folder, and those above it, unless it is there. Raises: as `write`."""
     with calls.explained(path):
+        if Path(path).is_file():
+            raise NotADirectoryError(errno.ENOTDIR, "a file, not a folder")
         Path(path).mkdir(parents=True, exist_ok=True)
 
 
