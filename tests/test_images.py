@@ -281,6 +281,20 @@ def test_A8_sixteen_bit_colour_is_within_one_of_its_eight_bit_twin(read: Any) ->
     assert far(read(png16(values)), scene()) <= 1
 
 
+def test_A8_that_colour_keeps_eight_of_sixteen_bits_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr("i2i.images.notes._told", set())
+    values = scene().astype(np.uint16) * 257
+    (tmp_path / "grey.png").write_bytes(png16(values[..., :1]))
+    cv2.imwrite(str(tmp_path / "colour.tif"), values)
+    assert take(tmp_path / "grey.png").dtype == np.uint16
+    assert take(tmp_path / "colour.tif").dtype == read_rgb(png16(values)).dtype == np.uint8
+    assert [str(warning.message) for warning in recwarn] == [
+        f"16-bit colour is read in 8 bits ('{tmp_path}/colour.tif' is the first); grey and arrays keep 16"
+    ]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_A8_sixteen_bits_are_saved_as_sixteen_bits(tmp_path: Path, channels: int) -> None:
     values = scene(channels=channels).astype(np.uint16) * 257 - (scene(channels=channels) > 3) * np.uint16(300)

@@ -3,7 +3,8 @@
 `read_labels(path)` reads a label map, whose numbers are classes and no colours, and leaves them as they are.
 
 Content decides the format; pixels and frames are limited before anything is decoded; EXIF orientation is applied;
-RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, with an ImageWarning.
+RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, and 16-bit colour 8 bits, with
+an ImageWarning.
 """
 
 from __future__ import annotations
@@ -139,6 +140,9 @@ def _decode(image: Image.Image, name: str, limit: int, decode: Callable[..., np.
     width, height = image.size
     if width * height > limit:
         raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
+    if decode is None and image.mode[0] not in "IF" and ";16" in str(getattr(image, "tile", "")):
+        # Pillow has no mode for it. Said once, not of each file: a training, which needs no more, may read thousands.
+        note("16-bit colour", "16 bits made 8", f"is read in 8 bits ({name} is the first); grey and arrays keep 16")
     image.load()
     try:
         image = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
