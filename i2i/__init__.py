@@ -59,6 +59,10 @@ __all__ = [  # noqa: RUF022 - in the order of a first read
 ]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "latent"]
+
+
 def __getattr__(name: str) -> Any:
     if name == "latent":  # a room that is used as it is: i2i.latent.edit(...)
         return importlib.import_module(".latent", __name__)

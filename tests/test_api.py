@@ -324,6 +324,23 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(run: Path, tmp_path: Path)
     )
 
 
+def test_a_folder_without_pictures_is_a_failure(model: i2i.Model, tmp_path: Path) -> None:
+    said: list[str] = []
+    failed = images.translate_files([str(tmp_path)], tmp_path / "out", model, say=said.append)
+    assert failed == [f"'{tmp_path}': no pictures in it"]
+    assert said == ["0 translated, 0 there already, 1 failed:", f"  {failed[0]}"]
+
+
+def test_a_model_says_what_it_is(model: i2i.Model, run: Path) -> None:
+    weights = sum(parameter.numel() for parameter in model.task.parameters())
+    assert repr(model) == f"<Model CycleGAN of {run}/model.safetensors: {weights:,} weights on cpu>"
+
+
+def test_dir_shows_the_public_names_and_nothing_else() -> None:
+    assert dir(i2i) == sorted([*i2i.__all__, "latent"])
+    assert all(hasattr(i2i, name) for name in dir(i2i))
+
+
 class Tinted(i2i.Task):
     """Paints with the mean colour of the styles; the weights say how much each counts."""
 

@@ -70,6 +70,8 @@ def plan(sources: Sequence[str], out: Path, say: Callable[[str], None]) -> tuple
             if path == Path(source) or path.suffix.lower() in SUFFIXES:
                 failed.append(sentence)
             say(sentence)  # a README among the pictures is mentioned, and is no failure
+        if Path(source).is_dir() and not found:
+            failed.append(f"{shown(source)}: no pictures in it")
         for path in found:
             inside = path.relative_to(source) if Path(source).is_dir() else Path(path.name)
             target = writable_name(out / inside)

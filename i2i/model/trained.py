@@ -32,6 +32,10 @@ class Model:
         self.task, self.config, self.source = task.eval(), config, source
         self._reach: int | None = None  # measured when a picture is first cut into tiles
 
+    def __repr__(self) -> str:
+        weights = sum(parameter.numel() for parameter in self.task.parameters())
+        return f"<Model {type(self.task).__name__} of {self.source}: {weights:,} weights on {device_of(self.task)}>"
+
     def __call__(self, img: Any, *, tile: int | None = None, **condition: Any) -> Any:
         """Translate a picture, or a list of them, and return the same kind of thing.
 
