@@ -6,8 +6,9 @@ A small segmentation network is trained on the real training pairs. It then read
 validation samples (mIoU real) and those that each run paints from their label maps (mIoU made). What belongs to no
 class does not count. The same network, never trained on a painting, judges all runs, so they must have the same data.
 
-For a run with an encoder, 100 label maps are painted in the style of 100 training photographs, and the mean
-brightness and the mean colours of paintings are compared with those of their styles: Spearman's rank correlation.
+A run with an encoder paints them twice: in styles drawn from N(0, I) (mIoU made), and each in the style of a training
+photograph (mIoU in styles). Besides, 100 label maps are painted in the style of 100 training photographs, and the
+mean brightness and colours of paintings are compared with those of their styles: Spearman's rank correlation.
 
 Goals: mIoU made >= 0.6 of mIoU real; SPADE above pix2pix; rank correlations above 0.5.
 """
@@ -25,6 +26,7 @@ import os.path
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,13 @@ def miou(counts: Tensor) -> tuple[float, list[float]]:
     return each[counts.sum(1) > 0].mean().item(), [round(value, 4) for value in each.tolist()]
 
 
+def read(
+    judge: Judge, pictures: Sequence[Tensor], labels: Sequence[Tensor], classes: Classes
+) -> tuple[float, list[float]]:
+    """Return `miou` of pictures [3, H, W] against their label maps [1, H, W]."""
+    return miou(torch.stack([confusion(judge, *pair, classes) for pair in zip(pictures, labels, strict=True)]).sum(0))
+
+
 def follows(task: Any, data: Data) -> dict[str, float]:
     """Return the rank correlations of brightness and colours between styles and what is painted in them."""
     samples, rng = data.validation(), np.random.default_rng(0)
@@ -146,6 +155,19 @@ def follows(task: Any, data: Data) -> dict[str, float]:
     asked = {"brightness": lambda rgb: rgb @ luma, "warmth (red - blue)": lambda rgb: rgb[:, 0] - rgb[:, 2]}
     asked |= {name: lambda rgb, n=n: rgb[:, n] for n, name in enumerate(("red", "green", "blue"))}
     return {name: round(spearman(of(first), of(second)), 3) for name, of in asked.items()}
+
+
+def in_styles(task: Any, data: Data) -> list[Tensor]:
+    """Return the validation label maps painted each in the style of a training photograph, [3, H, W] in [-1, 1]."""
+    samples, chosen, device = data.validation(), np.random.default_rng(0).permutation(len(data)), device_of(task)
+    painted = []
+    for place in range(len(samples)):
+        number = int(chosen[place % len(data)])
+        style = data.sample(number, np.random.default_rng(place))["B"]
+        with torch.no_grad():
+            made = task.translate(samples[place]["A"][None].to(device), style=style[None].to(device))
+        painted.append(made[0].cpu())
+    return painted
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
@@ -184,9 +206,7 @@ def main() -> None:
     judge = trained(truth, classes, arguments.steps)
     seconds = time.perf_counter() - start
     real = [truth.validation()[n]["B"] for n in range(len(labels))]
-    best, each = miou(
-        torch.stack([confusion(judge, *pair, classes) for pair in zip(real, labels, strict=True)]).sum(0)
-    )
+    best, each = read(judge, real, labels, classes)
     print(f"judge: {seconds:.0f} s; mIoU real {best:.4f}  {each}")
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
@@ -197,14 +217,17 @@ def main() -> None:
     }
     for run, (data, _) in sets.items():
         task = load(run).task
-        made = [fake for _, fake in answers(task, data)]
-        counts = torch.stack([confusion(judge, *pair, classes) for pair in zip(made, labels, strict=True)]).sum(0)
-        score, each = miou(counts)
+        score, each = read(judge, [fake for _, fake in answers(task, data)], labels, classes)
         told: dict[str, Any] = {"miou_made": score, "of_real": score / best, "by_class": each}
         if getattr(task, "E", None) is not None:
+            told["miou_in_styles"], _ = read(judge, in_styles(task, data), labels, classes)
             told["style_rank_correlation"] = follows(task, data)
         result["runs"][os.path.basename(run)] = told
-        print(f"{run}: mIoU made {score:.4f}, {score / best:.2f} of real  {told.get('style_rank_correlation', '')}")
+        print(f"{run}: mIoU made {score:.4f}, {score / best:.2f} of real")
+        if "miou_in_styles" in told:
+            print(
+                f"  in styles of training photographs {told['miou_in_styles']:.4f}  {told['style_rank_correlation']}"
+            )
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
