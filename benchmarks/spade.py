@@ -136,38 +136,27 @@ def read(
     return miou(torch.stack([confusion(judge, *pair, classes) for pair in zip(pictures, labels, strict=True)]).sum(0))
 
 
-def follows(task: Any, data: Data) -> dict[str, float]:
-    """Return the rank correlations of brightness and colours between styles and what is painted in them."""
-    samples, rng = data.validation(), np.random.default_rng(0)
-    device = device_of(task)
-    chosen = rng.permutation(len(data))[:PAIRS]
-    given: list[Tensor] = []
-    made: list[Tensor] = []
-    for place, number in enumerate(chosen):
-        style = data.sample(int(number), np.random.default_rng(place))["B"]
+def in_styles(task: Any, data: Data, n: int) -> list[tuple[Tensor, Tensor]]:
+    """Return `n` pairs of a training photograph and a validation label map painted in its style, [3, H, W]."""
+    samples, device = data.validation(), device_of(task)
+    chosen = np.random.default_rng(0).permutation(len(data))
+    pairs = []
+    for place in range(n):
+        style = data.sample(int(chosen[place % len(data)]), np.random.default_rng(place))["B"]
         label = samples[place % len(samples)]["A"]
         with torch.no_grad():
             painted = task.translate(label[None].to(device), style=style[None].to(device))[0].cpu()
-        given.append(style.mean((1, 2)))
-        made.append(painted.mean((1, 2)))
-    first, second = torch.stack(given).double(), torch.stack(made).double()
+        pairs.append((style, painted))
+    return pairs
+
+
+def follows(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Return the rank correlations of brightness and colours between styles and what is painted in them."""
+    first, second = (torch.stack([one.mean((1, 2)) for one in side]).double() for side in zip(*pairs, strict=True))
     luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     asked = {"brightness": lambda rgb: rgb @ luma, "warmth (red - blue)": lambda rgb: rgb[:, 0] - rgb[:, 2]}
     asked |= {name: lambda rgb, n=n: rgb[:, n] for n, name in enumerate(("red", "green", "blue"))}
     return {name: round(spearman(of(first), of(second)), 3) for name, of in asked.items()}
-
-
-def in_styles(task: Any, data: Data) -> list[Tensor]:
-    """Return the validation label maps painted each in the style of a training photograph, [3, H, W] in [-1, 1]."""
-    samples, chosen, device = data.validation(), np.random.default_rng(0).permutation(len(data)), device_of(task)
-    painted = []
-    for place in range(len(samples)):
-        number = int(chosen[place % len(data)])
-        style = data.sample(number, np.random.default_rng(place))["B"]
-        with torch.no_grad():
-            made = task.translate(samples[place]["A"][None].to(device), style=style[None].to(device))
-        painted.append(made[0].cpu())
-    return painted
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
@@ -220,8 +209,9 @@ def main() -> None:
         score, each = read(judge, [fake for _, fake in answers(task, data)], labels, classes)
         told: dict[str, Any] = {"miou_made": score, "of_real": score / best, "by_class": each}
         if getattr(task, "E", None) is not None:
-            told["miou_in_styles"], _ = read(judge, in_styles(task, data), labels, classes)
-            told["style_rank_correlation"] = follows(task, data)
+            pairs = in_styles(task, data, max(PAIRS, len(labels)))
+            told["miou_in_styles"], _ = read(judge, [made for _, made in pairs[: len(labels)]], labels, classes)
+            told["style_rank_correlation"] = follows(pairs[:PAIRS])
         result["runs"][os.path.basename(run)] = told
         print(f"{run}: mIoU made {score:.4f}, {score / best:.2f} of real")
         if "miou_in_styles" in told:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import keyword
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from i2i import ConfigError, files
-from i2i.plugins import COMMANDS, GROUP, installed, origin_of
 
 FILES = {
     "pyproject.toml": """\
@@ -131,7 +131,8 @@ def new(
     folder = Path(out or f"i2i-{name}")
     if folder.exists():
         raise ConfigError(f"{folder} is there already: choose another name, or another folder with -o")
-    taken = {point.name: origin_of(point) for group in (GROUP, COMMANDS) for point in installed(group)}
+    points = [point for group in ("i2i", "i2i.commands") for point in entry_points(group=group)]
+    taken = {point.name: f"{point.dist.name} {point.dist.version}" for point in points if point.dist}
     if name in taken:
         raise ConfigError(f"'{name}' is a plugin or command of the installed {taken[name]}: choose another name")
     title = "".join(part.capitalize() for part in name.split("_"))
