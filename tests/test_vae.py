@@ -16,6 +16,7 @@ from i2i_vae import (
     Bernoulli,
     ConvDecoder,
     ConvEncoder,
+    CouplingFlow,
     DenseDecoder,
     DenseEncoder,
     Gaussian,
@@ -77,11 +78,12 @@ class Few(Data):
     [
         made(),
         made(beta=4.0, warm_up=30),
+        made(flow=partial(CouplingFlow, layers=2, width=8)),
         convolutional(likelihood=Gaussian),
         convolutional(blocks=1, size=12),
         made(likelihood=partial(Gaussian, 0.3)),
     ],
-    ids=["dense", "warm up", "convolutional, learnt sigma", "residual, 12 px", "fixed sigma"],
+    ids=["dense", "warm up", "flow", "convolutional, learnt sigma", "residual, 12 px", "fixed sigma"],
 )
 def test_it_keeps_the_contract_of_a_task(task: VAE) -> None:
     check_task(task, {"image": pictures(4, task.channels, task.size or 0, task.size or 0)})
@@ -288,6 +290,77 @@ def test_the_metrics_are_for_a_vae_with_pictures() -> None:
             metric(nn.Linear(1, 1), Few(pictures(1, 1, 8, 8)))
         with pytest.raises(ConfigError, match="needs validation samples, and Few has none"):
             metric(made(), Few(pictures(0, 1, 8, 8)))
+
+
+# ---- a prior that is learned
+
+
+def bent(latent: int = 2, layers: int = 3) -> CouplingFlow:
+    """Return a flow whose layers do move codes."""
+    torch.manual_seed(4)
+    flow = CouplingFlow(latent, layers=layers, width=8)
+    for step in flow.steps:
+        for parameter in step[-1].parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return flow
+
+
+@pytest.mark.parametrize("latent", [2, 3, 6])
+def test_a_flow_can_be_computed_both_ways_and_knows_its_volume(latent: int) -> None:
+    flow, noise = bent(latent).double(), torch.randn(5, latent, dtype=torch.float64)
+    z = flow(noise)
+    back, volume = flow.inverse(z)
+    assert (z - noise).abs().max() > 0.1
+    torch.testing.assert_close(back, noise)
+    for code, each in zip(z, volume, strict=True):
+        slopes = torch.autograd.functional.jacobian(lambda x: flow.inverse(x[None])[0][0], code)
+        torch.testing.assert_close(each, torch.linalg.slogdet(slopes).logabsdet)
+
+
+def test_a_flow_starts_as_a_change_of_order() -> None:
+    noise = torch.randn(4, 6)
+    flow = CouplingFlow(6)
+    assert torch.equal(flow(noise).sort(1).values, noise.sort(1).values)
+    assert flow.inverse(noise)[1].abs().max() == 0
+    with pytest.raises(ConfigError, match="of 2 or more"):
+        CouplingFlow(1)
+
+
+def test_with_a_flow_the_likelihood_is_that_of_the_bent_prior() -> None:
+    task, data, _ = linear_gaussian(wide=1.5)
+    task.flow = bent()
+    images = torch.stack([sample["image"] for sample in data.validation()])
+
+    # p(x) as an integral over a fine grid of N(0, I), without any encoder.
+    axis = torch.linspace(-6, 6, 241)
+    noise = torch.cartesian_prod(axis, axis)
+    made_of = task.decoder(task.flow(noise)).flatten(1)
+    log_joint = D.Normal(made_of[:, None], 0.5).log_prob(images.flatten(1)).sum(2) + D.Normal(0, 1).log_prob(
+        noise
+    ).sum(1, keepdim=True)
+    truth = -(log_joint.logsumexp(0) + 2 * (axis[1] - axis[0]).log()).mean().item()
+
+    torch.manual_seed(0)
+    assert ImportanceNLL(20000)(task, data)["nats"] == pytest.approx(truth, abs=0.03)
+    bounds = [task.validate({"image": images})["elbo"] for _ in range(300)]
+    single = [task.log_weights(images, 1).mean().item() for _ in range(300)]
+    assert sum(bounds) / 300 == pytest.approx(sum(single) / 300, abs=0.1)
+    assert -sum(bounds) / 300 > truth
+
+
+def test_samples_and_sheets_come_through_the_flow() -> None:
+    task = made(latent=2, flow=partial(CouplingFlow, layers=2, width=8))
+    plain = made(latent=2)
+    task.flow = bent()
+    torch.manual_seed(3)
+    z = task.prior(4, temperature=0.5)
+    torch.manual_seed(3)
+    torch.testing.assert_close(z, task.flow(0.5 * plain.prior(4)))
+    column = task.pictures({"image": pictures(2, 1, 8, 8)})[f"z1 = {quantiles()[0]:.2f}"]
+    corner = torch.stack([quantiles()[0].expand(10), quantiles()], 1)
+    torch.testing.assert_close(column, task.decode(task.flow(corner)))
+    assert "flow" in task.ema
+    assert "flow" not in plain.ema
 
 
 # ---- what it is asked for

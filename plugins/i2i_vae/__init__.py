@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt
 
 from i2i import Catalog, hookimpl
 
+from .flow import CouplingFlow
 from .likelihoods import Bernoulli, Gaussian
 from .metrics import ActiveUnits, ImportanceNLL
 from .networks import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
@@ -26,6 +27,7 @@ __all__ = [
     "Bernoulli",
     "ConvDecoder",
     "ConvEncoder",
+    "CouplingFlow",
     "DenseDecoder",
     "DenseEncoder",
     "Gaussian",
@@ -51,6 +53,7 @@ def register(catalog: Catalog) -> None:
     catalog.network("dense_decoder", DenseDecoder)
     catalog.network("vae_conv_encoder", ConvEncoder)
     catalog.network("vae_conv_decoder", ConvDecoder)
+    catalog.network("coupling_flow", CouplingFlow)
     catalog.loss("bernoulli", Bernoulli)
     catalog.loss("gaussian", Gaussian)
     catalog.metric("active_units", ActiveUnits)

@@ -21,7 +21,8 @@ Weight = Annotated[float, Ge(0)]
 class VAE(Task):
     """An encoder q(z | x) and a decoder p(x | z) that raise a bound on log p(x).
 
-    The step minimises -E log p(x | z) + beta KL(q(z | x) || N(0, I)), in nats for a picture, with one z for each.
+    The step minimises -E log p(x | z) + beta KL(q(z | x) || p(z)), in nats for a picture, with one z for each. p(z)
+    is N(0, I), or with a `flow` what that makes of it.
 
     Args:
         encoder: network (channels, size, 2 * latent): [N, C, H, W] -> mu and log sigma^2, side by side.
@@ -32,10 +33,12 @@ class VAE(Task):
         likelihood: what the decoder's numbers say about a picture: "bernoulli" or "gaussian".
         beta: weight of the KL term: 1 for the bound itself, more for codes that are simpler and apart
             (arXiv:1804.03599). What is logged as `kl` is the KL times this weight; `validate` gives it plain.
+        flow: network (latent) that turns numbers of N(0, I) into codes and back; null for none. See `coupling_flow`.
         warm_up: batches over which the weight rises from 0 to beta, so that fewer units are given up in the
             beginning (arXiv:1602.02282).
 
-    Source: arXiv:1312.6114 eq. 10 and appendix B; beta arXiv:1804.03599 eq. 4 (as in the beta-VAE, 2017).
+    Source: arXiv:1312.6114 eq. 10 and appendix B; beta arXiv:1804.03599 eq. 4 (as in the beta-VAE, 2017);
+    a flow as p(z) arXiv:1611.02731.
     """
 
     ema: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
@@ -51,18 +54,22 @@ class VAE(Task):
         likelihood: Loss = Bernoulli,
         beta: Weight = 1.0,
         warm_up: NonNegativeInt = 0,
+        flow: Network | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder(channels, size, 2 * latent)
         self.decoder = decoder(channels, size, latent)
         self.likelihood = likelihood()
+        self.flow = flow(latent) if flow is not None else None
+        if self.flow is not None:
+            self.ema = (*self.ema, "flow")  # type: ignore[misc]  # what this one has
         self.latent, self.channels, self.size = latent, channels, size
         self.beta, self.warm_up = beta, warm_up
         self.register_buffer("seen", torch.tensor(0))  # batches
 
     def players(self) -> dict[str, list[Any]]:
         """All parts move together."""
-        return {"vae": [self.encoder, self.decoder, self.likelihood]}
+        return {"vae": [self.encoder, self.decoder, self.likelihood, *([self.flow] if self.flow is not None else [])]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `image` [N, C, H, W] in [-1, 1]."""
@@ -71,8 +78,8 @@ class VAE(Task):
         z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
         reconstruction = -self.likelihood.log_prob(self.decoder(z), target).mean()
 
-        # The bound (eq. 10), the KL in closed form (appendix B).
-        yield "vae", {"reconstruction": reconstruction, "kl": self._weight() * divergence(mu, logvar).mean()}
+        # The bound (eq. 10), the KL in closed form (appendix B) where p(z) has one.
+        yield "vae", {"reconstruction": reconstruction, "kl": self._weight() * self.divergence(mu, logvar, z).mean()}
 
     def _weight(self) -> Tensor | float:
         """Return the weight of the KL term for this batch, and count it."""
@@ -98,6 +105,14 @@ class VAE(Task):
         mu, logvar = self.encoder(target).float().chunk(2, 1)
         return mu, logvar
 
+    def divergence(self, mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
+        """Return KL(q(z | x) || p(z)) in nats [N]; with a flow the estimate of it by one z [N, latent] of q each."""
+        if self.flow is None:
+            return divergence(mu, logvar)
+        noise, volume = self.flow.inverse(z)
+        # log q(z) with its mean in place of what z has of it: the mean stays, and less is left to chance.
+        return 0.5 * (noise.square() - 1 - logvar).sum(1) - volume
+
     def log_weights(self, image: Tensor, k: int) -> Tensor:
         """Return log p(x, z) - log q(z | x) [N, k] for `k` codes drawn from q of each image [N, C, H, W] in [-1, 1].
 
@@ -107,15 +122,21 @@ class VAE(Task):
         mu, logvar = (each.repeat_interleave(k, 0) for each in self.posterior(target))
         noise = torch.randn_like(mu)
         z = mu + torch.exp(logvar / 2) * noise
-        # log N(z; 0, I) - log N(z; mu, sigma^2); what both have is left out.
-        prior_over_q = 0.5 * (noise.square() + logvar - z.square()).sum(1)
+        origin, volume = (z, 0.0) if self.flow is None else self.flow.inverse(z)
+        # log p(z) - log N(z; mu, sigma^2); what both have is left out.
+        prior_over_q = 0.5 * (noise.square() + logvar - origin.square()).sum(1) + volume
         return (self.likelihood.log_prob(self.decoder(z), target.repeat_interleave(k, 0)) + prior_over_q).unflatten(
             0, (-1, k)
         )
 
-    def prior(self, n: int) -> Tensor:
-        """Return `n` codes [n, latent] of N(0, I)."""
-        return torch.randn(n, self.latent, device=next(self.decoder.parameters()).device)
+    def prior(self, n: int, temperature: float | str = 1.0) -> Tensor:
+        """Return `n` codes [n, latent] of p(z), made of numbers that are drawn `temperature` times as widely."""
+        drawn = torch.randn(n, self.latent, device=next(self.decoder.parameters()).device)
+        return self._placed(drawn * number(temperature))
+
+    def _placed(self, noise: Tensor) -> Tensor:
+        """Return the codes [N, latent] that numbers of N(0, I) become: themselves, but for a flow."""
+        return noise if self.flow is None else self.flow(noise)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the means [N, latent] of q(z | x) of images [N, C, H, W] in [-1, 1]."""
@@ -126,8 +147,8 @@ class VAE(Task):
         return self.likelihood.mean(self.decoder(z))
 
     def sample(self, n: int, temperature: float | str = 1.0) -> Tensor:
-        """Return `n` new images [n, C, H, W] in [-1, 1]; codes are drawn `temperature` times as widely."""
-        return self.decode(self.prior(n) * number(temperature))
+        """Return `n` new images [n, C, H, W] in [-1, 1], of codes that `prior` draws."""
+        return self.decode(self.prior(n, temperature))
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the bound and its parts in nats for a picture, whatever beta is: elbo = -reconstruction - kl."""
@@ -135,7 +156,7 @@ class VAE(Task):
         mu, logvar = self.posterior(target)
         z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
         reconstruction = -self.likelihood.log_prob(self.decoder(z), target).mean().item()
-        kl = divergence(mu, logvar).mean().item()
+        kl = self.divergence(mu, logvar, z).mean().item()
         return {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -146,7 +167,8 @@ class VAE(Task):
             return shown | {"sampled": self.sample(len(image)), "sampled too": self.sample(len(image))}
         values = quantiles().to(image.device)
         for value in values:
-            shown[f"z1 = {value:.2f}"] = self.decode(torch.stack([value.expand_as(values), values], 1))
+            column = torch.stack([value.expand_as(values), values], 1)
+            shown[f"z1 = {value:.2f}"] = self.decode(self._placed(column))
         return shown
 
 
