@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -75,15 +77,15 @@ def twice(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def trained(data: Data, classes: Classes, steps: int, batch: int = 8) -> Judge:
+def trained(data: Data, classes: Classes, steps: int, seed: int = 0, batch: int = 8) -> Judge:
     """Train a judge on the training samples of a data set.
 
     Rare classes count more, by 1 / log(1.02 + share) (arXiv:1606.02147). Brightness, contrast and colours of the
     photographs vary, so that it reads shapes and textures in any light.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     table = torch.from_numpy(classes.table())
-    judge, order = Judge(classes.count), np.random.default_rng(0)
+    judge, order = Judge(classes.count), np.random.default_rng(seed)
     seen = [data.sample(int(n), np.random.default_rng(int(n)))["A"] for n in order.permutation(len(data))[:100]]
     shares = torch.bincount(table[torch.stack(seen)].flatten(), minlength=classes.count)[: classes.count].float()
     weight = 1 / torch.log(1.02 + shares / shares.sum())
@@ -102,6 +104,23 @@ def trained(data: Data, classes: Classes, steps: int, batch: int = 8) -> Judge:
         if step % 50 == 49:
             print(f"judge {step + 1}/{steps}  loss {loss.item():.3f}", file=sys.stderr)
     return judge.eval()
+
+
+def kept(file: Path | None, data: Data, classes: Classes, steps: int, seed: int) -> Judge:
+    """Return the judge that a file keeps, if it is one of as many steps and this seed; else train one and keep it."""
+    said = {"steps": str(steps), "seed": str(seed)}
+    if file is not None and file.exists():
+        with safe_open(file, "pt") as opened:
+            found = opened.metadata()
+        if found != said:
+            sys.exit(f"{file} keeps a judge of {found} and not of {said}: name another file")
+        judge = Judge(classes.count).eval()
+        judge.load_state_dict(load_file(file))
+        return judge
+    judge = trained(data, classes, steps, seed)
+    if file is not None:
+        save_file(judge.state_dict(), file, said)
+    return judge
 
 
 def altered(image: Tensor) -> Tensor:
@@ -180,6 +199,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     parser.add_argument("--root", help="where their data set lies")
     parser.add_argument("--steps", type=int, default=1500, help="training steps of the judge")
+    parser.add_argument("--seed", type=int, default=0, help="of the judge")
+    parser.add_argument("--judge", type=Path, help="keep the judge there, and take it from there if there is one")
     parser.add_argument("--json", type=Path, help="write the result there")
     arguments = parser.parse_args()
     changes = ["data.workers=0", *([f"data.root={arguments.root}"] if arguments.root else [])]
@@ -192,7 +213,7 @@ def main() -> None:
             sys.exit(f"{run} has other validation samples than {arguments.runs[0]}: judge it by itself")
 
     start = time.perf_counter()
-    judge = trained(truth, classes, arguments.steps)
+    judge = kept(arguments.judge, truth, classes, arguments.steps, arguments.seed)
     seconds = time.perf_counter() - start
     real = [truth.validation()[n]["B"] for n in range(len(labels))]
     best, each = read(judge, real, labels, classes)
@@ -200,7 +221,13 @@ def main() -> None:
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "judge": {"steps": arguments.steps, "seconds": round(seconds), "miou_real": best, "by_class": each},
+        "judge": {
+            "steps": arguments.steps,
+            "seed": arguments.seed,
+            "seconds": round(seconds),  # next to nothing where it was kept
+            "miou_real": best,
+            "by_class": each,
+        },
         "validation_samples": len(labels),
         "runs": {},
     }
