@@ -124,7 +124,7 @@ def test_a_codebook_finds_the_clusters_of_its_vectors() -> None:
 def test_a_code_is_the_moving_average_of_what_it_stood_for() -> None:
     torch.manual_seed(0)
     quantiser = Quantiser(2, 1, decay=0.75, revive=0.0)
-    quantiser.started.fill_(1)
+    quantiser.started.fill_(10000)  # long in use
     quantiser.codebook.copy_(torch.tensor([[0.0], [10.0]]))
     quantiser.counts.copy_(torch.tensor([4.0, 4.0]))
     quantiser.sums.copy_(torch.tensor([[0.0], [40.0]]))
@@ -139,7 +139,7 @@ def test_dead_codes_come_back_to_life() -> None:
     def used(revive: float) -> float:
         torch.manual_seed(0)
         quantiser = Quantiser(32, 2, decay=0.9, revive=revive)
-        quantiser.started.fill_(1)
+        quantiser.started.fill_(10000)  # long in use
         quantiser.counts.fill_(1)
         for values in (quantiser.codebook, quantiser.sums):
             values.fill_(100.0)  # nobody's place: argmin takes the first
@@ -161,10 +161,49 @@ def test_a_codebook_starts_at_vectors_of_the_first_batch() -> None:
     assert len(quantiser.codebook.unique(dim=0)) == 8
 
 
+def test_vectors_are_normalised_by_what_came_before_however_small_they_get() -> None:
+    torch.manual_seed(0)
+    quantiser = Quantiser(8, 3, normalise=True)
+    where = torch.tensor([5.0, 0.0, -3.0])[:, None, None]
+    for n in range(300):
+        x = where + 0.99**n * torch.randn(4, 3, 6, 6)
+        made = quantiser.normalised(x, alone)
+        quantiser(made, alone)
+    assert made.std((0, 2, 3)).min() > 0.7
+    assert made.mean((0, 2, 3)).abs().max() < 0.3
+    assert quantiser.perplexity() > 6
+    kept = quantiser.mean.clone(), quantiser.square.clone()
+    assert torch.equal(quantiser.normalised(x), quantiser.normalised(x))  # in use nothing moves
+    assert torch.equal(torch.stack(kept), torch.stack([quantiser.mean, quantiser.square]))
+    assert torch.equal(Quantiser(8, 3).normalised(x, alone), x)
+
+
+def test_two_processes_normalise_as_one_does() -> None:
+    x = torch.randn(4, 3, 5, 5, generator=seeded(0))
+    start = Quantiser(6, 3, normalise=True)
+    start.started.fill_(5)
+    one, two = copy.deepcopy(start), copy.deepcopy(start)
+    one.normalised(x, alone)
+    seen: list[Tensor] = []
+    for part in x.chunk(2):
+        copy.deepcopy(start).normalised(part, lambda fn, values: seen.append(values) or values)
+    two._measure(torch.cat(seen))
+    torch.testing.assert_close(torch.stack([one.mean, one.square]), torch.stack([two.mean, two.square]))
+
+
+def test_the_first_batches_count_for_more() -> None:
+    quantiser = Quantiser(1, 1, decay=0.99)
+    for value in (0.0, 4.0):
+        quantiser(torch.full((1, 1, 2, 2), value), alone)
+    # It starts at a count of 1 and a sum of 0; 3/4 of the new is taken, then 3/5.
+    assert quantiser.counts.item() == pytest.approx(0.4 * (0.25 * 1 + 0.75 * 4) + 0.6 * 4)
+    assert quantiser.codebook.item() == pytest.approx(0.6 * 16 / quantiser.counts.item(), rel=1e-3)
+
+
 def test_two_processes_move_the_codebook_as_one_does() -> None:
     x = torch.randn(4, 3, 5, 5, generator=seeded(0))
     start = Quantiser(6, 3, revive=0.0)
-    start.started.fill_(1)
+    start.started.fill_(10000)  # long in use
     start.counts.fill_(1)
     start.sums.copy_(start.codebook)
     one, two = copy.deepcopy(start), copy.deepcopy(start)
@@ -277,7 +316,7 @@ def test_a_prior_refuses_what_does_not_fit(options: dict[str, Any], message: str
 
 @pytest.mark.parametrize(("levels", "classes"), [(1, None), (2, 3), (3, ("a", "b", "c"))])
 def test_it_keeps_the_contract(levels: int, classes: Any) -> None:
-    check_task(tiny(levels, classes), batch())
+    check_task(tiny(levels, classes), batch(), steps=60)  # codes run about in the first twenty
 
 
 def test_it_keeps_the_contract_without_priors() -> None:

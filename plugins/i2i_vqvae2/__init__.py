@@ -59,6 +59,8 @@ class VQVAE2(Task):
         code_width: length of each, D.
         decay: of the codebooks' moving averages.
         revive: codes used less than this share of the average are put elsewhere; 0 for none.
+        normalise: give vectors mean 0 and variance 1 in each channel before codes are looked for, so that a map which
+            the decoder could do without stays in use; not published, off for parity.
         lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937.
         per_variance: divide the squared error by the variance of the training data, as sonnet's example does; it
             then weighs more beside the commitment.
@@ -92,6 +94,7 @@ class VQVAE2(Task):
         code_width: PositiveInt = 64,
         decay: Annotated[float, Ge(0), Lt(1)] = 0.99,
         revive: Annotated[float, Ge(0), Lt(1)] = 0.05,
+        normalise: bool = False,
         lambda_commitment: Annotated[float, Gt(0)] = 0.25,
         per_variance: bool = False,
         priors: dict[str, Network] | None = None,
@@ -118,7 +121,7 @@ class VQVAE2(Task):
             raise ConfigError(f"task: nobody trains from step {vq_until} (vq_until) to {prior_from} (prior_from)")
         self.sides = [size // stride // 2**above for above in reversed(range(levels))]
         self.autoencoder = Autoencoder(
-            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive
+            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive, normalise
         )
         self.priors = nn.ModuleDict(
             {name: priors[name](codes, self.sides[level], level, len(self.classes)) for level, name in self._levels()}
