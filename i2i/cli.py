@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 import typer.core
 
-from .errors import ConfigError, I2IError, PluginError
+from .errors import ConfigError, I2IError, PluginError, ResourceError
 from .version import __version__
 
 
@@ -163,7 +163,10 @@ def sample(
     load_plugins(plugin)
     from . import api, files, images
 
-    pictures = api.load(model).sample(n, seed, **conditions(condition))
+    asked = conditions(condition)
+    if "seed" in asked:
+        raise ConfigError(f"-c seed={asked['seed']}: `i2i sample` takes it as --seed {asked['seed']}")
+    pictures = api.load(model).sample(n, seed, **asked)
     files.make_folder(out)
     made = [Path(out) / f"{number:05d}.png" for number in range(n)]
     for path, picture in zip(made, pictures, strict=True):
@@ -293,5 +296,7 @@ def main() -> None:
         app()
     except I2IError as error:
         fail(error)
+    except MemoryError as error:
+        fail(ResourceError(f"out of memory ({error}): ask for less at a time, such as a smaller data.batch_size"))
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from i2i import cli
 from i2i.catalog import KINDS
 from i2i.errors import ConfigError
 from i2i.plugins import door
@@ -79,6 +80,42 @@ def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_o
     assert command.returncode == 7
     assert command.stderr.startswith("i2i: command 'shine' of i2i_glow:shine did not load: ModuleNotFoundError")
     assert "shine" in i2i_command("--help", cwd=tmp_path, **given).stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "task.flow={use: unet_generator}",
+            "i2i: `unet_generator` does not fit where the config puts it, for there it",
+        ),
+        (
+            "task.flow={use: dense_decoder}",
+            "i2i: `dense_decoder` does not fit where the config puts it, for there it",
+        ),
+        (
+            "task.encoder={use: coupling_flow}",
+            "i2i: `coupling_flow` does not fit where the config puts it, for there",
+        ),
+        ("data.batch_size=100000000000", "i2i: out of memory ("),
+    ],
+)
+def test_a_part_in_the_wrong_place_or_too_large_is_one_sentence(tmp_path: Path, change: str, said: str) -> None:
+    ended = i2i_command("run", ROOT / "configs" / "vae_2d.yaml", "-o", "run", change, "train.steps=1", cwd=tmp_path)
+    assert ended.returncode == (6 if "memory" in said else 2)
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(said)
+
+
+def test_a_seed_given_as_a_condition_of_sample_is_told_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("i2i.api.load", lambda model: None)
+    monkeypatch.setattr(sys, "argv", ["i2i", "sample", "2", "-o", str(tmp_path / "out"), "-c", "seed=3"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "i2i: -c seed=3: `i2i sample` takes it as --seed 3\n"
 
 
 def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import i2i
 from i2i import ConfigError, DataError, Model, NumericError, ResourceError, Task, cli, images, latent
 from i2i.data.base import Data
 from i2i.data.faces import Faces, person, render
+from i2i.latent.examples import attributes_of
 
 WHATS = ("sample", "interpolate", "traverse", "reconstruct", "neighbours", "arithmetic", "direction", "edit")
 
@@ -292,11 +293,30 @@ def test_classes_that_add_up_to_one_have_directions() -> None:
     assert torch.allclose(found, centres - centres.mean(0), atol=1e-4)
 
 
+def test_directions_of_many_classes_are_as_long_as_the_classes_are_apart() -> None:
+    label = torch.cat([torch.arange(10).repeat(400), torch.tensor([0, 3, 3, 7])])  # shares that are not round
+    centres = noise(10, 30)
+    found = latent.directions(centres[label] + noise(len(label), 30), nn.functional.one_hot(label, 10).float())
+    middle = nn.functional.one_hot(label, 10).float().mean(0) @ centres
+    truth = centres - middle
+    assert (found - found.mean(0) - (truth - truth.mean(0))).norm(dim=1).max() < 0.1 * truth.norm(dim=1).min()
+    assert found.mean(0).norm() < 0.05 * truth.norm(dim=1).min()  # no common part, which the classes cannot tell
+    with pytest.raises(ConfigError, match="each of which is what the others are not: leave `apart` away"):
+        latent.orthogonal(found)
+
+
 def test_what_is_the_same_everywhere_cannot_be_learned() -> None:
     with pytest.raises(ConfigError, match="the same in all examples"):
         latent.directions(noise(5, 2), torch.ones(5, 1))
     with pytest.raises(ConfigError, match="method 'svm' is not known: use regression or means"):
         latent.directions(noise(5, 2), noise(5, 1), "svm")  # type: ignore[arg-type]
+
+
+def test_the_classes_of_label_maps_are_no_attributes_of_pictures() -> None:
+    class Maps(Data):
+        classes = object()
+
+    assert attributes_of(Maps()) == ()
 
 
 def test_vectors_apart_share_nothing_with_the_others() -> None:
@@ -599,7 +619,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("edit 0.png --attribute smil -o o.png", 2, "did you mean smile? Possible: smile, glasses"),
+        ("edit 0.png --attribute smil -o o.png", 2, "did you mean smile?; possible: smile, glasses"),
         ("edit 0.png -o o.png", 2, "edit needs an attribute"),
         ("edit 0.png --attribute smile --amount 1 --amount 2 -o o.png", 2, "one amount for each"),
         ("edit no.png --attribute smile -o o.png", 3, "no.png"),

@@ -119,6 +119,7 @@ def test_train_mode_is_noisy_by_its_seed_alone_and_leaves_nothing_behind() -> No
     assert torch.equal(first, task.translate(x))
     assert torch.equal(first[1:], task.translate(x[1:]))  # picture by picture
     assert not torch.equal(first, task.translate(x, seed=1))
+    assert torch.equal(task.translate(x, seed="1"), task.translate(x, seed=1))  # as the command line gives it
     assert all(torch.equal(value, state[key]) for key, value in task.state_dict().items())
     assert not any(module.training for module in task.modules())
 

@@ -430,9 +430,21 @@ def test_several_styles_are_blended_by_weight(stylish: SPADE) -> None:
     quarter = stylish.blend([one, other], [1.0, 3.0])
     assert torch.allclose(quarter, 0.25 * stylish.encode(one) + 0.75 * stylish.encode(other), atol=1e-5)
     assert torch.allclose(stylish.blend([one, other]), stylish.blend([other, one]), atol=1e-5)
+    for text in ("1,3", ["1", "3"], torch.tensor([1.0, 3.0])):
+        assert torch.equal(stylish.blend([one, other], text), quarter)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="weights=a: should be numbers, one for each style"):
+        stylish.blend([one, other], "a,b")
+    assert torch.equal(stylish.translate(label, seed="3"), stylish.translate(label, seed=3))
+    with pytest.raises(ConfigError, match="seed=x: should be a whole number"):
+        stylish.translate(label, seed="x")
     for weights in ([1.0], [1.0, -1.0]):
         with pytest.raises(ConfigError, match="for 2 styles; give one for each"):
             stylish.translate(label, style=[one, other], weights=weights)
+
+
+def test_samples_of_another_kind_are_refused() -> None:
+    with pytest.raises(ConfigError, match='needs label maps "A" and photographs "B", and the data gives image'):
+        next(task().step({"image": pictures(1, 3, 32, 32)}))
 
 
 def test_a_style_for_a_model_without_an_encoder_is_refused() -> None:

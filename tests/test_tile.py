@@ -13,7 +13,7 @@ import i2i
 from i2i import Task
 from i2i.errors import ConfigError
 from i2i.images import reach, tiled, translate_files
-from i2i.networks import ResnetGenerator
+from i2i.networks import ResnetGenerator, UnetGenerator
 
 
 class Shrunk(nn.Module):
@@ -90,6 +90,11 @@ def test_the_reach_is_that_of_the_convolutions(layers: int) -> None:
 def test_G2_a_network_that_looks_at_the_whole_picture_has_no_reach(norm: str) -> None:
     network = ResnetGenerator(width=4, blocks=1, norm=norm)  # type: ignore[arg-type]
     assert reach(network, torch.zeros(1, 3, 8, 8), multiple=4, largest=256) is None
+
+
+def test_G2_a_network_whose_pictures_are_as_coarse_as_the_probe_has_no_reach() -> None:
+    network = UnetGenerator(width=4, downs=6, norm="instance")
+    assert reach(network, torch.zeros(1, 3, 64, 64), multiple=64, largest=128) is None
 
 
 class Local(Task):

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch import distributions as D
 from torch.nn.functional import binary_cross_entropy
 
-from i2i import ConfigError, Data, api, config
+from i2i import ConfigError, Data, DataError, api, config
 from i2i.config import Train
 from i2i.data.digits import Digits
 from i2i.data.stream import stream
@@ -324,6 +324,8 @@ def test_a_flow_starts_as_a_change_of_order() -> None:
     assert flow.inverse(noise)[1].abs().max() == 0
     with pytest.raises(ConfigError, match="of 2 or more"):
         CouplingFlow(1)
+    with pytest.raises(ConfigError, match=r"task\.flow: Linear cannot be computed backwards"):
+        made(flow=lambda latent: nn.Linear(latent, latent))
 
 
 def test_with_a_flow_the_likelihood_is_that_of_the_bent_prior() -> None:
@@ -393,7 +395,7 @@ def test_a_sample_is_decoded_from_the_prior_at_its_temperature() -> None:
     assert torch.equal(drawn[2][0], drawn[2][1])
     assert not torch.equal(drawn[0], drawn[1])
     for nonsense in ("warm", "-1", "nan", "inf"):
-        with pytest.raises(ConfigError, match=f"temperature '{nonsense}' should be a number from 0 up"):
+        with pytest.raises(ConfigError, match=f"temperature={nonsense}: should be a number from 0 up"):
             task.sample(1, temperature=nonsense)
 
 
@@ -417,6 +419,12 @@ def test_more_latent_numbers_are_shown_as_samples() -> None:
     shown = made().pictures({"image": pictures(4, 1, 8, 8)})
     assert list(shown) == ["image", "reconstruction", "sampled", "sampled too"]
     assert all(cells.shape == (4, 1, 8, 8) for cells in shown.values())
+
+
+def test_codes_of_another_length_are_named() -> None:
+    for z in (torch.zeros(2, 4), torch.zeros(3)):
+        with pytest.raises(DataError, match=r"cannot be decoded: it should be \[N, 3\]"):
+            made().decode(z)
 
 
 def test_what_does_not_fit_is_named() -> None:

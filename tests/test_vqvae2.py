@@ -432,14 +432,19 @@ def test_a_low_temperature_draws_the_likeliest_codes() -> None:
         ({"label": 3}, "label=3: no such class"),
         ({"label": -1}, "label=-1: no such class"),
         ({"label": [0, 1, 2]}, "3 classes for 2 pictures"),
-        ({"temperature": "warm"}, "temperature=warm: should be a number"),
-        ({"temperature": 0}, "temperature 0 is not above 0"),
-        ({"temperature": "nan"}, "temperature nan is not above 0"),
+        ({"temperature": "warm"}, "temperature=warm: should be a number above 0: 1 draws as learnt"),
+        ({"temperature": 0}, "temperature=0: should be a number above 0"),
+        ({"temperature": "nan"}, "temperature=nan: should be a number above 0"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(condition: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny().sample(2, **condition)
+
+
+def test_a_label_beyond_the_classes_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"for 2 classes and the data has the label 2: set task\.classes"):
+        next(tiny(classes=2).step(batch()))
 
 
 def test_a_run_without_priors_or_classes_says_so() -> None:

@@ -40,6 +40,21 @@ class Part(functools.partial):
 
     use: str
 
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        """Build it, with what the part that holds it gives.
+
+        Raises:
+            ConfigError: it does not take that, as a decoder in the place of a discriminator.
+        """
+        try:
+            inspect.signature(self.func).bind(*self.args, *args, **self.keywords, **keywords)
+        except TypeError as error:
+            raise ConfigError(
+                f"`{self.use}` does not fit where the config puts it, for there it is built with {len(args)} values "
+                f"({error}): use another one of its kind, see `i2i models`"
+            ) from error
+        return super().__call__(*args, **keywords)
+
 
 class Wrong(ValueError):
     """What is wrong with a part, all of it; pydantic carries it to the whole."""

@@ -52,7 +52,7 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
             out = network(x)
         found, middle = 0, out.shape[-1] // 2
         # A network that halves or doubles treats even and odd pixels differently: several phases are asked.
-        phases = multiple * out.shape[-1] // side
+        phases = min(multiple * out.shape[-1] // side, out.shape[-1] - middle)
         for place in range(middle, middle + phases, max(1, phases // 4)):
             for value in out[0, :, place, place]:
                 (gradient,) = torch.autograd.grad(value, x, retain_graph=True)

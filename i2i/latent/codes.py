@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate as resized
 
-from .. import images
+from .. import conditions, images
 from ..errors import ConfigError, DataError, NumericError
 from ..metrics.base import device_of
 from ..model import Model
@@ -117,7 +117,7 @@ def prior(model: Model, n: int, seed: int = 0, **condition: Any) -> Tensor:
     need(model, "prior", "decode")
     mine, _ = divided(model, condition)
     with torch.inference_mode(), torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(conditions.seed(seed))
         return model.task.eval().prior(n, **mine).float().cpu().clone()
 
 
@@ -148,7 +148,7 @@ def decode_paths(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Te
     steps = []
     with torch.inference_mode(), torch.random.fork_rng():
         for step in z.unbind(1):
-            torch.manual_seed(seed)
+            torch.manual_seed(conditions.seed(seed))
             steps.append(torch.cat([unit(task.decode(part.to(device), **rest)) for part in step.split(BATCH)]))
     shown = torch.stack(steps, 1).clone()
     if not shown.isfinite().all():

@@ -64,7 +64,8 @@ def batches(model: Model, data: Data, n: int | None = None) -> Iterator[tuple[Te
 
 def attributes_of(data: Data) -> tuple[str, ...]:
     """Return the names of what is known about each picture: its attributes, or else the classes."""
-    return tuple(getattr(data, "attributes", ())) or tuple(getattr(data, "classes", ()))
+    classes = getattr(data, "classes", ())  # those of label maps are of pixels, and no list of names
+    return tuple(getattr(data, "attributes", ())) or (tuple(classes) if isinstance(classes, list | tuple) else ())
 
 
 class Neighbours(NamedTuple):

@@ -23,6 +23,7 @@ from .codes import decode_paths, encode, encoded, need
 from .examples import attributes_of, batches, data_of
 
 Method = Literal["regression", "means"]
+FORM = 2  # of what is kept; another one makes directions anew, as when how they are computed was mended
 
 
 class Learned(NamedTuple):
@@ -49,8 +50,8 @@ class Learned(NamedTuple):
         if attribute not in self.attributes:
             near = difflib.get_close_matches(attribute, self.attributes, n=1)
             raise ConfigError(
-                f"attribute '{attribute}' is not known{f', did you mean {near[0]}?' if near else ''} "
-                f"Possible: {', '.join(self.attributes)}"
+                f"attribute '{attribute}' is not known{f', did you mean {near[0]}?' if near else ''}; "
+                f"possible: {', '.join(self.attributes)}"
             )
         return self.vectors[self.attributes.index(attribute)]
 
@@ -75,7 +76,8 @@ def directions(z: Tensor, values: Tensor, method: Method = "regression") -> Tens
         raise ConfigError("an attribute is the same in all examples, so nothing can be learned about it: use more")
     flat = z.flatten(1).double()
     if method == "regression":
-        centred = (values - values.mean(0)).double()
+        # In double precision from the start: a mean in single precision leaves classes a sum that is not quite 0.
+        centred = values.double() - values.double().mean(0)
         # Classes add up to 1, so the least squares need the solution that is the shortest.
         found = torch.linalg.lstsq(centred, flat - flat.mean(0), driver="gelsd").solution
     else:
@@ -89,13 +91,22 @@ def orthogonal(vectors: Tensor) -> Tensor:
     """Return vectors [K, ...] of which each has lost what it shares with all the others.
 
     An edit with one of these does not move a code along the other directions, and is the weaker for it.
+
+    Raises:
+        ConfigError: one lies in what the others span, as with classes, and nothing of it would be left.
     """
     flat = vectors.flatten(1).double()
     kept = []
     for k, vector in enumerate(flat):
         others = torch.cat([flat[:k], flat[k + 1 :]])
         kept.append(vector - others.T @ torch.linalg.lstsq(others.T, vector[:, None], driver="gelsd").solution[:, 0])
-    return torch.stack(kept).float().unflatten(1, vectors.shape[1:])
+    left = torch.stack(kept)
+    if (left.norm(dim=1) < 1e-4 * flat.norm(dim=1)).any():
+        raise ConfigError(
+            "nothing is left of a direction without what it shares with the others, as with classes, each of which "
+            "is what the others are not: leave `apart` away"
+        )
+    return left.float().unflatten(1, vectors.shape[1:])
 
 
 def learn(
@@ -168,7 +179,7 @@ def _key(model: Model, n: int) -> str:
     """Return a hash of the weights, of the config and of how many examples are asked for."""
     weights = hashlib.sha256(model.source.read_bytes()).hexdigest()
     data = {name: value for name, value in (model.config.get("data") or {}).items() if name != "root"}
-    return hashlib.sha256(json.dumps([weights, data, n], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([FORM, weights, data, n], sort_keys=True).encode()).hexdigest()
 
 
 def _read(file: Path, key: str) -> Kept | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import images
+from .. import conditions, images
 from ..errors import ConfigError, NumericError, PluginError
 from ..metrics.base import device_of
 from ..task import Task
@@ -107,12 +107,13 @@ class Model:
         """Return `n` new pictures, float32 [n, C, H, W] in [0, 1]; the same seed gives the same ones.
 
         Raises:
-            ConfigError: the task does not sample, or does not know a condition.
+            ConfigError: the task does not sample, does not know a condition, or a number is none.
         """
         self._check(self.task.sample, condition)
+        whole = conditions.number("n", n, "a whole number from 0 up", lambda n: n >= 0 and n.is_integer())
         with torch.inference_mode(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return ((self.task.eval().sample(n, **condition) + 1) / 2).clamp(0, 1).float().cpu()
+            torch.manual_seed(conditions.seed(seed))
+            return ((self.task.eval().sample(int(whole), **condition) + 1) / 2).clamp(0, 1).float().cpu()
 
     def _check(self, method: Callable[..., Any], condition: dict[str, Any]) -> None:
         _, *known = inspect.signature(method).parameters.values()

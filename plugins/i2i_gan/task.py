@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Loss, Network, Task
+from i2i.conditions import number
 from i2i.data.classes import class_names, class_numbers
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
@@ -140,7 +141,8 @@ class GAN(Task):
         device = next(self.generator.parameters()).device
         if truncation is None:
             return torch.randn(n, self.latent, device=device)
-        return truncated(n, self.latent, bound(truncation), device)
+        rule = "a number above 0, such as 0.5; leave it away for none"
+        return truncated(n, self.latent, number("truncation", truncation, rule, lambda most: most > 0), device)
 
     def decode(self, z: Tensor, label: Any = None) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of codes [N, latent]; `label` as in `sample`."""
@@ -188,21 +190,6 @@ class GAN(Task):
         codes = torch.randn(COLUMNS, len(image), self.latent, generator=torch.Generator().manual_seed(0))
         made = {f"made {n + 1}": self.generator(z.to(image.device), label) for n, z in enumerate(codes)}
         return {"real": image, **made}
-
-
-def bound(truncation: float | str) -> float:
-    """Return a truncation that may come from the command line.
-
-    Raises:
-        ConfigError: it is no number above 0.
-    """
-    try:
-        value = float(truncation)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not value > 0:
-        raise ConfigError(f"truncation={truncation}: should be a number above 0, such as 0.5; leave it away for none")
-    return value
 
 
 def truncated(n: int, latent: int, most: float, device: torch.device) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
+from i2i.conditions import seed as whole_seed
 
 Weight = Annotated[float, Ge(0)]
 
@@ -85,7 +86,7 @@ class Pix2Pix(Task):
         # The generator: fool the discriminator as it is now, and stay close to B (eq. 4).
         yield "G", losses
 
-    def translate(self, image: Tensor, seed: int = 0) -> Tensor:
+    def translate(self, image: Tensor, seed: int | str = 0) -> Tensor:
         """Translate images [N, C, H, W] in [-1, 1], H and W divisible by `multiple`.
 
         Args:
@@ -94,7 +95,7 @@ class Pix2Pix(Task):
         """
         if self.test_mode == "eval":
             return self.G(image)
-        return torch.cat([as_in_training(self.G, seed, image.device)(one) for one in image.split(1)])
+        return torch.cat([as_in_training(self.G, whole_seed(seed), image.device)(one) for one in image.split(1)])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the mean absolute error in units of [-1, 1]."""
@@ -131,7 +132,7 @@ class Colorization(Pix2Pix):
         """Train on pairs [N, 3, H, W] in [-1, 1]: of `A` the lightness is taken, of `B` the colour."""
         yield from super().step({"A": to_lab(batch["A"])[:, :1], "B": to_lab(batch["B"])[:, 1:]})
 
-    def translate(self, image: Tensor, seed: int = 0) -> Tensor:
+    def translate(self, image: Tensor, seed: int | str = 0) -> Tensor:
         """Colour images [N, 3, H, W] in [-1, 1]; arguments as in `Pix2Pix`."""
         lightness = to_lab(image)[:, :1]
         return from_lab(torch.cat([lightness, super().translate(lightness, seed)], 1))

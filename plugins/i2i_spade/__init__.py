@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, DataError, Loss, Network, Task, hookimpl
+from i2i.conditions import number
+from i2i.conditions import seed as whole_seed
 from i2i.data.segmaps import Classes, coloured, palette
 from i2i.images import pad_to_multiple, take_labels
 from i2i.losses import Objective, feature_matching
@@ -106,7 +108,14 @@ class SPADE(Task):
         """Train on label maps `A`, int64 [N, 1, H, W], and photographs `B` [N, 3, H, W] in [-1, 1].
 
         `instance`, int64 [N, 1, H, W], is needed with `edges`.
+
+        Raises:
+            ConfigError: samples of another kind.
         """
+        if not {"A", "B"} <= set(batch):
+            raise ConfigError(
+                f'spade needs label maps "A" and photographs "B", and the data gives {", ".join(batch)}'
+            )
         real = batch["B"]
         segmap = self.segmap(batch["A"], batch.get("instance"))
 
@@ -191,8 +200,8 @@ class SPADE(Task):
         self,
         image: Tensor,
         style: Tensor | Sequence[Tensor] | None = None,
-        weights: Sequence[float] | None = None,
-        seed: int = 0,
+        weights: Sequence[float] | str | None = None,
+        seed: int | str = 0,
         instance: Any = None,
     ) -> Tensor:
         """Paint label maps int64 [N, 1, H, W], H and W divisible by `multiple`.
@@ -201,7 +210,8 @@ class SPADE(Task):
             image: the label maps.
             style: pictures [N or 1, 3, h, w] in [-1, 1] of any size, or a list of such, between whose styles the
                 result lies.
-            weights: how much each style of a list counts; equally by default. They are divided by their sum.
+            weights: how much each style of a list counts; equally by default. They are divided by their sum. The
+                command line gives them as `-c weights=3,1`.
             seed: chooses a style where none is given; the same seed gives the same one.
             instance: for a task with `edges` maps of instances, given as label maps are (path, picture, array);
                 without them the classes' outlines are taken.
@@ -216,15 +226,17 @@ class SPADE(Task):
                 raise ConfigError("this model has no encoder, so it cannot take a style: train one with task.encoder")
             return self.G(segmap)
         if style is None:
-            chance = torch.Generator().manual_seed(int(seed))  # the command line gives text
+            chance = torch.Generator().manual_seed(whole_seed(seed))
             z = torch.randn(1, self.z, generator=chance).to(segmap.device)
         else:
             z = self.blend([style] if isinstance(style, Tensor) else style, weights)
         return self.G(segmap, z.expand(len(segmap), -1))
 
-    def blend(self, styles: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    def blend(self, styles: Sequence[Tensor], weights: Sequence[float] | str | None = None) -> Tensor:
         """Return the weighted mean of the codes of pictures, each [N or 1, 3, h, w]: [N or 1, z]."""
-        shares = torch.tensor([1.0] * len(styles) if weights is None else [float(weight) for weight in weights])
+        given = [1.0] * len(styles) if weights is None else weights
+        asked = given.split(",") if isinstance(given, str) else given if hasattr(given, "__iter__") else [given]
+        shares = torch.tensor([number("weights", weight, "numbers, one for each style") for weight in asked])
         if len(shares) != len(styles) or not shares.sum():
             raise ConfigError(
                 f"weights: {shares.tolist()} for {len(styles)} styles; give one for each, not all of them 0"

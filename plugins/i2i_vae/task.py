@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from math import inf
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -11,7 +12,8 @@ from annotated_types import Ge
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from i2i import ConfigError, Loss, Network, Task
+from i2i import ConfigError, DataError, Loss, Network, Task
+from i2i.conditions import number
 
 from .likelihoods import Bernoulli
 
@@ -61,6 +63,11 @@ class VAE(Task):
         self.decoder = decoder(channels, size, latent)
         self.likelihood = likelihood()
         self.flow = flow(latent) if flow is not None else None
+        if self.flow is not None and not hasattr(self.flow, "inverse"):
+            raise ConfigError(
+                f"task.flow: {type(self.flow).__name__} cannot be computed backwards (it has no `inverse`): use a "
+                f"network such as coupling_flow"
+            )
         if self.flow is not None:
             self.ema = (*self.ema, "flow")  # type: ignore[misc]  # what this one has
         self.latent, self.channels, self.size = latent, channels, size
@@ -132,7 +139,10 @@ class VAE(Task):
     def prior(self, n: int, temperature: float | str = 1.0) -> Tensor:
         """Return `n` codes [n, latent] of p(z), made of numbers that are drawn `temperature` times as widely."""
         drawn = torch.randn(n, self.latent, device=next(self.decoder.parameters()).device)
-        return self._placed(drawn * number(temperature))
+        degree = number(
+            "temperature", temperature, "a number from 0 up: 1 draws as in training", lambda t: 0 <= t < inf
+        )
+        return self._placed(drawn * degree)
 
     def _placed(self, noise: Tensor) -> Tensor:
         """Return the codes [N, latent] that numbers of N(0, I) become: themselves, but for a flow."""
@@ -144,6 +154,8 @@ class VAE(Task):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the expected images [N, C, H, W] in [-1, 1] of codes [N, latent]."""
+        if z.shape[1:] != (self.latent,):
+            raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {self.latent}]")
         return self.likelihood.mean(self.decoder(z))
 
     def sample(self, n: int, temperature: float | str = 1.0) -> Tensor:
@@ -181,18 +193,3 @@ def quantiles(n: int = 10) -> Tensor:
     """Return the middles of `n` equally likely parts of N(0, 1), [n] from low to high."""
     middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     return (math.sqrt(2) * torch.erfinv(2 * middles - 1)).float()
-
-
-def number(temperature: float | str) -> float:
-    """Return a temperature that may come from the command line.
-
-    Raises:
-        ConfigError: it is no number from 0 up.
-    """
-    try:
-        value = float(temperature)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ConfigError(f"temperature '{temperature}' should be a number from 0 up: 1 draws as in training")
-    return value

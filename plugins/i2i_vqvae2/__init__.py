@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
+from i2i.conditions import number
 from i2i.data.classes import class_names, class_numbers
 
 from .autoencoder import Autoencoder, Quantiser
@@ -138,8 +139,17 @@ class VQVAE2(Task):
         return {"VQ": [self.autoencoder], **{f"prior_{name}": [prior] for name, prior in self.priors.items()}}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N]."""
+        """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N].
+
+        Raises:
+            ConfigError: a label that is none of the classes.
+        """
         image, now = batch["image"], int(self.steps)
+        if self.classes and int(batch["label"].max()) >= len(self.classes):
+            raise ConfigError(
+                f"vqvae2 was built for {len(self.classes)} classes and the data has the label "
+                f"{int(batch['label'].max())}: set task.classes to those of the data"
+            )
         if self.vq_until is None or now < self.vq_until:
             # The autoencoder. The codebooks move inside of it, by averages and not by a loss.
             self.over_processes(self._observe, torch.stack([image.mean(), image.square().mean()])[None])
@@ -209,9 +219,8 @@ class VQVAE2(Task):
                 "this run trained no priors, so it cannot sample: give task.priors, such as {top: {use: pixelcnn}}"
             )
         labels = class_numbers(self.classes, n, label, self.moments.device)
-        degree = number(temperature, "temperature")
-        if not 0 < degree < inf:
-            raise ConfigError(f"temperature {degree:g} is not above 0: 1 draws as learnt, 0.5 prefers what is likely")
+        rule = "a number above 0: 1 draws as learnt, 0.5 prefers what is likely"
+        degree = number("temperature", temperature, rule, lambda t: 0 < t < inf)
         codes: list[Tensor] = []
         for level, name in self._levels():
             rows = partial(told, f"sampling the {name} codes ({level + 1} of {len(self.names)})")
@@ -271,14 +280,6 @@ class VQVAE2(Task):
 def flat(maps: Sequence[Tensor]) -> Tensor:
     """Return maps [N, D, h, w] one after another: [N, Z]."""
     return torch.cat([one.flatten(1) for one in maps], 1)
-
-
-def number(value: Any, name: str) -> float:
-    """Return a condition as a number; on the command line it is a string."""
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}={value}: should be a number") from error
 
 
 def told(what: str, rows: range) -> Iterator[int]:

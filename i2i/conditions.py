@@ -1,0 +1,54 @@
+"""Numbers that people ask a model with: text from the command line, anything from Python.
+
+i2i sample 16 -o OUT -m RUN -c temperature=0.8
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .errors import ConfigError
+
+LARGEST_SEED = 2**63 - 1
+
+
+def number(name: str, value: Any, rule: str, fits: Callable[[float], bool] = math.isfinite) -> float:
+    """Return a condition as a number.
+
+    Args:
+        name: of the condition.
+        value: what was given.
+        rule: what it should be, such as "a number above 0"; the end of the sentence that says so.
+        fits: whether a number is one; NaN must not be.
+
+    Raises:
+        ConfigError: it is no number, or does not fit.
+
+    Example:
+        >>> number("temperature", "0.8", "a number above 0", lambda x: x > 0)
+        0.8
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not fits(found):
+        raise ConfigError(f"{name}={value}: should be {rule}")
+    return found
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """Return a seed as a whole number.
+
+    Raises:
+        ConfigError: it is none from 0 to 2^63 - 1.
+    """
+    try:
+        found = int(value)
+    except (TypeError, ValueError, OverflowError):
+        found = -1
+    if not 0 <= found <= LARGEST_SEED or (isinstance(value, float) and value != found):
+        raise ConfigError(f"{name}={value}: should be a whole number from 0 to 2^63 - 1")
+    return found
