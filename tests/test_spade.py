@@ -432,6 +432,10 @@ def test_several_styles_are_blended_by_weight(stylish: SPADE) -> None:
     assert torch.allclose(stylish.blend([one, other]), stylish.blend([other, one]), atol=1e-5)
     for text in ("1,3", ["1", "3"], torch.tensor([1.0, 3.0])):
         assert torch.equal(stylish.blend([one, other], text), quarter)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"weights=\[1\]: they are for styles, and no style is given"):
+        stylish.translate(label, weights=[1])
+    with pytest.raises(ConfigError, match="does not look at instances"):
+        stylish.translate(label, instance=label)
     with pytest.raises(ConfigError, match="weights=a: should be numbers, one for each style"):
         stylish.blend([one, other], "a,b")
     assert torch.equal(stylish.translate(label, seed="3"), stylish.translate(label, seed=3))

@@ -217,9 +217,14 @@ class SPADE(Task):
                 without them the classes' outlines are taken.
 
         Raises:
-            ConfigError: a style for a task without an encoder, or weights that do not fit the styles.
+            ConfigError: a style for a task without an encoder, weights that do not fit the styles, or instances for a
+                task without `edges`.
             DataError: a number that is no class, or instances of another size.
         """
+        if instance is not None and not self.edges:
+            raise ConfigError("this model does not look at instances: train one with task.edges, or leave them away")
+        if weights is not None and style is None:
+            raise ConfigError(f"weights={weights}: they are for styles, and no style is given")
         segmap = self.segmap(image, instance)
         if self.E is None:
             if style is not None:
@@ -258,13 +263,17 @@ class SPADE(Task):
         The published code gives the encoder the photograph itself, which would tell it the colours of the answer.
         """
         style = batch.get("style") if self.E is not None else None
-        return self.translate(batch["A"], style=style, instance=batch.get("instance"))
+        return self.translate(batch["A"], style=style, instance=self.outlined(batch))
+
+    def outlined(self, batch: dict[str, Any]) -> Any:
+        """Return the instances of a batch, or None where there are none or the networks do not see them."""
+        return batch.get("instance") if self.edges else None
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the mean absolute error in units of [-1, 1]; if there is a style, also without it."""
         found = {"l1": l1_loss(self.predict(batch), batch["B"]).item()}
         if self.E is not None and "style" in batch:
-            plain = self.translate(batch["A"], instance=batch.get("instance"))
+            plain = self.translate(batch["A"], instance=self.outlined(batch))
             found["l1_without_style"] = l1_loss(plain, batch["B"]).item()
         return found
 
@@ -272,14 +281,14 @@ class SPADE(Task):
         """The label map, what is made of it, and the photograph; with an encoder also one style for all rows."""
         shown = {
             "label": coloured(self.table[batch["A"]], torch.from_numpy(palette(self.classes))),
-            "fake": self.translate(batch["A"], instance=batch.get("instance")),
+            "fake": self.translate(batch["A"], instance=self.outlined(batch)),
             "real": batch["B"],
         }
         if self.E is not None:
             style = batch.get("style", batch["B"].roll(1, 0))
             shown |= {
                 "style": style,
-                "in that style": self.translate(batch["A"], style=style, instance=batch.get("instance")),
+                "in that style": self.translate(batch["A"], style=style, instance=self.outlined(batch)),
             }
         return shown
 
