@@ -662,6 +662,41 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     assert not (trained / "o.png").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "edit {} --attribute smile",
+        "edit {} --attribute smile --alone",
+        "reconstruct 1.png {}",
+        "interpolate {} 1.png",
+        "traverse {}",
+        "neighbours {}",
+        "arithmetic smile=1 smile=0 {}",
+        "direction {}",
+    ],
+)
+@pytest.mark.parametrize(("source", "out"), [("in.png", "in.png"), ("in.png", "../inputs/in.png"), (".", "link.png")])
+def test_a_picture_is_never_written_over_by_what_is_made_of_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    trained: Path,
+    arguments: str,
+    source: str,
+    out: str,
+) -> None:
+    folder = trained / "inputs"
+    folder.mkdir(exist_ok=True)
+    for name in ("in.png", "1.png"):
+        (folder / name).write_bytes((trained / "0.png").read_bytes())
+    if not (folder / "link.png").is_symlink():
+        (folder / "link.png").symlink_to("in.png")
+    rest = [*arguments.format(source).split(), "-m", "../run", "-o", out]
+    code, _, said = command(capsys, monkeypatch, folder, *rest)
+    assert code == 2, said
+    assert said == "i2i: 'in.png' would be written over by what is made of it: give another -o\n"
+    assert (folder / "in.png").read_bytes() == (trained / "0.png").read_bytes()
+
+
 def test_a_model_without_a_latent_space_is_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:

@@ -34,7 +34,8 @@ def run(what: str, source: str | None, given: dict[str, Any], condition: dict[st
         condition: what the task's `decode` takes besides codes.
 
     Raises:
-        ConfigError: an option that `what` does not take, one that it needs, or what the function raises.
+        ConfigError: an option that `what` does not take, one that it needs, a file to write that is one of the
+            pictures, or what the function raises.
         DataError: a suffix that it cannot write.
     """
     function = WHATS[what]
@@ -57,6 +58,8 @@ def run(what: str, source: str | None, given: dict[str, Any], condition: dict[st
         raise DataError(
             f"{given['out']}: i2i latent {what} cannot write this suffix; possible: {', '.join(possible)}"
         )
+    if "out" in given:
+        keep_inputs(given["out"], given.get("pictures", ()))
     function(load(source), condition, **given)
 
 
@@ -275,6 +278,19 @@ def listed(sources: Sequence[str]) -> list[Path]:
     if named or not found:
         raise DataError("; ".join(named) or f"no pictures in {', '.join(sources)}")
     return found
+
+
+def keep_inputs(out: str, sources: Sequence[str]) -> None:
+    """Refuse to write over one of the pictures in files, folders and globs.
+
+    Raises:
+        ConfigError: `out` is one of them.
+    """
+    if not Path(out).exists():
+        return
+    for path in images.find(sources)[0]:
+        if path.samefile(out):
+            raise ConfigError(f"{images.shown(path)} would be written over by what is made of it: give another -o")
 
 
 def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> list[Tensor]:
