@@ -157,6 +157,7 @@ def sample(
     model: ModelOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     condition: Conditions = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there already.")] = False,
     plugin: PluginFile = None,
 ) -> None:
     """Make new pictures with an unconditional model."""
@@ -166,9 +167,14 @@ def sample(
     asked = conditions(condition)
     if "seed" in asked:
         raise ConfigError(f"-c seed={asked['seed']}: `i2i sample` takes it as --seed {asked['seed']}")
+    made = [Path(out) / f"{number:05d}.png" for number in range(n)]
+    there = next(filter(os.path.lexists, made), None)
+    if there and not force:
+        raise ConfigError(
+            f"{images.shown(there)} is there already: say --force to write over it, or -o for another folder"
+        )
     pictures = api.load(model).sample(n, seed, **asked)
     files.make_folder(out)
-    made = [Path(out) / f"{number:05d}.png" for number in range(n)]
     for path, picture in zip(made, pictures, strict=True):
         images.save(images.to_pil(picture), path)
     others = len({*Path(out).glob("*.png")} - {*made})

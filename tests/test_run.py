@@ -602,7 +602,19 @@ def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_sam
     assert made.returncode == 0, made.stderr
     assert "3 pictures in 'out'\n" in made.stderr
     assert [Image.open(file).mode for file in sorted((tmp_path / "out").glob("*.png"))] == ["L"] * 3
-    again = i2i_command("sample", "2", "-o", "out", "-m", "runs/grey", "-c", "bright=1", *plugin, cwd=tmp_path)
+    before = {file: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "00000.png").unlink()
+    refused = i2i_command("sample", "2", "-o", "out", "-m", "runs/grey", "--seed", "1", *plugin, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "i2i: 'out/00001.png' is there already: say --force to write over it, or -o for another folder\n"
+    )
+    assert {file: file.read_bytes() for file in before if file.exists()} == {
+        file: data for file, data in before.items() if file.name != "00000.png"
+    }
+    rest = ["-m", "runs/grey", "-c", "bright=1", "--seed", "1", "--force"]
+    again = i2i_command("sample", "2", "-o", "out", *rest, *plugin, cwd=tmp_path)
+    assert (tmp_path / "out" / "00001.png").read_bytes() != before[tmp_path / "out" / "00001.png"]
     assert "2 pictures in 'out', beside 1 that were there already\n" in again.stderr
     nowhere = i2i_command("sample", "3", "-o", "grey.py/out", "-m", "runs/grey", *plugin, cwd=tmp_path)
     assert nowhere.returncode == 6
