@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, files
-from .config import Config, changed
+from .config import Config, changed, load
 from .data.base import Data
 from .data.stream import Batch, Numbered, stream, to_device, validation_batch
 from .engine import Engine, StepOutcome, builder_for, players_of, seed_everything
@@ -135,13 +135,22 @@ def state_to_go_on_from(run: Path, config: Config, *, leads: bool) -> dict[str, 
     """Return the engine's state in the newest whole checkpoint of a run, or None where there is none yet.
 
     Raises:
-        WeightsError: the run was started with another config, or every checkpoint is damaged.
+        WeightsError: the run was started with another config, every checkpoint is damaged, or there is none and
+            weights that a start at step 0 would write over.
     """
     folder = run / "checkpoints"
     found = checkpoint.newest(folder, say=lambda text: print(f"i2i: {text}", file=sys.stderr))
     if found is None and any(folder.glob("step_*")):
         raise WeightsError(f"every checkpoint in {folder} is damaged: start afresh with --force")
     if found is None:
+        if (run / "config.yaml").exists():
+            refuse_changes(load(run / "config.yaml", (), door().catalog).tree, config.tree)
+        # The best weights may be older than the first checkpoint of a killed run; all others come after one.
+        if (run / "metrics.json").exists() or (config.train.best is None and (run / "model.safetensors").exists()):
+            raise WeightsError(
+                f"{run} holds a trained model and no checkpoint to go on from: say --force to delete it and start "
+                f"afresh, or -o for another folder"
+            )
         said, state = f"{run} holds no checkpoint to go on from: starting at step 0", None
     else:
         refuse_changes(found[1]["config"], config.tree)

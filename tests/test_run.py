@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -345,6 +346,43 @@ def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
     assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
     assert logged(run)[-1]["step"] == 4
     assert "lambda_cycle: 10.0" in (run / "config.yaml").read_text()
+
+
+def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_another_task(
+    config: Path, tmp_path: Path
+) -> None:
+    run = api.run(config, "train.steps=2", out=tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")  # to save space
+    kept = {name: (run / name).read_bytes() for name in ("model.safetensors", "config.yaml", "metrics.json")}
+    with pytest.raises(WeightsError, match=r"another task\.lambda_cycle: resume with the config in the run folder"):
+        api.run(config, "train.steps=2", "task.lambda_cycle=5", out=run, resume=True)
+    for steps in (2, 4):
+        with pytest.raises(WeightsError, match=r"holds a trained model and no checkpoint .*--force .* -o for"):
+            api.run(config, f"train.steps={steps}", out=run, resume=True)
+    (run / "metrics.json").rename(tmp_path / "metrics.json")  # as of a run that was stopped
+    with pytest.raises(WeightsError, match="holds a trained model and no checkpoint"):
+        api.run(config, "train.steps=2", out=run, resume=True)
+    (tmp_path / "metrics.json").rename(run / "metrics.json")
+    assert {name: (run / name).read_bytes() for name in kept} == kept
+    for name in ("model.safetensors", "metrics.json"):
+        (run / name).unlink()
+    with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
+        api.run(config, "task.lambda_cycle=5", out=run, resume=True)
+    api.run(config, "train.steps=2", out=run, resume=True)
+    assert (run / "model.safetensors").read_bytes() == kept["model.safetensors"]
+
+
+def test_the_best_weights_of_a_run_killed_before_its_first_checkpoint_are_made_again(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Diary, "save", lambda self: signal.default_int_handler(signal.SIGINT, None))
+        with pytest.raises(KeyboardInterrupt):
+            api.run(config, *best, "train.steps=2", out=tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    run = api.run(config, *best, "train.steps=2", out=tmp_path / "run", resume=True)
+    assert (run / "metrics.json").exists()
 
 
 def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) -> None:
