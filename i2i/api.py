@@ -67,18 +67,29 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
     """Make the run's folder, and never mix a new run into an old one.
 
     Raises:
-        ConfigError: the folder holds a run (or something else) already, and neither `resume` nor `force` was said.
+        ConfigError: the folder holds a run already, and neither `resume` nor `force` was said, or something else.
         ResourceError: no folder can be made there.
     """
-    if force and (folder / "config.yaml").exists():
+    if force and is_run(folder):
         with files.lock(folder):
             shutil.rmtree(folder)
     files.make_folder(folder)
     if not resume and any(file.name[0] != "." for file in folder.iterdir()):
+        if not is_run(folder):
+            raise ConfigError(f"{folder} holds other files and is no run: choose another folder with -o")
         raise ConfigError(
             f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
             f"another folder"
         )
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a run has made this folder; a config.yaml alone may lie among somebody's own files."""
+    if not (folder / "config.yaml").is_file():
+        return False
+    begun = any((folder / name).is_file() for name in ("log.jsonl", "model.safetensors"))
+    begun = begun or any((folder / "checkpoints").glob("step_*"))
+    return begun or {file.name for file in folder.iterdir()} <= {".lock", "config.yaml", "samples"}
 
 
 def forget_unstarted(folder: Path) -> None:

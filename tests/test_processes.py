@@ -137,7 +137,7 @@ def test_a_mistake_is_said_once_whatever_the_number_of_processes(config: Path, t
             ["task.nose=1"],
             """i2i: override "task.nose=1": task.nose: unknown key `nose`, did you mean `cycle_noise`?""",
         ),
-        ([], f"i2i: rank 0: {tmp_path / 'run'} holds a run already"),
+        ([], f"i2i: rank 0: {tmp_path / 'run'} holds other files and is no run"),
     ):
         done = subprocess.run(command(config, tmp_path / "run", *change), capture_output=True, text=True, timeout=110)
         assert done.returncode == 2

@@ -415,6 +415,28 @@ def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_pat
     with pytest.raises(ConfigError, match="precious"):
         api.run(config, out=precious, force=True)
     assert (precious / "thesis.txt").read_text() == "text"
+    said = "precious holds other files and is no run: choose another folder with -o"
+    (precious / "config.yaml").write_text(config.read_text())  # their own, which says nothing of the rest
+    for force in (False, True):
+        with pytest.raises(ConfigError, match=said):
+            api.run(precious / "config.yaml", out=precious, force=force)
+    assert {file.name for file in precious.iterdir()} == {"thesis.txt", "config.yaml"}
+
+
+def test_C12_force_starts_a_run_afresh_of_which_there_is_little(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(config.read_text())
+    (run / ".lock").touch()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        api.run(config, "train.steps=1", out=run)
+    api.run(config, "train.steps=1", out=run, force=True)
+    (run / "log.jsonl").unlink()
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ConfigError, match="holds a run already"):  # what is left of it is still one
+        api.run(config, "train.steps=1", out=run)
+    api.run(config, "train.steps=1", out=run, force=True)
+    assert (run / "log.jsonl").exists()
 
 
 def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(
