@@ -362,6 +362,31 @@ def test_a_condition_may_be_a_picture_or_several_and_the_result_may_have_colour(
     assert model(grey, style=[red, blue]).getpixel((4, 3)) == (128, 0, 128)
 
 
+@pytest.mark.parametrize(
+    ("style", "said"),
+    [
+        ("nope.jpg", r"^style: 'nope\.jpg': .*No such file"),
+        (["red.png", "nope.jpg"], r"^style: 'nope\.jpg': "),
+        ("notes.txt", r"^style: 'notes\.txt': not an image"),
+        (np.zeros((2, 2), np.int64), r"^style: the given array"),
+        ("", r"^style: no file is named, give style=FILE$"),
+    ],
+)
+def test_a_condition_that_is_no_picture_is_named_and_not_the_picture_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: Any, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = i2i.Model(Tinted(), {}, Path("here"))
+    Image.new("RGB", (9, 9), "red").save("red.png")
+    Path("notes.txt").write_text("no picture")
+    with pytest.raises(ConfigError, match=said):
+        model(picture(), style=style)
+    told: list[str] = []
+    with pytest.raises(ConfigError, match=said):  # once, and not for each picture
+        images.translate_files(["red.png"], "out", model, say=told.append, style=style)
+    assert (told, Path("out").exists()) == ([], False)
+
+
 class Drawn(i2i.Task):
     """Draws class k as the grey k * 10."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import conditions, images
-from ..errors import ConfigError, NumericError, PluginError
+from ..errors import ConfigError, DataError, NumericError, PluginError
 from ..metrics.base import device_of
 from ..task import Task
 
@@ -49,22 +49,28 @@ class Model:
 
         Raises:
             DataError: the picture cannot be read, or it is not clear what it means.
-            ConfigError: the task does not translate, does not know a condition, or cannot be tiled.
+            ConfigError: the task does not translate, does not know a condition, or cannot be tiled; or a condition
+                that should be a picture cannot be read, which is wrong with all calls and not with this picture.
         """
         if isinstance(img, list | tuple):
             return [self(one, tile=tile, **condition) for one in img]
         self._check(self.task.translate, condition)
         for name in self.task.images:
             if condition.get(name) is not None:
-                condition[name] = self._picture(condition[name])
+                condition[name] = self._picture(name, condition[name])
         picture = (images.take_labels if self.task.accepts == "label map" else images.take)(img)
         return picture.restore(self._translate(picture.tensor, condition, tile), self.task.colour)
 
-    def _picture(self, img: Any) -> Any:
+    def _picture(self, name: str, img: Any) -> Any:
         """Return a condition that is a picture, or a list of them, as tensors [1, 3, H, W]."""
         if isinstance(img, list | tuple):
-            return [self._picture(one) for one in img]
-        return images.take(img).tensor.to(device_of(self.task))
+            return [self._picture(name, one) for one in img]
+        if isinstance(img, str) and not img:  # which would be read as the folder that we are in
+            raise ConfigError(f"{name}: no file is named, give {name}=FILE")
+        try:
+            return images.take(img).tensor.to(device_of(self.task))
+        except DataError as error:
+            raise ConfigError(f"{name}: {error}") from error
 
     def _translate(self, x: Tensor, condition: dict[str, Any], tile: int | None) -> Tensor:
         task = self.task.eval()
