@@ -643,6 +643,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("arithmetic smile=1 smile=0 beard=1 -o o.png", 2, "'beard=1' is no condition"),
         ("arithmetic smile=1 smile=0 age>1 -o o.png", 2, "no training picture has age>1"),
         ("neighbours 0.png --root elsewhere -o o.png", 2, "needs no files: give no root"),
+        ("neighbours 0.png -k 65 -o o.png", 2, "Invalid value for '-k': it should be less than or equal to 64"),
         ("sample -c label=3 -o o.png", 2, "knows no condition 'label'"),
         ("interpolate -c seed=3 -o o.png", 2, "say --seed"),
         ("jump -o o.png", 2, "jump"),

@@ -76,7 +76,7 @@ def latent(
     ] = None,
     path: Annotated[Path | None, typer.Option(help="interpolate: how codes are joined.")] = None,
     axis: Annotated[list[int] | None, typer.Option(help="traverse: a number of the code; two make a plane.")] = None,
-    k: Annotated[int | None, typer.Option("-k", help="neighbours: how many of each.", min=1)] = None,
+    k: Annotated[int | None, typer.Option("-k", help="neighbours: how many of each.", min=1, max=64)] = None,
     space: Annotated[Space | None, typer.Option(help="neighbours: where pictures are compared.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="edit: an attribute; several are added up.")] = None,
     amount: Annotated[
