@@ -622,6 +622,8 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("edit 0.png --attribute smil -o o.png", 2, "did you mean smile?; possible: smile, glasses"),
         ("edit 0.png -o o.png", 2, "edit needs an attribute"),
         ("edit 0.png --attribute smile --amount 1 --amount 2 -o o.png", 2, "one amount for each"),
+        ("edit 0.png --attribute smile --amount nan -o o.png", 2, "i2i: --amount nan is no way to go: give a finite"),
+        ("edit 0.png --attribute smile --attribute age --amount 1 --amount -inf -o o.png", 2, "--amount -inf is no"),
         ("edit no.png --attribute smile -o o.png", 3, "no.png"),
         ("edit toy.yaml --attribute smile -o o.png", 3, "toy.yaml"),
         ("edit 0.png --attribute smile", 2, "edit needs a file to write: say which with -o"),

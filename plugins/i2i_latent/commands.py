@@ -229,6 +229,9 @@ def edit(
         raise ConfigError(
             "edit needs an attribute: say --attribute smile, or see i2i latent direction for their names"
         )
+    odd = [far for far in amount if not math.isfinite(far)]
+    if odd:
+        raise ConfigError(f"--amount {odd[0]} is no way to go: give a finite number, as 1 or -0.5")
     if len(amount) not in (1, len(attribute)):
         raise ConfigError(f"{len(attribute)} attributes and {len(amount)} amounts: give one amount for each")
     given = latent.unit(latent.prepared(model, listed(pictures)))
