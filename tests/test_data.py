@@ -22,6 +22,7 @@ from i2i.data import Augment, Data, UnpairedFolders, cache, folders
 from i2i.data.check import check
 from i2i.data.transforms import fit, to_tensor
 from i2i.errors import ConfigError, DataError
+from i2i.plugins import door
 
 SMALL = {"size": 16, "load_size": 18, "workers": 0}
 
@@ -693,6 +694,43 @@ def test_check_knows_other_layouts(tmp_path, names, kind):
     report = check(tmp_path)
     assert kind in report.kind
     assert report.ok
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["mnist.npz"], "handwritten digits in one file (mnist.npz), for `use: mnist`"),
+        (
+            ["train.tar", "test.tar", "classes.json"],
+            "pictures in classes, a .tar for each split (train.tar), for `use: labelled_folders`",
+        ),
+        (
+            ["train.tar", "train.csv", "val.tar", "val.csv"],
+            "pictures with attributes (train.tar and train.csv), for `use: faces_with_attributes`",
+        ),
+    ],
+)
+def test_check_knows_layouts_of_a_few_files_and_says_that_it_does_not_open_them(tmp_path, names, kind):
+    for name in names:
+        (tmp_path / name).write_bytes(b"not read")
+    report = check(tmp_path, write_manifest=True)
+    assert report.ok
+    assert report.text().splitlines() == [
+        f"'{tmp_path}': {kind}",
+        "warnings (1):",
+        "  what is in its files is not looked at here, and not written to manifest.sha256: a training reads it",
+    ]
+    assert not (tmp_path / "manifest.sha256").exists()
+    assert kind.split("`")[1].removeprefix("use: ") in door().catalog.names("data")
+
+
+def test_check_takes_files_beside_pictures_for_nothing(tmp_path):
+    (tmp_path / "train.tar").touch()
+    Image.fromarray(picture(0, 41, 40)).save(tmp_path / "a.png")
+    assert check(tmp_path).kind == "a plain folder of pictures"
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "train.tar").rename(tmp_path / "val.tar")
+    assert not check(tmp_path).ok
 
 
 def test_check_names_pictures_without_a_partner(tmp_path):

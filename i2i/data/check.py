@@ -2,7 +2,7 @@
 
 Problems are what a training would stumble over (unreadable files, missing parts, files that differ from the
 manifest); the command then exits with 3. Warnings are worth a look (skipped files, pictures in both train and
-test, tiny ones, mixed modes) and change nothing.
+test, tiny ones, mixed modes) and change nothing. Of pictures in a .tar or .npz only the layout is told.
 
     i2i data check data/horse2zebra                     # look
     i2i data check data/horse2zebra --write-manifest    # and note the sha256 of each for the next look
@@ -93,6 +93,10 @@ def check(root: str | Path, *, write_manifest: bool = False) -> Report:
     folders = parts_of(root)
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
+    packed = kind_of_files(root)
+    if packed and not any(parts.values()):
+        unread = f"what is in its files is not looked at here, and not written to {MANIFEST}: a training reads it"
+        return Report(root, packed, {}, warnings=[unread])
     report = Report(root, kind_of(folders, parts), {name: found for name, found in parts.items() if found})
     report.problems += [*missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
@@ -145,6 +149,17 @@ def kind_of(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]])
     if where <= set(folders.values()):
         return "a plain folder of pictures" if "." in folders else f"pictures, split into {', '.join(folders)}"
     return f"pictures in {len(where)} folders, which may be classes"
+
+
+def kind_of_files(root: Path) -> str:
+    """Return what a data set in a few files is taken for, or nothing."""
+    if (root / "mnist.npz").is_file():
+        return "handwritten digits in one file (mnist.npz), for `use: mnist`"
+    if not (root / "train.tar").is_file():
+        return ""
+    if (root / "train.csv").is_file():
+        return "pictures with attributes (train.tar and train.csv), for `use: faces_with_attributes`"
+    return "pictures in classes, a .tar for each split (train.tar), for `use: labelled_folders`"
 
 
 def own(root: Path, path: Path) -> bool:
