@@ -60,8 +60,8 @@ class VQVAE2(Task):
         code_width: length of each, D.
         decay: of the codebooks' moving averages.
         revive: codes used less than this share of the average are put elsewhere; 0 for none.
-        normalise: give vectors mean 0 and variance 1 in each channel before codes are looked for, so that a map which
-            the decoder could do without stays in use; not published, off for parity.
+        normalise: shift and scale vectors to mean 0 and variance 1 in each channel, by what the first batches are, so
+            that a map which the decoder could do without comes into use; not published, off for parity.
         lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937.
         per_variance: divide the squared error by the variance of the training data, as sonnet's example does; it
             then weighs more beside the commitment.

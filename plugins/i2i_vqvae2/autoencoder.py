@@ -19,6 +19,7 @@ Over = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]  # `Task.over_proc
 
 EPS = 1e-5  # smooths the counts, so that a code that was never used has a finite mean
 PACE = 0.05  # share of a batch in the averages that normalise: of about 20 batches
+SETTLING = 200  # batches after which they stay what they are
 
 
 class Quantiser(nn.Module):
@@ -30,9 +31,10 @@ class Quantiser(nn.Module):
     ones are noticed then. All of it is buffers, the same in all processes: their counts and sums are added up
     before the codebook moves.
 
-    With `normalise` the vectors are first shifted and scaled to mean 0 and variance 1 in each channel, by moving
-    averages without a gradient. A map that the decoder could do without, such as the top one of two, otherwise
-    shrinks to nearly one vector with a cloud of codes around it, and says nothing.
+    With `normalise` the vectors are first shifted and scaled to mean 0 and variance 1 in each channel, as they are on
+    average in the first batches; after these the shift and the scale stay what they are. As PyTorch draws weights, a
+    map behind many layers starts as nearly one vector; where the decoder can do without it, as without the top one
+    of two, it stays so, with a cloud of codes around it, and says nothing.
 
     Args:
         codes: entries of the codebook, K.
@@ -43,15 +45,15 @@ class Quantiser(nn.Module):
         normalise: see above.
 
     Source: arXiv:1711.00937, eq. 6 to 8; the smoothing is that of sonnet's `VectorQuantizerEMA`; starting from
-    data, revival and quicker averages in the beginning are not in the papers. Vectors are normalised in
-    arXiv:2005.08520, section 3, there by batch norm.
+    data, revival and quicker averages in the beginning are not in the papers. To normalise by the first data is the
+    data-dependent initialisation of arXiv:1807.03039, section 3.1.
     """
 
     codebook: Tensor  # [K, D]
     counts: Tensor  # [K], moving averages of how often a code is used in a batch
     sums: Tensor  # [K, D], and of the sums of what it stood for
     started: Tensor  # how many batches have moved the codebook
-    mean: Tensor  # [D], moving averages of vectors as they come, and of their squares
+    mean: Tensor  # [D], averages of vectors as they first come, and of their squares
     square: Tensor
 
     def __init__(
@@ -87,10 +89,10 @@ class Quantiser(nn.Module):
         return codes, found
 
     def normalised(self, x: Tensor, over: Over | None = None) -> Tensor:
-        """Return vectors [N, D, H, W] with mean 0 and variance 1 in each channel, as far as averages tell."""
+        """Return vectors [N, D, H, W] shifted and scaled to what was mean 0 and variance 1 in the beginning."""
         if not self.normalise:
             return x
-        if over is not None:
+        if over is not None and self.started < SETTLING:
             flat = x.detach().float().movedim(1, -1).flatten(0, 2)
             over(self._measure, torch.stack([flat.mean(0), flat.square().mean(0)])[None])
         variance = (self.square - self.mean.square()).clamp_min(0)
