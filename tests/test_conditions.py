@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from i2i import ConfigError
-from i2i.conditions import number, seed
+from i2i.data.conditions import number, seed
 
 
 @pytest.mark.parametrize("value", [2, "2", 2.0, " 2.0 ", True + 1])

@@ -47,7 +47,7 @@ class Part(functools.partial):
             ConfigError: it does not take that, as a decoder in the place of a discriminator.
         """
         try:
-            inspect.signature(self.func).bind(*self.args, *args, **self.keywords, **keywords)
+            inspect.signature(self.func).bind(*self.args, *args, **{**self.keywords, **keywords})
         except TypeError as error:
             raise ConfigError(
                 f"`{self.use}` does not fit where the config puts it, for there it is built with {len(args)} values "

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate as resized
 
-from .. import conditions, images
+from .. import images
+from ..data import conditions
 from ..errors import ConfigError, DataError, NumericError
 from ..metrics.base import device_of
 from ..model import Model

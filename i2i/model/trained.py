@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import conditions, images
+from .. import images
+from ..data import conditions
 from ..errors import ConfigError, DataError, NumericError, PluginError
 from ..metrics.base import device_of
 from ..task import Task

@@ -13,8 +13,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Loss, Network, Task
-from i2i.conditions import number
 from i2i.data.classes import class_names, class_numbers
+from i2i.data.conditions import number
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, DataError, Loss, Network, Task, hookimpl
-from i2i.conditions import number
-from i2i.conditions import seed as whole_seed
+from i2i.data.conditions import number
+from i2i.data.conditions import seed as whole_seed
 from i2i.data.segmaps import Classes, coloured, palette
 from i2i.images import pad_to_multiple, take_labels
 from i2i.losses import Objective, feature_matching

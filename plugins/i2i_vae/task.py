@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from i2i import ConfigError, DataError, Loss, Network, Task
-from i2i.conditions import number
+from i2i.data.conditions import number
 
 from .likelihoods import Bernoulli
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
-from i2i.conditions import number
 from i2i.data.classes import class_names, class_numbers
+from i2i.data.conditions import number
 
 from .autoencoder import Autoencoder, Quantiser
 from .prior import PixelCNN
