@@ -1,5 +1,17 @@
-"""`python -m i2i` is `i2i`; torchrun starts it this way."""
+"""`python -m i2i` is `i2i`; the processes of `--nproc` are started so."""
+
+import os
+import sys
 
 from .cli import main
 
-main()
+try:
+    main()
+except SystemExit as ended:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise
+    # Threads of torch.distributed may outlive the interpreter; a process that had finished then ended by an abort now
+    # and then ("terminate called without an active exception"), and took its training down with it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))

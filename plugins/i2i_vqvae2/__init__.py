@@ -60,8 +60,6 @@ class VQVAE2(Task):
         code_width: length of each, D.
         decay: of the codebooks' moving averages.
         revive: codes used less than this share of the average are put elsewhere; 0 for none.
-        normalise: shift and scale vectors to mean 0 and variance 1 in each channel, by what the first batches are, so
-            that a map which the decoder could do without comes into use; not published, off for parity.
         lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937.
         per_variance: divide the squared error by the variance of the training data, as sonnet's example does; it
             then weighs more beside the commitment.
@@ -95,7 +93,6 @@ class VQVAE2(Task):
         code_width: PositiveInt = 64,
         decay: Annotated[float, Ge(0), Lt(1)] = 0.99,
         revive: Annotated[float, Ge(0), Lt(1)] = 0.05,
-        normalise: bool = False,
         lambda_commitment: Annotated[float, Gt(0)] = 0.25,
         per_variance: bool = False,
         priors: dict[str, Network] | None = None,
@@ -122,7 +119,7 @@ class VQVAE2(Task):
             raise ConfigError(f"task: nobody trains from step {vq_until} (vq_until) to {prior_from} (prior_from)")
         self.sides = [size // stride // 2**above for above in reversed(range(levels))]
         self.autoencoder = Autoencoder(
-            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive, normalise
+            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive
         )
         self.priors = nn.ModuleDict(
             {name: priors[name](codes, self.sides[level], level, len(self.classes)) for level, name in self._levels()}
@@ -232,6 +229,8 @@ class VQVAE2(Task):
 
         Returns:
             mse, and mse_over_variance with the variance of the training data (all pixels and channels together);
+            with several levels mse_other_top, of pictures decoded with the top map of another one: where it is hardly
+            more than mse, the top map says nothing, whatever its perplexity;
             for each level the perplexity of its use in training; with priors, nll in nats a code and beside it
             unigram, that of a prior that only knows how often each code is used.
         """
@@ -239,6 +238,9 @@ class VQVAE2(Task):
         made, codes, _ = self.autoencoder(image)
         mse = mse_loss(made, image)
         found = {"mse": mse, "mse_over_variance": mse / self.variance, **self._shown()}
+        if len(self.names) > 1:
+            other = self.autoencoder.look_up([codes[0].roll(1, 0), *codes[1:]])
+            found["mse_other_top"] = mse_loss(self.autoencoder.decode(other), image)
         for level, name, logits in self._predicted(codes, batch):
             found[f"nll_{name}"] = cross_entropy(logits, codes[level])
             found[f"unigram_{name}"] = -self.autoencoder.books[level].usage().log()[codes[level]].mean()

@@ -18,23 +18,14 @@ from torch.nn.functional import mse_loss
 Over = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]  # `Task.over_processes`
 
 EPS = 1e-5  # smooths the counts, so that a code that was never used has a finite mean
-PACE = 0.05  # share of a batch in the averages that normalise: of about 20 batches
-SETTLING = 200  # batches after which they stay what they are
 
 
 class Quantiser(nn.Module):
     """A codebook: puts the nearest of `codes` vectors in the place of each vector, and moves them where those are.
 
     Nothing here is trained by gradients. Each code is the moving average of the vectors it stood for; it starts at
-    one of the first batch, and is put on one of the present batch when it is hardly used any more (dead). The first
-    batches count for more, so that the codes keep up with an encoder that changes fast in the beginning, and dead
-    ones are noticed then. All of it is buffers, the same in all processes: their counts and sums are added up
-    before the codebook moves.
-
-    With `normalise` the vectors are first shifted and scaled to mean 0 and variance 1 in each channel, as they are on
-    average in the first batches; after these the shift and the scale stay what they are. As PyTorch draws weights, a
-    map behind many layers starts as nearly one vector; where the decoder can do without it, as without the top one
-    of two, it stays so, with a cloud of codes around it, and says nothing.
+    one of the first batch, and is put on one of the present batch when it is hardly used any more (dead). All of it
+    is buffers, the same in all processes: their counts and sums are added up before the codebook moves.
 
     Args:
         codes: entries of the codebook, K.
@@ -42,32 +33,23 @@ class Quantiser(nn.Module):
         decay: of the moving averages, once a batch.
         revive: a code is dead when it is used less than this share of what all would be used if equally often;
             0 revives none.
-        normalise: see above.
 
     Source: arXiv:1711.00937, eq. 6 to 8; the smoothing is that of sonnet's `VectorQuantizerEMA`; starting from
-    data, revival and quicker averages in the beginning are not in the papers. To normalise by the first data is the
-    data-dependent initialisation of arXiv:1807.03039, section 3.1.
+    data and revival are not in the papers.
     """
 
     codebook: Tensor  # [K, D]
     counts: Tensor  # [K], moving averages of how often a code is used in a batch
     sums: Tensor  # [K, D], and of the sums of what it stood for
-    started: Tensor  # how many batches have moved the codebook
-    mean: Tensor  # [D], averages of vectors as they first come, and of their squares
-    square: Tensor
+    started: Tensor
 
-    def __init__(
-        self, codes: int, width: int, decay: float = 0.99, revive: float = 0.05, normalise: bool = False
-    ) -> None:
+    def __init__(self, codes: int, width: int, decay: float = 0.99, revive: float = 0.05) -> None:
         super().__init__()
-        self.decay, self.revive, self.normalise = decay, revive, normalise
+        self.decay, self.revive = decay, revive
         self.register_buffer("codebook", torch.randn(codes, width))
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("sums", torch.zeros(codes, width))
         self.register_buffer("started", torch.zeros(()))
-        if normalise:
-            self.register_buffer("mean", torch.zeros(width))
-            self.register_buffer("square", torch.ones(width))
 
     def forward(self, x: Tensor, over: Over | None = None) -> tuple[Tensor, Tensor]:
         """Quantise.
@@ -87,16 +69,6 @@ class Quantiser(nn.Module):
         if over is not None:
             over(self._move, self._seen(vectors.flatten(0, 2), codes.flatten()))
         return codes, found
-
-    def normalised(self, x: Tensor, over: Over | None = None) -> Tensor:
-        """Return vectors [N, D, H, W] shifted and scaled to what was mean 0 and variance 1 in the beginning."""
-        if not self.normalise:
-            return x
-        if over is not None and self.started < SETTLING:
-            flat = x.detach().float().movedim(1, -1).flatten(0, 2)
-            over(self._measure, torch.stack([flat.mean(0), flat.square().mean(0)])[None])
-        variance = (self.square - self.mean.square()).clamp_min(0)
-        return (x - self.mean[:, None, None]) / (variance.sqrt() + EPS)[:, None, None]
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Return the number of the nearest code: [..., D] -> int64 [...]."""
@@ -118,14 +90,6 @@ class Quantiser(nn.Module):
         """Return exp of the entropy of `usage`: K if all are used equally often, 1 if only one is."""
         return torch.special.entr(self.usage()).sum().exp()
 
-    @torch.no_grad()
-    def _measure(self, moments: Tensor) -> Tensor:
-        """Take the moments [processes, 2, D] of a batch into the averages, which follow faster than the codes."""
-        share = PACE if self.started else 1.0
-        for average, found in zip((self.mean, self.square), moments.mean(0), strict=True):
-            average.lerp_(found, share)
-        return moments
-
     def _drawn(self, vectors: Tensor) -> Tensor:
         """Return K random ones of [N, H, W, D], each as often as the others, as [1, K, D]."""
         flat = vectors.flatten(0, 2)
@@ -144,6 +108,7 @@ class Quantiser(nn.Module):
         self.codebook.copy_(turns(drawn))
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
+        self.started.fill_(1.0)
         return drawn
 
     @torch.no_grad()
@@ -151,10 +116,8 @@ class Quantiser(nn.Module):
         """Move the codebook by the `_seen` of all processes, [processes, K, 1 + 2 D]."""
         codes, width = self.codebook.shape
         counts, sums, _ = seen.sum(0).split([1, width, width], 1)
-        new = (3 / (4 + self.started)).clamp(min=1 - self.decay)
-        self.started += 1
-        self.counts.lerp_(counts[:, 0], new)  # eq. 6
-        self.sums.lerp_(sums, new)  # eq. 7
+        self.counts.lerp_(counts[:, 0], 1 - self.decay)  # eq. 6
+        self.sums.lerp_(sums, 1 - self.decay)  # eq. 7
         total = self.counts.sum()
         smoothed = (self.counts + EPS) / (total + codes * EPS) * total
         self.codebook.copy_(self.sums / smoothed[:, None])  # eq. 8
@@ -225,7 +188,6 @@ class Autoencoder(nn.Module):
         code_width: length of each entry.
         decay: of the codebooks, see `Quantiser`.
         revive: likewise.
-        normalise: likewise.
 
     Source: VQ-VAE-2's form at two levels is that of rosinality/vq-vae-2-pytorch, parameter for parameter; at one
     level it is sonnet's network for CIFAR-10.
@@ -243,7 +205,6 @@ class Autoencoder(nn.Module):
         code_width: int = 64,
         decay: float = 0.99,
         revive: float = 0.05,
-        normalise: bool = False,
     ) -> None:
         super().__init__()
         lower = [level > 0 for level in range(levels)]  # those that have one above
@@ -253,7 +214,7 @@ class Autoencoder(nn.Module):
             for level in range(levels)
         )
         self.project = nn.ModuleList(nn.Conv2d(width + d * below, d, 1) for below in lower)
-        self.quantisers = nn.ModuleList(Quantiser(codes, d, decay, revive, normalise) for _ in lower)
+        self.quantisers = nn.ModuleList(Quantiser(codes, d, decay, revive) for _ in lower)
         above = [d, *[2 * d] * (levels - 1)]  # channels of the maps that `_joined` gives
         self.above = nn.ModuleList(decoder(above[level], d, *shape, 2) for level in range(levels - 1))
         self.larger = nn.ModuleList(nn.ConvTranspose2d(above[level], d, 4, 2, 1) for level in range(levels - 1))
@@ -283,7 +244,7 @@ class Autoencoder(nn.Module):
             x = features.pop()
             if joined is not None:
                 x = torch.cat([self.above[level - 1](joined), x], 1)
-            x = book.normalised(self.project[level](x), over)
+            x = self.project[level](x)
             found, q = book(x, over)
             commitment = commitment + mse_loss(x.float(), q)  # third term of eq. 3 in 1711.00937
             q = x + (q - x).detach()
