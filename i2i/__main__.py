@@ -8,10 +8,10 @@ from .cli import main
 try:
     main()
 except SystemExit as ended:
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if ended.code or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         raise
-    # Threads of torch.distributed may outlive the interpreter; a process that had finished then ended by an abort now
+    # Threads of the group of processes may outlive the interpreter; one that had finished then ended by an abort now
     # and then ("terminate called without an active exception"), and took its training down with it.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    os._exit(0)
