@@ -619,7 +619,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("edit 0.png --attribute smil -o o.png", 2, "did you mean smile?; possible: smile, glasses"),
+        ("edit 0.png --attribute smil -o o.png", 2, "did you mean smile? Possible: smile, glasses"),
         ("edit 0.png -o o.png", 2, "edit needs an attribute"),
         ("edit 0.png --attribute smile --amount 1 --amount 2 -o o.png", 2, "one amount for each"),
         ("edit 0.png --attribute smile --amount nan -o o.png", 2, "i2i: --amount nan is no way to go: give a finite"),

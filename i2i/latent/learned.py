@@ -50,8 +50,8 @@ class Learned(NamedTuple):
         if attribute not in self.attributes:
             near = difflib.get_close_matches(attribute, self.attributes, n=1)
             raise ConfigError(
-                f"attribute '{attribute}' is not known{f', did you mean {near[0]}?' if near else ''}; "
-                f"possible: {', '.join(self.attributes)}"
+                f"attribute '{attribute}' is not known{f', did you mean {near[0]}?' if near else '.'} "
+                f"Possible: {', '.join(self.attributes)}"
             )
         return self.vectors[self.attributes.index(attribute)]
 

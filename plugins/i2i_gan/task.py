@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Loss, Network, Task
-from i2i.data.classes import class_names, class_numbers
+from i2i.data.classes import class_names, class_numbers, refuse_other_labels
 from i2i.data.conditions import number
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
@@ -129,11 +129,8 @@ class GAN(Task):
                 f"gan was built for {self.channels} x {self.size} x {self.size} values and the data gives "
                 f"{' x '.join(map(str, image.shape[1:]))}: set task.channels and task.size to those of the data"
             )
-        if label is not None and int(label.max()) >= len(self.classes):
-            raise ConfigError(
-                f"gan was built for {len(self.classes)} classes and the data has the label {int(label.max())}: set "
-                f"task.classes to those of the data"
-            )
+        if label is not None:
+            refuse_other_labels(self.classes, label, "gan")
         return image, label
 
     def prior(self, n: int, truncation: float | str | None = None) -> Tensor:

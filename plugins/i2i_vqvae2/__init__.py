@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
-from i2i.data.classes import class_names, class_numbers
+from i2i.data.classes import class_names, class_numbers, refuse_other_labels
 from i2i.data.conditions import number
 
 from .autoencoder import Autoencoder, Quantiser
@@ -142,11 +142,8 @@ class VQVAE2(Task):
             ConfigError: a label that is none of the classes.
         """
         image, now = batch["image"], int(self.steps)
-        if self.classes and int(batch["label"].max()) >= len(self.classes):
-            raise ConfigError(
-                f"vqvae2 was built for {len(self.classes)} classes and the data has the label "
-                f"{int(batch['label'].max())}: set task.classes to those of the data"
-            )
+        if self.classes:
+            refuse_other_labels(self.classes, batch["label"], "vqvae2")
         if self.vq_until is None or now < self.vq_until:
             # The autoencoder. The codebooks move inside of it, by averages and not by a loss.
             self.over_processes(self._observe, torch.stack([image.mean(), image.square().mean()])[None])
