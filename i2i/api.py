@@ -70,10 +70,11 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
         ConfigError: the folder holds a run already, and neither `resume` nor `force` was said, or something else.
         ResourceError: no folder can be made there.
     """
-    if force and is_run(folder):
-        with files.lock(folder):
-            shutil.rmtree(folder)
-    files.make_folder(folder)
+    there = folder.resolve()  # a link to a run stays where it is
+    if force and is_run(there):
+        with files.lock(there):
+            shutil.rmtree(there)
+    files.make_folder(there)
     if not resume and any(file.name[0] != "." for file in folder.iterdir()):
         if not is_run(folder):
             raise ConfigError(f"{folder} holds other files and is no run: choose another folder with -o")

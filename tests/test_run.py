@@ -391,8 +391,12 @@ def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="holds a run already"):
         api.run(config, out=run)
     assert final_state(run) == before
-    api.run(config, "train.seed=3", out=run, force=True)
-    assert final_state(run)["log.jsonl"] != before["log.jsonl"]
+    (tmp_path / "link").symlink_to(run)
+    for seed, out in enumerate((run, tmp_path / "link"), 3):
+        api.run(config, f"train.seed={seed}", out=out, force=True)
+        before, old = final_state(run), before
+        assert before["log.jsonl"] != old["log.jsonl"]
+    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--force"])

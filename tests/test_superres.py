@@ -524,8 +524,11 @@ def test_gan_stage_starts_from_a_finished_run_and_then_needs_it_no_more(tmp_path
     before, after = api.load(tmp_path / "away").task, api.load(second).task
     for p, q in zip(before.G.parameters(), after.G.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-7)
-    with pytest.raises(ConfigError, match=r"cannot start from .*pixel"):
+    with pytest.raises(WeightsError, match=r"pixel.* cannot be read: No such file"):
         api.run(config, *small, *stage, "train.steps=1", out=tmp_path / "again")
+    wider = [*small, *stage, f"task.start_from={second}", "task.generator.width=12"]
+    with pytest.raises(WeightsError, match=r"start_from: .*gan.* does not fit .* another shape .*was trained with"):
+        api.run(config, *wider, "train.steps=1", out=tmp_path / "wider")
 
 
 def test_a_few_steps_beat_bicubic_on_drawn_pictures() -> None:

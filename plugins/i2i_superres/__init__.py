@@ -14,11 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
+from i2i.checkpoint import load_model, load_weights
 
 Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(0)]
@@ -132,7 +131,7 @@ class SuperResolution(Task):
         """Take the weights to start from, and try the perceptual loss before its turn: its file may be missing.
 
         Raises:
-            ConfigError: there is no such run, or its generator is another.
+            WeightsError: there is no such run, its model is damaged, or its generator is another.
         """
         if self.perceptual is not None:
             self.perceptual(real, real)
@@ -140,12 +139,9 @@ class SuperResolution(Task):
             return
         path = Path(self.start_from).expanduser()
         file = path / "model.safetensors" if path.is_dir() else path
-        try:
-            found = load_file(file)
-            self.G.load_state_dict({key[2:]: value for key, value in found.items() if key.startswith("G.")})
-        except (OSError, SafetensorError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:300]
-            raise ConfigError(f"superres: cannot start from {file}: {why}") from error
+        tensors, *_ = load_model(file)
+        own = {key.removeprefix("G."): value for key, value in tensors.items() if key.startswith("G.")}
+        load_weights(self.G, own, f"task.start_from: {file}")
 
     def translate(self, image: Tensor) -> Tensor:
         """Enlarge images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] in [-1, 1]."""
