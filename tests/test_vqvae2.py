@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from i2i_vqvae2 import VQVAE2, Autoencoder, PixelCNN, Quantiser, told
-from i2i_vqvae2.autoencoder import turns
+from i2i_vqvae2.autoencoder import rotated, straight, turns
 from torch import Tensor
 
 from i2i import config
@@ -88,14 +88,40 @@ def test_each_level_halves_the_one_below(levels: int, stride: int) -> None:
     assert [c.shape[1:] for c in codes] == [(bottom >> n, bottom >> n) for n in reversed(range(levels))]
 
 
-def test_the_gradient_passes_straight_through_the_codes() -> None:
-    network = Autoencoder(1, 1, width=8, blocks=1, block_width=4, codes=4, code_width=3)
+@pytest.mark.parametrize("gradient", ["straight", "rotated"])
+def test_the_gradient_passes_the_codes(gradient: Any) -> None:
+    network = Autoencoder(1, 1, width=8, blocks=1, block_width=4, codes=4, code_width=3, gradient=gradient)
     image = torch.rand(1, 1, 8, 8, generator=seeded(0)).requires_grad_()
     _, [quantised], _ = network.quantise(image)
     quantised.retain_grad()
     network.decode([quantised]).sum().backward()
     assert image.grad is not None
     assert image.grad.abs().sum() > 0  # past argmin, which has no gradient
+
+
+def test_the_straight_gradient_is_that_of_the_identity() -> None:
+    x, q = torch.randn(2, 1, 4, 1, 1, generator=seeded(0))
+    assert torch.allclose(straight(x, q), q)
+    assert torch.equal(torch.autograd.functional.jacobian(lambda v: straight(v, q), x).view(4, 4), torch.eye(4))
+
+
+def test_the_rotated_gradient_is_that_of_turning_and_stretching() -> None:
+    x, q = torch.randn(2, 1, 4, 1, 1, generator=seeded(0), dtype=torch.float64)
+    assert torch.allclose(rotated(x, q), q)
+    slope = torch.autograd.functional.jacobian(lambda v: rotated(v, q), x).view(4, 4)
+    turn = slope * x.norm() / q.norm()
+    assert torch.allclose(turn.T @ turn, torch.eye(4, dtype=x.dtype))
+    assert torch.linalg.det(turn).item() == pytest.approx(1.0)  # and no mirror
+    across = torch.linalg.svd(torch.stack([x.flatten(), q.flatten()])).Vh[2:]  # what neither x nor q points to
+    assert torch.allclose(across @ turn, across)  # is left where it is
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0, 0.0])
+def test_the_rotated_gradient_is_finite_where_the_turn_is_not_defined(factor: float) -> None:
+    x = torch.randn(2, 4, 3, 3, generator=seeded(0)).requires_grad_()
+    rotated(x, factor * x.detach()).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
 
 
 # The codebook.

@@ -26,7 +26,7 @@ from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
 from i2i.data.classes import class_names, class_numbers, refuse_other_labels
 from i2i.data.conditions import number
 
-from .autoencoder import Autoencoder, Quantiser
+from .autoencoder import Autoencoder, Gradient, Quantiser
 from .prior import PixelCNN
 
 __all__ = ["VQVAE2", "Autoencoder", "PixelCNN", "Quantiser", "register"]
@@ -60,7 +60,9 @@ class VQVAE2(Task):
         code_width: length of each, D.
         decay: of the codebooks' moving averages.
         revive: codes used less than this share of the average are put elsewhere; 0 for none.
-        lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937.
+        gradient: how it passes the codes: "straight" as in 1711.00937, or "rotated" as in 2410.06424.
+        lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937. Where the
+            upper maps fall asleep (`mse_other_top`) it is too large.
         per_variance: divide the squared error by the variance of the training data, as sonnet's example does; it
             then weighs more beside the commitment.
         priors: a network for each level, by its name, such as {top: {use: pixelcnn, attention: 2}, bottom: ...};
@@ -93,6 +95,7 @@ class VQVAE2(Task):
         code_width: PositiveInt = 64,
         decay: Annotated[float, Ge(0), Lt(1)] = 0.99,
         revive: Annotated[float, Ge(0), Lt(1)] = 0.05,
+        gradient: Gradient = "straight",
         lambda_commitment: Annotated[float, Gt(0)] = 0.25,
         per_variance: bool = False,
         priors: dict[str, Network] | None = None,
@@ -119,7 +122,7 @@ class VQVAE2(Task):
             raise ConfigError(f"task: nobody trains from step {vq_until} (vq_until) to {prior_from} (prior_from)")
         self.sides = [size // stride // 2**above for above in reversed(range(levels))]
         self.autoencoder = Autoencoder(
-            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive
+            channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive, gradient
         )
         self.priors = nn.ModuleDict(
             {name: priors[name](codes, self.sides[level], level, len(self.classes)) for level, name in self._levels()}

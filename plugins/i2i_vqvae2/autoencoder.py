@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import log2
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import mse_loss, normalize
 
 Over = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]  # `Task.over_processes`
+Gradient = Literal["straight", "rotated"]
 
 EPS = 1e-5  # smooths the counts, so that a code that was never used has a finite mean
 
@@ -137,6 +138,31 @@ def turns(drawn: Tensor) -> Tensor:
     return drawn[k % len(drawn), k]
 
 
+def straight(x: Tensor, q: Tensor) -> Tensor:
+    """Return q with the gradient that x has there (1711.00937, 3.2): [N, D, H, W]."""
+    return x + (q - x).detach()
+
+
+def rotated(x: Tensor, q: Tensor) -> Tensor:
+    """Return q as each vector of x turned and stretched into its code, which is a constant map: [N, D, H, W].
+
+    The gradient that arrives at q is turned back with it, so vectors of one code are pulled together or pushed apart
+    by what the decoder wants, and not all moved alike.
+
+    Source: arXiv:2410.06424, eq. 4, the turn as two reflections.
+    """
+    with torch.no_grad():
+        long, short = (v.norm(dim=1, keepdim=True).clamp_min(EPS) for v in (q, x))
+        of, to = x / short, q / long
+        between = normalize(of + to, dim=1)
+    first = x - 2 * between * (between * x).sum(1, keepdim=True)
+    turned = first + 2 * to * (of * x).sum(1, keepdim=True)
+    return turned * (long / short)
+
+
+PASS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"straight": straight, "rotated": rotated}
+
+
 class Block(nn.Module):
     """x + (ReLU, conv3, ReLU, conv1)(x)."""
 
@@ -188,6 +214,7 @@ class Autoencoder(nn.Module):
         code_width: length of each entry.
         decay: of the codebooks, see `Quantiser`.
         revive: likewise.
+        gradient: how it passes the codes, see `straight` and `rotated`.
 
     Source: VQ-VAE-2's form at two levels is that of rosinality/vq-vae-2-pytorch, parameter for parameter; at one
     level it is sonnet's network for CIFAR-10.
@@ -205,8 +232,10 @@ class Autoencoder(nn.Module):
         code_width: int = 64,
         decay: float = 0.99,
         revive: float = 0.05,
+        gradient: Gradient = "straight",
     ) -> None:
         super().__init__()
+        self.through = PASS[gradient]
         lower = [level > 0 for level in range(levels)]  # those that have one above
         shape, d = (width, blocks, block_width), code_width
         self.encoders = nn.ModuleList(
@@ -234,7 +263,7 @@ class Autoencoder(nn.Module):
         return self.decode(quantised), codes, commitment
 
     def quantise(self, image: Tensor, over: Over | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Return codes, what stands for them [N, D, h, w] (with the gradient passed straight through), commitment."""
+        """Return codes, what stands for them [N, D, h, w] (with a gradient), commitment."""
         features = [image]
         for encode in reversed(self.encoders):
             features.append(encode(features[-1]))
@@ -247,7 +276,7 @@ class Autoencoder(nn.Module):
             x = self.project[level](x)
             found, q = book(x, over)
             commitment = commitment + mse_loss(x.float(), q)  # third term of eq. 3 in 1711.00937
-            q = x + (q - x).detach()
+            q = self.through(x.float(), q)
             joined = q if joined is None else torch.cat([self.larger[level - 1](joined), q], 1)
             codes.append(found)
             quantised.append(q)
