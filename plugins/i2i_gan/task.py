@@ -12,9 +12,9 @@ from annotated_types import Ge
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from i2i import ConfigError, DataError, Loss, Network, Task
+from i2i import ConfigError, Loss, Network, Task
 from i2i.data.classes import class_names, class_numbers, refuse_other_labels
-from i2i.data.conditions import number
+from i2i.data.conditions import number, refuse_other_codes
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
 
@@ -143,8 +143,7 @@ class GAN(Task):
 
     def decode(self, z: Tensor, label: Any = None) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of codes [N, latent]; `label` as in `sample`."""
-        if z.ndim != 2 or z.shape[1] != self.latent:
-            raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {self.latent}]")
+        refuse_other_codes(z, self.latent)
         return self.generator(z, class_numbers(self.classes, len(z), label, z.device))
 
     def sample(self, n: int, label: Any = None, truncation: float | str | None = None) -> Tensor:

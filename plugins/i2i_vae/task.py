@@ -12,8 +12,8 @@ from annotated_types import Ge
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from i2i import ConfigError, DataError, Loss, Network, Task
-from i2i.data.conditions import number
+from i2i import ConfigError, Loss, Network, Task
+from i2i.data.conditions import number, refuse_other_codes
 
 from .likelihoods import Bernoulli
 
@@ -154,8 +154,7 @@ class VAE(Task):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the expected images [N, C, H, W] in [-1, 1] of codes [N, latent]."""
-        if z.shape[1:] != (self.latent,):
-            raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {self.latent}]")
+        refuse_other_codes(z, self.latent)
         return self.likelihood.mean(self.decoder(z))
 
     def sample(self, n: int, temperature: float | str = 1.0) -> Tensor:

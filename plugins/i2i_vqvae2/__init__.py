@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
 from i2i.data.classes import class_names, class_numbers, refuse_other_labels
-from i2i.data.conditions import number
+from i2i.data.conditions import number, refuse_other_codes
 
 from .autoencoder import Autoencoder, Gradient, Quantiser
 from .prior import PixelCNN
@@ -171,8 +171,7 @@ class VQVAE2(Task):
     def decode(self, z: Tensor) -> Tensor:
         """Return the images [N, C, size, size] in [-1, 1] of vectors [N, Z], which need not be codes."""
         sizes = [self.code_width * side**2 for side in self.sides]
-        if z.ndim != 2 or z.shape[1] != sum(sizes):
-            raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {sum(sizes)}]")
+        refuse_other_codes(z, sum(sizes))
         parts = zip(z.split(sizes, 1), self.sides, strict=True)
         return self.autoencoder.decode([part.unflatten(1, (-1, side, side)) for part, side in parts]).clamp(-1, 1)
 
