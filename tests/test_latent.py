@@ -638,6 +638,8 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("sample 0.png -o o.png", 2, "sample takes no pictures (0.png); possible: out, n, seed"),
         ("sample --space pixel -o o.png", 2, "sample takes no --space"),
         ("interpolate 0.png -o o.png", 2, "1 pictures are no pairs"),
+        ("interpolate 0.png 1.png -n 4 -o o.png", 2, "-n 4 says how many to draw: leave it away"),
+        ("neighbours 0.png -n 2 -o o.png", 2, "-n 2 says how many to draw: leave it away"),
         ("interpolate --steps 1 -o o.png", 2, "1 steps make no path"),
         ("traverse --axis 6 -o o.png", 2, "use 0 to 5"),
         ("traverse --axis 0 --axis 1 -o o.gif", 2, "two axes make a plane, which does not move"),

@@ -75,12 +75,13 @@ def interpolate(
     condition: dict[str, Any],
     out: str,
     pictures: Sequence[str] = (),
-    n: int = 4,
+    n: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     path: latent.Way = "linear",
 ) -> None:
-    """Write one row for each pair of pictures, or for `n` pairs of drawn codes."""
+    """Write one row for each pair of pictures, or for `n` pairs of drawn codes (4)."""
+    draws_nothing(n, pictures)
     if pictures:
         latent.need(model, "encode", "decode")
         found = listed(pictures)
@@ -88,7 +89,7 @@ def interpolate(
             raise ConfigError(f"{len(found)} pictures are no pairs: give an even number of them")
         z = latent.encode(model, found)
     else:
-        z = latent.prior(model, 2 * n, seed, **condition)
+        z = latent.prior(model, 2 * (n or 4), seed, **condition)
     steps = steps or (24 if moves(out) else 8)
     strip(
         latent.interpolate(model, z[::2], z[1::2], steps, path, seed=seed, **condition), out, np.linspace(0, 1, steps)
@@ -129,20 +130,21 @@ def neighbours(
     condition: dict[str, Any],
     out: str,
     pictures: Sequence[str] = (),
-    n: int = 8,
+    n: int | None = None,
     seed: int = 0,
     k: int = 5,
     space: latent.Space | None = None,
     root: str | None = None,
 ) -> None:
-    """Write the nearest training pictures of pictures, or of `n` samples."""
+    """Write the nearest training pictures of pictures, or of `n` samples (8)."""
+    draws_nothing(n, pictures)
     if not latent.can(model, "sample"):  # what makes pictures may be compared in pixels
         latent.need(model, "encode")
     space = space or ("latent" if latent.can(model, "encode") else "pixel")
     if pictures:
         given = latent.unit(latent.prepared(model, listed(pictures)))
     else:
-        given = model.sample(n, seed, **condition)
+        given = model.sample(n or 8, seed, **condition)
     found = latent.neighbours(model, given, latent.data_of(model, root), k, space)
     for row, (index, distance) in enumerate(zip(found.numbers.tolist(), found.distance.tolist(), strict=True)):
         print(f"{row}: " + ", ".join(f"{i} ({d:.4g})" for i, d in zip(index, distance, strict=True)))
@@ -268,6 +270,16 @@ WHATS: dict[str, Callable[..., None]] = {
 
 
 # ----------------------------------------------------------------------------------------------- in and out
+
+
+def draws_nothing(n: int | None, pictures: Sequence[str]) -> None:
+    """Refuse a number of pictures to draw where pictures are given.
+
+    Raises:
+        ConfigError: both are.
+    """
+    if pictures and n is not None:
+        raise ConfigError(f"-n {n} says how many to draw: leave it away where pictures are given")
 
 
 def listed(sources: Sequence[str]) -> list[Path]:
