@@ -70,7 +70,7 @@ def claim(folder: Path, *, resume: bool, force: bool) -> None:
         ConfigError: the folder holds a run already, and neither `resume` nor `force` was said, or something else.
         ResourceError: no folder can be made there.
     """
-    there = folder.resolve()  # a link to a run stays where it is
+    there = folder.resolve() if folder.is_symlink() else folder  # a link to a run stays where it is
     if force and is_run(there):
         with files.lock(there):
             shutil.rmtree(there)

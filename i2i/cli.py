@@ -70,7 +70,9 @@ PluginFile = Annotated[
     list[str] | None, typer.Option("--plugin", help="A Python file that registers a task of yours.")
 ]
 ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")]
-Conditions = Annotated[list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, as direction=BtoA.")]
+Conditions = Annotated[
+    list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, as label=3 or direction=BtoA.")
+]
 
 
 def tell_version(wanted: bool) -> None:

@@ -6,10 +6,9 @@ import re
 from typing import Any
 
 import pytest
-import torch
 
-from i2i import ConfigError, DataError
-from i2i.data.conditions import number, refuse_other_codes, seed
+from i2i import ConfigError
+from i2i.data.conditions import number, seed
 
 
 @pytest.mark.parametrize("value", [2, "2", 2.0, " 2.0 ", True + 1])
@@ -38,11 +37,3 @@ def test_a_seed_is_a_whole_number(value: Any, found: int) -> None:
 def test_another_seed_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"seed={value}: should be a whole number from 0 to 2^63 - 1")):
         seed(value)
-
-
-@pytest.mark.parametrize("shape", [(2, 4), (3,), (2, 3, 1)])
-def test_codes_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    refuse_other_codes(torch.zeros(2, 3), 3)
-    message = rf"^a latent of shape {re.escape(str(shape))} cannot be decoded: it should be \[N, 3\]$"
-    with pytest.raises(DataError, match=message):
-        refuse_other_codes(torch.zeros(shape), 3)

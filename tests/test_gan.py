@@ -657,6 +657,12 @@ def test_an_alarm_ends_when_it_is_well_again_and_comes_anew(caplog: pytest.LogCa
     assert len(caplog.records) == 2
 
 
+def test_a_batch_counts_once_however_many_turns_d_has_in_it() -> None:
+    watch = Watch(after=2, turns=3)
+    assert [watch.judge(FINE | {"diversity": 0.0}, 0.2) for _ in range(7)] == [False] * 5 + [True] * 2
+    assert made(d_steps=3, alarm_after=7).watch.limit == 21
+
+
 def test_one_bad_batch_among_good_ones_is_no_alarm() -> None:
     watch = Watch(after=1)
     assert not watch.judge(FINE, 0.0)
@@ -725,6 +731,9 @@ def test_a_collapsed_generator_sets_off_the_alarm_of_a_run(
     out = api.run(ROOT / "configs" / "gan.yaml", *small, out=tmp_path / "run")
     *lines, _ = map(json.loads, (out / "log.jsonl").read_text().splitlines())
     assert [line["D/alarm"] for line in lines] == [0, 0, 0, 1, 1, 1, 1]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Alarm of D, first at step 4, last at 7. At the first: D/gan" in page
+    assert "D/diversity 0" in page
     assert max(line["D/diversity"] for line in lines) < 0.01
     said = [record.message for record in caplog.records if "G has collapsed" in record.message]
     assert len(said) == 1

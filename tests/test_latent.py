@@ -61,6 +61,13 @@ class Decoder(Task):
         return self.decode(self.prior(n), label)
 
 
+class Wide(Decoder):
+    """The same with codes of two numbers."""
+
+    def decode(self, z: Tensor, label: Any = None) -> Tensor:
+        return super().decode(z[:, :1], label)
+
+
 class Components(Pixels):
     """Principal components of the drawn faces: a linear autoencoder, trained in closed form."""
 
@@ -226,6 +233,12 @@ def test_a_plane_moves_its_two_numbers_and_no_other() -> None:
     assert torch.allclose(plane[:, 2, 70], values, atol=1e-6)  # downwards
     rest = [i for i in range(192) if i not in (5, 70)]
     assert torch.allclose(plane[..., rest], z[0, rest].expand(4, 4, -1), atol=1e-6)
+
+
+def test_what_the_task_draws_stays_the_same_over_a_plane() -> None:
+    plane = latent.traverse(model(Wide()), torch.zeros(1, 2), (0, 1), 4)
+    assert plane.shape == (4, 4, 1, 4, 4)
+    assert (plane == plane[0, 0]).all()
 
 
 @pytest.mark.parametrize(
@@ -456,6 +469,16 @@ def test_classes_are_attributes_too(run: Model, monkeypatch: pytest.MonkeyPatch)
     assert torch.allclose(learned.along("odd"), torch.full((192,), 0.5), atol=1e-5)
 
 
+def test_the_examples_of_a_direction_are_of_all_classes_though_these_come_in_turn(run: Model) -> None:
+    data = Classed()
+    data.classes = tuple("0123456789")
+    data.sample = lambda index, rng: {"image": torch.zeros(3, 8, 8), "label": torch.tensor(index % 10)}  # type: ignore
+    chosen = [values for _, _, values in latent.batches(run, data, 20)]  # every other one would be even
+    assert torch.cat(chosen).sum(0).count_nonzero() > 7
+    again = [values for _, _, values in latent.batches(run, data, 20)]
+    assert torch.equal(torch.cat(chosen), torch.cat(again))
+
+
 def test_data_that_tells_nothing_is_refused(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Known()
     silent.attributes = ()
@@ -575,10 +598,25 @@ def test_each_command_writes_its_sheet(
     columns: int,
     rows: int,
 ) -> None:
-    code, _, said = command(capsys, monkeypatch, trained, *arguments.split(), "-m", "run", "-o", "out/sheet.png")
+    code, _, said = command(
+        capsys, monkeypatch, trained, *arguments.split(), "-m", "run", "-o", "out/sheet.png", "--force"
+    )
     assert (code, said.strip().splitlines()[-1]) == (0, "out/sheet.png: written")
     with Image.open(trained / "out" / "sheet.png") as sheet:
         assert sheet.size == (columns * 132 + 4, 16 + rows * 132 + 4)
+
+
+def test_what_is_given_no_file_writes_one_of_its_name_and_nothing_over_another(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    rest = ("edit", "0.png", "-m", "run", "--attribute", "smile", "--amount")
+    assert command(capsys, monkeypatch, trained, *rest, "2")[2].endswith("edit.png: written\n")
+    first = (trained / "edit.png").read_bytes()
+    code, _, said = command(capsys, monkeypatch, trained, *rest, "-2")
+    assert (code, "'edit.png' is there already: say --force" in said) == (2, True)
+    assert (trained / "edit.png").read_bytes() == first
+    assert command(capsys, monkeypatch, trained, *rest, "-2", "--force")[0] == 0
+    assert (trained / "edit.png").read_bytes() != first
 
 
 def test_an_edit_can_be_written_alone(
@@ -600,7 +638,7 @@ def test_an_edit_can_be_written_alone(
 def test_a_path_can_be_an_animation_that_goes_there_and_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, arguments: str, frames: int
 ) -> None:
-    assert command(capsys, monkeypatch, trained, *arguments.split(), "-m", "run", "-o", "a.gif")[0] == 0
+    assert command(capsys, monkeypatch, trained, *arguments.split(), "-m", "run", "-o", "a.gif", "--force")[0] == 0
     with Image.open(trained / "a.gif") as read:
         wide = 2 if "-n 2" in arguments else 1
         assert read.size == (128 * wide, 128)
@@ -626,7 +664,12 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("edit 0.png --attribute smile --attribute age --amount 1 --amount -inf -o o.png", 2, "--amount -inf is no"),
         ("edit no.png --attribute smile -o o.png", 3, "no.png"),
         ("edit toy.yaml --attribute smile -o o.png", 3, "toy.yaml"),
-        ("edit 0.png --attribute smile", 2, "edit needs a file to write: say which with -o"),
+        ("edit 0.png --attribute smile -o 1.png", 2, "'1.png' is there already: say --force to write over it"),
+        ("reconstruct 0.png -c label=3 -o o.png", 2, "knows no condition 'label'"),
+        ("reconstruct 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn: leave it away"),
+        ("traverse 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn"),
+        ("neighbours 0.png -c temperature=1 -o o.png", 2, "-c temperature is for samples: leave it away"),
+        ("direction -c temperature=1", 2, "-c temperature is for pictures: say with -o where to write them"),
         ("edit 0.png 1.png --attribute smile --alone -o o.png", 2, "--alone writes one picture"),
         (
             "edit 0.png --attribute smile --attribute smile -o o.tga",
@@ -638,8 +681,8 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("sample 0.png -o o.png", 2, "sample takes no pictures (0.png); possible: out, n, seed"),
         ("sample --space pixel -o o.png", 2, "sample takes no --space"),
         ("interpolate 0.png -o o.png", 2, "1 pictures are no pairs"),
-        ("interpolate 0.png 1.png -n 4 -o o.png", 2, "-n 4 says how many to draw: leave it away"),
-        ("neighbours 0.png -n 2 -o o.png", 2, "-n 2 says how many to draw: leave it away"),
+        ("interpolate 0.png 1.png -n 4 -o o.png", 2, "-n 4 is for what is drawn: leave it away"),
+        ("neighbours 0.png -n 2 -o o.png", 2, "-n 2 is for what is drawn: leave it away"),
         ("interpolate --steps 1 -o o.png", 2, "1 steps make no path"),
         ("traverse --axis 6 -o o.png", 2, "use 0 to 5"),
         ("traverse --axis 0 --axis 1 -o o.gif", 2, "two axes make a plane, which does not move"),

@@ -443,9 +443,13 @@ def test_validation_tells_whether_the_top_map_says_anything() -> None:
     assert "mse_other_top" not in tiny(1).validate(given)
 
 
-def test_a_label_beyond_the_classes_is_named() -> None:
+def test_a_batch_that_does_not_fit_is_named() -> None:
     with pytest.raises(ConfigError, match=r"for 2 classes and the data has the label 2: set task\.classes"):
         next(tiny(classes=2).step(batch()))
+    with pytest.raises(ConfigError, match='vqvae2 needs samples with "label"'):
+        next(tiny().step({"image": batch()["image"]}))
+    with pytest.raises(ConfigError, match="vqvae2 was built for 1 x 16 x 16 values and the data gives 1 x 8 x 8"):
+        next(tiny().step(batch() | {"image": torch.zeros(6, 1, 8, 8)}))
 
 
 def test_a_run_without_priors_or_classes_says_so() -> None:

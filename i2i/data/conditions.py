@@ -1,4 +1,4 @@
-"""What people ask a model with: numbers as text or from Python, seeds, codes of a latent space.
+"""Numbers that people ask a model with: text from the command line, anything from Python.
 
 i2i sample 16 -o OUT -m RUN -c temperature=0.8
 """
@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..errors import ConfigError
 
 LARGEST_SEED = 2**63 - 1
 
@@ -55,13 +52,3 @@ def seed(value: Any, name: str = "seed") -> int:
     if not 0 <= found <= LARGEST_SEED or (isinstance(value, float) and value != found):
         raise ConfigError(f"{name}={value}: should be a whole number from 0 to 2^63 - 1")
     return found
-
-
-def refuse_other_codes(z: Tensor, length: int) -> None:
-    """Refuse codes that are not [N, length].
-
-    Raises:
-        DataError: they have another shape.
-    """
-    if z.ndim != 2 or z.shape[1] != length:
-        raise DataError(f"a latent of shape {tuple(z.shape)} cannot be decoded: it should be [N, {length}]")

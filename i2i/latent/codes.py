@@ -36,7 +36,7 @@ def need(model: Model, *what: str) -> None:
     if not lacking:
         return
     if can(model, "decode", "prior"):
-        rest = "possible are sample, interpolate, traverse, and neighbours in pixels, without pictures of yours"
+        rest = "possible are sample, interpolate and traverse of drawn codes, and neighbours in pixels"
     elif can(model, "encode", "decode"):
         rest = "possible is what starts from pictures: interpolate, traverse, reconstruct, neighbours, edit"
     else:

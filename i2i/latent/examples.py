@@ -40,15 +40,17 @@ def data_of(model: Model, root: str | None = None) -> Data:
 
 
 def batches(model: Model, data: Data, n: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (numbers [B], pictures [B, C, H, W] in [-1, 1], attributes [B, K]) of training samples, evenly spread.
+    """Yield (numbers [B], pictures [B, C, H, W] in [-1, 1], attributes [B, K]) of training samples.
 
-    Attributes are those of the data set in [0, 1]; where it has classes, 1 for the own and 0 for the others.
+    Where only `n` of them are asked for, they are drawn, always the same ones. Attributes are those of the data set
+    in [0, 1]; where it has classes, 1 for the own and 0 for the others.
 
     Raises:
         ConfigError: its samples have no "image".
     """
     count = min(n or len(data), len(data))
-    chosen = torch.arange(count) * len(data) // count
+    # Evenly spread ones would skip classes that come in turn.
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:count].sort().values
     names = attributes_of(data)
     for part in chosen.split(BATCH):
         samples = [data.sample(int(i), np.random.default_rng(int(i))) for i in part]

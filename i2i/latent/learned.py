@@ -23,7 +23,7 @@ from .codes import decode_paths, encode, encoded, need
 from .examples import attributes_of, batches, data_of
 
 Method = Literal["regression", "means"]
-FORM = 2  # of what is kept; another one makes directions anew, as when how they are computed was mended
+FORM = 3  # of what is kept; another one makes directions anew, as when how they are computed was mended
 
 
 class Learned(NamedTuple):
@@ -127,7 +127,7 @@ def learn(
         method: see `directions`.
         apart: take from each direction what it shares with the others; see `orthogonal`.
         root: where the files of the data set lie now, if they were moved.
-        n: how many training pictures at most, evenly spread.
+        n: how many training pictures at most, drawn from all.
         keep: False neither reads nor writes the file.
 
     Raises:

@@ -93,6 +93,8 @@ def traverse(model: Model, z: Tensor, axes: Sequence[int] = (0,), steps: int = 8
     codes[..., axes[0]] = values
     if len(axes) == 2:
         codes[..., axes[1]] = values[:, None]
+        path = codes.flatten(0, 1)[None]  # one path through the plane, so that what the task draws is drawn once
+        return decode_paths(model, path.unflatten(2, z.shape[1:]), **condition)[0].unflatten(0, (steps, steps))
     return decode_paths(model, codes.unflatten(2, z.shape[1:]), **condition)
 
 

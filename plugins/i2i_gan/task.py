@@ -13,8 +13,9 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, Loss, Network, Task
-from i2i.data.classes import class_names, class_numbers, refuse_other_labels
-from i2i.data.conditions import number, refuse_other_codes
+from i2i.data.classes import class_names, class_numbers
+from i2i.data.conditions import number
+from i2i.data.shapes import refuse_other_codes, refuse_other_samples
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
 
@@ -75,7 +76,7 @@ class GAN(Task):
         self.gan = gan()
         self.d_steps, self.g_share = d_steps, g_share
         self.lambda_r1, self.augment = lambda_r1, augment
-        self.watch = Watch(alarm_after, certain=not isinstance(self.gan, WGANGP))
+        self.watch = Watch(alarm_after, certain=not isinstance(self.gan, WGANGP), turns=d_steps)
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The discriminator and the generator."""
@@ -116,22 +117,8 @@ class GAN(Task):
 
     def _given(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Return the images and, where there are classes, the labels of a batch, or say what does not fit."""
-        needed = ["image", *(["label"] if self.classes else [])]
-        missing = [name for name in needed if name not in batch]
-        if missing:
-            raise ConfigError(
-                f'gan needs samples with "{missing[0]}", and these have {", ".join(sorted(batch))}: use another data '
-                f"set{', or task.classes=null' if missing[0] == 'label' else ''}"
-            )
-        image, label = batch["image"], batch["label"] if self.classes else None
-        if image.shape[1:] != (self.channels, self.size, self.size):
-            raise ConfigError(
-                f"gan was built for {self.channels} x {self.size} x {self.size} values and the data gives "
-                f"{' x '.join(map(str, image.shape[1:]))}: set task.channels and task.size to those of the data"
-            )
-        if label is not None:
-            refuse_other_labels(self.classes, label, "gan")
-        return image, label
+        refuse_other_samples(batch, "gan", (self.channels, self.size, self.size), self.classes)
+        return batch["image"], batch["label"] if self.classes else None
 
     def prior(self, n: int, truncation: float | str | None = None) -> Tensor:
         """Return `n` codes [n, latent] of N(0, I), each number within `truncation` of 0 where that is given."""

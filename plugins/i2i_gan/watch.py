@@ -48,17 +48,18 @@ class Watch(nn.Module):
 
     Args:
         after: batches in a row for which something must be wrong.
+        turns: of D in a batch; it looks at each of them.
         certain: whether an accuracy above 0.99 is wrong; a critic of `wgan_gp` may be as sure as it can.
 
     Source: the fault catalogue of this project, "collapse".
     """
 
-    def __init__(self, after: int = 500, certain: bool = True) -> None:
+    def __init__(self, after: int = 500, certain: bool = True, turns: int = 1) -> None:
         super().__init__()
-        self.after = after
+        self.after, self.limit = after, after * turns
         self.names = [name for name in ADVICE if certain or name != "accuracy"]
         self.average: dict[str, float] = {}
-        self.wrong = dict.fromkeys(self.names, 0)  # batches in a row
+        self.wrong = dict.fromkeys(self.names, 0)  # turns in a row
 
     @torch.no_grad()
     def forward(
@@ -93,9 +94,9 @@ class Watch(nn.Module):
         }
         for name in self.names:
             self.wrong[name] = self.wrong[name] + 1 if wrong[name] else 0
-            if self.wrong[name] == self.after:
+            if self.wrong[name] == self.limit:
                 log.warning("gan: %s", ADVICE[name].format(value=now[name], batches=self.after))
-        return any(batches >= self.after for batches in self.wrong.values())
+        return any(turns >= self.limit for turns in self.wrong.values())
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the averages and the counts."""

@@ -66,7 +66,7 @@ def latent(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", help="The sheet to write, as .png; where there is a path also .gif, .mp4."),
+        typer.Option("-o", "--out", help="The sheet to write (WHAT.png); where there is a path also .gif, .mp4."),
     ] = None,
     model: ModelOption = None,
     n: Annotated[int | None, typer.Option("-n", help="How many: samples, pairs, examples.", min=1)] = None,
@@ -88,10 +88,17 @@ def latent(
         bool, typer.Option("--apart", help="direction, edit: take from each what it shares with the others.")
     ] = False,
     root: Annotated[str | None, typer.Option(help="Where the files of the data set lie now.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there already.")] = False,
     condition: Conditions = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Sample, interpolate, traverse, reconstruct, compare, add up and edit in a model's latent space."""
+    """Look into a model's latent space and move in it.
+
+    sample: new pictures.  interpolate: paths between pictures or drawn codes.  traverse: one number of a code, or
+    two, through its range.  reconstruct: pictures, encoded and decoded again.  neighbours: the nearest training
+    pictures.  arithmetic: a - b + c of three groups.  direction: what is known of attributes.  edit: pictures, moved
+    along an attribute.
+    """
     options = {
         "pictures": pictures,
         "out": out,
@@ -113,4 +120,4 @@ def latent(
     from . import commands
 
     given = {name: value for name, value in options.items() if value is not None and value != []}
-    commands.run(what.value, model, given, conditions(condition))
+    commands.run(what.value, model, given, conditions(condition), force)

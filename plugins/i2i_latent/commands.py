@@ -24,18 +24,19 @@ COMPARE: dict[str, Compare] = {"=": operator.eq, "<": operator.lt, ">": operator
 LEAST = 128  # pixels of a cell in a frame, as in a sheet
 
 
-def run(what: str, source: str | None, given: dict[str, Any], condition: dict[str, Any]) -> None:
-    """Do `what` with a model.
+def run(what: str, source: str | None, given: dict[str, Any], condition: dict[str, Any], force: bool = False) -> None:
+    """Do `what` with a model; what needs a file to write and was given none writes `<what>.png`.
 
     Args:
         what: the name of one of the functions below.
         source: the model; see `i2i.load`.
         given: the options that were given.
         condition: what the task's `decode` takes besides codes.
+        force: write over a file that is there, which must not be one of the pictures.
 
     Raises:
-        ConfigError: an option that `what` does not take, one that it needs, a file to write that is one of the
-            pictures, or what the function raises.
+        ConfigError: an option that `what` does not take, one that it needs, a file that would be written over, or
+            what the function raises.
         DataError: a suffix that it cannot write.
     """
     function = WHATS[what]
@@ -47,10 +48,11 @@ def run(what: str, source: str | None, given: dict[str, Any], condition: dict[st
                 f"{name} ({', '.join(value)})" if name == "pictures" else f"{'-' if len(name) == 1 else '--'}{name}"
             )
             raise ConfigError(f"i2i latent {what} takes no {shown}; possible: {', '.join(names)}")
-    for parameter in takes:
-        if parameter.default is parameter.empty and parameter.name not in given:
-            need = {"out": "a file to write: say which with -o", "pictures": "pictures: name files or folders"}
-            raise ConfigError(f"i2i latent {what} needs {need[parameter.name]}")
+    needed = [parameter.name for parameter in takes if parameter.default is parameter.empty]
+    if "pictures" in needed and "pictures" not in given:
+        raise ConfigError(f"i2i latent {what} needs pictures: name files or folders")
+    if "out" in needed:
+        given = {"out": f"{what}.png", **given}
     if "seed" in condition:
         raise ConfigError("the seed is no condition: say --seed")
     possible = [*images.WRITTEN, *(MOVING if "steps" in names else ())]
@@ -59,7 +61,7 @@ def run(what: str, source: str | None, given: dict[str, Any], condition: dict[st
             f"{given['out']}: i2i latent {what} cannot write this suffix; possible: {', '.join(possible)}"
         )
     if "out" in given:
-        keep_inputs(given["out"], given.get("pictures", ()))
+        keep(given["out"], given.get("pictures", ()), force)
     function(load(source), condition, **given)
 
 
@@ -81,8 +83,8 @@ def interpolate(
     path: latent.Way = "linear",
 ) -> None:
     """Write one row for each pair of pictures, or for `n` pairs of drawn codes (4)."""
-    draws_nothing(n, pictures)
     if pictures:
+        draws_nothing(model, condition, n)
         latent.need(model, "encode", "decode")
         found = listed(pictures)
         if len(found) % 2:
@@ -106,6 +108,8 @@ def traverse(
     steps: int | None = None,
 ) -> None:
     """Write a plane of two numbers of a code, or a row for each picture with one number going through its range."""
+    if pictures:
+        draws_nothing(model, condition)
     z = latent.encode(model, listed(pictures)) if pictures else latent.prior(model, 1, seed, **condition)
     steps = steps or (24 if moves(out) else 10)
     if len(axis) == 2 and moves(out):
@@ -116,6 +120,7 @@ def traverse(
 def reconstruct(model: Model, condition: dict[str, Any], out: str, pictures: Sequence[str]) -> None:
     """Write pictures beside their reconstructions, and print how far they are apart."""
     latent.need(model, "encode", "decode")
+    draws_nothing(model, condition)
     found = listed(pictures)
     given = latent.unit(latent.prepared(model, found))
     made = latent.reconstruct(model, given, **condition)
@@ -137,7 +142,10 @@ def neighbours(
     root: str | None = None,
 ) -> None:
     """Write the nearest training pictures of pictures, or of `n` samples (8)."""
-    draws_nothing(n, pictures)
+    if pictures and condition:
+        raise ConfigError(f"-c {next(iter(condition))} is for samples: leave it away where pictures are given")
+    if pictures:
+        draws_nothing(model, condition, n)
     if not latent.can(model, "sample"):  # what makes pictures may be compared in pixels
         latent.need(model, "encode")
     space = space or ("latent" if latent.can(model, "encode") else "pixel")
@@ -163,6 +171,7 @@ def arithmetic(
 ) -> None:
     """Write a - b + c of averaged codes; a, b and c are pictures, or conditions on the attributes of examples."""
     latent.need(model, "encode", "decode")
+    draws_nothing(model, condition)
     if len(pictures) != 3:
         raise ConfigError(f"arithmetic is a - b + c: give three groups, not {len(pictures)}")
     asked = [len(re.findall("[=<>]", group)) > 0 and not Path(group).exists() for group in pictures]
@@ -195,6 +204,10 @@ def direction(
     root: str | None = None,
 ) -> None:
     """Print what was learned about each attribute; with -o also write a row for each, of one picture."""
+    if condition and out is None:
+        raise ConfigError(f"-c {next(iter(condition))} is for pictures: say with -o where to write them")
+    if pictures:
+        draws_nothing(model, condition)
     learned = latent.learn(model, method, apart, root)
     flat = torch.nn.functional.normalize(learned.vectors.flatten(1), dim=1)
     print(f"{learned.examples} examples, {method}{', apart' if apart else ''}; in {model.source.parent}")
@@ -227,6 +240,7 @@ def edit(
 ) -> None:
     """Encode pictures, move their codes along attributes, and write them decoded, beside what they were."""
     latent.need(model, "encode", "decode")
+    draws_nothing(model, condition)
     if not attribute:
         raise ConfigError(
             "edit needs an attribute: say --attribute smile, or see i2i latent direction for their names"
@@ -272,14 +286,16 @@ WHATS: dict[str, Callable[..., None]] = {
 # ----------------------------------------------------------------------------------------------- in and out
 
 
-def draws_nothing(n: int | None, pictures: Sequence[str]) -> None:
-    """Refuse a number of pictures to draw where pictures are given.
+def draws_nothing(model: Model, condition: dict[str, Any], n: int | None = None) -> None:
+    """Refuse what says how codes or pictures are drawn where pictures are given.
 
     Raises:
-        ConfigError: both are.
+        ConfigError: how many, or a condition that is for drawn codes only.
     """
-    if pictures and n is not None:
-        raise ConfigError(f"-n {n} says how many to draw: leave it away where pictures are given")
+    drawn, shown = latent.divided(model, condition)
+    unused = [f"-n {n}"] if n is not None else [f"-c {name}={drawn[name]}" for name in drawn if name not in shown]
+    if unused:
+        raise ConfigError(f"{unused[0]} is for what is drawn: leave it away where pictures are given")
 
 
 def listed(sources: Sequence[str]) -> list[Path]:
@@ -295,17 +311,19 @@ def listed(sources: Sequence[str]) -> list[Path]:
     return found
 
 
-def keep_inputs(out: str, sources: Sequence[str]) -> None:
-    """Refuse to write over one of the pictures in files, folders and globs.
+def keep(out: str, sources: Sequence[str], force: bool) -> None:
+    """Refuse to write over one of the pictures in files, folders and globs, and unless forced, over anything.
 
     Raises:
-        ConfigError: `out` is one of them.
+        ConfigError: `out` is there.
     """
     if not Path(out).exists():
         return
     for path in images.find(sources)[0]:
         if path.samefile(out):
             raise ConfigError(f"{images.shown(path)} would be written over by what is made of it: give another -o")
+    if not force:
+        raise ConfigError(f"{images.shown(Path(out))} is there already: say --force to write over it, or another -o")
 
 
 def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> list[Tensor]:
@@ -339,7 +357,8 @@ def asked_for(group: str, names: Sequence[str]) -> list[tuple[int, Compare, floa
         match = re.fullmatch(r"\s*(\S+?)\s*([=<>])\s*([-+.\deE]+)\s*", part)
         if match is None or match[1] not in names:
             raise ConfigError(
-                f"'{part}' is no condition on an attribute: write as smile=1 or age>0.5; possible: {', '.join(names)}"
+                f"'{part}' is no condition on an attribute: write as smile=1, age>0.5 or age<0.5; possible: "
+                f"{', '.join(names)}"
             )
         try:
             parts.append((names.index(match[1]), COMPARE[match[2]], float(match[3])))

@@ -23,6 +23,7 @@ table { border-collapse: collapse } td { padding: .1rem 1.5rem .1rem 0; border-b
 td + td { text-align: right; font-variant-numeric: tabular-nums }
 img { max-width: 100%; image-rendering: pixelated } svg { width: 100%; height: auto }
 pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } .key { margin-right: 1rem; white-space: nowrap }
+.alarm { color: #b00 }
 """
 
 _written: dict[Path, float] = {}
@@ -54,6 +55,7 @@ def page(run: Path, finished: bool) -> str:
         "" if finished else "<meta http-equiv=refresh content=10>",
         f"<title>{html.escape(run.name)}</title><style>{STYLE}</style>",
         f"<h1>{html.escape(run.name)}: {'finished' if finished else 'training'}, step {step}</h1>",
+        alarms(losses),
         metrics_table(run / "metrics.json"),
         pictures(run / "samples"),
         *(
@@ -80,6 +82,23 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
             if name not in ("step", "epoch", "final"):
                 series.setdefault(name, []).append((line["step"], value))
     return series
+
+
+def alarms(series: dict[str, list[tuple[int, float]]]) -> str:
+    """Say when a player's `alarm` was not 0, and how its other numbers, which are no losses, then stood.
+
+    Args:
+        series: (step, value) pairs by name, as player/number.
+    """
+    said = []
+    for player in (name.removesuffix("/alarm") for name in sorted(series) if name.endswith("/alarm")):
+        on = [step for step, value in series[f"{player}/alarm"] if value]
+        if on:
+            beside = {name: dict(pairs).get(on[0]) for name, pairs in series.items() if name.startswith(f"{player}/")}
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in beside.items() if value is not None)
+            said.append(f"Alarm of {player}, first at step {on[0]}, last at {on[-1]}. At the first: {shown}.")
+    advice = "What to try was said on stderr, and stands in the README of the task."
+    return "".join(f"<p class=alarm>{html.escape(f'{one} {advice}')}</p>" for one in said)
 
 
 def metrics_table(file: Path) -> str:

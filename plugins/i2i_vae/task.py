@@ -13,7 +13,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from i2i import ConfigError, Loss, Network, Task
-from i2i.data.conditions import number, refuse_other_codes
+from i2i.data.conditions import number
+from i2i.data.shapes import refuse_other_codes, refuse_other_samples
 
 from .likelihoods import Bernoulli
 
@@ -97,15 +98,8 @@ class VAE(Task):
 
     def _target(self, batch: dict[str, Any]) -> Tensor:
         """Return the pictures of a batch on the scale of the likelihood, or say what does not fit."""
-        if "image" not in batch:
-            raise ConfigError(f'vae needs samples with "image", and these have {sorted(batch)}: use another data set')
-        image = batch["image"]
-        if image.shape[1:] != (self.channels, self.size, self.size):
-            raise ConfigError(
-                f"vae was built for {self.channels} x {self.size} x {self.size} values and the data gives "
-                f"{' x '.join(map(str, image.shape[1:]))}: set task.channels and task.size to those of the data"
-            )
-        return self.likelihood.scaled(image)
+        refuse_other_samples(batch, "vae", (self.channels, self.size, self.size))
+        return self.likelihood.scaled(batch["image"])
 
     def posterior(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and log sigma^2 of q(z | x), each [N, latent], of pictures on the scale of the likelihood."""

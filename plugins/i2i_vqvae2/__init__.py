@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
-from i2i.data.classes import class_names, class_numbers, refuse_other_labels
-from i2i.data.conditions import number, refuse_other_codes
+from i2i.data.classes import class_names, class_numbers
+from i2i.data.conditions import number
+from i2i.data.shapes import refuse_other_codes, refuse_other_samples
 
 from .autoencoder import Autoencoder, Gradient, Quantiser
 from .prior import PixelCNN
@@ -142,11 +143,10 @@ class VQVAE2(Task):
         """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N].
 
         Raises:
-            ConfigError: a label that is none of the classes.
+            ConfigError: images of another shape, or a label that is none of the classes.
         """
+        refuse_other_samples(batch, "vqvae2", (self.channels, self.size, self.size), self.classes)
         image, now = batch["image"], int(self.steps)
-        if self.classes:
-            refuse_other_labels(self.classes, batch["label"], "vqvae2")
         if self.vq_until is None or now < self.vq_until:
             # The autoencoder. The codebooks move inside of it, by averages and not by a loss.
             self.over_processes(self._observe, torch.stack([image.mean(), image.square().mean()])[None])

@@ -1,0 +1,44 @@
+"""What does not fit a task is refused in one sentence, by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from i2i import ConfigError, DataError
+from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+
+IMAGE, LABEL = torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])
+
+
+def test_a_batch_that_fits_is_let_through() -> None:
+    refuse_other_samples({"image": IMAGE}, "vae", (1, 4, 4))
+    refuse_other_samples({"image": IMAGE, "label": LABEL}, "gan", (1, 4, 4), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ({"label": LABEL}, 'gan needs samples with "image", and these have label: use another data set'),
+        ({"image": IMAGE}, 'gan needs samples with "label", and these have image: use another data set, or task'),
+        (
+            {"image": IMAGE[..., :3], "label": LABEL},
+            "gan was built for 1 x 4 x 4 values and the data gives 1 x 4 x 3",
+        ),
+        ({"image": IMAGE, "label": LABEL + 1}, "gan was built for 2 classes and the data has the label 2"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(batch: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        refuse_other_samples(batch, "gan", (1, 4, 4), ("a", "b"))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3,), (2, 3, 1)])
+def test_codes_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    refuse_other_codes(torch.zeros(2, 3), 3)
+    message = rf"^a latent of shape {re.escape(str(shape))} cannot be decoded: it should be \[N, 3\]$"
+    with pytest.raises(DataError, match=message):
+        refuse_other_codes(torch.zeros(shape), 3)
