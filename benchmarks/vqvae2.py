@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="the folder of a run that has priors")
     parser.add_argument("-n", type=int, default=16, help="how many are drawn at a time")
-    parser.add_argument("--known", type=int, default=10000, help="how many training pictures are compared with")
+    parser.add_argument("--known", type=int, default=60000, help="training pictures compared with, at most")
     parser.add_argument("--json", type=Path, help="write the result there")
     parser.add_argument("--picture", type=Path, help="write samples and their nearest training pictures there")
     args = parser.parse_args()

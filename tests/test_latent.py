@@ -648,10 +648,19 @@ def test_a_path_can_be_an_animation_that_goes_there_and_back(
 def test_direction_prints_what_is_known_of_each_attribute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
-    code, shown, _ = command(capsys, monkeypatch, trained, "direction", "-m", "run", "--method", "means")
+    rest = ("-m", "run", "--method", "means", "-o", "rows.png", "--force")
+    code, shown, _ = command(capsys, monkeypatch, trained, "direction", *rest)
     assert code == 0
     assert "120 examples, means" in shown
-    assert [line.split()[0] for line in shown.splitlines()[2:]] == ["smile", "glasses", "hair", "sex", "age", "angle"]
+    assert shown.endswith("rows of rows.png: smile, glasses, hair, sex, age, angle\n")
+    assert [line.split()[0] for line in shown.splitlines()[2:-1]] == [
+        "smile",
+        "glasses",
+        "hair",
+        "sex",
+        "age",
+        "angle",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ LAYOUT = "faces_with_attributes needs train.csv and val.csv in its root, each be
 class FacesWithAttributes(Data):
     """Pictures with numbers: "image" float32 [channels, size, size] in [-1, 1], "attributes" float32 [K] in [0, 1].
 
-    A column is brought to 0 to 1 by the least and the greatest number that train has of it: in UTKFace as it is read
-    here sex is 0 for men and 1 for women, and age 0 for 1 year and 1 for 116. What val has beyond that is cut off.
+    A column is brought to 0 to 1 by the least and the greatest number that train has of it: of UTKFace sex is 0 for
+    men and 1 for women, and age 0 for the youngest and 1 for the oldest. What val has beyond that is cut off.
 
     Args:
         root: holds train.csv beside train.tar or a folder train, and the same for val (or test).

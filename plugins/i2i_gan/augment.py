@@ -2,8 +2,8 @@
 
 Paper: arXiv:2006.10738. In a config: `augment: [translation, cutout]`.
 
-Not by kornia: its colour jitter refuses grey pictures and cuts values off at 0 and 1, gradients with them, its erased
-square never stands out at an edge, and at 32 pixels it takes two to four times as long.
+Not by kornia: its colour jitter cuts values off at 0 and 1, gradients with them, its erased square never stands out
+at an edge, and at 32 pixels it takes about twice as long.
 """
 
 from __future__ import annotations

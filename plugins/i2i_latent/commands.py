@@ -223,6 +223,7 @@ def direction(
     amounts = (-1.0, -0.5, 0.0, 0.5, 1.0)
     far = torch.tensor(amounts).reshape(1, -1, *[1] * (z.ndim - 1))
     strip(latent.decode_paths(model, z[:, None] + far * learned.vectors[:, None], **condition), out, amounts)
+    print(f"rows of {out}: {', '.join(learned.attributes)}")
 
 
 def edit(
