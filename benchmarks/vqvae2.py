@@ -88,7 +88,8 @@ def main() -> None:
         [data.sample(i, np.random.default_rng(i))["image"] for i in range(min(args.known, len(data)))]
     )
     held_out = data.validation()
-    real = torch.stack([held_out[i]["image"] for i in range(min(args.n, len(held_out)))])
+    spread = range(0, len(held_out), max(1, len(held_out) // args.n))[: args.n]  # files may be sorted by class
+    real = torch.stack([held_out[i]["image"] for i in spread])
     distances, numbers = nearest(sampled, known)
     result["distance of samples"] = distances.mean().item()
     result["distance of validation pictures"] = nearest(real, known)[0].mean().item()
