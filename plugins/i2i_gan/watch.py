@@ -48,8 +48,8 @@ class Watch(nn.Module):
 
     Args:
         after: batches in a row for which something must be wrong.
-        turns: of D in a batch; it looks at each of them.
         certain: whether an accuracy above 0.99 is wrong; a critic of `wgan_gp` may be as sure as it can.
+        turns: of D in a batch; it looks at each of them.
 
     Source: the fault catalogue of this project, "collapse".
     """
