@@ -405,7 +405,7 @@ def asked(label: Any, n: int = 2, classes: Any = ("cat", "dog", "7", "1")) -> li
     """Return the numbers of the classes that G is asked for."""
     task, G, _ = stood_in(classes=classes)
     task.sample(n, label=label)
-    return G.seen[-1][1].tolist()  # type: ignore[union-attr]
+    return [int(one) for _, labels in G.seen for one in labels]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

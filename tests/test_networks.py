@@ -16,6 +16,7 @@ from i2i.networks import (
     InstanceNorm,
     PatchDiscriminator,
     ResnetGenerator,
+    in_parts,
     init_normal,
     norm_layer,
     register,
@@ -299,3 +300,17 @@ def test_a_discriminator_sees_colour_differences_times_its_chroma() -> None:
 def test_chroma_wants_three_channels(build: Callable[[], nn.Module]) -> None:
     with pytest.raises(ConfigError, match=r"chroma .* red, green and blue, but .*_channels is"):
         build()
+
+
+def test_parts_give_what_the_whole_gives_and_are_not_larger_than_asked() -> None:
+    seen = []
+
+    def network(x: Tensor, label: Tensor | None) -> Tensor:
+        seen.append(len(x))
+        return x if label is None else x + label[:, None]
+
+    x, label = torch.randn(7, 3), torch.arange(7)
+    assert torch.equal(in_parts(network, x, label, most=3), x + label[:, None])
+    assert torch.equal(in_parts(network, x, None, most=3), x)
+    assert in_parts(network, x[:0], None).shape == (0, 3)
+    assert seen == [3, 3, 1, 3, 3, 1, 0]

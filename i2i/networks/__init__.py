@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..catalog import Catalog
 from .biggan import BigGANDiscriminator, BigGANGenerator
-from .blocks import InstanceNorm, Norm, init_normal, needs_bias, norm_layer
+from .blocks import InstanceNorm, Norm, in_parts, init_normal, needs_bias, norm_layer
 from .conditional import ConditionalBatchNorm, SelfAttention
 from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .dense import DenseDiscriminator, DenseGenerator
@@ -50,6 +50,7 @@ __all__ = [
     "UnetDiscriminator",
     "UnetGenerator",
     "VGGDiscriminator",
+    "in_parts",
     "init_normal",
     "needs_bias",
     "norm_layer",

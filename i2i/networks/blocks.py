@@ -6,6 +6,7 @@ Tried by: `pytest tests/test_networks.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -105,3 +106,15 @@ def from_opponent(values: Tensor, chroma: float) -> Tensor:
     """
     weight = OPPONENT.T * torch.tensor([1, chroma, chroma])
     return conv2d(values, weight[..., None, None].to(values))
+
+
+def in_parts(network: Callable[..., Tensor], *given: Tensor | None, most: int = 64) -> Tensor:
+    """Call a network on a few samples at a time, so that the memory it needs does not grow with their number.
+
+    Args:
+        network: maps [N, ...] to [N, ...], each sample for itself, as networks in `eval` do.
+        given: what it takes, [N, ...] each; None stays None.
+        most: samples at a time.
+    """
+    counts = range(0, max(len(one) for one in given if one is not None), most) or range(1)
+    return torch.cat([network(*(None if one is None else one[n : n + most] for one in given)) for n in counts])

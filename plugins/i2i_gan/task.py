@@ -18,6 +18,7 @@ from i2i.data.conditions import number
 from i2i.data.shapes import refuse_other_codes, refuse_other_samples
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
+from i2i.networks import in_parts
 
 from .augment import Kind, augmented
 from .watch import Watch, diversity, ranked
@@ -131,7 +132,7 @@ class GAN(Task):
     def decode(self, z: Tensor, label: Any = None) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of codes [N, latent]; `label` as in `sample`."""
         refuse_other_codes(z, self.latent)
-        return self.generator(z, class_numbers(self.classes, len(z), label, z.device))
+        return in_parts(self.generator, z, class_numbers(self.classes, len(z), label, z.device))
 
     def sample(self, n: int, label: Any = None, truncation: float | str | None = None) -> Tensor:
         """Return `n` new images [n, C, H, W] in [-1, 1].

@@ -15,6 +15,7 @@ from torch import Tensor
 from i2i import ConfigError, Loss, Network, Task
 from i2i.data.conditions import number
 from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+from i2i.networks import in_parts
 
 from .likelihoods import Bernoulli
 
@@ -149,7 +150,7 @@ class VAE(Task):
     def decode(self, z: Tensor) -> Tensor:
         """Return the expected images [N, C, H, W] in [-1, 1] of codes [N, latent]."""
         refuse_other_codes(z, self.latent)
-        return self.likelihood.mean(self.decoder(z))
+        return in_parts(lambda part: self.likelihood.mean(self.decoder(part)), z)
 
     def sample(self, n: int, temperature: float | str = 1.0) -> Tensor:
         """Return `n` new images [n, C, H, W] in [-1, 1], of codes that `prior` draws."""

@@ -26,6 +26,7 @@ from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
 from i2i.data.classes import class_names, class_numbers
 from i2i.data.conditions import number
 from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+from i2i.networks import in_parts
 
 from .autoencoder import Autoencoder, Gradient, Quantiser
 from .prior import PixelCNN
@@ -172,8 +173,9 @@ class VQVAE2(Task):
         """Return the images [N, C, size, size] in [-1, 1] of vectors [N, Z], which need not be codes."""
         sizes = [self.code_width * side**2 for side in self.sides]
         refuse_other_codes(z, sum(sizes))
-        parts = zip(z.split(sizes, 1), self.sides, strict=True)
-        return self.autoencoder.decode([part.unflatten(1, (-1, side, side)) for part, side in parts]).clamp(-1, 1)
+        sides = zip(z.split(sizes, 1), self.sides, strict=True)
+        maps = [one.unflatten(1, (-1, side, side)) for one, side in sides]
+        return in_parts(lambda *part: self.autoencoder.decode(part), *maps).clamp(-1, 1)
 
     def prior(self, n: int, label: Any = None, temperature: Any = 1.0) -> Tensor:
         """Return the vectors [n, Z] of codes that the priors draw; arguments as in `sample`."""
