@@ -162,7 +162,7 @@ def sample(
     force: Annotated[bool, typer.Option("--force", help="Write over what is there already.")] = False,
     plugin: PluginFile = None,
 ) -> None:
-    """Make new pictures with an unconditional model."""
+    """Make new pictures with a model that needs none; -c label=3 asks some for a class."""
     load_plugins(plugin)
     from . import api, files, images
 

@@ -74,6 +74,7 @@ def train(config: Config, run: Path, world: World, *, resume: bool = False) -> N
     saved = state_to_go_on_from(run, config, leads=world.rank == 0) if resume else None
     log.disabled = world.rank > 0  # what is wrong with the pictures is said once, by the first process
     data = config.data()
+    refuse_what_cannot_be_judged(metrics, task, data)
     observed = validation_batch(data)
     log.disabled = False
     steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)
@@ -129,6 +130,13 @@ def refuse_what_does_not_fit(config: Config, task: Task) -> None:
     known = ["validation", *(name for name, _ in config.metrics)]
     if config.train.best is not None and config.train.best.partition("/")[0] not in known:
         raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
+
+
+def refuse_what_cannot_be_judged(metrics: Sequence[tuple[str, Any]], task: Task, data: Data) -> None:
+    """Let each metric that has a `refuse` say, before training and not after it, what it cannot judge."""
+    for _, metric in metrics:
+        if hasattr(metric, "refuse"):
+            metric.refuse(task, data)
 
 
 def state_to_go_on_from(run: Path, config: Config, *, leads: bool) -> dict[str, Any] | None:

@@ -678,6 +678,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("reconstruct 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn: leave it away"),
         ("traverse 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn"),
         ("neighbours 0.png -c temperature=1 -o o.png", 2, "-c temperature is for samples: leave it away"),
+        ("direction 0.png", 2, "pictures are for rows of them: say with -o where to write these"),
         ("direction -c temperature=1", 2, "-c temperature is for pictures: say with -o where to write them"),
         ("edit 0.png 1.png --attribute smile --alone -o o.png", 2, "--alone writes one picture"),
         (

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch import distributions as D
 from torch.nn.functional import binary_cross_entropy
 
-from i2i import ConfigError, Data, DataError, api, config
+from i2i import ConfigError, Data, DataError, Model, NumericError, api, config
 from i2i.config import Train
 from i2i.data.digits import Digits
 from i2i.data.stream import stream
@@ -435,6 +435,25 @@ def test_what_does_not_fit_is_named() -> None:
     for size in (30, 4, 6):
         with pytest.raises(ConfigError, match=f"{size} is not 4, 5, 6 or 7 times a power of 2"):
             convolutional(size=size)
+
+
+def test_a_metric_that_is_for_others_is_refused_before_training(tmp_path: Path) -> None:
+    for more, said in (
+        ("metrics=[{use: class_accuracy}]", "class_accuracy asks for pictures of each class, and Faces has none"),
+        ("metrics=[{use: class_share}]", "the judge embedded reads grey pictures, and these have 3 channels"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            api.run(ROOT / "configs" / "faces_vae.yaml", "data.samples=20", more, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="this metric is for the task vae, and not for GAN"):
+        api.run(ROOT / "configs" / "gan.yaml", "metrics=[{use: active_units}]", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_temperature_that_leaves_the_numbers_is_named() -> None:
+    model = Model(made(), {}, Path("run/model.safetensors"))
+    with pytest.raises(NumericError, match=r"sampled values are not finite: do not ask for temperature=1e\+?200"):
+        model.sample(2, temperature=1e200)
 
 
 def test_the_run_samples_from_the_command_line(tmp_path: Path) -> None:

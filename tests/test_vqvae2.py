@@ -15,6 +15,7 @@ import pytest
 import torch
 from i2i_vqvae2 import VQVAE2, Autoencoder, PixelCNN, Quantiser, told
 from i2i_vqvae2.autoencoder import rotated, straight, turns
+from i2i_vqvae2.prior import drawn
 from torch import Tensor
 
 from i2i import config
@@ -457,6 +458,13 @@ def test_a_run_without_priors_or_classes_says_so() -> None:
         tiny(priors=None).sample(1)
     with pytest.raises(ConfigError, match="label=1: this run knows no classes"):
         tiny(classes=None).sample(1, label=1)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e40])
+def test_no_temperature_makes_odds_infinite(temperature: float) -> None:
+    odds = torch.tensor([[-50.0, 100.0, 3.0]]).repeat(20, 1)
+    codes = drawn(odds, temperature)
+    assert (codes == 1).all() or temperature > 1
 
 
 def test_other_sizes_are_refused() -> None:

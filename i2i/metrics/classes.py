@@ -76,10 +76,15 @@ class ClassAccuracy:
             check("lenet", weights_dir)
         self.judge, self.per_class, self.weights_dir = judge, per_class, weights_dir
 
-    def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return the scores of a `Task` that takes `sample(n, label=[...])`."""
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError, before anything is trained, where the scores could not be given."""
         asked = classes_of(task)
         known = classes_of(data) or asked
+        if not asked and not classes_of(data):
+            raise ConfigError(
+                f"class_accuracy asks for pictures of each class, and {type(data).__name__} has none: leave this "
+                f"metric away, or use data with classes"
+            )
         if not asked:
             raise ConfigError(
                 f"class_accuracy asks for pictures of each class, and {type(task).__name__} knows no classes: train "
@@ -90,6 +95,16 @@ class ClassAccuracy:
                 f"class_accuracy: the data has {len(known)} classes and {type(task).__name__} {len(asked)}: set "
                 f"task.classes to those of the data"
             )
+        numbers(self.judge, judged_by(self.judge, self.weights_dir), known)
+        samples = data.validation()
+        if len(samples) and "image" in samples[0]:
+            refuse_colour(self.judge, samples[0]["image"])
+
+    def __call__(self, task: Any, data: Data) -> dict[str, float]:
+        """Return the scores of a `Task` that takes `sample(n, label=[...])`."""
+        self.refuse(task, data)
+        asked = classes_of(task)
+        known = classes_of(data) or asked
         judge = judged_by(self.judge, self.weights_dir)
         wanted = numbers(self.judge, judge, known).repeat(self.per_class)  # 0 1 2 ... 0 1 2 ...: no batch of one kind
         labels = list(asked) * self.per_class
@@ -132,8 +147,16 @@ class ClassShare:
             check("lenet", weights_dir)
         self.judge, self.samples, self.weights_dir = judge, samples, weights_dir
 
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError, before anything is trained, where the scores could not be given."""
+        numbers(self.judge, judged_by(self.judge, self.weights_dir), classes_of(data) or classes_of(task))
+        samples = data.validation()
+        if len(samples) and "image" in samples[0]:
+            refuse_colour(self.judge, samples[0]["image"])
+
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` that takes `sample(n)`."""
+        self.refuse(task, data)
         judge = judged_by(self.judge, self.weights_dir)
         expected = numbers(self.judge, judge, classes_of(data) or classes_of(task) or judge.classes)
         said = read(self.judge, judge, sampled(task, self.samples))
@@ -167,14 +190,19 @@ def read(name: Name, judge: Judge, images: Iterable[Tensor]) -> Tensor:
     said = []
     with torch.no_grad():
         for some in batches(images, 100):
-            colour = next((image for image in some if len(image) != 1), None)
-            if colour is not None:
-                raise ConfigError(
-                    f"the judge {name} reads grey pictures, and these have {len(colour)} channels: leave this metric "
-                    f"away, or train on grey data"
-                )
+            for image in some:
+                refuse_colour(name, image)
             said.append(judge.logits(torch.stack([squared(image, SIZE)[:1] for image in some])).argmax(1))
     return torch.cat(said)
+
+
+def refuse_colour(name: Name, image: Tensor) -> None:
+    """Raise ConfigError where a picture [C, H, W] is not grey."""
+    if len(image) != 1:
+        raise ConfigError(
+            f"the judge {name} reads grey pictures, and these have {len(image)} channels: leave this metric away, or "
+            f"train on grey data"
+        )
 
 
 # ---- the judges

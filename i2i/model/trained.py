@@ -115,12 +115,18 @@ class Model:
 
         Raises:
             ConfigError: the task does not sample, does not know a condition, or a number is none.
+            NumericError: the pictures hold NaN or infinity.
         """
         self._check(self.task.sample, condition)
         whole = conditions.number("n", n, "a whole number from 0 up", lambda n: n >= 0 and n.is_integer())
         with torch.inference_mode(), torch.random.fork_rng():
             torch.manual_seed(conditions.seed(seed))
-            return ((self.task.eval().sample(int(whole), **condition) + 1) / 2).clamp(0, 1).float().cpu()
+            made = self.task.eval().sample(int(whole), **condition).float().cpu()
+        if not made.isfinite().all():
+            given = ", ".join(f"{name}={value}" for name, value in condition.items())
+            hint = f"do not ask for {given}" if given else "train it anew"
+            raise NumericError(f"{self.source}: sampled values are not finite: {hint}")
+        return ((made + 1) / 2).clamp(0, 1)
 
     def _check(self, method: Callable[..., Any], condition: dict[str, Any]) -> None:
         _, *known = inspect.signature(method).parameters.values()

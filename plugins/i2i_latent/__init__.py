@@ -80,7 +80,7 @@ def latent(
     space: Annotated[Space | None, typer.Option(help="neighbours: where pictures are compared.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="edit: an attribute; several are added up.")] = None,
     amount: Annotated[
-        list[float] | None, typer.Option(help="edit: how far, one for each attribute; 1 is from 0 to 1.")
+        list[float] | None, typer.Option(help="edit: how far, one for all or one for each; 1 is from 0 to 1.")
     ] = None,
     alone: Annotated[bool, typer.Option("--alone", help="edit: write the edited picture only.")] = False,
     method: Annotated[Method | None, typer.Option(help="direction, edit: how directions are found.")] = None,

@@ -154,6 +154,7 @@ def neighbours(
     else:
         given = model.sample(n or 8, seed, **condition)
     found = latent.neighbours(model, given, latent.data_of(model, root), k, space)
+    print("picture: number in the training data (how far it is)")
     for row, (index, distance) in enumerate(zip(found.numbers.tolist(), found.distance.tolist(), strict=True)):
         print(f"{row}: " + ", ".join(f"{i} ({d:.4g})" for i, d in zip(index, distance, strict=True)))
     first = "sampled" if not pictures else "given"
@@ -206,6 +207,8 @@ def direction(
     """Print what was learned about each attribute; with -o also write a row for each, of one picture."""
     if condition and out is None:
         raise ConfigError(f"-c {next(iter(condition))} is for pictures: say with -o where to write them")
+    if pictures and out is None:
+        raise ConfigError("pictures are for rows of them: say with -o where to write these")
     if pictures:
         draws_nothing(model, condition)
     learned = latent.learn(model, method, apart, root)
@@ -347,7 +350,10 @@ def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> l
             break
     for group, pictures in zip(groups, found, strict=True):
         if not pictures:
-            raise ConfigError(f"no training picture has {group}: ask for less, as age>0.5 for what is not 0 or 1")
+            raise ConfigError(
+                f"no training picture has {group}: ask for what some have, as smile=1, or age>0.5 for what is "
+                f"between 0 and 1"
+            )
     return [latent.unit(torch.stack(pictures[:n])) for pictures in found]
 
 

@@ -46,6 +46,10 @@ class ImportanceNLL:
     ) -> None:
         self.k, self.pictures, self.at_once = k, pictures, at_once
 
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError, before anything is trained, where the numbers could not be given."""
+        refuse_others(task, data)
+
     @torch.no_grad()
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return {"nats": ..., "pictures": how many were used}."""
@@ -74,6 +78,10 @@ class ActiveUnits:
     def __init__(self, threshold: Annotated[float, Gt(0)] = 0.01) -> None:
         self.threshold = threshold
 
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError, before anything is trained, where the numbers could not be given."""
+        refuse_others(task, data)
+
     @torch.no_grad()
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return {"count": active ones, "of": the latent numbers there are}."""
@@ -82,13 +90,18 @@ class ActiveUnits:
         return {"count": float(active.sum()), "of": float(len(active))}
 
 
-def pictures_of(task: Any, data: Data, n: int, most: int | None = None) -> Iterator[Tensor]:
-    """Give the validation pictures [N, C, H, W] in batches of `n`, on the device of the task."""
+def refuse_others(task: Any, data: Data) -> None:
+    """Raise ConfigError where the task is no `vae`, or the data has no validation samples."""
     if not isinstance(task, VAE):
         raise ConfigError(f"this metric is for the task vae, and not for {type(task).__name__}: leave it away")
-    samples = data.validation()
-    if not len(samples):
+    if not len(data.validation()):
         raise ConfigError(f"this metric needs validation samples, and {type(data).__name__} has none")
+
+
+def pictures_of(task: Any, data: Data, n: int, most: int | None = None) -> Iterator[Tensor]:
+    """Give the validation pictures [N, C, H, W] in batches of `n`, on the device of the task."""
+    refuse_others(task, data)
+    samples = data.validation()
     count = min(len(samples), most or len(samples))
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])  # evenly spread would skip classes
     device = next(task.decoder.parameters()).device

@@ -273,4 +273,5 @@ def row_of(condition: Tensor | None, y: int) -> Tensor | None:
 
 def drawn(logits: Tensor, temperature: float) -> Tensor:
     """Draw one of K for each row of logits [N, K]: int64 [N]."""
-    return torch.multinomial(torch.softmax(logits.float() / temperature, 1), 1)[:, 0]
+    logits = logits.double() - logits.amax(1, keepdim=True)  # at most 0, so that no temperature makes them infinite
+    return torch.multinomial(torch.softmax(logits / temperature, 1).float(), 1)[:, 0]
