@@ -94,10 +94,14 @@ def latent(
 ) -> None:
     """Look into a model's latent space and move in it.
 
-    sample: new pictures.  interpolate: paths between pictures or drawn codes.  traverse: one number of a code, or
-    two, through its range.  reconstruct: pictures, encoded and decoded again.  neighbours: the nearest training
-    pictures.  arithmetic: a - b + c of three groups.  direction: what is known of attributes.  edit: pictures, moved
-    along an attribute.
+    sample: new pictures
+    interpolate: paths between pictures, or between drawn codes
+    traverse: one number of a code, or two, through its range
+    reconstruct: pictures, encoded and decoded again
+    neighbours: the training pictures that are nearest
+    arithmetic: a - b + c of three groups of pictures
+    direction: what is known of attributes
+    edit: pictures, moved along an attribute
     """
     options = {
         "pictures": pictures,
