@@ -25,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from i2i_gan import GAN
 from torch import Tensor
@@ -225,9 +226,18 @@ def spread_and_certainty(judge: Any, image: Tensor, label: Tensor | None, classe
     }
 
 
+class OfTraining(MNIST):
+    """Compares runs with training pictures: rates may be chosen by these, and not by those of the test set."""
+
+    def validation(self) -> Any:
+        """Return as many training pictures as were asked for of the test set, evenly spread."""
+        n = len(super().validation())
+        return [self.sample(i * len(self) // n, np.random.default_rng(i)) for i in range(n)]
+
+
 def mnist(args: argparse.Namespace) -> dict[str, Any]:
     """Print runs side by side: the classes they make, how far from real ones they are, whether they do as asked."""
-    data = MNIST(str(args.data), size=32, validation_samples=args.n)
+    data = {"test": MNIST, "train": OfTraining}[args.against](str(args.data), size=32, validation_samples=args.n)
     found = {}
     print("run                  smallest share   entropy   kernel distance   read as asked   smallest of these")
     for run in args.runs:
@@ -262,6 +272,7 @@ def main() -> None:
             command.add_argument("--values", type=float, nargs="+", default=[3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.3, 0.1])
         if function is mnist:
             command.add_argument("runs", nargs="+", help="runs, or their model.safetensors")
+            command.add_argument("--against", choices=("test", "train"), default="test", help="what is real")
     args = parser.parse_args()
     result = args.function(args)
     if args.json:
