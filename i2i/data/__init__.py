@@ -2,11 +2,12 @@
 
 `base` says what a data set is, `folders` reads pictures, `paired` pairs of them (`derive` makes one of the other),
 `segmaps` photographs with label maps, `labelled` pictures with a class (`classes` names and numbers them,
-`conditions` reads what else people ask a model with), `attributes` faces with numbers, `superres` photographs and
-their small versions (`degrade` makes them), `animals` draws horses and zebras, `facades` house fronts, `photos`
-something like photographs, `digits` digits, `faces` faces with known attributes; `mnist` reads written ones;
-`transforms` augments, `memory` and `cache` keep decoded pictures, `stream` makes the batches of a training and
-`check` is behind `i2i data check`. Their names for a config are listed by `i2i models`.
+`conditions` reads what else people ask a model with, `shapes` refuses what does not fit a task), `attributes` faces
+with numbers, `superres` photographs and their small versions (`degrade` makes them), `animals` draws horses and
+zebras, `facades` house fronts, `photos` something like photographs, `digits` digits, `faces` faces with known
+attributes; `mnist` reads written ones; `transforms` augments, `memory` and `cache` keep decoded pictures, `stream`
+makes the batches of a training and `check` is behind `i2i data check`. Their names for a config are listed by `i2i
+models`.
 """
 
 from __future__ import annotations

@@ -19,19 +19,6 @@ def class_names(classes: int | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes or ())
 
 
-def refuse_other_labels(classes: Sequence[str], label: Tensor, task: str) -> None:
-    """Refuse labels int64 [N] of a batch that are none of a task's classes.
-
-    Raises:
-        ConfigError: one is beyond the last class.
-    """
-    if int(label.max()) >= len(classes):
-        raise ConfigError(
-            f"{task} was built for {len(classes)} classes and the data has the label {int(label.max())}: set "
-            f"task.classes to those of the data"
-        )
-
-
 def class_numbers(classes: Sequence[str], n: int, label: Any, device: torch.device) -> Tensor | None:
     """Return the classes of `n` pictures as int64 [n], or None where there are no classes.
 

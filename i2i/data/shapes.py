@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from .classes import refuse_other_labels
 
 
 def refuse_other_samples(
@@ -40,8 +39,11 @@ def refuse_other_samples(
             f"{task} was built for {wanted} values and the data gives {given}: set task.channels and task.size to "
             f"those of the data"
         )
-    if classes:
-        refuse_other_labels(classes, batch["label"], task)
+    if classes and int(batch["label"].max()) >= len(classes):
+        raise ConfigError(
+            f"{task} was built for {len(classes)} classes and the data has the label {int(batch['label'].max())}: "
+            f"set task.classes to those of the data"
+        )
 
 
 def refuse_other_codes(z: Tensor, length: int) -> None:

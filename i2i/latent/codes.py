@@ -14,6 +14,7 @@ from ..data import conditions
 from ..errors import ConfigError, DataError, NumericError
 from ..metrics.base import device_of
 from ..model import Model
+from ..networks import in_parts
 from ..task import Task
 
 BATCH = 64  # pictures or codes that go through a network at a time
@@ -104,7 +105,7 @@ def encode(model: Model, pictures: Any) -> Tensor:
 def encoded(model: Model, x: Tensor) -> Tensor:
     task, device = model.task.eval(), device_of(model.task)
     with torch.inference_mode():
-        z = torch.cat([task.encode(part.to(device)).cpu() for part in x.split(BATCH)])
+        z = in_parts(lambda part: task.encode(part.to(device)).cpu(), x, most=BATCH)
     if not z.is_floating_point():
         raise ConfigError(
             f"{model.source}: the codes of {type(task).__name__} are whole numbers ({z.dtype}), which cannot be "
@@ -150,7 +151,7 @@ def decode_paths(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Te
     with torch.inference_mode(), torch.random.fork_rng():
         for step in z.unbind(1):
             torch.manual_seed(conditions.seed(seed))
-            steps.append(torch.cat([unit(task.decode(part.to(device), **rest)) for part in step.split(BATCH)]))
+            steps.append(in_parts(lambda part: unit(task.decode(part.to(device), **rest)), step, most=BATCH))
     shown = torch.stack(steps, 1).clone()
     if not shown.isfinite().all():
         raise NumericError(

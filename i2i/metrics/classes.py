@@ -31,6 +31,7 @@ Name = Literal["embedded", "lenet"]
 DRAWN = 1 << 61  # the first seed of the judge's own digits; those of the data set end long before
 SIZE = 32  # what the judges look at, in pixels
 PRESENT = 0.01  # the share from which on a class counts as one that is made
+DIGITS = tuple("0123456789")  # what both judges read
 
 
 class Judge(NamedTuple):
@@ -95,10 +96,7 @@ class ClassAccuracy:
                 f"class_accuracy: the data has {len(known)} classes and {type(task).__name__} {len(asked)}: set "
                 f"task.classes to those of the data"
             )
-        numbers(self.judge, judged_by(self.judge, self.weights_dir), known)
-        samples = data.validation()
-        if len(samples) and "image" in samples[0]:
-            refuse_colour(self.judge, samples[0]["image"])
+        refuse_others(self.judge, known, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` that takes `sample(n, label=[...])`."""
@@ -106,7 +104,7 @@ class ClassAccuracy:
         asked = classes_of(task)
         known = classes_of(data) or asked
         judge = judged_by(self.judge, self.weights_dir)
-        wanted = numbers(self.judge, judge, known).repeat(self.per_class)  # 0 1 2 ... 0 1 2 ...: no batch of one kind
+        wanted = numbers(self.judge, known).repeat(self.per_class)  # 0 1 2 ... 0 1 2 ...: no batch of one kind
         labels = list(asked) * self.per_class
         right = read(self.judge, judge, sampled(task, len(labels), label=labels)) == wanted
         shares = right.double().unflatten(0, (self.per_class, len(asked))).mean(0)
@@ -117,7 +115,7 @@ class ClassAccuracy:
         samples = data.validation()
         if not len(samples) or not {"image", "label"} <= samples[0].keys():
             return {}
-        wanted = numbers(self.judge, judge, known)[[int(samples[i]["label"]) for i in range(len(samples))]]
+        wanted = numbers(self.judge, known)[[int(samples[i]["label"]) for i in range(len(samples))]]
         said = read(self.judge, judge, (samples[i]["image"] for i in range(len(samples))))
         return {"judge": (said == wanted).double().mean().item()}
 
@@ -149,16 +147,13 @@ class ClassShare:
 
     def refuse(self, task: Any, data: Data) -> None:
         """Raise ConfigError, before anything is trained, where the scores could not be given."""
-        numbers(self.judge, judged_by(self.judge, self.weights_dir), classes_of(data) or classes_of(task))
-        samples = data.validation()
-        if len(samples) and "image" in samples[0]:
-            refuse_colour(self.judge, samples[0]["image"])
+        refuse_others(self.judge, classes_of(data) or classes_of(task), data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` that takes `sample(n)`."""
         self.refuse(task, data)
         judge = judged_by(self.judge, self.weights_dir)
-        expected = numbers(self.judge, judge, classes_of(data) or classes_of(task) or judge.classes)
+        expected = numbers(self.judge, classes_of(data) or classes_of(task) or judge.classes)
         said = read(self.judge, judge, sampled(task, self.samples))
         shares = said.bincount(minlength=len(judge.classes))[expected].double() / self.samples
         entropy = torch.special.entr(shares).sum().item() / math.log(max(2, len(shares)))
@@ -174,15 +169,15 @@ def classes_of(owner: Any) -> tuple[str, ...]:
     return tuple(map(str, getattr(owner, "classes", None) or ()))
 
 
-def numbers(name: Name, judge: Judge, classes: Sequence[str]) -> Tensor:
-    """Return the numbers by which the judge calls classes: int64 [K]."""
-    strange = [one for one in classes if one not in judge.classes]
+def numbers(name: Name, classes: Sequence[str]) -> Tensor:
+    """Return the numbers by which the judges call classes: int64 [K]."""
+    strange = [one for one in classes if one not in DIGITS]
     if strange:
         raise ConfigError(
-            f"the judge {name} reads {', '.join(judge.classes)}, and {', '.join(strange[:3])} is none of these: "
+            f"the judge {name} reads {', '.join(DIGITS)}, and {', '.join(strange[:3])} is none of these: "
             f"leave this metric away, or use data of its classes"
         )
-    return torch.tensor([judge.classes.index(one) for one in classes])
+    return torch.tensor([DIGITS.index(one) for one in classes])
 
 
 def read(name: Name, judge: Judge, images: Iterable[Tensor]) -> Tensor:
@@ -194,6 +189,14 @@ def read(name: Name, judge: Judge, images: Iterable[Tensor]) -> Tensor:
                 refuse_colour(name, image)
             said.append(judge.logits(torch.stack([squared(image, SIZE)[:1] for image in some])).argmax(1))
     return torch.cat(said)
+
+
+def refuse_others(name: Name, classes: Sequence[str], data: Data) -> None:
+    """Raise ConfigError for classes or pictures that the judge does not read; it need not be there yet."""
+    numbers(name, classes)
+    samples = data.validation()
+    if len(samples) and "image" in samples[0]:
+        refuse_colour(name, samples[0]["image"])
 
 
 def refuse_colour(name: Name, image: Tensor) -> None:
@@ -211,9 +214,9 @@ def refuse_colour(name: Name, image: Tensor) -> None:
 def judged_by(name: Name, weights_dir: str | None = None) -> Judge:
     """Return a judge, on the CPU."""
     if name == "embedded":
-        return Judge(tuple("0123456789"), reader())
+        return Judge(DIGITS, reader())
     w = kept(LENET, weights_dir, "cpu")
-    return Judge(tuple("0123456789"), lambda image: linear(lenet(w, image), w["fc.f7.weight"], w["fc.f7.bias"]))
+    return Judge(DIGITS, lambda image: linear(lenet(w, image), w["fc.f7.weight"], w["fc.f7.bias"]))
 
 
 def network() -> nn.Module:

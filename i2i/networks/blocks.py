@@ -115,6 +115,9 @@ def in_parts(network: Callable[..., Tensor], *given: Tensor | None, most: int = 
         network: maps [N, ...] to [N, ...], each sample for itself, as networks in `eval` do.
         given: what it takes, [N, ...] each; None stays None.
         most: samples at a time.
+
+    Returns:
+        What the network makes of all of them.
     """
     counts = range(0, max(len(one) for one in given if one is not None), most) or range(1)
     return torch.cat([network(*(None if one is None else one[n : n + most] for one in given)) for n in counts])

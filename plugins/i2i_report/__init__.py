@@ -85,7 +85,7 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
 
 
 def alarms(series: dict[str, list[tuple[int, float]]]) -> str:
-    """Say when a player's `alarm` was not 0, and how its other numbers, which are no losses, then stood.
+    """Say when a player's `alarm` was not 0, and how its other numbers then stood.
 
     Args:
         series: (step, value) pairs by name, as player/number.

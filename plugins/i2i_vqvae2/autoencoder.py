@@ -149,7 +149,7 @@ def rotated(x: Tensor, q: Tensor) -> Tensor:
     The gradient that arrives at q is turned back with it, so vectors of one code are pulled together or pushed apart
     by what the decoder wants, and not all moved alike.
 
-    Source: arXiv:2410.06424, eq. 4, the turn as two reflections.
+    Source: arXiv:2410.06424, the turn written as two reflections.
     """
     with torch.no_grad():
         long, short = (v.norm(dim=1, keepdim=True).clamp_min(EPS) for v in (q, x))
