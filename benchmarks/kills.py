@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from i2i import api, checkpoint
 from i2i.files import calls
-from i2i.plugins import door
+from i2i.plugins import registry
 
 CONFIG = """
 task:
@@ -82,7 +82,7 @@ def campaign(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
     dice = random.Random(seed)
     config = folder / "kills.yaml"
     config.write_text(CONFIG)
-    door()
+    registry()
     began = time.monotonic()
     os.waitpid(start(config, folder / "unbroken"), 0)
     length = time.monotonic() - began

@@ -42,7 +42,7 @@ from i2i import config, load
 from i2i.data import Data
 from i2i.data.segmaps import Classes
 from i2i.metrics.base import answers, device_of
-from i2i.plugins import door
+from i2i.plugins import registry
 
 PAIRS = 100
 
@@ -186,9 +186,9 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
 def data_of(run: Path, changes: list[str]) -> tuple[Data, Data]:
     """Return the data set of a run, and the same with class indices for "A"."""
-    chosen = config.load(run / "config.yaml", changes, door().catalog)
+    chosen = config.load(run / "config.yaml", changes, registry().catalog)
     coded = chosen.tree["data"].get("encode") == "colours"
-    index = config.load(run / "config.yaml", [*changes, "data.encode=index"], door().catalog) if coded else chosen
+    index = config.load(run / "config.yaml", [*changes, "data.encode=index"], registry().catalog) if coded else chosen
     return chosen.data(), index.data()
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from i2i import api, config, images
-from i2i.plugins import door
+from i2i.plugins import registry
 
 
 def naive(prior: Any, n: int, above: list[Tensor], label: Tensor | None) -> Tensor:
@@ -79,7 +79,7 @@ def main() -> None:
 
     model = api.load(args.run)
     task: Any = model.task.eval()
-    data = config.from_dict(model.config, door().catalog).data()
+    data = config.from_dict(model.config, registry().catalog).data()
     with torch.inference_mode():
         result: dict[str, Any] = {"command": shlex.join(["python", *sys.argv]), "sampling": speeds(task, args.n)}
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from . import config, files, loop, processes
 from .errors import ConfigError
 from .model import Model, load, ready
-from .plugins import door
+from .plugins import registry
 
 __all__ = ["Model", "load", "ready", "run", "sample", "translate"]
 
@@ -43,7 +43,7 @@ def run(
     Raises:
         I2IError: one of its kinds, with a sentence that says what to do.
     """
-    chosen = config.load(path, overrides, door().catalog)
+    chosen = config.load(path, overrides, registry().catalog)
     folder = Path(out) if out is not None else Path("runs") / chosen.name
     leads = os.environ.get("RANK", "0") == "0"
     if leads:

@@ -1,6 +1,6 @@
 """The catalog: every name a config may `use`, and the callable it stands for.
 
-Plugins fill it in their `register(catalog)` hook; `i2i models` prints it. A constructor that takes a part
+Plugins fill it in their `register(catalog)` hook; `i2i catalog` prints it. A constructor that takes a part
 annotates it (`generator: Network`) and receives a `functools.partial` of what the config named.
 """
 
@@ -41,7 +41,7 @@ class Catalog:
     """
 
     def __init__(self) -> None:
-        self.owner = "i2i"  # the door sets this to the plugin whose hook is running
+        self.owner = "i2i"  # the registry sets this to the plugin whose hook is running
         self.failed: dict[str, str] = {}  # plugins that did not load -> why
         self._lost: dict[tuple[str, str], str] = {}  # what they had added before they failed -> which of them
         self._entries: dict[tuple[str, str], Entry] = {}

@@ -1,4 +1,4 @@
-"""The command line: `i2i run`, `translate`, `sample`, `plugins`, `models`, `schema`, `data check`, and plugins' own.
+"""The command line: `i2i run`, `translate`, `sample`, `plugins`, `catalog`, `schema`, `data check`, and plugins' own.
 
 A plugin adds a command with an entry point in the group `i2i.commands` (name = module:function, a typed function as
 Typer takes it). So `i2i --help` can list it without importing anything that imports torch.
@@ -111,10 +111,10 @@ def run(
     load_plugins(plugin)
     if nproc > 1 and "WORLD_SIZE" not in os.environ:
         from . import config as configs
-        from .plugins import door
+        from .plugins import registry
         from .processes import launch
 
-        configs.load(config, overrides or [], door().catalog)  # so that a mistake is said once, and before they start
+        configs.load(config, overrides or [], registry().catalog)  # report a mistake once, before they start
         flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
         files = [part for file in plugin or [] for part in ("--plugin", file)]
         raise typer.Exit(launch(["run", config, *(overrides or []), *flags, *files], nproc))
@@ -189,20 +189,20 @@ def plugins(
     check: Annotated[bool, typer.Option("--check", help="Import each in its own process, 30 s at most.")] = False,
 ) -> None:
     """List what is installed, commands too, what is switched off, and what is broken and why."""
-    from .plugins import COMMANDS, commands, door, tried
+    from .plugins import COMMANDS, checked_imports, commands, registry
 
-    found, added = (tried(), tried(COMMANDS)) if check else (door().plugins, commands())
+    found, added = (checked_imports(), checked_imports(COMMANDS)) if check else (registry().plugins, commands())
     for plugin in [*found, *(command._replace(name=f"i2i {command.name}") for command in added)]:
         print(f"{plugin.name:16} {plugin.origin:24} {plugin.state}")
 
 
 @app.command()
-def models(plugin: PluginFile = None) -> None:
+def catalog(plugin: PluginFile = None) -> None:
     """List every name that a config may use, by kind."""
     load_plugins(plugin)
-    from .plugins import door
+    from .plugins import registry
 
-    for entry in door().catalog:
+    for entry in registry().catalog:
         first = (entry.build.__doc__ or "").strip().splitlines()
         print(f"{entry.kind:10} {entry.name:22} {entry.owner:12} {first[0] if first else ''}")
 
@@ -214,9 +214,9 @@ def schema(plugin: PluginFile = None) -> None:
     import json
 
     from .config import schema
-    from .plugins import door
+    from .plugins import registry
 
-    print(json.dumps(schema(door().catalog), indent=1))
+    print(json.dumps(schema(registry().catalog), indent=1))
 
 
 @data_app.command("check")
@@ -273,10 +273,10 @@ def summary(folder: Path) -> str:
 def translates(folder: Path) -> bool:
     """Say whether the task of a run takes pictures, or makes them from nothing."""
     from .config import load
-    from .plugins import door
+    from .plugins import registry
     from .task import Task
 
-    task = load(folder / "config.yaml", (), door().catalog).task.func
+    task = load(folder / "config.yaml", (), registry().catalog).task.func
     return getattr(task, "translate", None) is not Task.translate
 
 

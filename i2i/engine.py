@@ -12,9 +12,7 @@ goes on exactly as it would have, with any number of loader processes.
 
 from __future__ import annotations
 
-import os
 import random
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -26,8 +24,8 @@ from torch import Tensor
 from .average import Average
 from .config import Train
 from .data.stream import Batch, to_device
-from .errors import ConfigError, I2IError, NumericError, PluginError
-from .processes import World
+from .errors import ConfigError, NumericError, PluginError, blame
+from .processes import ProcessGroup
 from .task import Losses, Task, Turn
 
 
@@ -61,10 +59,10 @@ class Engine:
         *,
         schedule: Callable[[int, int], float] | None = None,
         steps_per_epoch: float = float("inf"),
-        world: World | None = None,
+        world: ProcessGroup | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.world = world or World()
+        self.world = world or ProcessGroup()
         self.device = torch.device(device)
         self.train, self.schedule, self.steps_per_epoch = train, schedule, steps_per_epoch
         self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
@@ -127,13 +125,8 @@ class Engine:
         """Run the task's own step under autocast, and name the task when it raises."""
         turns = self.task.step(batch)
         while True:
-            try:
-                with self.autocast():
-                    turn = next(turns, None)
-            except I2IError:
-                raise
-            except Exception as error:
-                raise blamed(self.task, self.number, error) from error
+            with blame(self.task, f"step {self.number}"), self.autocast():
+                turn = next(turns, None)
             if turn is None:
                 return
             yield turn
@@ -304,12 +297,3 @@ def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
     if "does not require grad" in text:
         return f"the losses of player '{player}' in {type(task).__name__}.step depend on none of its parameters"
     return f"the losses of player '{player}' in {type(task).__name__}.step could not be differentiated: {text}"
-
-
-def blamed(task: Task, step: int, error: Exception) -> PluginError:
-    """Name the task, its file and line for an exception that its step raised."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return PluginError(
-        f"task {type(task).__name__} ({type(task).__module__}) failed in step {step}: {type(error).__name__}: "
-        f"{error} (in {frame.name}, {os.path.basename(frame.filename)} line {frame.lineno})"
-    )

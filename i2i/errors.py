@@ -6,6 +6,13 @@ command line is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import inspect
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 
 class I2IError(Exception):
     """Base of all errors that i2i raises on purpose; `exit_code` is what the command line returns."""
@@ -47,3 +54,36 @@ class PluginError(I2IError):
     """A plugin that is broken, missing or in conflict with another (exit code 7)."""
 
     exit_code = 7
+
+
+@contextmanager
+def blame(owner: Any, call: str) -> Iterator[None]:
+    """Turn an exception in a plugin author's code into a PluginError that names the file and the line.
+
+    An `I2IError` is a sentence already, and running out of memory is nobody's mistake: both pass unchanged.
+
+    Args:
+        owner: the task, data set, metric or modality whose code runs inside the `with` block.
+        call: what it was asked to do, such as "translate" or "step 3".
+    """
+    try:
+        yield
+    except (I2IError, MemoryError):
+        raise
+    except Exception as error:
+        kind = owner if isinstance(owner, type) else type(owner)
+        raise PluginError(
+            f"{kind.__name__} ({kind.__module__}) failed in {call}: {type(error).__name__}: {error} "
+            f"({_place(error, kind)})"
+        ) from error
+
+
+def _place(error: Exception, kind: type) -> str:
+    """Return the innermost line of the author's own file, or the innermost line of all, as "file.py line 3, in f"."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without `blame` itself
+    try:
+        own = inspect.getsourcefile(kind)
+    except (OSError, TypeError):
+        own = None
+    frame = ([frame for frame in frames if frame.filename == own] or frames)[-1]
+    return f"{Path(frame.filename).name} line {frame.lineno}, in {frame.name}"

@@ -33,8 +33,8 @@ from .engine import Engine, StepOutcome, builder_for, players_of, seed_everythin
 from .errors import ConfigError, I2IError, NumericError, WeightsError
 from .images import grid, png
 from .metrics.base import validated
-from .plugins import door
-from .processes import World
+from .plugins import registry
+from .processes import ProcessGroup
 from .task import Task
 from .version import __version__
 
@@ -51,7 +51,7 @@ class Stopped(I2IError):
         self.exit_code = 130 if engine.stop_signal == signal.SIGINT else 75
 
 
-def train(config: Config, run: Path, world: World, *, resume: bool = False) -> None:
+def train(config: Config, run: Path, world: ProcessGroup, *, resume: bool = False) -> None:
     """Train and evaluate as `config` says, in the folder `run`.
 
     Args:
@@ -152,7 +152,7 @@ def state_to_go_on_from(run: Path, config: Config, *, leads: bool) -> dict[str, 
         raise WeightsError(f"every checkpoint in {folder} is damaged: start afresh with --force")
     if found is None:
         if (run / "config.yaml").exists():
-            refuse_changes(load(run / "config.yaml", (), door().catalog).tree, config.tree)
+            refuse_changes(load(run / "config.yaml", (), registry().catalog).tree, config.tree)
         # The best weights may be older than the first checkpoint of a killed run; all others come after one.
         if (run / "metrics.json").exists() or (config.train.best is None and (run / "model.safetensors").exists()):
             raise WeightsError(
@@ -287,7 +287,7 @@ class Diary:
     def _tell(self, scalars: dict[str, float] | None = None, images: dict[str, Tensor] | None = None) -> None:
         """Let the observers look; one that raises is told once and dropped for this run."""
         seen = {"run": self.run, "step": self.engine.number, "scalars": scalars or {}, "images": images or {}}
-        for name, call in door().each("on_log", **seen):
+        for name, call in registry().each("on_log", **seen):
             if name in self._dropped:
                 continue
             try:

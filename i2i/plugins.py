@@ -1,4 +1,4 @@
-"""The one door: entry points -> plugin manager -> catalog. `i2i plugins` shows what came through it.
+"""From entry points to the catalog: the registry of plugins. `i2i plugins` prints it.
 
 pluggy loads all plugins or none. Here each is loaded and asked on its own, so a broken one costs only
 itself: it is listed with its reason, and raised when a config needs what it would have brought.
@@ -40,7 +40,7 @@ class Plugin(NamedTuple):
     state: str
 
 
-class Door:
+class Registry:
     """Holds the catalog, the plugins that came in, and the reasons of those that did not."""
 
     def __init__(self) -> None:
@@ -117,11 +117,11 @@ def origin_of(point: EntryPoint) -> str:
 
 
 @functools.cache
-def door() -> Door:
-    """Open the door once per process: i2i's own parts first, then every wanted plugin by name."""
+def registry() -> Registry:
+    """Return the registry, filled once per process: i2i's own parts first, then every enabled plugin by name."""
     from . import data, losses, metrics, networks, optim
 
-    opened = Door()
+    opened = Registry()
     for room in (networks, losses, data, metrics, optim):
         room.register(opened.catalog)
     for point in installed():
@@ -147,7 +147,7 @@ def commands() -> list[Plugin]:
     return found
 
 
-def tried(group: str = GROUP, seconds: float = 30.0) -> list[Plugin]:
+def checked_imports(group: str = GROUP, seconds: float = 30.0) -> list[Plugin]:
     """Import each wanted plugin in a process of its own, so that one which hangs is found as well."""
     found = []
     for point in filter(lambda point: wanted(point.name), installed(group)):
@@ -183,7 +183,7 @@ def load_file(path: str | Path) -> None:
         spec.loader.exec_module(module)
         return module
 
-    opened = door()
+    opened = registry()
     if any(plugin.name == name and plugin.state == "ok" for plugin in opened.plugins):
         raise PluginError(f"--plugin {path}: a plugin '{name}' is loaded already; rename the file")
     opened.admit(name, str(path), load)

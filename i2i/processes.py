@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .errors import ConfigError, ResourceError
 
 
-class World:
+class ProcessGroup:
     """This process among all: `rank` of `size`. With one process every method is the identity."""
 
     def __init__(self, rank: int = 0, size: int = 1, store: dist.Store | None = None) -> None:
@@ -104,7 +104,7 @@ class World:
         )
 
 
-def join(timeout: float, cuda: bool) -> World:
+def join(timeout: float, cuda: bool) -> ProcessGroup:
     """Join the other processes when the environment says there are any.
 
     Args:
@@ -112,7 +112,7 @@ def join(timeout: float, cuda: bool) -> World:
         cuda: use GPUs (nccl), one a process; else gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return World()
+        return ProcessGroup()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     limit = timedelta(seconds=timeout)
@@ -125,7 +125,7 @@ def join(timeout: float, cuda: bool) -> World:
         world_size=size,
         timeout=limit,
     )
-    return World(rank, size, dist.PrefixStore("beat", store))
+    return ProcessGroup(rank, size, dist.PrefixStore("beat", store))
 
 
 def leave() -> None:

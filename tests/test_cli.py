@@ -14,7 +14,7 @@ import pytest
 from i2i import cli
 from i2i.catalog import KINDS
 from i2i.errors import ConfigError
-from i2i.plugins import door
+from i2i.plugins import registry
 from i2i.version import __version__
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess
 def test_help_lists_the_commands_plugins_included(tmp_path: Path) -> None:
     shown = i2i_command("--help", cwd=tmp_path)
     assert shown.returncode == 0
-    for command in ("run", "translate", "sample", "plugins", "models", "schema", "data", "new"):
+    for command in ("run", "translate", "sample", "plugins", "catalog", "schema", "data", "new"):
         assert f" {command} " in shown.stdout, command
 
 
@@ -46,7 +46,7 @@ def test_the_version_needs_no_command(tmp_path: Path) -> None:
 def test_models_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> None:
     shown = i2i_command("models", cwd=tmp_path)
     lines = {tuple(line.split()[:3]) for line in shown.stdout.splitlines()}
-    assert lines == {(entry.kind, entry.name, entry.owner) for entry in door().catalog}
+    assert lines == {(entry.kind, entry.name, entry.owner) for entry in registry().catalog}
     assert ("task", "cyclegan", "cyclegan") in lines
     assert {kind for kind, _, _ in lines} == set(KINDS)
 
@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, arguments:
 
 
 def test_a_closed_pipe_leaves_no_traceback(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m i2i models | head -n 1"
+    command = f"{sys.executable} -m i2i catalog | head -n 1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""

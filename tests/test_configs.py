@@ -14,9 +14,9 @@ from test_config import misspellings
 
 from i2i import api, config
 from i2i.catalog import KINDS
-from i2i.config.grammar import Grammar, Wrong
+from i2i.config.grammar import Grammar, Problems
 from i2i.loop import Numbered
-from i2i.plugins import door
+from i2i.plugins import registry
 from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +93,7 @@ def small(path: Path, tmp_path: Path) -> list[str]:
         (tmp_path / part).mkdir()
         values = np.random.default_rng(len(part)).integers(0, 256, (80, 90, 3), dtype=np.uint8)
         Image.fromarray(values).save(tmp_path / part / "a.png")
-    tree = config.load(path, [], door().catalog).tree
+    tree = config.load(path, [], registry().catalog).tree
     changes = [*toy(tree), "train.epochs=null", "train.steps=2", "train.best=null", "metrics=[]"]
     if "root" in tree["data"]:
         lay_out = LAID_OUT.get(tree["data"]["use"], lambda folder: folder)
@@ -112,10 +112,10 @@ def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
     assert (run / "samples" / "00000002.png").exists()
 
 
-@pytest.mark.parametrize("name", door().catalog.names("task"))
+@pytest.mark.parametrize("name", registry().catalog.names("task"))
 def test_every_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
     path = next(path for path in CONFIGS if f"\n  use: {name}\n" in path.read_text())
-    chosen = config.load(path, small(path, tmp_path), door().catalog)
+    chosen = config.load(path, small(path, tmp_path), registry().catalog)
     torch.manual_seed(0)
     task, data = chosen.task(), chosen.data()
     batch = Numbered(data, seed=0).__getitems__([*range(data.batch_size)])
@@ -125,12 +125,12 @@ def test_every_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_C1_each_key_of_each_installed_name_misspelt_is_named_with_the_key_that_was_meant(kind: str) -> None:
-    grammar = Grammar(door().catalog)
-    for entry in door().catalog:
+    grammar = Grammar(registry().catalog)
+    for entry in registry().catalog:
         keys = grammar.keys(entry) if entry.kind == kind else {}
         for key in keys:
             for wrong in {*misspellings(key)} - {*keys}:
-                with pytest.raises(Wrong) as caught:
+                with pytest.raises(Problems) as caught:
                     grammar.arguments(keys, {wrong: None, **dict.fromkeys(other for other in keys if other != key)})
                 (said,) = (why for where, why in caught.value.problems if where == (wrong,))
                 hints = [f"did you mean `{key}`?", f"possible: {', '.join(keys)}"]  # for a key of one letter
@@ -145,7 +145,7 @@ def test_every_config_says_its_paper_and_its_command(path: Path) -> None:
 
 
 def test_the_paper_config_is_the_published_network() -> None:
-    chosen = config.load(ROOT / "configs" / "paper" / "cyclegan.yaml", [], door().catalog)
+    chosen = config.load(ROOT / "configs" / "paper" / "cyclegan.yaml", [], registry().catalog)
     task = chosen.task()
     assert sum(p.numel() for p in task.G_ab.parameters()) == 11_378_179
     assert sum(p.numel() for p in task.D_a.parameters()) == 2_764_737

@@ -22,7 +22,7 @@ from i2i.data import Augment, Data, UnpairedFolders, cache, folders
 from i2i.data.check import check
 from i2i.data.transforms import fit, to_tensor
 from i2i.errors import ConfigError, DataError
-from i2i.plugins import door
+from i2i.plugins import registry
 
 SMALL = {"size": 16, "load_size": 18, "workers": 0}
 
@@ -721,7 +721,7 @@ def test_check_knows_layouts_of_a_few_files_and_says_that_it_does_not_open_them(
         "  what is in its files is not looked at here, and not written to manifest.sha256: a training reads it",
     ]
     assert not (tmp_path / "manifest.sha256").exists()
-    assert kind.split("`")[1].removeprefix("use: ") in door().catalog.names("data")
+    assert kind.split("`")[1].removeprefix("use: ") in registry().catalog.names("data")
 
 
 def test_check_takes_files_beside_pictures_for_nothing(tmp_path):
@@ -816,12 +816,12 @@ class InOneGo(Data):
 def test_a_data_set_may_stack_its_samples_itself():
     from i2i.config import Train
     from i2i.data.stream import stream
-    from i2i.processes import World
+    from i2i.processes import ProcessGroup
 
     data = InOneGo()
-    taken = [batch for (batch,) in stream(data, Train(steps=2), 0, 2, World())]
+    taken = [batch for (batch,) in stream(data, Train(steps=2), 0, 2, ProcessGroup())]
     assert len(data.calls) == 2
     assert sorted(torch.cat([batch["A"] for batch in taken]).tolist()) == [*range(8)]
-    resumed = [batch for (batch,) in stream(InOneGo(), Train(steps=2), 1, 2, World())]
+    resumed = [batch for (batch,) in stream(InOneGo(), Train(steps=2), 1, 2, ProcessGroup())]
     assert torch.equal(resumed[0]["A"], taken[1]["A"])
     assert torch.equal(resumed[0]["noise"], taken[1]["noise"])

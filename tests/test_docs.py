@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 
 from i2i import cli, config
-from i2i.plugins import door
+from i2i.plugins import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -67,7 +67,7 @@ def test_a_command_on_a_page_has_its_options_its_config_and_its_keys(words: list
     given = command.make_context(name, rest, parent=above).params
     if name == "run":
         overrides = [change for change in given["overrides"] or [] if not change.endswith("=...")]
-        config.load(ROOT / given["config"], overrides, door().catalog)
+        config.load(ROOT / given["config"], overrides, registry().catalog)
 
 
 def test_every_command_and_option_that_a_message_names_exists() -> None:
@@ -91,7 +91,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with what the README speaks of: two configs at toy size, and pictures."""
     monkeypatch.chdir(tmp_path)
     for name in ("configs/cyclegan.yaml", "configs/paper/cyclegan.yaml"):
-        toy = config.load(ROOT / name, TOY, door().catalog)
+        toy = config.load(ROOT / name, TOY, registry().catalog)
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(toy.text().replace("load_size: 286", "load_size: 72"))
     for number, name in enumerate(

@@ -83,7 +83,7 @@ def line_batch() -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("raise", r"task Line \(.*\) failed in step 0: KeyError: 'style' \(in step, test_engine.py line \d+\)"),
+        ("raise", r"Line \(.*\) failed in step 0: KeyError: 'style' \(test_engine.py line \d+, in step\)"),
         ("player", r"Line.step yields \['X'\] in one turn; each turn must belong to one of the players \['V', 'W'\]"),
         ("detach", r"the losses of player 'V' in Line.step still use a graph .* detach\(\)"),
         ("shared", r"players 'W' and 'V' of Line train the same weights"),

@@ -18,7 +18,7 @@ from PIL import Image
 from i2i.data.attributes import FacesWithAttributes, gathered
 from i2i.data.faces import ATTRIBUTES, VALIDATION, Face, Faces, person, render
 from i2i.errors import DataError
-from i2i.plugins import door
+from i2i.plugins import registry
 
 DATA = os.environ.get("I2I_DATA")
 CHECKSUM = """
@@ -236,4 +236,4 @@ def test_utkface_is_read_as_it_lies() -> None:
 
 
 def test_both_have_a_name() -> None:
-    assert {"faces", "faces_with_attributes"} <= set(door().catalog.names("data"))
+    assert {"faces", "faces_with_attributes"} <= set(registry().catalog.names("data"))

@@ -33,7 +33,7 @@ from i2i.networks import (
     SelfAttention,
 )
 from i2i.optim import adam, linear_decay
-from i2i.plugins import door
+from i2i.plugins import registry
 from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
@@ -58,14 +58,14 @@ def made(generator: Any = None, discriminator: Any = None, gan: Any = Vanilla, *
 
 def configured(name: str, *changes: str) -> GAN:
     """Return the task of a config that ships, for pictures of 16 px."""
-    tree = config.load(ROOT / "configs" / f"{name}.yaml", [], door().catalog).tree["task"]
+    tree = config.load(ROOT / "configs" / f"{name}.yaml", [], registry().catalog).tree["task"]
     toy = {"widths": "[16]", "width": 4, "attention": 8, "shared": 8}
     small = [
         f"task.{role}.{key}={toy[key]}" for role in ("generator", "discriminator") for key in tree[role] if key in toy
     ]
     small += ["task.size=16", "task.latent=12", *(["task.d_steps=2"] if "d_steps" in tree else []), *changes]
     torch.manual_seed(0)
-    return config.load(ROOT / "configs" / f"{name}.yaml", small, door().catalog).task()
+    return config.load(ROOT / "configs" / f"{name}.yaml", small, registry().catalog).task()
 
 
 class Noting(nn.Module):
@@ -139,7 +139,7 @@ def test_the_paper_configs_are_the_published_networks(
     name: str, changes: list[str], generator: int, discriminator: int
 ) -> None:
     """The counts are those of the official modules: REFERENCE.md section 2."""
-    chosen = config.load(ROOT / "configs" / "paper" / f"{name}.yaml", changes, door().catalog)
+    chosen = config.load(ROOT / "configs" / "paper" / f"{name}.yaml", changes, registry().catalog)
     with torch.device("meta"):
         task = chosen.task()
     assert [sum(p.numel() for p in n.parameters()) for n in (task.generator, task.discriminator)] == [
@@ -580,8 +580,8 @@ def test_what_is_watched_goes_into_checkpoints_and_not_into_the_published_weight
 def test_an_unknown_augmentation_is_refused_with_the_possible_ones() -> None:
     path = ROOT / "configs" / "dcgan.yaml"
     with pytest.raises(ConfigError, match=r"\"blur\" should be 'colour', 'translation', 'cutout' or 'flip'"):
-        config.load(path, ["task.augment=[cutout, blur]"], door().catalog)
-    assert config.load(path, ["task.augment=[cutout, flip]"], door().catalog).task().augment == ("cutout", "flip")
+        config.load(path, ["task.augment=[cutout, blur]"], registry().catalog)
+    assert config.load(path, ["task.augment=[cutout, flip]"], registry().catalog).task().augment == ("cutout", "flip")
 
 
 # ---- what is watched

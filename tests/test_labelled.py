@@ -15,7 +15,7 @@ from PIL import Image
 from i2i.data import LabelledFolders
 from i2i.data.classes import class_names, class_numbers
 from i2i.errors import DataError
-from i2i.plugins import door
+from i2i.plugins import registry
 
 CLASSES = ("cat", "dog", "eel")
 
@@ -156,7 +156,7 @@ def test_a_tar_is_never_unpacked(tmp_path: Path) -> None:
 
 
 def test_it_is_in_the_catalog() -> None:
-    assert door().catalog.find("data", "labelled_folders").build is LabelledFolders
+    assert registry().catalog.find("data", "labelled_folders").build is LabelledFolders
 
 
 def test_cifar10_is_one(tmp_path: Path) -> None:

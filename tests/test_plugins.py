@@ -1,4 +1,4 @@
-"""The door: what a broken plugin costs (itself), and what it is told. Cases E1-E5 and E9 of the fault catalogue."""
+"""The registry: what a broken plugin costs (itself), and what it is told. Fault catalogue E1-E5, E9."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ GOOD = """
     def register(catalog):
         catalog.network("net_of_{name}", dict)
 """
-Install = Callable[..., plugins.Door]
+Install = Callable[..., plugins.Registry]
 
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Pretend that distributions with these modules are installed, and open a fresh door."""
+    """Pretend that distributions with these modules are installed, and open a fresh registry."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("I2I_STRICT", raising=False)
     made: list[str] = []
 
-    def open_door(**sources: str) -> plugins.Door:
+    def open_registry(**sources: str) -> plugins.Registry:
         points = []
         for name, source in sources.items():
             module = f"fake_{name}"
@@ -39,17 +39,17 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             points.append(EntryPoint(name, module, "i2i"))
             made.append(module)
         monkeypatch.setattr(plugins, "installed", lambda group="i2i": sorted(points, key=lambda p: p.name))
-        plugins.door.cache_clear()
-        return plugins.door()
+        plugins.registry.cache_clear()
+        return plugins.registry()
 
-    yield open_door
-    plugins.door.cache_clear()
+    yield open_registry
+    plugins.registry.cache_clear()
     for module in made:
         sys.modules.pop(module, None)
 
 
-def states(door: plugins.Door) -> dict[str, str]:
-    return {plugin.name: plugin.state for plugin in door.plugins}
+def states(registry: plugins.Registry) -> dict[str, str]:
+    return {plugin.name: plugin.state for plugin in registry.plugins}
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def states(door: plugins.Door) -> dict[str, str]:
     ],
 )
 def test_E1_a_plugin_that_fails_to_import_costs_only_itself(install: Install, source: str, reason: str) -> None:
-    door = install(bad=source, good=GOOD)
-    assert states(door)["good"] == "ok"
-    assert reason in states(door)["bad"]
-    assert "net_of_good" in door.catalog.names("network")
+    registry = install(bad=source, good=GOOD)
+    assert states(registry)["good"] == "ok"
+    assert reason in states(registry)["bad"]
+    assert "net_of_good" in registry.catalog.names("network")
 
 
 def test_E1_a_plugin_whose_import_hangs_is_found_by_the_check(
@@ -77,7 +77,7 @@ def test_E1_a_plugin_whose_import_hangs_is_found_by_the_check(
         (tmp_path / f"checked_{name}.py").write_text(source)
         points.append(EntryPoint(name, f"checked_{name}", "i2i"))
     monkeypatch.setattr(plugins, "installed", lambda group="i2i": points)
-    assert [plugin.state for plugin in plugins.tried(seconds=2)] == [
+    assert [plugin.state for plugin in plugins.checked_imports(seconds=2)] == [
         "ValueError: no",
         "ok",
         "hangs: its import did not end within 2 s",
@@ -85,14 +85,14 @@ def test_E1_a_plugin_whose_import_hangs_is_found_by_the_check(
 
 
 def test_E1_a_config_that_needs_the_broken_plugin_is_told_why(install: Install) -> None:
-    door = install(bad="import a_module_that_is_not_there")
+    registry = install(bad="import a_module_that_is_not_there")
     with pytest.raises(ConfigError, match=r"unknown network 'net_of_bad'.*plugin bad did not load: ModuleNotFound"):
-        door.catalog.find("network", "net_of_bad")
+        registry.catalog.find("network", "net_of_bad")
 
 
-def parsed(text: str, door: plugins.Door) -> config.Config:
+def parsed(text: str, registry: plugins.Registry) -> config.Config:
     rest = "data: {use: horses_zebras}\ntrain: {steps: 1}\n"
-    return config.parse(f"task: {text}\n{rest}", "mine.yaml", [], door.catalog)
+    return config.parse(f"task: {text}\n{rest}", "mine.yaml", [], registry.catalog)
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def parsed(text: str, door: plugins.Door) -> config.Config:
 def test_E1_a_config_that_needs_a_broken_plugin_is_an_error_of_that_plugin(
     install: Install, source: str, use: str
 ) -> None:
-    door = install(bad=source)
+    registry = install(bad=source)
     with pytest.raises(PluginError, match=f"the task '{use}' needs the plugin 'bad', which did not load: ") as caught:
-        parsed(f"{{use: {use}}}", door)
+        parsed(f"{{use: {use}}}", registry)
     assert caught.value.exit_code == 7
-    assert states(door)["bad"] in str(caught.value)
+    assert states(registry)["bad"] in str(caught.value)
 
 
 def test_E1_a_broken_plugin_is_told_once(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install(bad="raise RuntimeError('no')", good=GOOD)
-    plugins.door()
+    plugins.registry()
     assert [record.getMessage() for record in caplog.records] == ["i2i: plugin 'bad' did not load: RuntimeError: no"]
 
 
@@ -123,41 +123,41 @@ def test_E9_a_config_that_needs_a_plugin_that_is_switched_off_is_told_so(
     install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("I2I_DISABLED_PLUGINS", "glow")
-    door = install(glow=GOOD)
+    registry = install(glow=GOOD)
     with pytest.raises(
         PluginError, match=r"the plugin 'glow', which did not load: it is switched off by .*--no-plugin"
     ):
-        parsed("{use: glow}", door)
+        parsed("{use: glow}", registry)
     with pytest.raises(ConfigError) as caught:
-        parsed("{use: another}", door)
+        parsed("{use: another}", registry)
     assert "glow" not in str(caught.value) + caplog.text
 
 
 def test_E2_a_hook_that_raises_keeps_the_others_and_leaves_nothing_behind(install: Install) -> None:
-    door = install(a=GOOD, b=GOOD + "        raise KeyError('half-way')\n", c=GOOD)
-    assert states(door) == {"a": "ok", "b": "KeyError: 'half-way'", "c": "ok"}
-    assert [n for n in door.catalog.names("network") if n.startswith("net_of")] == ["net_of_a", "net_of_c"]
+    registry = install(a=GOOD, b=GOOD + "        raise KeyError('half-way')\n", c=GOOD)
+    assert states(registry) == {"a": "ok", "b": "KeyError: 'half-way'", "c": "ok"}
+    assert [n for n in registry.catalog.names("network") if n.startswith("net_of")] == ["net_of_a", "net_of_c"]
 
 
 def test_E3_a_misspelt_hook_is_named_with_the_nearest_one(install: Install) -> None:
-    door = install(typo=GOOD.replace("def register", "def regster"))
-    assert states(door)["typo"] == "there is no hook 'regster', did you mean 'register'?"
+    registry = install(typo=GOOD.replace("def register", "def regster"))
+    assert states(registry)["typo"] == "there is no hook 'regster', did you mean 'register'?"
 
 
 def test_E4_wrong_hook_arguments_become_one_line(install: Install) -> None:
-    door = install(odd=GOOD.replace("(catalog)", "(catalogue)"))
-    assert "catalogue" in states(door)["odd"]
-    assert "\n" not in states(door)["odd"]
+    registry = install(odd=GOOD.replace("(catalog)", "(catalogue)"))
+    assert "catalogue" in states(registry)["odd"]
+    assert "\n" not in states(registry)["odd"]
 
 
 def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install: Install) -> None:
     same = GOOD.replace("net_of_{name}", "same")
-    door = install(one=same, two=same)
+    registry = install(one=same, two=same)
     with pytest.raises(PluginError, match="by one and by two") as caught:
-        door.catalog.find("network", "same")
+        registry.catalog.find("network", "same")
     assert caught.value.exit_code == 7
-    assert states(door)["one"] == "ok"
-    assert "registered twice" in states(door)["two"]
+    assert states(registry)["one"] == "ok"
+    assert "registered twice" in states(registry)["two"]
     both = install(three=same.replace("network", "task"), four=same.replace("network", "task"))
     with pytest.raises(PluginError, match="by four and by three"):
         parsed("{use: same}", both)
@@ -169,20 +169,20 @@ def test_E5_two_packages_with_a_plugin_of_one_name_are_told_and_the_first_stays(
     install(one=GOOD, two=GOOD)
     points = [EntryPoint("same", f"fake_{module}", "i2i") for module in ("one", "two")]
     monkeypatch.setattr(plugins, "installed", lambda group="i2i": points)
-    plugins.door.cache_clear()
-    door = plugins.door()
-    assert [(p.origin, p.state) for p in door.plugins] == [
+    plugins.registry.cache_clear()
+    registry = plugins.registry()
+    assert [(p.origin, p.state) for p in registry.plugins] == [
         ("fake_one", "ok"),
         ("fake_two", "fake_one has a plugin of that name already: uninstall one of them"),
     ]
-    assert door.catalog.find("network", "net_of_one").owner == "same"
-    assert "net_of_two" not in door.catalog.names("network")
+    assert registry.catalog.find("network", "net_of_one").owner == "same"
+    assert "net_of_two" not in registry.catalog.names("network")
 
 
 def test_E5_a_built_in_name_cannot_be_shadowed(install: Install) -> None:
-    door = install(thief=GOOD.replace("net_of_{name}", "resnet_generator"))
-    assert "by i2i and by thief" in states(door)["thief"]
-    assert door.catalog.find("network", "resnet_generator").owner == "i2i"
+    registry = install(thief=GOOD.replace("net_of_{name}", "resnet_generator"))
+    assert "by i2i and by thief" in states(registry)["thief"]
+    assert registry.catalog.find("network", "resnet_generator").owner == "i2i"
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,10 @@ def test_E9_a_plugin_that_is_not_wanted_is_not_imported(
     install: Install, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    door = install(bad="raise SystemExit(1)", good=GOOD)
-    assert states(door)["bad"] == "disabled"
+    registry = install(bad="raise SystemExit(1)", good=GOOD)
+    assert states(registry)["bad"] == "disabled"
     assert "fake_bad" not in sys.modules
-    assert states(door)["good"] == ("disabled" if value == "off" else "ok")
+    assert states(registry)["good"] == ("disabled" if value == "off" else "ok")
 
 
 def test_strict_mode_turns_a_failure_into_an_error(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +215,8 @@ def test_on_log_is_called_with_the_arguments_it_names(install: Install) -> None:
         def on_log(scalars, step):
             seen.append((step, scalars))
     """
-    door = install(watcher=source)
-    for _, call in door.each("on_log", run=Path("r"), step=3, scalars={"G/l1": 1.0}, images={}):
+    registry = install(watcher=source)
+    for _, call in registry.each("on_log", run=Path("r"), step=3, scalars={"G/l1": 1.0}, images={}):
         call()
     assert sys.modules["fake_watcher"].seen == [(3, {"G/l1": 1.0})]
 
@@ -226,7 +226,7 @@ def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> Non
     file = tmp_path / "mine.py"
     file.write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
     plugins.load_file(file)
-    assert plugins.door().catalog.find("network", "net_of_file").owner == "mine"
+    assert plugins.registry().catalog.find("network", "net_of_file").owner == "mine"
     with pytest.raises(PluginError, match="loaded already"):
         plugins.load_file(file)
     with pytest.raises(PluginError, match="no such file"):
@@ -243,21 +243,21 @@ def test_a_file_without_a_hook_says_what_is_missing(install: Install, tmp_path: 
 
 
 def test_the_init_of_a_package_is_named_as_its_folder(install: Install, tmp_path: Path) -> None:
-    door = install()
+    registry = install()
     for name in ("one", "two"):
         (tmp_path / f"own_{name}").mkdir()
         (tmp_path / f"own_{name}" / "net.py").touch()
         source = "\n    from . import net" + GOOD.replace("{name}", name)
         (tmp_path / f"own_{name}" / "__init__.py").write_text(textwrap.dedent(source))
         plugins.load_file(tmp_path / f"own_{name}" / "__init__.py")
-        assert door.catalog.find("network", f"net_of_{name}").owner == f"own_{name}"
+        assert registry.catalog.find("network", f"net_of_{name}").owner == f"own_{name}"
 
 
 def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tmp_path: Path) -> None:
-    door = install(glow="raise RuntimeError('no')")
+    registry = install(glow="raise RuntimeError('no')")
     (tmp_path / "glow.py").write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
     plugins.load_file(tmp_path / "glow.py")
-    assert door.catalog.find("network", "net_of_file").owner == "glow"
+    assert registry.catalog.find("network", "net_of_file").owner == "glow"
 
 
 def test_an_unknown_name_gives_the_nearest(install: Install) -> None:

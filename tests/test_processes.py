@@ -19,7 +19,7 @@ from i2i.config import Train
 from i2i.data.base import Data, Sample
 from i2i.data.stream import stream
 from i2i.errors import ConfigError
-from i2i.processes import World
+from i2i.processes import ProcessGroup
 
 CONFIG = """
 task:
@@ -238,7 +238,7 @@ def test_I4_an_error_on_one_rank_stops_all_and_is_shown(config: Path, tmp_path: 
         timeout=120,
     )
     assert done.returncode == 7, done.stderr
-    assert "rank 1: task Lame (lame) failed in step 2: ValueError: a bad picture" in done.stderr
+    assert "rank 1: Lame (lame) failed in step 2: ValueError: a bad picture" in done.stderr
     assert "rank 1 ended with exit code 7" in done.stderr
 
 
@@ -256,12 +256,12 @@ def test_a_signal_to_the_launcher_saves_and_exits_75(config: Path, tmp_path: Pat
 def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(
     length: int, batch: int, size: int, parts: int
 ) -> None:
-    def numbers(world: World, accumulate: int) -> list[list[list[int]]]:
+    def numbers(world: ProcessGroup, accumulate: int) -> list[list[list[int]]]:
         settings = Train(steps=60, accumulate=accumulate)
         return [[b["i"].tolist() for b in step] for step in stream(Counting(length, batch), settings, 0, 60, world)]
 
-    alone = [step[0] for step in numbers(World(), 1)]
-    ranks = [numbers(World(rank, size), parts) for rank in range(size)]
+    alone = [step[0] for step in numbers(ProcessGroup(), 1)]
+    ranks = [numbers(ProcessGroup(rank, size), parts) for rank in range(size)]
     assert {len(steps) for steps in ranks} == {60}
     together = [
         [i for micro in range(parts) for rank in range(size) for i in ranks[rank][number][micro]]
@@ -274,16 +274,16 @@ def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(
 
 def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"batch_size 3 cannot be divided among train.accumulate 1 x 2 process"):
-        next(stream(Counting(5, 3), Train(steps=1), 0, 1, World(0, 2)))
+        next(stream(Counting(5, 3), Train(steps=1), 0, 1, ProcessGroup(0, 2)))
 
 
 def test_batch_normalisation_over_several_processes_needs_gpus() -> None:
     with pytest.raises(ConfigError, match="norm: instance"):
-        World(0, 2).same_start(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+        ProcessGroup(0, 2).same_start(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
 
 
 def test_one_process_needs_no_group() -> None:
-    world, tensor = World(), torch.ones(2)
+    world, tensor = ProcessGroup(), torch.ones(2)
     world.average([tensor])
     world.wait()
     world.beat(1)

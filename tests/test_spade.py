@@ -24,8 +24,8 @@ from i2i.losses.adversarial import Relativistic
 from i2i.model import Model
 from i2i.networks import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder, spectral
 from i2i.networks.spade import SpadeBlock, SpadeNorm
-from i2i.plugins import door
-from i2i.processes import World
+from i2i.plugins import registry
+from i2i.processes import ProcessGroup
 from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
@@ -187,7 +187,7 @@ def test_instance_norm_makes_a_picture_independent_of_the_batch_in_training_too(
 
 def test_batch_norm_is_refused_for_several_processes_without_gpus() -> None:
     with pytest.raises(ConfigError, match="batch normalisation over several processes needs GPUs"):
-        World(0, 2).same_start(SpadeGenerator(3, width=2, hidden=4))
+        ProcessGroup(0, 2).same_start(SpadeGenerator(3, width=2, hidden=4))
 
 
 def plain_judges(channels: int, w: int) -> nn.ModuleList:
@@ -515,7 +515,7 @@ def test_the_border_takes_instances_of_the_size_of_the_label_map_only(tmp_path: 
     [("coco", 97_480_899, 5_904_514), ("ade20k", 96_492_483, 5_836_930), ("cityscapes", 93_048_003, 5_601_410)],
 )
 def test_the_paper_configs_are_the_published_networks(name: str, generator: int, discriminator: int) -> None:
-    chosen = config.load(ROOT / "configs" / "paper" / f"spade_{name}.yaml", [], door().catalog)
+    chosen = config.load(ROOT / "configs" / "paper" / f"spade_{name}.yaml", [], registry().catalog)
     with torch.device("meta"):
         made = chosen.task()
     assert parameters(made.G) == generator

@@ -35,8 +35,8 @@ from i2i.data.stream import stream
 from i2i.engine import Engine
 from i2i.metrics.base import validated
 from i2i.optim import adam
-from i2i.plugins import door
-from i2i.processes import World
+from i2i.plugins import registry
+from i2i.processes import ProcessGroup
 from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +90,7 @@ def test_it_keeps_the_contract_of_a_task(task: VAE) -> None:
 
 
 def test_784_400_20_has_the_published_number_of_parameters() -> None:
-    task = config.load(ROOT / "configs" / "real" / "vae_mnist.yaml", ["data.root=x"], door().catalog).task()
+    task = config.load(ROOT / "configs" / "real" / "vae_mnist.yaml", ["data.root=x"], registry().catalog).task()
     assert sum(p.numel() for p in task.parameters()) == 652_824
 
 
@@ -122,7 +122,7 @@ def test_two_hundred_steps_beat_every_decoder_that_ignores_z() -> None:
     data = Digits(size=16, samples=600, validation_samples=100)
     task = made(partial(DenseEncoder, widths=(64,)), partial(DenseDecoder, widths=(64,)), latent=8, size=16)
     engine = Engine(task, partial(adam, lr=1e-2), Train(steps=200))
-    for batches in stream(data, engine.train, 0, 200, World()):
+    for batches in stream(data, engine.train, 0, 200, ProcessGroup()):
         engine.step(batches)
     with engine.averaged() as trained:
         found = validated(trained, data, engine.device)
@@ -470,11 +470,11 @@ def test_the_run_samples_from_the_command_line(tmp_path: Path) -> None:
 def test_an_epoch_of_mnist_is_on_the_published_curve() -> None:
     """REFERENCE: the same recipe in pytorch/examples gives a test bound of 127.4 nats after one epoch."""
     path, root = ROOT / "configs" / "real" / "vae_mnist.yaml", f"data.root={DATA}/mnist"
-    chosen = config.load(path, [root, "data.validation_samples=2000"], door().catalog)
+    chosen = config.load(path, [root, "data.validation_samples=2000"], registry().catalog)
     torch.manual_seed(0)
     task, data = chosen.task(), chosen.data()
     engine = Engine(task, chosen.optimizer, chosen.train)
-    for batches in stream(data, chosen.train, 0, 469, World()):
+    for batches in stream(data, chosen.train, 0, 469, ProcessGroup()):
         engine.step(batches)
     with engine.averaged() as trained:
         bound = -validated(trained, data, engine.device)["elbo"]

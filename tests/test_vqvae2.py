@@ -24,7 +24,7 @@ from i2i.engine import Engine
 from i2i.errors import ConfigError, DataError
 from i2i.metrics.base import validated
 from i2i.optim import adam
-from i2i.plugins import door
+from i2i.plugins import registry
 from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +71,7 @@ def test_the_network_has_the_published_number_of_parameters() -> None:
 
 def test_the_paper_config_is_the_published_network() -> None:
     task = config.load(
-        ROOT / "configs" / "paper" / "vqvae2.yaml", ["task.priors=null", "task.vq_until=null"], door().catalog
+        ROOT / "configs" / "paper" / "vqvae2.yaml", ["task.priors=null", "task.vq_until=null"], registry().catalog
     ).task()
     assert sum(p.numel() for p in task.autoencoder.parameters()) == 1_388_867
     assert task.sides == [32, 64]

@@ -16,7 +16,7 @@ from pydantic import PositiveFloat, PositiveInt
 from .. import files
 from ..catalog import KINDS, Catalog, Entry, Metric
 from ..errors import ConfigError
-from .grammar import Grammar, Part, Wrong, flaws, plain
+from .grammar import Grammar, Part, Problems, flaws, plain
 from .source import MAX_BYTES, Source, change, dotted, show
 from .write import dump
 
@@ -212,7 +212,7 @@ def arguments_of(
     arguments: dict[str, Any] = {}
     try:
         arguments = grammar.arguments(keys, tree)
-    except Wrong as error:
+    except Problems as error:
         # What stands above a flaw, or on it, fails because of it.
         problems = [p for p in error.problems if not any(flaw[: len(p[0])] == p[0] for flaw, _ in found)]
     lines = dict.fromkeys(source.problems)

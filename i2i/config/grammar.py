@@ -51,12 +51,12 @@ class Part(functools.partial):
         except TypeError as error:
             raise ConfigError(
                 f"`{self.use}` does not fit where the config puts it, for there it is built with {len(args)} values "
-                f"({error}): use another one of its kind, see `i2i models`"
+                f"({error}): use another one of its kind, see `i2i catalog`"
             ) from error
         return super().__call__(*args, **keywords)
 
 
-class Wrong(ValueError):
+class Problems(ValueError):
     """What is wrong with a part, all of it; pydantic carries it to the whole."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -149,16 +149,16 @@ class Grammar:
                 return self.arguments(dict.fromkeys(node, self._key(player, "")), node)
         names = ", ".join(self.catalog.names(kind)) or "none"
         if not isinstance(node, dict):
-            raise Wrong([((), f"{show(node)} should be a mapping, as in {{use: NAME}}, possible names: {names}")])
+            raise Problems([((), f"{show(node)} should be a mapping, as in {{use: NAME}}, possible names: {names}")])
         if "use" not in node:
             near = difflib.get_close_matches("use", node, n=1)
             if near:
-                raise Wrong([((near[0],), f"unknown key `{near[0]}`, did you mean `use`?")])
-            raise Wrong([((), f"the key `use` is missing, possible names: {names}")])
+                raise Problems([((near[0],), f"unknown key `{near[0]}`, did you mean `use`?")])
+            raise Problems([((), f"the key `use` is missing, possible names: {names}")])
         try:
             entry = self.catalog.find(kind, str(node["use"]))
         except ConfigError as error:
-            raise Wrong([(("use",), str(error))]) from error
+            raise Problems([(("use",), str(error))]) from error
         part = Part(entry.build, **self.arguments(self.keys(entry), {k: v for k, v in node.items() if k != "use"}))
         part.use = entry.name
         return part
@@ -167,18 +167,18 @@ class Grammar:
         """Read a dataclass, such as `Train`: a mapping without `use`."""
         keys = self.keys(entry)
         if not isinstance(node, dict):
-            raise Wrong([((), f"{show(node)} should be a mapping, possible keys: {', '.join(keys)}")])
+            raise Problems([((), f"{show(node)} should be a mapping, possible keys: {', '.join(keys)}")])
         arguments = self.arguments(keys, node)
         try:
             return entry.build(**arguments)
         except (ConfigError, ValueError) as error:
-            raise Wrong([((), str(error))]) from error
+            raise Problems([((), str(error))]) from error
 
     def arguments(self, keys: dict[str, Key], node: dict[str, Any]) -> dict[str, Any]:
         """Return the values for all keys, the defaults too.
 
         Raises:
-            Wrong: with everything that is wrong.
+            Problems: with everything that is wrong.
         """
         found: dict[str, Any] = {}
         problems: list[Problem] = []
@@ -198,7 +198,7 @@ class Grammar:
             except pydantic.ValidationError as error:
                 problems += [((name, *inner), why) for inner, why in explained(error, value)]
         if problems:
-            raise Wrong(problems)
+            raise Problems(problems)
         return found
 
     def describe(self, entry: Entry, defs: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
             if step in (value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()):
                 keys, value = (*keys, step), value[step]
         cause = item.get("ctx", {}).get("error")
-        if isinstance(cause, Wrong):
+        if isinstance(cause, Problems):
             for inner, why in cause.problems:
                 yield (*keys, *inner), why
         else:

@@ -7,7 +7,7 @@ with numbers, `superres` photographs and their small versions (`degrade` makes t
 zebras, `facades` house fronts, `photos` something like photographs, `digits` digits, `faces` faces with known
 attributes; `mnist` reads written ones; `transforms` augments, `memory` and `cache` keep decoded pictures, `stream`
 makes the batches of a training and `check` is behind `i2i data check`. Their names for a config are listed by `i2i
-models`.
+catalog`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a data set to the batches of a training, which are a pure function of (seed, number of the step).
 
-    for micro_batches in stream(data, train, start=0, steps=1000, world=World()): ...       # `i2i run` does this
+    for micro_batches in stream(data, train, start=0, steps=1000, world=ProcessGroup()): ...  # `i2i run` does this
 
 So a run that is resumed, one with any number of loader processes, and several processes that divide a batch all see
 the same samples with the same augmentation.
@@ -21,7 +21,7 @@ from ..errors import ConfigError, I2IError, ResourceError
 from .base import Data, shapes
 
 if TYPE_CHECKING:
-    from ..processes import World
+    from ..processes import ProcessGroup
 
 Batch = dict[str, Any]
 
@@ -51,7 +51,7 @@ class Numbered(Dataset[Any]):
         return int(self._order[1][position])
 
 
-def stream(data: Data, train: Any, start: int, steps: int, world: World) -> Iterator[list[Batch]]:
+def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) -> Iterator[list[Batch]]:
     """Yield, for each step from `start` on, this process's micro-batches.
 
     A step takes the next `data.batch_size` samples; micro-batches and processes divide them in order.

@@ -14,7 +14,7 @@ from .. import config
 from ..data.base import Data
 from ..errors import ConfigError
 from ..model import Model
-from ..plugins import door
+from ..plugins import registry
 from .codes import BATCH, encoded, fitted, need, prepared, unit
 
 Space = Literal["latent", "pixel"]
@@ -36,7 +36,9 @@ def data_of(model: Model, root: str | None = None) -> Data:
         if "root" not in data:
             raise ConfigError(f"{model.source}: was trained on {data.get('use')}, which needs no files: give no root")
         data = {**data, "root": root}
-    return config.from_dict({**model.config, "data": data, "metrics": []}, door().catalog, str(model.source)).data()
+    return config.from_dict(
+        {**model.config, "data": data, "metrics": []}, registry().catalog, str(model.source)
+    ).data()
 
 
 def batches(model: Model, data: Data, n: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -1,6 +1,6 @@
 """Losses that several methods share: adversarial objectives, penalties on slopes, features, the replay pool.
 
-The objectives and `perceptual` are what a config may name (`gan: {use: lsgan}`); `i2i models` lists them. The fixed
+The objectives and `perceptual` are what a config may name (`gan: {use: lsgan}`); `i2i catalog` lists them. The fixed
 networks of `perceptual`, and where their files are looked for, are in `backbones` and `pretrained`; metrics use them
 too.
 """

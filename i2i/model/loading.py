@@ -11,7 +11,7 @@ import torch
 
 from .. import checkpoint, config
 from ..errors import WeightsError
-from ..plugins import door
+from ..plugins import registry
 from .trained import Model
 
 
@@ -31,7 +31,7 @@ def load(source: str | Path | None = None) -> Model:
     if not file.is_file():
         raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
     tensors, text, _ = checkpoint.load_model(file)
-    tree, build = config.task_of(text, str(file), door().catalog)
+    tree, build = config.task_of(text, str(file), registry().catalog)
     with torch.random.fork_rng():
         task = build()
     note = checkpoint.load_weights(task, tensors, str(file))

@@ -2,7 +2,7 @@
 
 `blocks` holds the pieces, `resnet` CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator,
 `spade` what paints label maps; `dense`, `dcgan`, `sngan` and `biggan` make pictures of codes, with the pieces in
-`conditional`. Their names for a config are listed by `i2i models`.
+`conditional`. Their names for a config are listed by `i2i catalog`.
 """
 
 from __future__ import annotations
