@@ -114,7 +114,7 @@ def arithmetic(
             strangers.draw(examples, **{name: has, "sex": sex, other: 0.0})
             for has, sex in ((1.0, 1.0), (0.0, 1.0), (0.0, 0.0))
         ]
-        a, b, c = (latent.encode(model, drawn(people, model.task.size or 64)) for people in groups)
+        a, b, c = (latent.encode(model, drawn(people, model.task.makes.size or 64)) for people in groups)
         means = torch.cat([a.mean(0, keepdim=True), b.mean(0, keepdim=True), c.mean(0, keepdim=True)])
         pictures = latent.decode(model, torch.cat([means, latent.arithmetic(a, b, c)]))
         said = made.says(pictures)
@@ -131,7 +131,7 @@ def editing(model: i2i.Model, made: Judge, strangers: Strangers, name: str, n: i
     """Measure edits of people without `name`."""
     people = strangers.draw(n, **{name: 0.0})
     vector = latent.learn(model).along(name)
-    pictures = latent.edit(model, drawn(people, model.task.size or 64), vector, (0.0, 1.0, 2.0))
+    pictures = latent.edit(model, drawn(people, model.task.makes.size or 64), vector, (0.0, 1.0, 2.0))
     said = made.says(pictures.flatten(0, 1)).unflatten(0, (n, 3))
     place, sex = READ.index(name), READ.index("sex")
     same = said[..., sex] == truth(people)[:, None, sex]
@@ -143,7 +143,7 @@ def editing(model: i2i.Model, made: Judge, strangers: Strangers, name: str, n: i
 
 def interpolation(model: i2i.Model, strangers: Strangers, n: int, steps: int, path: latent.Way) -> dict[str, float]:
     """Measure paths between strangers."""
-    z = latent.encode(model, drawn(strangers.draw(2 * n), model.task.size or 64))
+    z = latent.encode(model, drawn(strangers.draw(2 * n), model.task.makes.size or 64))
     pictures = latent.interpolate(model, z[:n], z[n:], steps, path)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -175,9 +175,9 @@ def main() -> None:
 
     model = i2i.load(args.run)
     latent.need(model, "encode", "decode")
-    if model.task.channels != 3 or model.config["data"]["use"] != "faces":
+    if model.task.makes.channels != 3 or model.config["data"]["use"] != "faces":
         parser.error(f"{args.run} was not trained on faces in colour")
-    size = model.task.size or 64
+    size = model.task.makes.size or 64
     made, strangers = judge(size, *args.judge), Strangers()
     people = strangers.draw(300)
     clean = drawn(people, size)

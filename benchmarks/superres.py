@@ -32,6 +32,7 @@ from i2i.data.base import Sample
 from i2i.data.degrade import bicubic
 from i2i.data.superres import Whole, pair_of, rows_of
 from i2i.metrics import LPIPS, PSNR, SSIM, answers
+from i2i.modalities import Image as ImageModality
 
 GATE = {(2, "Set5"): 33.67, (2, "Set14"): 30.33, (4, "Set5"): 28.43, (4, "Set14"): 26.09}  # bicubic, dB
 
@@ -53,7 +54,7 @@ class Enlarger(Task):
 
     def __init__(self, function: Callable[[Tensor], Tensor], scale: int) -> None:
         super().__init__()
-        self.function, self.scale = function, scale
+        self.function, self.makes = function, ImageModality(scale=scale)
 
     def translate(self, image: Tensor) -> Tensor:
         """Enlarge images [N, 3, H, W] in [-1, 1]."""
@@ -161,8 +162,8 @@ def main() -> None:
         weights["CARN-M"] = sum(state[key].numel() for key in state if key not in ends and "shifter" not in key)
     for run in args.runs:
         task = api.load(run).task
-        if task.scale != args.scale:
-            parser.error(f"{run} enlarges {task.scale} times, not {args.scale}")
+        if task.makes.scale != args.scale:
+            parser.error(f"{run} enlarges {task.makes.scale} times, not {args.scale}")
         tasks[run], tasks[f"{run} +"] = task, Enlarger(partial(ensemble, task.translate), args.scale)
         network = getattr(task, "G", nn.Module())
         weights[run] = sum(p.numel() for p in network.parameters())

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from .errors import ConfigError, PluginError
 
 SWITCHED_OFF = "it is switched off by I2I_PLUGINS, I2I_DISABLED_PLUGINS or --no-plugin"
-KINDS = ("task", "network", "loss", "metric", "data", "optimizer", "schedule")
+KINDS = ("task", "network", "loss", "metric", "data", "modality", "optimizer", "schedule")
 
 # A part in a constructor's signature: `{use: NAME, **kwargs}` in a config, a partial in the code.
 Network = Annotated[Callable[..., Any], "network"]
@@ -84,6 +84,10 @@ class Catalog:
     def data(self, name: str, build: Callable[..., Any]) -> None:
         """Add a `Data` class."""
         self.add("data", name, build)
+
+    def modality(self, name: str, build: Callable[..., Any]) -> None:
+        """Add a `Modality` class."""
+        self.add("modality", name, build)
 
     def optimizer(self, name: str, build: Callable[..., Any]) -> None:
         """Add a callable that takes a list of parameters and returns a `torch.optim.Optimizer`."""

@@ -137,9 +137,10 @@ def translate(
 ) -> None:
     """Translate pictures, keeping their names and sizes."""
     load_plugins(plugin)
-    from . import api, images
+    from . import api
+    from . import model as models
 
-    failed = images.translate_files(
+    failed = models.translate_files(
         sources,
         out,
         api.load(model),
@@ -164,24 +165,25 @@ def sample(
 ) -> None:
     """Make new pictures with a model that needs none; -c label=3 asks some for a class."""
     load_plugins(plugin)
-    from . import api, files, images
+    from . import api, files
+    from .images import shown
 
     asked = conditions(condition)
     if "seed" in asked:
         raise ConfigError(f"-c seed={asked['seed']}: `i2i sample` takes it as --seed {asked['seed']}")
-    made = [Path(out) / f"{number:05d}.png" for number in range(n)]
-    there = next(filter(os.path.lexists, made), None)
-    if there and not force:
-        raise ConfigError(
-            f"{images.shown(there)} is there already: say --force to write over it, or -o for another folder"
-        )
-    pictures = api.load(model).sample(n, seed, **asked)
+    loaded = api.load(model)
+    makes = loaded.task.makes
+    paths = [Path(out) / makes.file_name(Path(f"{number:05d}")) for number in range(n)]
+    existing = next(filter(os.path.lexists, paths), None)
+    if existing and not force:
+        raise ConfigError(f"{shown(existing)} already exists: use --force to overwrite it, or -o for another folder")
+    made = loaded.sample(n, seed, **asked)
     files.make_folder(out)
-    for path, picture in zip(made, pictures, strict=True):
-        images.save(images.to_pil(picture), path)
-    others = len({*Path(out).glob("*.png")} - {*made})
-    beside = f", beside {others} that were there already" if others else ""
-    print(f"{n} pictures in {images.shown(Path(out))}{beside}", file=sys.stderr)
+    for path, thing in zip(paths, made, strict=True):
+        makes.write(thing, path)
+    others = len({*Path(out).glob(f"*{paths[0].suffix}")} - {*paths})
+    beside = f", beside {others} that already existed" if others else ""
+    print(f"{n} {makes.plural} in {shown(Path(out))}{beside}", file=sys.stderr)
 
 
 @app.command()

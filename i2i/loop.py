@@ -31,8 +31,9 @@ from .data.base import Data
 from .data.stream import Batch, Numbered, stream, to_device, validation_batch
 from .engine import Engine, StepOutcome, builder_for, players_of, seed_everything
 from .errors import ConfigError, I2IError, NumericError, WeightsError
-from .images import grid, png
-from .metrics.base import validated
+from .images import frames, gif, png
+from .metrics.base import check_needs, validated
+from .modalities import columns
 from .plugins import registry
 from .processes import ProcessGroup
 from .task import Task
@@ -134,9 +135,8 @@ def refuse_what_does_not_fit(config: Config, task: Task) -> None:
 
 def refuse_what_cannot_be_judged(metrics: Sequence[tuple[str, Any]], task: Task, data: Data) -> None:
     """Let each metric that has a `refuse` say, before training and not after it, what it cannot judge."""
-    for _, metric in metrics:
-        if hasattr(metric, "refuse"):
-            metric.refuse(task, data)
+    for name, metric in metrics:
+        check_needs(name, metric, task, data)
 
 
 def state_to_go_on_from(run: Path, config: Config, *, leads: bool) -> dict[str, Any] | None:
@@ -226,10 +226,12 @@ class Diary:
         with self.engine.averaged() as task:
             shown = task.pictures(to_device(batch, self.engine.device))
         if shown and self.leads:
-            picture = grid(shown)
+            sheets = frames(columns(shown, task.makes))
             files.make_folder(self.run / "samples")
-            files.write(self.run / "samples" / f"{self.engine.number:08d}.png", png(picture))
-            self._tell(images={"samples": torch.from_numpy(picture)})
+            files.write(self.run / "samples" / f"{self.engine.number:08d}.png", png(sheets[0]))
+            if len(sheets) > 1:
+                files.write(self.run / "samples" / f"{self.engine.number:08d}.gif", gif(sheets))
+            self._tell(images={"samples": torch.from_numpy(sheets[0])})
 
     def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
         """Log an evaluation, and publish the weights where it is the best so far and `train.best` asks for these.

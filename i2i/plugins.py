@@ -119,10 +119,10 @@ def origin_of(point: EntryPoint) -> str:
 @functools.cache
 def registry() -> Registry:
     """Return the registry, filled once per process: i2i's own parts first, then every enabled plugin by name."""
-    from . import data, losses, metrics, networks, optim
+    from . import data, losses, metrics, modalities, networks, optim
 
     opened = Registry()
-    for room in (networks, losses, data, metrics, optim):
+    for room in (modalities, networks, losses, data, metrics, optim):
         room.register(opened.catalog)
     for point in installed():
         if wanted(point.name):

@@ -7,12 +7,14 @@ into that player's parameters only, steps its optimizer, and comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from .errors import ConfigError
+from .modalities import Image, Modality
 
 Losses = dict[str, Tensor]
 Turn = tuple[str, Losses]
@@ -27,25 +29,20 @@ class Task(nn.Module):
 
     Attributes:
         ema: names of submodules of which the engine keeps an average when `train.ema` is set.
-        accepts: what `translate` takes: images float32 [N, 3, H, W] in [-1, 1], or label maps int64 [N, 1, H, W].
-        colour: the result has colour, also where a grey picture came in.
-        scale: output size / input size of `translate`.
-        multiple: `translate` needs H and W divisible by this; the border pads and crops back.
-        minimum: and at least this large.
-        images: names of those conditions of `translate` that are pictures too, such as ("style",).
-        channels: of the pictures that `sample` and `decode` make and `encode` takes: 3, or 1 for grey ones.
-        size: their height and width, where the networks fix it; None where any size will do.
+        takes: the modality of what `translate` takes. `Image.of(self.G)` pads to what a network needs.
+        makes: the modality of what `translate`, `sample` and `decode` make and `encode` takes, e.g. `Image(scale=4)`.
+        conditions: the modality of each keyword of `translate` and `sample` that is a thing and not a plain value,
+            e.g. `{"style": Image()}`: callers give a file or array, the task gets [1, ...] on its device, or a list.
+        source: the entry of a sample that `translate` takes.
+        target: the entry that metrics compare its result with.
     """
 
     ema: ClassVar[tuple[str, ...]] = ()
-    accepts: Literal["image", "label map"] = "image"
-    colour: bool = False
-    scale: int = 1
-    multiple: int = 1
-    minimum: int = 1
-    images: ClassVar[tuple[str, ...]] = ()
-    channels: int = 3
-    size: int | None = None
+    takes: Modality = Image()
+    makes: Modality = Image()
+    conditions: Mapping[str, Modality] = MappingProxyType({})
+    source: str = "A"
+    target: str = "B"
 
     over_processes: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = staticmethod(lambda fn, x: fn(x))
     """`over_processes(fn, x)`: apply `fn` to the batch of all processes, return this process's part.
@@ -66,15 +63,13 @@ class Task(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement step(batch)")
 
-    def translate(self, image: Tensor, *args: Any, **condition: Any) -> Tensor:
-        """Translate images [N, C, H, W] in [-1, 1] into images [N, C, H * scale, W * scale] in [-1, 1]."""
-        raise ConfigError(
-            f"{type(self).__name__} does not translate pictures: it makes them, use i2i.sample(n, model)"
-        )
+    def translate(self, given: Tensor, *args: Any, **condition: Any) -> Tensor:
+        """Translate a batch of the modality `takes` into one of `makes`, e.g. images [N, 3, H, W] in [-1, 1]."""
+        raise ConfigError(f"{type(self).__name__} does not translate, it generates: use i2i.sample(n, model)")
 
     def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
-        """Return `n` new images [n, C, H, W] in [-1, 1]."""
-        raise ConfigError(f"{type(self).__name__} makes no pictures from nothing: use i2i.translate(img, model)")
+        """Return `n` new things [n, ...] of the modality `makes`."""
+        raise ConfigError(f"{type(self).__name__} does not generate, it translates: use i2i.translate(img, model)")
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent codes [N, ...] of images [N, C, H, W] in [-1, 1]."""
@@ -89,18 +84,23 @@ class Task(nn.Module):
         raise ConfigError(f"{type(self).__name__} has no latent space to draw from")
 
     def predict(self, batch: dict[str, Any]) -> Tensor:
-        """Return what the metrics compare with `batch["B"]`: the translation of `batch["A"]`."""
-        return self.translate(batch["A"])
+        """Return what the metrics compare with `batch[self.target]`: the translation of `batch[self.source]`."""
+        return self.translate(batch[self.source])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return means over a validation batch of numbers that only the task can know (an ELBO, an ADE)."""
         return {}
 
-    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return named pictures [N, C, H, W] in [-1, 1] of a validation batch, one column each, for `samples/`."""
-        image = next((value for value in batch.values() if isinstance(value, Tensor) and value.ndim == 4), None)
-        if type(self).translate is not Task.translate and image is not None:
-            return {"given": image, "translated": self.translate(image)}
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return what `samples/` and the report show, one column by name.
+
+        A column is a batch [N, ...] of the modality `makes`, or a pair of another modality and its batch.
+
+        Args:
+            batch: validation samples, or nothing where the data set has none.
+        """
+        if type(self).translate is not Task.translate and self.source in batch:
+            return {"given": (self.takes, batch[self.source]), "translated": self.predict(batch)}
         if type(self).sample is not Task.sample:
             return {"sampled": self.sample(4)}
         return {}

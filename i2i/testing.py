@@ -18,13 +18,12 @@ from torch import Tensor
 from .checkpoint import pack, unpack
 from .config import Train
 from .engine import Engine, backward, players_of, seed_everything
+from .modalities.conformance import check_modality as check_modality
 from .optim import adam
 from .task import Task
 
 
-def check_task(
-    task: Task, batch: dict[str, Any], *, steps: int = 20, lr: float = 2e-3, image: str | None = None
-) -> None:
+def check_task(task: Task, batch: dict[str, Any], *, steps: int = 20, lr: float = 2e-3) -> None:
     """Check all that the engine and the border rely on; the task itself is left as it was.
 
     Args:
@@ -32,7 +31,6 @@ def check_task(
         batch: one training batch, as its data set gives it.
         steps: training steps on that batch, after which a loss must have fallen.
         lr: learning rate of Adam for these steps.
-        image: the key in `batch` of the pictures to translate, by default the first image tensor.
 
     Raises:
         AssertionError: a point of the contract is broken; the message says which.
@@ -41,8 +39,7 @@ def check_task(
     check_turns(copy.deepcopy(task), batch, lr)
     check_training(task, batch, steps, lr)
     if type(task).translate is not Task.translate:
-        pictures = batch[image] if image else next(v for v in batch.values() if isinstance(v, Tensor) and v.ndim == 4)
-        check_translate(copy.deepcopy(task), pictures)
+        check_translate(copy.deepcopy(task), batch[task.source])
     try:
         ForkingPickler.dumps(task)
     except Exception as error:
@@ -105,28 +102,31 @@ def check_training(task: Task, batch: dict[str, Any], steps: int, lr: float) -> 
     assert fell, f"{name(task)}: no player's loss fell in {steps} steps on one batch: {history[0]} -> {history[-1]}"
 
 
-def check_translate(task: Task, image: Tensor) -> None:
-    """Check what the border relies on: size, type, range, and that a call leaves nothing behind."""
+def check_translate(task: Task, values: Tensor) -> None:
+    """Check what the border relies on: modality, size, range, and that a call leaves nothing behind."""
     task.eval()
-    given = image.clone()
+    given, who = values.clone(), f"{name(task)}.translate"
+
+    def translated(part: Tensor) -> Tensor:
+        fitted, undo = task.takes.fit({task.source: part}, task.source)
+        raw: Tensor = undo(task.translate(fitted[task.source]), task.makes, who)
+        made = task.makes.accept(raw, who)
+        assert raw.dtype == made.dtype, f"{who} returns {raw.dtype}, not {made.dtype}"
+        assert torch.allclose(raw, made.to(raw.device), atol=1e-4), f"{who} leaves its range: {raw.abs().max():.3f}"
+        return made
+
     seed_everything(0, 0, 0)
     with torch.no_grad():
         random_state = torch.get_rng_state()
-        out = task.translate(image)
+        out = translated(values)
         drew = not torch.equal(random_state, torch.get_rng_state())
-        again = task.translate(image)
-        single = task.translate(image[:1])
-    expected = (len(image), image.shape[2] * task.scale, image.shape[3] * task.scale)
-    assert torch.equal(image, given), f"{name(task)}.translate changes the picture it is given"
-    assert (len(out), *out.shape[2:]) == expected, (
-        f"{name(task)}.translate: {tuple(image.shape)} became {tuple(out.shape)}"
-    )
-    assert out.dtype == torch.float32, f"{name(task)}.translate returns {out.dtype}, not float32"
-    assert out.isfinite().all(), f"{name(task)}.translate returns values that are not finite"
-    assert out.abs().max() <= 1.0 + 1e-4, f"{name(task)}.translate leaves [-1, 1]: {out.abs().max():.3f}"
-    assert not drew, f"{name(task)}.translate draws from the global random numbers"
-    assert torch.equal(out, again), f"{name(task)}.translate gives another result the second time"
-    assert torch.allclose(out[:1], single, atol=1e-5), f"{name(task)}.translate: a picture depends on its neighbours"
+        again = translated(values)
+        single = translated(values[:1])
+    assert torch.equal(values, given), f"{who} changes what it is given"
+    assert not drew, f"{who} draws from the global random numbers"
+    assert torch.equal(out, again), f"{who} gives another result the second time"
+    assert torch.allclose(out[:1].float(), single.float(), atol=1e-5), f"{who}: a result depends on its neighbours"
+    assert len(task.makes.show(out)) == len(out), f"{name(task)}.makes.show draws another number than it is given"
 
 
 def snapshot(task: Task) -> dict[str, Tensor]:

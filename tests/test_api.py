@@ -11,7 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,8 +20,11 @@ from PIL import Image
 from torch import nn
 
 import i2i
-from i2i import api, checkpoint, images
+from i2i import api, checkpoint
 from i2i.errors import ConfigError, DataError, NumericError, WeightsError
+from i2i.modalities import Image as ImageModality
+from i2i.modalities import LabelMap
+from i2i.model import translate_files
 
 CONFIG = """
 task:
@@ -233,7 +236,7 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     assert done.returncode == 3
     assert all(name in done.stderr for name in ("bad.jpg", "empty.png", "notes.txt"))
     count, *failed = done.stderr.splitlines()[-3:]
-    assert count == "3 translated, 0 there already, 2 failed:"
+    assert count == "3 translated, 0 already existed, 2 failed:"
     assert [line.split("'")[1] for line in failed] == [str(source / name) for name in ("empty.png", "bad.jpg")]
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
@@ -241,31 +244,31 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     assert Image.open(tmp_path / "out" / "sub" / "c.PNG").size == (41, 23)
     before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
     again = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
-    assert "is there already" in again.stderr
-    assert "0 translated, 3 there already, 2 failed" in again.stderr
-    assert "left as it is, whatever model and condition made it: --force does it again" in again.stderr
+    assert "already exists" in again.stderr
+    assert "0 translated, 3 already existed, 2 failed" in again.stderr
+    assert "existing results were kept, whichever model made them; use --force to redo them" in again.stderr
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
 def test_a_picture_is_never_written_over_by_its_own_translation(model: i2i.Model, tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "in")
     before = (tmp_path / "in" / "a.png").read_bytes()
-    with pytest.raises(ConfigError, match=r"a\.png.* would be written over by its own translation"):
-        images.translate_files([f"{tmp_path}/in/a.png"], tmp_path / "in", model, force=True, say=str)
+    with pytest.raises(ConfigError, match=r"a\.png.* would be overwritten by its own translation"):
+        translate_files([f"{tmp_path}/in/a.png"], tmp_path / "in", model, force=True, say=str)
     assert (tmp_path / "in" / "a.png").read_bytes() == before
 
 
 def test_a_glob_keeps_the_names_of_what_it_finds_and_force_does_it_again(model: i2i.Model, tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "in")
     wanted, out = f"{tmp_path}/in/**/[ac].*", tmp_path / "out"
-    assert images.translate_files([wanted], out, model, say=str) == []
+    assert translate_files([wanted], out, model, say=str) == []
     assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "a.png", "c.PNG"]
     (out / "a.png").write_bytes(b"mine")
-    images.translate_files([wanted], out, model, say=str)
+    translate_files([wanted], out, model, say=str)
     assert (out / "a.png").read_bytes() == b"mine"
     said: list[str] = []
-    images.translate_files([wanted], out, model, force=True, say=said.append)
-    assert said[-1] == "3 translated, 0 there already, 0 failed"
+    translate_files([wanted], out, model, force=True, say=said.append)
+    assert said[-1] == "3 translated, 0 already existed, 0 failed"
     assert Image.open(out / "a.png").size == (30, 22)
 
 
@@ -309,7 +312,7 @@ def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -
     done = translate_command("nothing.png", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert "nothing.png" in done.stderr
-    assert "0 translated, 0 there already, 1 failed" in done.stderr
+    assert "0 translated, 0 already existed, 1 failed" in done.stderr
     with pytest.raises(DataError, match=r"nothing\.png"):
         i2i.translate(str(tmp_path / "nothing.png"), run)
 
@@ -326,9 +329,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(run: Path, tmp_path: Path)
 
 def test_a_folder_without_pictures_is_a_failure(model: i2i.Model, tmp_path: Path) -> None:
     said: list[str] = []
-    failed = images.translate_files([str(tmp_path)], tmp_path / "out", model, say=said.append)
-    assert failed == [f"'{tmp_path}': no pictures in it"]
-    assert said == ["0 translated, 0 there already, 1 failed:", f"  {failed[0]}"]
+    failed = translate_files([str(tmp_path)], tmp_path / "out", model, say=said.append)
+    assert failed == [f"'{tmp_path}': contains no images"]
+    assert said == [failed[0], "0 translated, 0 already existed, 1 failed"]
 
 
 def test_a_model_says_what_it_is(model: i2i.Model, run: Path) -> None:
@@ -344,8 +347,8 @@ def test_dir_shows_the_public_names_and_nothing_else() -> None:
 class Tinted(i2i.Task):
     """Paints with the mean colour of the styles; the weights say how much each counts."""
 
-    colour = True
-    images = ("style",)
+    makes = ImageModality(colour=True)
+    conditions: ClassVar = {"style": ImageModality()}
 
     def translate(self, image: torch.Tensor, style: Any = None) -> torch.Tensor:
         styles = style if isinstance(style, list) else [style]
@@ -369,7 +372,7 @@ def test_a_condition_may_be_a_picture_or_several_and_the_result_may_have_colour(
         (["red.png", "nope.jpg"], r"^style: 'nope\.jpg': "),
         ("notes.txt", r"^style: 'notes\.txt': not an image"),
         (np.zeros((2, 2), np.int64), r"^style: the given array"),
-        ("", r"^style: no file is named, give style=FILE$"),
+        ("", r"^style: no file is named$"),
     ],
 )
 def test_a_condition_that_is_no_picture_is_named_and_not_the_picture_itself(
@@ -383,14 +386,14 @@ def test_a_condition_that_is_no_picture_is_named_and_not_the_picture_itself(
         model(picture(), style=style)
     told: list[str] = []
     with pytest.raises(ConfigError, match=said):  # once, and not for each picture
-        images.translate_files(["red.png"], "out", model, say=told.append, style=style)
+        translate_files(["red.png"], "out", model, say=told.append, style=style)
     assert (told, Path("out").exists()) == ([], False)
 
 
 class Drawn(i2i.Task):
     """Draws class k as the grey k * 10."""
 
-    accepts = "label map"
+    takes = LabelMap()
 
     def translate(self, image: torch.Tensor) -> torch.Tensor:
         return (image.float() * 10 / 255 * 2 - 1).expand(-1, 3, -1, -1)
@@ -401,5 +404,5 @@ def test_a_task_may_take_label_maps(tmp_path: Path) -> None:
     labels = np.array([[1, 2], [3, 4]], np.uint8)
     assert model(labels)[..., 0].tolist() == [[10, 20], [30, 40]]
     assert model(Image.fromarray(labels)).getpixel((1, 1)) == (40, 40, 40)
-    with pytest.raises(ConfigError, match="takes label maps, which cannot be cut into tiles"):
+    with pytest.raises(ConfigError, match="label maps cannot be cut into tiles: do not use --tile"):
         model(labels, tile=16)

@@ -43,8 +43,8 @@ def test_the_version_needs_no_command(tmp_path: Path) -> None:
     assert (shown.returncode, shown.stdout.strip()) == (0, __version__)
 
 
-def test_models_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> None:
-    shown = i2i_command("models", cwd=tmp_path)
+def test_catalog_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> None:
+    shown = i2i_command("catalog", cwd=tmp_path)
     lines = {tuple(line.split()[:3]) for line in shown.stdout.splitlines()}
     assert lines == {(entry.kind, entry.name, entry.owner) for entry in registry().catalog}
     assert ("task", "cyclegan", "cyclegan") in lines
@@ -132,8 +132,8 @@ def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
         (("run", "."), 2, "i2i: .: a folder, not a file"),
         (("translate", "a.png", "-o", "out"), 4, "i2i run configs/cyclegan.yaml"),
         (("translate", "a.png", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
-        (("models", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
-        (("models", "--plugin", "."), 7, "--plugin .: a folder, not a file; give a Python file"),
+        (("catalog", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
+        (("catalog", "--plugin", "."), 7, "--plugin .: a folder, not a file; give a Python file"),
         (("data", "check", "nothing"), 3, "'nothing': no such folder"),
         (("data", "check", __file__), 3, "test_cli.py': a file, not a folder"),
         (("sample", "3", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),

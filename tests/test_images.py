@@ -805,7 +805,7 @@ def test_globs_folders_and_repeated_names_are_found_once(tmp_path: Path, monkeyp
     assert names(tmp_path / "x/2.jpg", tmp_path / "x", tmp_path / "x/1.png") == ["x/2.jpg", "x/1.png", "x/y/3.png"]
     monkeypatch.chdir(tmp_path)
     assert names("**/3.png") == ["x/y/3.png"]
-    assert find("nothing*.png") == ([], [(Path("nothing*.png"), "nothing is named so")])
+    assert find("nothing*.png") == ([], [(Path("nothing*.png"), "no file matches this pattern")])
     assert find("nothing.png") == ([], [(Path("nothing.png"), "No such file or directory")])
 
 
@@ -893,10 +893,10 @@ def test_A24_things_that_are_no_regular_file_are_listed_and_never_block(tmp_path
     reasons = {path.relative_to(folder).as_posix(): why for path, why in skipped}
     assert reasons == {
         "dangling.png": "No such file or directory",
-        "loop": "a link to a folder that was searched already",
+        "loop": "a link to a folder that was already searched",
         "pipe.png": "not a regular file",
         "self.png": "Too many levels of symbolic links",
-        "x.png/up": "a link to a folder that was searched already",
+        "x.png/up": "a link to a folder that was already searched",
         "zero.png": "not a regular file",
     }
     assert len(find(f"{folder}/**/*.png")[0]) == 2

@@ -20,8 +20,12 @@ from i2i import ConfigError, DataError, Model, NumericError, ResourceError, Task
 from i2i.data.base import Data
 from i2i.data.faces import Faces, person, render
 from i2i.latent.examples import attributes_of
+from i2i.modalities import Image as ImageModality
 
 WHATS = ("sample", "interpolate", "traverse", "reconstruct", "neighbours", "arithmetic", "direction", "edit")
+
+
+unit = ImageModality().release
 
 
 class Pixels(Task):
@@ -30,6 +34,7 @@ class Pixels(Task):
     def __init__(self, channels: int = 3, size: int | None = 8) -> None:
         super().__init__()
         self.channels, self.size = channels, size
+        self.makes = ImageModality(channels=channels, size=size)
         self.weight = nn.Parameter(torch.ones(()))
 
     def encode(self, image: Tensor) -> Tensor:
@@ -130,7 +135,7 @@ def test_a_picture_is_fitted_to_the_task() -> None:
     assert torch.allclose((grey[..., 2:6] + 1) / 2, torch.tensor(0.299), atol=1e-3)
     assert latent.prepared(model(Pixels(3)), noise(4, 1, 8, 8)).shape == (4, 3, 8, 8)
     free = Pixels(size=None)
-    free.multiple = 4
+    free.makes = ImageModality(multiple=4)
     assert latent.prepared(model(free), noise(1, 3, 9, 14)).shape == (1, 3, 8, 12)
     with pytest.raises(DataError, match="8x8, 8x12"):
         latent.prepared(model(free), [noise(3, 9, 14), noise(3, 8, 8)])
@@ -260,9 +265,9 @@ def test_an_axis_that_is_none_is_refused(axes: tuple[int, ...], n: int, said: st
 
 @pytest.mark.parametrize("space", ["latent", "pixel"])
 def test_neighbours_are_those_that_all_distances_say(components: Model, faces: Faces, space: Any) -> None:
-    asked = torch.stack([latent.unit(faces.sample(7, np.random.default_rng())["image"]), noise(3, 32, 32)])
+    asked = torch.stack([unit(faces.sample(7, np.random.default_rng())["image"]), noise(3, 32, 32)])
     found = latent.neighbours(components, asked, faces, 4, space)
-    train = torch.stack([latent.unit(faces.sample(i, np.random.default_rng())["image"]) for i in range(500)])
+    train = torch.stack([unit(faces.sample(i, np.random.default_rng())["image"]) for i in range(500)])
     if space == "latent":
         one, all_ = latent.encode(components, asked), latent.encode(components, train)
         distance = (one[:, None] - all_).square().sum(2).sqrt()
@@ -359,7 +364,7 @@ def test_an_edit_adds_a_smile_and_takes_it_away(components: Model, faces: Faces)
     seen = smiles(made)
     assert (seen.diff(dim=1) >= 0).float().mean() > 0.9  # more is more
     gain = smiles(made[:, 2]) - smiles(made[:, 1])
-    wanted = smiles(truth.float()) - smiles(latent.unit(latent.prepared(components, pictures)))
+    wanted = smiles(truth.float()) - smiles(unit(latent.prepared(components, pictures)))
     assert gain.mean() > 0.3 * wanted.mean() > 0
     assert torch.allclose(made[:, 1], latent.reconstruct(components, pictures), atol=1e-5)
     with pytest.raises(ConfigError, match="does not fit codes"):
@@ -367,7 +372,7 @@ def test_an_edit_adds_a_smile_and_takes_it_away(components: Model, faces: Faces)
 
 
 def codes(made: Model, faces: Faces) -> tuple[Tensor, Tensor]:
-    parts = [(latent.encode(made, latent.unit(x)), values) for _, x, values in latent.batches(made, faces)]
+    parts = [(latent.encode(made, unit(x)), values) for _, x, values in latent.batches(made, faces)]
     return torch.cat([z for z, _ in parts]), torch.cat([values for _, values in parts])
 
 
@@ -674,7 +679,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("edit no.png --attribute smile -o o.png", 3, "no.png"),
         ("edit toy.yaml --attribute smile -o o.png", 3, "toy.yaml"),
         ("edit 0.png --attribute smile -o 1.png", 2, "'1.png' is there already: say --force to write over it"),
-        ("reconstruct 0.png -c label=3 -o o.png", 2, "knows no condition 'label'"),
+        ("reconstruct 0.png -c label=3 -o o.png", 2, "has no condition 'label'"),
         ("reconstruct 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn: leave it away"),
         ("traverse 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn"),
         ("neighbours 0.png -c temperature=1 -o o.png", 2, "-c temperature is for samples: leave it away"),
@@ -701,7 +706,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("arithmetic smile=1 smile=0 age>1 -o o.png", 2, "no training picture has age>1"),
         ("neighbours 0.png --root elsewhere -o o.png", 2, "needs no files: give no root"),
         ("neighbours 0.png -k 65 -o o.png", 2, "Invalid value for '-k': it should be less than or equal to 64"),
-        ("sample -c label=3 -o o.png", 2, "knows no condition 'label'"),
+        ("sample -c label=3 -o o.png", 2, "has no condition 'label'"),
         ("interpolate -c seed=3 -o o.png", 2, "say --seed"),
         ("jump -o o.png", 2, "jump"),
     ],
@@ -767,7 +772,7 @@ def test_a_model_without_a_latent_space_is_one_sentence(
         code, _, said = command(capsys, monkeypatch, trained, what, *pictures, *more, "-o", "o.png")
         assert code == 2, what
         assert "Task" in said
-        assert ("makes no pictures" if what == "sample" else "has no latent space: use a model of") in said, what
+        assert ("does not generate" if what == "sample" else "has no latent space: use a model of") in said, what
 
 
 def test_the_plugin_of_a_file_is_known_to_the_command(tmp_path: Path) -> None:

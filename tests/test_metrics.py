@@ -30,6 +30,7 @@ from i2i.metrics import lpips as lpips_metric
 from i2i.metrics.features import features, kept, lenet, resnet20
 from i2i.metrics.pairs import levels, psnr, ssim
 from i2i.metrics.sets import frechet_distance, kernel_distance
+from i2i.modalities import Image as ImageModality
 from i2i.task import Task
 
 REAL_DATA = Path(os.environ.get("I2I_DATA", ""))
@@ -60,7 +61,7 @@ class Answer(Task):
 
     def __init__(self, rule: Callable[[Tensor], Tensor] = lambda x: x, scale: int = 1, multiple: int = 1) -> None:
         super().__init__()
-        self.rule, self.scale, self.multiple = rule, scale, multiple
+        self.rule, self.takes, self.makes = rule, ImageModality(multiple=multiple), ImageModality(scale=scale)
         self.given: list[dict[str, Any]] = []
 
     def translate(self, image: Tensor, *args: Any, **condition: Any) -> Tensor:
@@ -117,7 +118,7 @@ def test_answers_are_cut_by_the_scale_and_clipped_and_carry_no_graph() -> None:
         (Held(), None, ConfigError, "those of Held have none at all"),
         (Held({"A": picture(3, 4, 4)}), None, ConfigError, r"have \['A'\]: use another data set"),
         (Held(pair(picture(3, 4, 4))), lambda x: x * torch.nan, NumericError, "not finite"),
-        (Held(pair(picture(3, 4, 4))), lambda x: x[..., :2], PluginError, r"made \(1, 3, 4, 2\) .* give 4x4 pixels"),
+        (Held(pair(picture(3, 4, 4))), lambda x: x[..., :2], PluginError, r"made \[1, 3, 4, 2\] .* give 4x4 pixels"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(data: Data, rule: Any, error: type[Exception], says: str) -> None:
@@ -317,7 +318,7 @@ def test_the_true_pictures_are_looked_at_once_for_each_data_set(monkeypatch: pyt
 
 
 def test_one_picture_is_no_set() -> None:
-    with pytest.raises(ConfigError, match="needs two validation samples at least, and there is 1"):
+    with pytest.raises(ConfigError, match="needs at least two validation samples, and there is 1"):
         KID()(Answer(), Held(pair(picture(3, 8, 8))))
 
 

@@ -14,7 +14,7 @@ from i2i_pix2pix import Colorization, Pix2Pix, as_in_training, from_lab, to_lab
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
-from i2i import ConfigError
+from i2i import ConfigError, Task
 from i2i.config import Train
 from i2i.engine import Engine
 from i2i.losses import Hinge, Vanilla
@@ -180,13 +180,11 @@ def test_threads_do_not_disturb_one_another() -> None:
 
 
 def test_any_size_fits_after_the_borders_padding() -> None:
-    from i2i.images import pad_to_multiple
-
     task = made(Pix2Pix, NARROW, test_mode="eval").eval()
-    assert task.multiple == 64
+    assert task.takes.multiple == 64
     for height, width in ((1, 1), (5, 300), (64, 65)):
-        padded, crop = pad_to_multiple(pictures(1, 3, height, width), task.multiple, minimum=task.minimum)
-        assert crop(task.translate(padded)).shape == (1, 3, height, width)
+        batch, undo = task.takes.fit({"A": pictures(1, 3, height, width)}, "A")
+        assert undo(task.translate(batch["A"]), task.makes, "it").shape == (1, 3, height, width)
 
 
 # ---- Lab
@@ -292,9 +290,7 @@ def test_colourfulness_is_hasler_and_suesstrunks() -> None:
 
 
 def test_the_metric_compares_predictions_with_the_truth() -> None:
-    class Half(nn.Module):
-        multiple = minimum = scale = 1
-
+    class Half(Task):
         def predict(self, batch: dict[str, Any]) -> Tensor:
             return batch["B"] / 2
 

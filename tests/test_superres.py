@@ -482,7 +482,7 @@ def test_charbonnier_is_smooth_at_zero_and_l1_far_away() -> None:
 
 def test_task_takes_its_scale_from_the_network_and_the_data_must_agree() -> None:
     task = two_stages()
-    assert task.scale == 2
+    assert task.makes.scale == 2
     with pytest.raises(ConfigError, match=r"enlarges 2 times, and the data gives \[16, 16\] pixels for \[64, 64\]"):
         next(task.step(batch(scale=4)))
 

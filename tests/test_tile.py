@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 import i2i
 from i2i import Task
-from i2i.errors import ConfigError
-from i2i.images import reach, tiled, translate_files
+from i2i.errors import ConfigError, PluginError
+from i2i.images import reach, tiled
+from i2i.modalities import Image as ImageModality
+from i2i.model import translate_files
 from i2i.networks import ResnetGenerator, UnetGenerator
 
 
@@ -100,7 +102,7 @@ def test_G2_a_network_whose_pictures_are_as_coarse_as_the_probe_has_no_reach() -
 class Local(Task):
     """A task of local convolutions, as super-resolution is."""
 
-    scale = 2
+    makes = ImageModality(scale=2)
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,16 +126,17 @@ def test_G1_a_model_called_with_tiles_gives_the_whole_picture() -> None:
 def test_G2_a_model_that_cannot_be_tiled_says_so() -> None:
     task = Task()
     task.net = ResnetGenerator(width=4, blocks=1)
-    task.multiple = 4
+    task.takes = ImageModality(multiple=4)
     task.translate = task.net.forward  # type: ignore[method-assign]
-    with pytest.raises(ConfigError, match="each pixel of its result depends on the whole picture"):
+    with pytest.raises(ConfigError, match="each part of this model's result depends on the whole image"):
         i2i.Model(task, {}, Path("here"))(Image.new("RGB", (64, 64)), tile=32)
 
 
 def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -> None:
     model = i2i.Model(Local(), {}, Path("here"))
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    with pytest.raises(RuntimeError, match="this tile fails"):
+    wrong = r"Local \(.*\) failed in translate: RuntimeError: this tile fails \(test_tile.py line"
+    with pytest.raises(PluginError, match=wrong):
         translate_files([str(tmp_path / "a.png")], tmp_path / "out", model, tile=32, strength=-1.0)
     assert not (tmp_path / "out" / "a.png").exists()
 

@@ -18,11 +18,13 @@ class Data:
     """Base of every data set.
 
     Subclasses set `batch_size` (samples in one step, over all processes) and implement the three methods.
-    `workers` is the number of loader processes; the samples do not depend on it.
+    `workers` is the number of loader processes; the samples do not depend on it. `paired` says whether the entries of
+    a sample belong together, as "A" and "B" of pix2pix do and those of CycleGAN do not.
     """
 
     batch_size: int = 1
     workers: int = 0
+    paired: bool = True
 
     def __len__(self) -> int:
         """Return the number of training samples in an epoch."""

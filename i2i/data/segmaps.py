@@ -367,11 +367,8 @@ FORM = 'it should be {"classes": [{"index": 0, "name": "Sky", "colour": [128, 12
 
 def palette(classes: Classes) -> np.ndarray:
     """Return a colour for each of `classes.values`, uint8 [classes, 3]: neighbours differ, no class is black."""
-    turn = np.arange(classes.count)[:, None] * 0.618034 + np.array([0, 1 / 3, 2 / 3])
-    light = np.array([1.0, 0.72, 0.86])[np.arange(classes.count) % 3][:, None]
-    colours = np.clip(0.55 + 0.45 * np.cos(2 * np.pi * turn), 0, 1) * light * 255
     ignored = 0 if classes.ignore is None else 1
-    return np.concatenate([colours.round(), np.zeros((ignored, 3))]).astype(np.uint8)
+    return np.concatenate([images.label_colours(classes.count), np.zeros((ignored, 3), np.uint8)])
 
 
 def coloured(places: Tensor, colours: Tensor) -> Tensor:

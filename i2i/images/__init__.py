@@ -3,10 +3,9 @@
     border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the kind of thing that came in
     decode.py   `read_rgb`, and the decoder, its formats and its limits
     write.py    `save`, in the format that the suffix names
-    find.py     `find`: files, folders and globs -> the pictures in them
+    find.py     `find`: files, folders and globs -> the images among them
     tile.py     `tiled`: large pictures piece by piece, with an overlap that was measured
-    many.py     `translate_files`: all of these, through a model, into a folder
-    grid.py     `grid`: columns of images as one sheet, for `samples/` and the report
+    grid.py     `grid`, `frames`: columns of images as one sheet, for `samples/` and the report
     animate.py `gif`, `mp4`: frames as an animation
     axes.py, pixels.py, notes.py    parts of these: axes of arrays; depth and alpha; counts, warnings and names
 
@@ -20,8 +19,7 @@ from .animate import gif, mp4
 from .border import Picture, pad_to_multiple, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find
-from .grid import grid, png, to_uint8
-from .many import translate_files
+from .grid import frames, grid, label_colours, png, to_uint8
 from .notes import ImageWarning, counts, shown
 from .tile import reach, tiled
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
@@ -36,8 +34,10 @@ __all__ = [
     "Picture",
     "counts",
     "find",
+    "frames",
     "gif",
     "grid",
+    "label_colours",
     "mp4",
     "pad_to_multiple",
     "png",
@@ -51,6 +51,5 @@ __all__ = [
     "tiled",
     "to_pil",
     "to_uint8",
-    "translate_files",
     "writable_name",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,7 @@ class Picture:
         grey: it came with one channel of colour.
         dtype: its depth: uint8, uint16 or (any float) float32.
         back: makes the kind of thing that came in of a tensor [N, C, H, W] in [0, 1].
+        given: what it came as: "pil" (also for paths and bytes), "array" or "tensor".
     """
 
     tensor: Tensor
@@ -41,6 +42,7 @@ class Picture:
     grey: bool
     dtype: np.dtype[Any]
     back: Callable[[Tensor], Any]
+    given: Literal["pil", "array", "tensor"] = "pil"
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
         """Return a result as the kind of thing that came in, of the result's size; alpha is resized to it.
@@ -72,6 +74,13 @@ class Picture:
                 alpha = nn.functional.interpolate(alpha, size, mode="bilinear", antialias=True)
             unit = cat([unit, alpha], 1)
         return self.back(unit)
+
+
+def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
+    """Return what an image comes as."""
+    import torch
+
+    return "tensor" if isinstance(img, torch.Tensor) else "array" if isinstance(img, np.ndarray) else "pil"
 
 
 def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Picture:
@@ -122,7 +131,7 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
     grey, transparent = unit.shape[1] <= 2, unit.shape[1] in (2, 4)
     colour = (unit[:, :1].expand(-1, 3, -1, -1) if grey else unit[:, :3]).clamp(0, 1).mul_(2).sub_(1)
     alpha = unit[:, -1:].clamp(0, 1) if transparent else None
-    return Picture(colour.contiguous(), alpha, grey, dtype, back)
+    return Picture(colour.contiguous(), alpha, grey, dtype, back, kind_of(img))
 
 
 def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
@@ -166,7 +175,7 @@ def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
         values, axes = torch.from_numpy(read_labels(img, limit=limit)), "HW"
         back = partial(_to_pil, dtype=np.dtype(np.uint8))
     labels = to_nchw(values.long(), axes)
-    return Picture(labels, None, False, np.dtype(np.uint8), back)
+    return Picture(labels, None, False, np.dtype(np.uint8), back, kind_of(img))
 
 
 def _to_tensor(unit: Tensor, axes: str, dtype: Any, device: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures for people: named columns of images as one grid, as written to `samples/` and shown in the report."""
+"""Previews: named columns of images as one sheet, as written to `samples/` and shown in the report."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 
-def grid(columns: dict[str, Tensor], gap: int = 4, least: int = 128) -> np.ndarray:
+def grid(columns: Mapping[str, Tensor | np.ndarray], gap: int = 4, least: int = 128) -> np.ndarray:
     """Lay out images in one column per name, one row per sample, under their names.
 
     Args:
-        columns: images [N, 1 or 3, H, W] in [-1, 1] by name; columns may differ in size.
+        columns: images [N, 1 or 3, H, W] in [-1, 1] by name, or drawn ones uint8 [N, H, W, 3]; sizes may differ.
         gap: pixels between the cells.
         least: smaller images are enlarged by a whole factor to at least this many pixels.
 
     Returns:
         uint8 [H, W, 3].
     """
-    drawn = {name: to_uint8(images) for name, images in columns.items()}
+    drawn = {name: cells if isinstance(cells, np.ndarray) else to_uint8(cells) for name, cells in columns.items()}
     side = max(max(cell.shape[1:3]) for cell in drawn.values())
     factor = max(1, -(-least // side))
     rows, header = max(map(len, drawn.values())), 16
@@ -40,10 +42,34 @@ def grid(columns: dict[str, Tensor], gap: int = 4, least: int = 128) -> np.ndarr
     return np.array(sheet)
 
 
+def frames(columns: Mapping[str, np.ndarray], gap: int = 4, least: int = 128) -> np.ndarray:
+    """Lay out columns of which some move, as `grid` does: uint8 [T, H, W, 3], where T is 1 if none does.
+
+    Args:
+        columns: by name uint8 [N, H, W, 3], or frames [N, T, H, W, 3]; a shorter clip stays at its last frame.
+    """
+    length = max(cells.shape[1] if cells.ndim == 5 else 1 for cells in columns.values())
+
+    def at(cells: np.ndarray, time: int) -> np.ndarray:
+        return cells[:, min(time, cells.shape[1] - 1)] if cells.ndim == 5 else cells
+
+    return np.stack(
+        [grid({name: at(cells, t) for name, cells in columns.items()}, gap, least) for t in range(length)]
+    )
+
+
 def to_uint8(images: Tensor) -> np.ndarray:
     """Turn images [N, 1 or 3, H, W] in [-1, 1] into uint8 [N, H, W, 3], clipped and rounded."""
     scaled = (images.detach().float().clamp(-1, 1) + 1).mul(127.5).round().byte().cpu()
     return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def label_colours(classes: int) -> np.ndarray:
+    """Return a colour for each class, uint8 [classes, 3]: neighbours differ, and none is black."""
+    turn = np.arange(classes)[:, None] * 0.618034 + np.array([0, 1 / 3, 2 / 3])
+    light = np.array([1.0, 0.72, 0.86])[np.arange(classes) % 3][:, None]
+    colours = np.clip(0.55 + 0.45 * np.cos(2 * np.pi * turn), 0, 1) * light * 255
+    return colours.round().astype(np.uint8)
 
 
 def png(picture: np.ndarray) -> bytes:

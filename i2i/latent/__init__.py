@@ -13,7 +13,7 @@ sentence. Codes are float32 [N, ...] on the CPU, as the task shapes them. Pictur
 
 from __future__ import annotations
 
-from .codes import can, decode, decode_paths, divided, encode, encoded, fitted, need, prepared, prior, unit
+from .codes import can, decode, decode_paths, divided, encode, encoded, need, prepared, prior, unit
 from .examples import Neighbours, Space, arithmetic, attributes_of, batches, data_of, neighbours
 from .learned import Learned, Method, directions, edit, learn, orthogonal
 from .paths import Way, between, interpolate, quantiles, reconstruct, traverse
@@ -37,7 +37,6 @@ __all__ = [
     "edit",
     "encode",
     "encoded",
-    "fitted",
     "interpolate",
     "learn",
     "need",

@@ -7,18 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate as resized
 
-from .. import images
 from ..data import conditions
-from ..errors import ConfigError, DataError, NumericError
+from ..errors import ConfigError, NumericError
 from ..metrics.base import device_of
 from ..model import Model
 from ..networks import in_parts
 from ..task import Task
 
 BATCH = 64  # pictures or codes that go through a network at a time
-LUMA = (0.299, 0.587, 0.114)  # BT.601, as Pillow converts to grey
 CLAIMS = {
     "encode": "encode pictures",
     "decode": "decode codes",
@@ -46,60 +43,25 @@ def need(model: Model, *what: str) -> None:
 
 
 def prepared(model: Model, pictures: Any) -> Tensor:
-    """Return pictures as the model's task takes them: float32 [N, C, H, W] in [-1, 1].
-
-    Args:
-        model: its task says how many channels and pixels: colour becomes grey where there is one channel, and a
-            picture is resized until it covers the size, of which the middle is kept.
-        pictures: one of any kind that `i2i.images.take` takes, a batch [N, C, H, W] in [0, 1], or a list of these.
-
-    Raises:
-        DataError: one cannot be read, or they differ in size where the task takes any size.
-    """
-    given = pictures if isinstance(pictures, list | tuple) else [pictures]
-    taken = [fitted(images.take(picture).tensor, model.task) for picture in given]
-    if not taken:
-        raise DataError("no pictures are given")
-    sizes = sorted({tuple(picture.shape[2:]) for picture in taken})
-    if len(sizes) > 1:
-        shown = ", ".join(f"{height}x{width}" for height, width in sizes)
-        raise DataError(f"the pictures differ in size ({shown}) and the model takes any: give them one size")
-    return torch.cat(taken)
+    """Return one thing or a list of them as the model's task encodes them; see `gather` of its modality."""
+    return model.task.makes.gather(pictures)
 
 
-def fitted(x: Tensor, task: Task) -> Tensor:
-    """Return images [N, 3 or 1, H, W] in [-1, 1] with the channels and the size of a task."""
-    if task.channels == 1 and x.shape[1] == 3:
-        x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-    elif task.channels == 3:
-        x = x.expand(-1, 3, -1, -1)
-    old = x.shape[-2:]
-    if task.size is None:
-        height, width = (max(side // task.multiple, 1) * task.multiple for side in old)
-    else:
-        height = width = task.size
-    scale = max(height / old[0], width / old[1]) if task.size else 1.0
-    wanted = max(height, round(old[0] * scale)), max(width, round(old[1] * scale))
-    if wanted != tuple(old):
-        x = resized(x, wanted, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
-    return x[..., top : top + height, left : left + width]
-
-
-def unit(x: Tensor) -> Tensor:
-    """Return images in [-1, 1] as float32 in [0, 1], on the CPU."""
-    return ((x.float() + 1) / 2).clamp(0, 1).cpu()
+def unit(model: Model, x: Tensor) -> Tensor:
+    """Return images in [-1, 1] as `i2i.sample` returns them: float32 in [0, 1], on the CPU."""
+    made: Tensor = model.task.makes.release(x.float().cpu())
+    return made
 
 
 def encode(model: Model, pictures: Any) -> Tensor:
-    """Return the codes [N, ...] of pictures; see `prepared` for what they may be.
+    """Return the codes [N, ...] of pictures; see `gather` of the modality for what they may be.
 
     Raises:
         ConfigError: the task cannot encode.
         DataError: a picture cannot be read.
     """
     need(model, "encode")
-    return encoded(model, prepared(model, pictures))
+    return encoded(model, model.task.makes.gather(pictures))
 
 
 def encoded(model: Model, x: Tensor) -> Tensor:
@@ -151,7 +113,7 @@ def decode_paths(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Te
     with torch.inference_mode(), torch.random.fork_rng():
         for step in z.unbind(1):
             torch.manual_seed(conditions.seed(seed))
-            steps.append(in_parts(lambda part: unit(task.decode(part.to(device), **rest)), step, most=BATCH))
+            steps.append(in_parts(lambda part: unit(model, task.decode(part.to(device), **rest)), step, most=BATCH))
     shown = torch.stack(steps, 1).clone()
     if not shown.isfinite().all():
         raise NumericError(

@@ -15,7 +15,7 @@ from ..data.base import Data
 from ..errors import ConfigError
 from ..model import Model
 from ..plugins import registry
-from .codes import BATCH, encoded, fitted, need, prepared, unit
+from .codes import BATCH, encoded, need, prepared, unit
 
 Space = Literal["latent", "pixel"]
 
@@ -63,7 +63,7 @@ def batches(model: Model, data: Data, n: int | None = None) -> Iterator[tuple[Te
             values = torch.stack([sample["attributes"] for sample in samples]).float()
         elif names:
             values[torch.arange(len(part)), torch.stack([sample["label"] for sample in samples])] = 1
-        yield part, fitted(torch.stack([sample["image"] for sample in samples]), model.task), values
+        yield part, model.task.makes.sized(torch.stack([sample["image"] for sample in samples])), values
 
 
 def attributes_of(data: Data) -> tuple[str, ...]:
@@ -119,8 +119,8 @@ def neighbours(model: Model, pictures: Any, data: Data, k: int = 5, space: Space
         best, order = best.topk(min(k, best.shape[1]), 1, largest=False)
         index = index.gather(1, order)
     found = {int(i): data.sample(int(i), np.random.default_rng(int(i)))["image"] for i in index.unique()}
-    rows = [fitted(torch.stack([found[int(i)] for i in row]), model.task) for row in index]
-    return Neighbours(index, best, unit(torch.stack(rows)))
+    rows = [model.task.makes.sized(torch.stack([found[int(i)] for i in row])) for row in index]
+    return Neighbours(index, best, unit(model, torch.stack(rows)))
 
 
 def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..catalog import Catalog
 from .animals import AnimalTruth
-from .base import answers, sampled
+from .base import PAIRS, Needs, answers, batches, check_needs, device_of, sampled
 from .classes import ClassAccuracy, ClassShare
 from .colour import Colourfulness
 from .lpips import LPIPS
@@ -20,6 +20,7 @@ from .sets import KID, Frechet
 __all__ = [
     "KID",
     "LPIPS",
+    "PAIRS",
     "PSNR",
     "SSIM",
     "AnimalTruth",
@@ -27,7 +28,11 @@ __all__ = [
     "ClassShare",
     "Colourfulness",
     "Frechet",
+    "Needs",
     "answers",
+    "batches",
+    "check_needs",
+    "device_of",
     "register",
     "sampled",
 ]

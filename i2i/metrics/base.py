@@ -1,12 +1,15 @@
-"""What all metrics go through: a task's answers to the validation samples, or what it makes, one picture at a time.
+"""What all metrics use: a task's predictions for the validation samples, or what it generates, one at a time.
 
-for sample, fake in answers(task, data): ...      # what `psnr`, and `kid` of a translation, do
-for fake in sampled(task, 1000): ...              # what `class_share`, and `kid` of what is made from nothing, do
+    for sample, fake in answers(task, data): ...      # `psnr`, and `kid` of a translation
+    for fake in sampled(task, 1000): ...              # `class_share`, and `kid` of what is generated
+
+`Needs` is what a metric declares to be rejected before training, not after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -17,17 +20,72 @@ from torch.utils.data import default_collate
 
 from ..data.base import Data, Sample, shapes
 from ..data.stream import to_device
-from ..errors import ConfigError, NumericError, PluginError
-from ..images import pad_to_multiple
+from ..errors import ConfigError, PluginError, blame
+from ..modalities import Image, Modality
 
 Item = TypeVar("Item")
 
 
-def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tuple[Sample, Tensor]]:
-    """Give each validation sample with what the task predicts for its "A".
+@dataclass(frozen=True)
+class Needs:
+    """What a metric must be given; a metric declares it as its attribute `needs`, and training checks it first.
 
-    Neighbours of equal shapes are predicted together. "A", and every other entry of its height and width, is
-    padded to what the task can take, and the prediction is cut back to the size of "A" times the task's scale.
+    Args:
+        makes: the modality that the task must make.
+        source, target: validation samples need the task's `source`, and its `target`, to compare with.
+        paired: and the two must belong together.
+
+    Example:
+        `class Error: needs = Needs(makes=Waveform, source=True, target=True, paired=True)`
+    """
+
+    makes: type[Modality] = Modality
+    source: bool = False
+    target: bool = False
+    paired: bool = False
+
+
+PAIRS = Needs(makes=Image, source=True, target=True, paired=True)  # what most metrics of images need
+
+
+def check_needs(name: str, metric: Any, task: Any, data: Data) -> None:
+    """Reject, before anything is trained or evaluated, a metric that cannot judge this task on this data.
+
+    Args:
+        name: of the metric, for the message.
+        metric: may declare `needs`, and check more in a method `refuse(task, data)`.
+
+    Raises:
+        ConfigError: the task makes another modality, validation samples lack an entry, or are not paired.
+    """
+    needs: Needs = getattr(metric, "needs", Needs())
+    if not isinstance(task.makes, needs.makes):
+        raise ConfigError(
+            f"metrics: {name} compares {needs.makes.plural}, and {type(task).__name__} makes {task.makes.plural}: "
+            f"remove it"
+        )
+    samples = data.validation()
+    keys = [task.source] * needs.source + [task.target] * needs.target
+    if keys and (not len(samples) or not set(keys) <= set(samples[0])):
+        given = ", ".join(sorted(samples[0])) if len(samples) else "no validation samples"
+        raise ConfigError(
+            f"metrics: {name} needs validation samples with {' and '.join(map(repr, keys))}, and "
+            f"{type(data).__name__} has {given}: use other data or remove it"
+        )
+    if needs.paired and not data.paired:
+        raise ConfigError(
+            f"metrics: {name} compares each prediction with its own target, and {type(data).__name__} is not paired: "
+            f"use kid or frechet, which compare whole sets, or paired data"
+        )
+    if hasattr(metric, "refuse"):
+        metric.refuse(task, data)
+
+
+def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tuple[Sample, Tensor]]:
+    """Give each validation sample with what the task predicts for its `task.source`.
+
+    Neighbours of equal shapes are predicted together, fitted to what the task takes (images are padded, and the
+    prediction is cropped again).
 
     Args:
         task: a `Task`, in the mode in which it is to be judged.
@@ -35,66 +93,56 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
         batch_size: pictures predicted at a time.
 
     Yields:
-        The sample as the data set gives it, and the prediction on the CPU, float32 [C, H, W] clipped to [-1, 1].
+        The sample as the data set gives it, and the prediction on the CPU, without a batch axis; of an image float32
+        [C, H, W] in [-1, 1].
 
     Raises:
-        ConfigError: there are no validation samples, or they lack "A" or "B".
-        NumericError: a prediction holds NaN or infinity.
-        PluginError: a prediction is not `task.scale` times as large as its "A".
+        ConfigError: there are no validation samples, or they lack what is translated or its target.
+        NumericError: a prediction contains NaN or infinity.
+        PluginError: a prediction is not of the modality that the task makes, or has the wrong size.
     """
     samples = data.validation()
-    for name in "AB":
+    for name in (task.source, task.target):
         if not len(samples) or name not in samples[0]:
             raise ConfigError(
-                f'this metric needs validation samples with "A" and "B", and those of {type(data).__name__} have '
-                f"{sorted(samples[0]) if len(samples) else 'none at all'}: use another data set or another metric"
+                f'this metric needs validation samples with "{task.source}" and "{task.target}", and those of '
+                f"{type(data).__name__} have {sorted(samples[0]) if len(samples) else 'none at all'}: use another "
+                f"data set or another metric"
             )
-    for batch in alike(samples, batch_size):
+    for batch in same_shapes(samples, batch_size):
         yield from zip(batch, predicted(task, batch), strict=True)
 
 
 def predicted(task: Any, samples: list[Sample]) -> Tensor:
-    """Return what the task predicts for samples of equal shapes: [N, C, H, W] on the CPU."""
-    device = device_of(task)
-    batch = default_collate(samples)
-    given = batch["A"]
-    size, crop = given.shape[-2:], None
-    for name, value in batch.items():
-        if isinstance(value, Tensor):
-            if value.ndim >= 3 and value.shape[-2:] == size:
-                value, crop = pad_to_multiple(value, task.multiple, minimum=task.minimum)
-            batch[name] = value.to(device)
-    assert crop is not None
-    with torch.no_grad():
-        fakes = crop(task.predict(batch), task.scale).float().cpu()
-    wanted = tuple(side * task.scale for side in size)
-    if fakes.ndim != 4 or len(fakes) != len(samples) or fakes.shape[-2:] != wanted:
-        raise PluginError(
-            f"{type(task).__name__}.predict made {tuple(fakes.shape)} from {tuple(given.shape)}; with scale "
-            f"{task.scale} it must keep N and give {wanted[0]}x{wanted[1]} pixels"
-        )
-    finite(f"{type(task).__name__}.predict", fakes)
-    return fakes.clamp(-1, 1)
+    """Return what the task predicts for samples of equal shapes: [N, ...] on the CPU."""
+    who = f"{type(task).__name__}.predict"
+    batch, undo = task.takes.fit(to_device(default_collate(samples), device_of(task)), task.source)
+    with torch.no_grad(), blame(task, "predict"):
+        made = undo(task.predict(batch), task.makes, who)
+    made = task.makes.accept(made, who)
+    if len(made) != len(samples):
+        raise PluginError(f"{who} made {len(made)} predictions for {len(samples)} samples: it must keep N")
+    return made
 
 
 def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequence[Any]) -> Iterator[Tensor]:
-    """Give pictures that a task makes from nothing, always from the same random numbers.
+    """Give what a task generates, always from the same random numbers.
 
     The global random state is left as it was.
 
     Args:
         task: a `Task`, in the mode in which it is to be judged.
-        n: how many pictures.
-        batch_size: pictures made at a time.
+        n: how many.
+        batch_size: how many at a time.
         condition: what is asked for, a list of `n` by name, such as label=[3, 3, 5].
 
     Yields:
-        Pictures on the CPU, float32 [C, H, W] clipped to [-1, 1].
+        One at a time on the CPU, without a batch axis; of images float32 [C, H, W] in [-1, 1].
 
     Raises:
-        ConfigError: the task makes no pictures from nothing.
-        NumericError: a picture holds NaN or infinity.
-        PluginError: the task makes more or fewer pictures than it was asked for, or no pictures.
+        ConfigError: the task does not sample.
+        NumericError: the result contains NaN or infinity.
+        PluginError: the task makes more or fewer than it was asked for, or not what it declares to make.
     """
     device = device_of(task)
     for first in range(0, n, batch_size):
@@ -102,30 +150,22 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequen
         chosen = {name: list(values[part]) for name, values in condition.items()}
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(first)
-            fakes = task.sample(part.stop - first, **chosen).detach().float().cpu()
-        if fakes.ndim != 4 or len(fakes) != part.stop - first:
-            raise PluginError(
-                f"{type(task).__name__}.sample made {tuple(fakes.shape)} where {part.stop - first} pictures "
-                f"[N, C, H, W] were wanted"
-            )
-        finite(f"{type(task).__name__}.sample", fakes)
-        yield from fakes.clamp(-1, 1)
+            with blame(task, "sample"):
+                made = task.sample(part.stop - first, **chosen)
+        made = task.makes.accept(made, f"{type(task).__name__}.sample")
+        if len(made) != part.stop - first:
+            raise PluginError(f"{type(task).__name__}.sample made {len(made)} of {part.stop - first}: it must make n")
+        yield from made
 
 
 def validated(task: Any, data: Data, device: torch.device) -> dict[str, float]:
     """Return the mean over the validation samples of what `task.validate` says of batches of one shape."""
     sums: dict[str, float] = {}
     samples = data.validation()
-    for batch in alike(samples, data.batch_size):
+    for batch in same_shapes(samples, data.batch_size):
         for key, value in task.validate(to_device(default_collate(batch), device)).items():
             sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
     return {key: total / len(samples) for key, total in sums.items()}
-
-
-def finite(who: str, images: Tensor) -> None:
-    """Raise NumericError where pictures hold NaN or infinity."""
-    if not images.isfinite().all():
-        raise NumericError(f"{who} gave values that are not finite: are the weights whole?")
 
 
 def device_of(task: Any) -> torch.device:
@@ -133,7 +173,7 @@ def device_of(task: Any) -> torch.device:
     return next((p.device for p in task.parameters()), torch.device("cpu"))
 
 
-def alike(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+def same_shapes(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
     """Cut samples into lists of at most `size` neighbours of equal shapes."""
     for _, group in groupby((samples[i] for i in range(len(samples))), shapes):
         yield from batches(group, size)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..data.base import Data
-from .base import answers
+from ..modalities import Image
+from .base import Needs, answers
 
 
 class Colourfulness:
@@ -31,9 +32,11 @@ class Colourfulness:
         `Colourfulness()(task, data)["ratio"]`
     """
 
+    needs = Needs(makes=Image, source=True, target=True)
+
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the three numbers of a `Task` on `data.validation()`."""
-        pairs = [(colourfulness(fake), colourfulness(sample["B"])) for sample, fake in answers(task, data)]
+        pairs = [(colourfulness(fake), colourfulness(sample[task.target])) for sample, fake in answers(task, data)]
         fake, real = torch.tensor(pairs).mean(0).tolist()
         return {"fake": fake, "real": real, "ratio": fake / max(real, 1e-9)}
 

@@ -21,7 +21,7 @@ from ..errors import ConfigError, WeightsError
 from ..losses.backbones import SQUEEZENET, prepared
 from ..losses.pretrained import Weights
 from ..losses.torchvision_guard import import_torchvision
-from .base import device_of
+from .base import PAIRS, device_of
 from .pairs import pairs
 
 Net = Literal["alex", "vgg", "squeeze"]
@@ -60,6 +60,8 @@ class LPIPS:
     Source:
         Zhang et al., arXiv:1801.03924, version 0.1.
     """
+
+    needs = PAIRS
 
     def __init__(
         self, net: Net = "alex", backbone: BackboneName = "official", weights_dir: str | None = None

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from ..data.base import Data
 from ..errors import ConfigError
-from .base import answers
+from .base import PAIRS, answers
 
 Space = Literal["rgb", "y"]
 
@@ -45,6 +45,8 @@ class PSNR:
     Example:
         `PSNR(space="y", crop=4)(task, data)["db"]`
     """
+
+    needs = PAIRS
 
     def __init__(
         self, space: Space = "rgb", crop: NonNegativeInt = 0, baseline: Literal["input", "bicubic"] | None = None
@@ -81,6 +83,8 @@ class SSIM:
     Source:
         Wang et al., IEEE Transactions on Image Processing 13(4), 2004.
     """
+
+    needs = PAIRS
 
     def __init__(self, space: Space = "rgb", crop: NonNegativeInt = 0) -> None:
         self.space, self.crop = space, crop
@@ -129,7 +133,8 @@ def levels(image: Tensor, space: Space, crop: int = 0) -> Tensor:
 def pairs(task: Any, data: Data) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Give "A", the prediction and "B" of each validation sample; the latter two have the same shape."""
     for sample, fake in answers(task, data):
-        yield sample["A"], as_image_like(fake, sample["B"], "the prediction"), sample["B"]
+        real = sample[task.target]
+        yield sample[task.source], as_image_like(fake, real, "the prediction"), real
 
 
 def undone(given: Tensor, real: Tensor, how: Literal["input", "bicubic"]) -> Tensor:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..data.base import Data
 from ..errors import ConfigError
-from .base import answers, device_of, sampled
+from ..modalities import Image
+from .base import Needs, answers, device_of, sampled
 from .features import Name, check, features
 
 _real: WeakKeyDictionary[Data, dict[Any, Tensor]] = WeakKeyDictionary()
@@ -47,9 +48,15 @@ class KID:
         Binkowski et al., arXiv:1801.01401, section 4; Gretton et al., JMLR 13, 2012, lemma 6.
     """
 
+    needs = Needs(makes=Image)
+
     def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
         check(extractor, weights_dir)
         self.extractor, self.weights_dir = extractor, weights_dir
+
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError where there are not two true images at least to compare with."""
+        truth_of(task, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return {extractor: distance} of a `Task` on `data.validation()`."""
@@ -68,9 +75,15 @@ class Frechet:
         Dowson and Landau, J. Multivariate Analysis 12, 1982; Heusel et al., arXiv:1706.08500, eq. 6.
     """
 
+    needs = Needs(makes=Image)
+
     def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
         check(extractor, weights_dir)
         self.extractor, self.weights_dir = extractor, weights_dir
+
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError where there are not two true images at least to compare with."""
+        truth_of(task, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return {extractor: distance} of a `Task` on `data.validation()`."""
@@ -79,18 +92,38 @@ class Frechet:
 
 def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tuple[Tensor, Tensor]:
     """Return the features of the made pictures and, computed once for each data set, of the true ones."""
-    device, samples = str(device_of(task)), data.validation()
-    if len(samples) == 1:
-        raise ConfigError("a distance between sets needs two validation samples at least, and there is 1")
-    from_nothing = len(samples) > 0 and "image" in samples[0] and "A" not in samples[0]
-    made = sampled(task, len(samples)) if from_nothing else (image for _, image in answers(task, data))
+    device, samples, truth = str(device_of(task)), data.validation(), truth_of(task, data)
+    generated = truth != task.target
+    made = sampled(task, len(samples)) if generated else (image for _, image in answers(task, data))
     fake = features(made, extractor, weights_dir, device)
     known = _real.setdefault(data, {})
     key = extractor, weights_dir, device
     if key not in known:
-        true = (samples[i]["image" if from_nothing else "B"] for i in range(len(samples)))
-        known[key] = features(true, extractor, weights_dir, device)
+        known[key] = features((samples[i][truth] for i in range(len(samples))), extractor, weights_dir, device)
     return fake, known[key]
+
+
+def truth_of(task: Any, data: Data) -> str:
+    """Return the entry of the validation samples that made images are compared with.
+
+    It is the task's target where samples have what it translates, and "image" where the task generates.
+
+    Raises:
+        ConfigError: there are fewer than two validation samples, or they have neither.
+    """
+    samples = data.validation()
+    if len(samples) == 1:
+        raise ConfigError("a distance between sets needs at least two validation samples, and there is 1")
+    known = set(samples[0]) if len(samples) else set()
+    if {task.source, task.target} <= known:
+        return str(task.target)
+    if "image" in known and task.source not in known:
+        return "image"
+    raise ConfigError(
+        f'a distance between sets needs validation samples with "{task.source}" and "{task.target}", or with "image" '
+        f"for a task that generates, and {type(data).__name__} has {', '.join(sorted(known)) or 'none'}: use other "
+        f"data or remove the metric"
+    )
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> float:

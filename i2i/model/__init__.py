@@ -3,13 +3,15 @@
 model = i2i.load("runs/cyclegan")
 out = model("horse.jpg", direction="BtoA")
 
-trained.py    `Model`: pictures of any kind in, the same kind out; new pictures where the task makes them
-load.py       `load`: a run's folder or a weights file -> a model, or the newest one; `ready` keeps it at hand
+trained.py    `Model`: things in, the same kind of thing out; new things where the task generates them
+many.py       `translate_files`: files and folders through a model, into a folder
+loading.py    `load`: a run's folder or a weights file -> a model, or the newest one; `ready` keeps it at hand
 """
 
 from __future__ import annotations
 
 from .loading import default_model, load, ready
+from .many import translate_files
 from .trained import Model
 
-__all__ = ["Model", "default_model", "load", "ready"]
+__all__ = ["Model", "default_model", "load", "ready", "translate_files"]

@@ -16,6 +16,7 @@ from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.losses import ReplayPool
+from i2i.modalities import Image
 
 Weight = Annotated[float, Ge(0)]
 
@@ -58,7 +59,7 @@ class CycleGAN(Task):
         self.gan = gan()
         self.lambda_a, self.lambda_b = lambda_cycle if isinstance(lambda_cycle, tuple) else (lambda_cycle,) * 2
         self.cycle_noise, self.lambda_identity = cycle_noise, lambda_identity
-        self.multiple, self.minimum = getattr(self.G_ab, "multiple", 1), getattr(self.G_ab, "minimum", 1)
+        self.takes = Image.of(self.G_ab)
 
     def players(self) -> dict[str, list[Any]]:
         """Both generators move together, and so do both discriminators."""

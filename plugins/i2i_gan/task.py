@@ -18,6 +18,7 @@ from i2i.data.conditions import number
 from i2i.data.shapes import refuse_other_codes, refuse_other_samples
 from i2i.losses import WGANGP, Relativistic, r1_penalty
 from i2i.losses.adversarial import average
+from i2i.modalities import Image
 from i2i.networks import in_parts
 
 from .augment import Kind, augmented
@@ -71,6 +72,7 @@ class GAN(Task):
     ) -> None:
         super().__init__()
         self.latent, self.channels, self.size = latent, channels, size
+        self.makes = Image(channels=channels, size=size)
         self.classes = class_names(classes)
         self.generator = generator(channels, size, latent, len(self.classes))
         self.discriminator = discriminator(channels, size, len(self.classes))

@@ -122,7 +122,7 @@ def reconstruct(model: Model, condition: dict[str, Any], out: str, pictures: Seq
     latent.need(model, "encode", "decode")
     draws_nothing(model, condition)
     found = listed(pictures)
-    given = latent.unit(latent.prepared(model, found))
+    given = latent.unit(model, latent.prepared(model, found))
     made = latent.reconstruct(model, given, **condition)
     error = (made - given).square().mean((1, 2, 3)).sqrt()
     for name, value in zip(found, error.tolist(), strict=True):
@@ -150,7 +150,7 @@ def neighbours(
         latent.need(model, "encode")
     space = space or ("latent" if latent.can(model, "encode") else "pixel")
     if pictures:
-        given = latent.unit(latent.prepared(model, listed(pictures)))
+        given = latent.unit(model, latent.prepared(model, listed(pictures)))
     else:
         given = model.sample(n or 8, seed, **condition)
     found = latent.neighbours(model, given, latent.data_of(model, root), k, space)
@@ -183,7 +183,7 @@ def arithmetic(
             groups[place] = x
     for place, group in enumerate(pictures):
         if not asked[place]:
-            groups[place] = latent.unit(latent.prepared(model, listed([group])))
+            groups[place] = latent.unit(model, latent.prepared(model, listed([group])))
     codes = [latent.encode(model, group) for group in groups]
     shown = {}
     for sign, name, x, z in zip(("", "- ", "+ "), pictures, groups, codes, strict=True):
@@ -254,7 +254,7 @@ def edit(
         raise ConfigError(f"--amount {odd[0]} is no way to go: give a finite number, as 1 or -0.5")
     if len(amount) not in (1, len(attribute)):
         raise ConfigError(f"{len(attribute)} attributes and {len(amount)} amounts: give one amount for each")
-    given = latent.unit(latent.prepared(model, listed(pictures)))
+    given = latent.unit(model, latent.prepared(model, listed(pictures)))
     if alone and (len(given) != 1 or moves(out)):
         raise ConfigError(f"--alone writes one picture into one .png, and {len(given)} are given for {out}")
     learned = latent.learn(model, method, apart, root)
@@ -354,7 +354,7 @@ def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> l
                 f"no training picture has {group}: ask for what some have, as smile=1, or age>0.5 for what is "
                 f"between 0 and 1"
             )
-    return [latent.unit(torch.stack(pictures[:n])) for pictures in found]
+    return [latent.unit(model, torch.stack(pictures[:n])) for pictures in found]
 
 
 def asked_for(group: str, names: Sequence[str]) -> list[tuple[int, Compare, float]]:

@@ -61,6 +61,7 @@ from torch import nn
 from torch.nn.functional import l1_loss
 
 from i2i import Network, Task, hookimpl
+from i2i.modalities import Image
 
 
 class {title}(Task):
@@ -75,7 +76,7 @@ class {title}(Task):
         super().__init__()
         self.G = generator()
         self.noise = noise
-        self.multiple = getattr(self.G, "multiple", 1)
+        self.takes = Image.of(self.G)  # padded and cropped as the network needs
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {{"G": [self.G]}}

@@ -20,6 +20,7 @@ from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.data.conditions import seed as whole_seed
+from i2i.modalities import Image
 
 Weight = Annotated[float, Ge(0)]
 
@@ -65,7 +66,7 @@ class Pix2Pix(Task):
         self.D = discriminator() if discriminator is not None else None
         self.gan = gan() if gan is not None else None
         self.lambda_l1, self.test_mode = lambda_l1, test_mode
-        self.multiple, self.minimum = getattr(self.G, "multiple", 1), getattr(self.G, "minimum", 1)
+        self.takes = Image.of(self.G)
 
     def players(self) -> dict[str, list[Any]]:
         """The generator, and the discriminator where there is one."""
@@ -126,7 +127,7 @@ class Colorization(Pix2Pix):
     Source: arXiv:1611.07004, section 4.2, and the published code for the scales (data/colorization_dataset.py).
     """
 
-    colour = True  # grey pictures come back in colour
+    makes = Image(colour=True)  # grey images come back in colour
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on pairs [N, 3, H, W] in [-1, 1]: of `A` the lightness is taken, of `B` the colour."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss, normalize
 
 from i2i import ConfigError, Data, Model, Network, Task, images
+from i2i.modalities import Image
 
 Weight = Annotated[float, Ge(0)]
 What = Literal["normals", "depth"]
@@ -45,7 +46,7 @@ class Relief(Task):
         super().__init__()
         self.G = generator(out_channels=4)
         self.lambda_normals, self.lambda_depth, self.lambda_agree = lambda_normals, lambda_depth, lambda_agree
-        self.multiple, self.minimum = getattr(self.G, "multiple", 1), getattr(self.G, "minimum", 1)
+        self.takes = Image.of(self.G)
 
     def players(self) -> dict[str, list[nn.Module]]:
         """There is one network."""
@@ -155,9 +156,9 @@ class ReliefError:
 def compared(task: Relief, sample: dict[str, Any]) -> tuple[Tensor, ...]:
     """Return, for each pixel of a sample [H * W]: angle and angle of flat in degrees, squared errors of depth."""
     device = next((p.device for p in task.parameters()), torch.device("cpu"))
-    padded, crop = images.pad_to_multiple(sample["A"][None].to(device), task.multiple, minimum=task.minimum)
+    batch, undo = task.takes.fit({"A": sample["A"][None].to(device)}, "A")
     with torch.no_grad():
-        normals, depth = (crop(x)[0].float().cpu() for x in task.surface(padded))
+        normals, depth = (undo(x, task.makes, "Relief.surface")[0].float().cpu() for x in task.surface(batch["A"]))
     truth = sample["B"]
     level, found = (d.flatten() - d.mean() for d in (sample["depth"], depth))
     scale = ((found * level).sum() / found.square().sum().clamp_min(1e-12)).clamp_min(0)  # least squares

@@ -120,10 +120,19 @@ def pictures(folder: Path) -> str:
         ("At the start", file) for file in found[:1] if len(found) > 1
     ]
     return "".join(
-        f"<h2>{title} (step {int(file.stem)})</h2>"
-        f'<img alt="{title}" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}">'
+        f'<h2>{title} (step {int(file.stem)})</h2><img alt="{title}" src="{embedded(moving(file))}">'
         for title, file in shown
     )
+
+
+def embedded(file: Path) -> str:
+    """Return an image file as a data URL."""
+    return f"data:image/{file.suffix[1:]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def moving(file: Path) -> Path:
+    """Return the animation beside a grid of samples, or the grid where nothing moves."""
+    return file.with_suffix(".gif") if file.with_suffix(".gif").exists() else file
 
 
 def chart(series: dict[str, list[tuple[int, float]]], width: int = 900, height: int = 220) -> str:

@@ -8,8 +8,8 @@ i2i translate LABELS -o OUT -m runs/spade -c style=PHOTO
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
@@ -21,9 +21,9 @@ from i2i import Catalog, ConfigError, DataError, Loss, Network, Task, hookimpl
 from i2i.data.conditions import number
 from i2i.data.conditions import seed as whole_seed
 from i2i.data.segmaps import Classes, coloured, palette
-from i2i.images import pad_to_multiple, take_labels
 from i2i.losses import Objective, feature_matching
 from i2i.losses.adversarial import average
+from i2i.modalities import Image, LabelMap, Modality
 
 Weight = Annotated[float, Ge(0)]
 
@@ -60,9 +60,8 @@ class SPADE(Task):
     published code (NVlabs/SPADE, models/pix2pix_model.py).
     """
 
-    accepts: Literal["image", "label map"] = "label map"
+    conditions: Mapping[str, Modality] = {"style": Image(), "instance": LabelMap()}
     table: Tensor
-    images: ClassVar[tuple[str, ...]] = ("style",)
 
     def __init__(
         self,
@@ -92,7 +91,7 @@ class SPADE(Task):
         self.perceptual = perceptual() if perceptual is not None else None
         self.lambda_feature, self.lambda_perceptual = lambda_feature, lambda_perceptual
         self.lambda_kl = lambda_kl
-        self.multiple, self.minimum = self.G.multiple, self.G.minimum
+        self.takes = LabelMap.of(self.G)
         self.register_buffer("table", torch.from_numpy(self.classes.table()), persistent=False)
         if type(self.gan).discriminator is not Objective.discriminator:
             raise ConfigError(
@@ -161,24 +160,21 @@ class SPADE(Task):
             channels.append(outlines(label if instance is None else self.fitted(instance, label)))
         return torch.cat(channels, 1)
 
-    def fitted(self, instance: Any, label: Tensor) -> Tensor:
+    def fitted(self, instance: Tensor, label: Tensor) -> Tensor:
         """Return a map of instances as int64 [N, 1, H, W], padded where the border has padded its label map.
 
         Raises:
             DataError: it cannot be read, or is of another size.
         """
-        if isinstance(instance, Tensor) and instance.shape == label.shape:
+        if instance.shape == label.shape:
             return instance
-        given = take_labels(instance).tensor.to(label.device)
-        height, width = given.shape[-2:]
+        height, width = instance.shape[-2:]
         # What the border saw of the label map before it padded it must have been as large as the instances.
-        fitted, again = (
-            pad_to_multiple(x, self.multiple, minimum=self.minimum)[0] for x in (given, label[..., :height, :width])
-        )
+        fitted, again = (self.takes.fit({"A": x}, "A")[0]["A"] for x in (instance, label[..., :height, :width]))
         if fitted.shape != label.shape or not torch.equal(again, label):
             raise DataError(
-                f"the map of instances is {list(given.shape)} and the label map, padded, {list(label.shape)}: both "
-                f"must be of one size"
+                f"the instance map is {list(instance.shape)} and the label map, padded, {list(label.shape)}: both "
+                f"must have the same size"
             )
         return fitted
 
@@ -213,7 +209,7 @@ class SPADE(Task):
             weights: how much each style of a list counts; equally by default. They are divided by their sum. The
                 command line gives them as `-c weights=3,1`.
             seed: chooses a style where none is given; the same seed gives the same one.
-            instance: for a task with `edges` maps of instances, given as label maps are (path, picture, array);
+            instance: for a task with `edges` maps of instances, int64 [N, 1, H, W];
                 without them the classes' outlines are taken.
 
         Raises:

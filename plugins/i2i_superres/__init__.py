@@ -18,6 +18,7 @@ from torch import Tensor
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.checkpoint import load_model, load_weights
+from i2i.modalities import Image
 
 Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(0)]
@@ -87,7 +88,7 @@ class SuperResolution(Task):
         self.perceptual = perceptual() if perceptual is not None else None
         self.pixel, self.pixel_steps, self.start_from = PIXEL[pixel], pixel_steps, start_from
         self.lambda_pixel, self.lambda_perceptual, self.lambda_gan = lambda_pixel, lambda_perceptual, lambda_gan
-        self.multiple, self.minimum = getattr(self.G, "multiple", 1), getattr(self.G, "minimum", 1)
+        self.takes, self.makes = Image.of(self.G), Image(scale=self.scale)
         self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
 
     def players(self) -> dict[str, list[Any]]:

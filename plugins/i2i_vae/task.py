@@ -15,6 +15,7 @@ from torch import Tensor
 from i2i import ConfigError, Loss, Network, Task
 from i2i.data.conditions import number
 from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+from i2i.modalities import Image
 from i2i.networks import in_parts
 
 from .likelihoods import Bernoulli
@@ -73,6 +74,7 @@ class VAE(Task):
         if self.flow is not None:
             self.ema = (*self.ema, "flow")  # type: ignore[misc]  # what this one has
         self.latent, self.channels, self.size = latent, channels, size
+        self.makes = Image(channels=channels, size=size)
         self.beta, self.warm_up = beta, warm_up
         self.register_buffer("seen", torch.tensor(0))  # batches
 

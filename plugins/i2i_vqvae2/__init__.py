@@ -26,6 +26,7 @@ from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
 from i2i.data.classes import class_names, class_numbers
 from i2i.data.conditions import number
 from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+from i2i.modalities import Image
 from i2i.networks import in_parts
 
 from .autoencoder import Autoencoder, Gradient, Quantiser
@@ -107,6 +108,7 @@ class VQVAE2(Task):
     ) -> None:
         super().__init__()
         self.size, self.channels, self.names, self.code_width = size, channels, NAMES[levels], code_width
+        self.makes = Image(channels=channels, size=size)
         self.lambda_commitment, self.per_variance = lambda_commitment, per_variance
         self.prior_from, self.vq_until = prior_from, vq_until
         self.classes = class_names(classes)

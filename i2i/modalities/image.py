@@ -1,0 +1,182 @@
+"""`Image`: pictures of any type, size, depth and orientation <-> float32 [N, 3, H, W] in [-1, 1].
+
+Decoding and encoding are in `i2i.images`; here is how a task's images cross the border: padded to what its network
+takes, tile by tile if asked, and back as the same kind of thing at `scale` times the size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import images
+from ..errors import ConfigError, DataError, PluginError
+from .base import Modality, Taken, relative
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+    from typing_extensions import Self
+
+    from .base import Translate, Undo
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow converts to grey
+
+
+@dataclass(frozen=True)
+class Image(Modality):
+    """Images, float32 [N, C, H, W] in [-1, 1] inside the border.
+
+    Args:
+        multiple: of what a task takes: its network needs H and W divisible by this; the border pads and crops back.
+        minimum: and at least this large.
+        scale: of what a task makes: size of the result / size of the input.
+        colour: of what a task makes: the result has colour even where a grey image came in.
+        channels: of what `sample` and `decode` make and `encode` takes: 3, or 1 for grey.
+        size: their height and width in pixels where the networks fix it; None where any size will do.
+
+    Example:
+        >>> Image(multiple=8), Image(scale=4)                 # takes and makes of a super-resolution task
+        (Image(multiple=8), Image(scale=4))
+    """
+
+    name: ClassVar[str] = "image"
+    plural: ClassVar[str] = "images"
+    suffixes: ClassVar[tuple[str, ...]] = (".png", *(suffix for suffix in images.SUFFIXES if suffix != ".png"))
+
+    multiple: int = 1
+    minimum: int = 1
+    scale: int = 1
+    colour: bool = False
+    channels: int = 3
+    size: int | None = None
+
+    def __repr__(self) -> str:
+        set_ = {k: v for k, v in vars(self).items() if v != getattr(type(self), k)}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in set_.items())})"
+
+    @classmethod
+    def of(cls, network: nn.Module) -> Self:
+        """Return the modality that a network takes, by its attributes `multiple` and `minimum`."""
+        return cls(multiple=getattr(network, "multiple", 1), minimum=getattr(network, "minimum", 1))
+
+    def take(self, given: Any) -> Taken:
+        """Take a PIL image, path, encoded bytes, array or tensor; `i2i.images.take` has the rules."""
+        if isinstance(given, str) and not given:  # which would be read as the current folder
+            raise DataError("no file is named")
+        picture = images.take(given)
+        return Taken(picture.tensor, picture)
+
+    def restore(self, values: Tensor, like: Any = None) -> Any:
+        """Return images [N, 1 or 3, H, W] in [-1, 1] as what came in; a PIL image (or a list) where no image did."""
+        if isinstance(like, images.Picture):
+            return like.restore(values, self.colour)
+        pictures = [images.to_pil(image) for image in (values + 1) / 2]
+        return pictures[0] if len(pictures) == 1 else pictures
+
+    def write(self, thing: Any, path: Path) -> None:
+        """Write one image in the format that the suffix names; `i2i.images.save` has the rules."""
+        images.save(thing, path)
+
+    def show(self, values: Tensor) -> np.ndarray:
+        """Return uint8 [N, H, W, 3]."""
+        return images.to_uint8(values)
+
+    def find(self, source: str) -> tuple[list[tuple[Any, Path]], list[tuple[Path, str]]]:
+        """Find images in files, folders and globs by their first bytes, whatever they are called."""
+        paths, skipped = images.find(source)
+        return [(path, relative(path, source)) for path in paths], skipped
+
+    def file_name(self, name: Path) -> Path:
+        """Keep a suffix that can be written; else .png, in place of .gif or added."""
+        return images.writable_name(name)
+
+    def release(self, values: Tensor) -> Tensor:
+        """Return images as float32 [N, C, H, W] in [0, 1]."""
+        return ((values + 1) / 2).clamp(0, 1)
+
+    def gather(self, things: Any) -> Tensor:
+        """Return images as one batch [N, C, H, W] with the channels and the size that the task has.
+
+        Colour becomes grey where there is one channel. An image is resized to cover the size, and its middle kept.
+
+        Raises:
+            DataError: one cannot be read, or they differ in size where the task takes any size.
+        """
+        import torch
+
+        given = things if isinstance(things, list | tuple) else [things]
+        if not given:
+            raise DataError("no images are given")
+        taken = [self.sized(self.take(thing).values) for thing in given]
+        sizes = sorted({tuple(image.shape[2:]) for image in taken})
+        if len(sizes) > 1:
+            shown = ", ".join(f"{height}x{width}" for height, width in sizes)
+            raise DataError(f"the images differ in size ({shown}) and the model takes any size: resize them to one")
+        return torch.cat(taken)
+
+    def accept(self, values: Any, who: str) -> Tensor:
+        """Check that a network made finite images [N, 1 or 3, H, W], and clip them to [-1, 1]."""
+        values = super().accept(values, who)
+        if values.ndim != 4 or values.shape[1] not in (1, 3) or not values.is_floating_point():
+            raise PluginError(
+                f"{who} made {values.dtype} {list(values.shape)}; images are floats [N, 1 or 3, H, W] in [-1, 1]"
+            )
+        return values.clamp(-1, 1)
+
+    def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:
+        """Pad the images that are translated, and every other entry of their height and width, by mirroring."""
+        given = batch[source]
+        size, fitted = given.shape[-2:], dict(batch)
+        for name, value in batch.items():
+            if getattr(value, "ndim", 0) >= 3 and value.shape[-2:] == size:
+                fitted[name], crop = images.pad_to_multiple(value, self.multiple, minimum=self.minimum)
+
+        def undo(made: Tensor, makes: Modality, who: str) -> Tensor:
+            if not isinstance(makes, Image):
+                return made
+            made = crop(made, makes.scale)
+            expected = (len(given), size[0] * makes.scale, size[1] * makes.scale)
+            if made.ndim != 4 or (len(made), *made.shape[2:]) != expected:
+                raise PluginError(
+                    f"{who} made {list(made.shape)} from {list(given.shape)}; with scale {makes.scale} it must keep "
+                    f"N and give {expected[1]}x{expected[2]} pixels"
+                )
+            return made
+
+        return fitted, undo
+
+    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
+        """Measure how far the network looks, and tile with that overlap; see `i2i.images.reach`."""
+        scale = makes.scale if isinstance(makes, Image) else 0
+        overlap = images.reach(translate, like, self.multiple) if scale else None
+        if overlap is None:
+            raise ConfigError(
+                "each part of this model's result depends on the whole image (as with instance normalisation or "
+                "attention), so tiles would change it: do not use --tile"
+            )
+        tiled = partial(images.tiled, overlap=overlap, scale=scale, multiple=self.multiple)
+        return lambda network, tile: partial(tiled, network, tile=tile)
+
+    def sized(self, x: Tensor) -> Tensor:
+        """Return images [N, 3 or 1, H, W] with the channels and the size that the task has."""
+        from torch.nn.functional import interpolate
+
+        if self.channels == 3:
+            x = x.expand(-1, 3, -1, -1)
+        elif x.shape[1] == 3:
+            x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        old = x.shape[-2:]
+        if self.size is None:
+            height, width = (max(side // self.multiple, 1) * self.multiple for side in old)
+        else:
+            height = width = self.size
+        scale = max(height / old[0], width / old[1]) if self.size else 1.0
+        wanted = max(height, round(old[0] * scale)), max(width, round(old[1] * scale))
+        if wanted != tuple(old):
+            x = interpolate(x, wanted, mode="bilinear", antialias=True, align_corners=False)
+        top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
+        return x[..., top : top + height, left : left + width]

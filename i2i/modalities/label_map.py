@@ -1,0 +1,96 @@
+"""`LabelMap`: images whose pixels are class indices <-> int64 [N, 1, H, W]. What SPADE paints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import PIL.Image
+
+from .. import images
+from ..errors import DataError, PluginError
+from .base import Modality, Taken
+from .image import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .base import Translate
+
+LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, repr=False)
+class LabelMap(Image):
+    """Label maps, int64 [N, 1, H, W]; the arguments are those of `Image`."""
+
+    name: ClassVar[str] = "label map"
+    plural: ClassVar[str] = "label maps"
+
+    def take(self, given: Any) -> Taken:
+        """Take a file, PIL image or integers of one channel, unscaled; `i2i.images.take_labels` has the rules."""
+        picture = images.take_labels(given)
+        return Taken(picture.tensor, picture)
+
+    def restore(self, values: Tensor, like: Any = None) -> Any:
+        """Return class indices as what came in: int64 [H, W] or [N, H, W] for an array, [N, 1, H, W] for a tensor.
+
+        For everything else a PIL image of mode L (or a list of them), which holds at most 256 classes.
+        """
+        given = like.given if isinstance(like, images.Picture) else "pil"
+        if given == "tensor":
+            return values
+        maps = values[:, 0].numpy()
+        if given == "array":
+            return maps[0] if len(maps) == 1 else maps
+        pictures = [grey(labels) for labels in maps]
+        return pictures[0] if len(pictures) == 1 else pictures
+
+    def write(self, thing: Any, path: Path) -> None:
+        """Write one label map in a lossless format, in 8 bits."""
+        if path.suffix.lower() not in LOSSLESS:
+            raise DataError(f"{images.shown(path)}: label maps are written as {', '.join(LOSSLESS)}")
+        images.save(grey(self.take(thing).values[0, 0].numpy()), path)
+
+    def file_name(self, name: Path) -> Path:
+        """Keep the suffix of a lossless format; else .png, in place of the suffix of an image, or added."""
+        if name.suffix.lower() in LOSSLESS:
+            return name
+        return name.with_suffix(".png") if name.suffix.lower() in self.suffixes else Path(f"{name}.png")
+
+    def show(self, values: Tensor) -> np.ndarray:
+        """Paint each class in a colour of its own: uint8 [N, H, W, 3]."""
+        return images.label_colours(int(values.max()) + 1)[values[:, 0].cpu().numpy()]
+
+    def release(self, values: Tensor) -> Tensor:
+        """Return label maps as int64 [N, 1, H, W]."""
+        return values
+
+    def gather(self, things: Any) -> Tensor:
+        """Return label maps of one size as one batch int64 [N, 1, H, W]."""
+        return Modality.gather(self, things)
+
+    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
+        """Reject tiles: how far a network looks is measured by gradients, and class indices have none."""
+        return Modality.tiler(self, translate, like, makes)
+
+    def accept(self, values: Any, who: str) -> Tensor:
+        """Check that a network made whole numbers [N, 1, H, W]."""
+        values = Modality.accept(self, values, who)
+        if values.ndim != 4 or values.shape[1] != 1 or values.is_floating_point():
+            raise PluginError(f"{who} made {values.dtype} {list(values.shape)}; label maps are integers [N, 1, H, W]")
+        return values
+
+
+def grey(labels: np.ndarray) -> PIL.Image.Image:
+    """Return class indices [H, W] as a PIL image of mode L.
+
+    Raises:
+        DataError: a class does not fit into 8 bits.
+    """
+    if labels.max(initial=0) > 255:
+        raise DataError(f"class {labels.max()} does not fit into an 8-bit image: use an array instead of a file")
+    return PIL.Image.fromarray(labels.astype(np.uint8))

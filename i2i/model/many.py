@@ -1,0 +1,90 @@
+"""Many things through a model, into a folder: `translate_files(["photos"], "out", model)`.
+
+`i2i translate photos -o out` is this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import ConfigError, DataError, NumericError, blame
+from ..images import shown
+from ..modalities import Modality
+from .trained import Model
+
+
+def translate_files(
+    sources: Sequence[str],
+    out: str | Path,
+    model: Model,
+    *,
+    force: bool = False,
+    tile: int | None = None,
+    say: Callable[[str], None] = print,
+    **condition: Any,
+) -> list[str]:
+    """Translate files, folders and globs (or whatever the task takes) into the folder `out`, keeping names.
+
+    Existing results are kept unless `force`, so a second call does only what is missing. One that fails does not
+    stop the others.
+
+    Returns:
+        One sentence for each that could not be translated.
+    """
+    makes = model.task.makes
+    targets, failed = plan(sources, Path(out), model.task.takes, makes, say)
+    done = kept = 0
+    for number, (target, thing) in enumerate(sorted(targets.items()), start=1):
+        if target.exists() and not force:
+            kept += 1
+            say(f"[{number}/{len(targets)}] {shown(target)} already exists")
+            continue
+        try:
+            result = model(thing, tile=tile, **condition)
+            files.make_folder(target.parent)
+            with blame(makes, "write"):
+                makes.write(result, target)
+        except (DataError, NumericError) as error:
+            failed.append(str(error))
+            say(f"[{number}/{len(targets)}] {error}")
+        else:
+            done += 1
+            say(f"[{number}/{len(targets)}] {shown(target)}")
+    if kept:  # an image does not show what made it
+        say("existing results were kept, whichever model made them; use --force to redo them")
+    say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if failed and targets else ''}")
+    for sentence in failed if targets else ():  # again, because nobody has seen them among thousands of others
+        say(f"  {sentence}")
+    return failed
+
+
+def plan(
+    sources: Sequence[str], out: Path, takes: Modality, makes: Modality, say: Callable[[str], None]
+) -> tuple[dict[Path, Any], list[str]]:
+    """Return target -> thing for all that `sources` stand for, and a sentence for each that cannot be translated."""
+    targets: dict[Path, Any] = {}
+    failed: list[str] = []
+    for source in sources:
+        with blame(takes, "find"):
+            found, skipped = takes.find(source)
+        for path, why in skipped:
+            sentence = f"{shown(path)}: {why}"
+            if path == Path(source) or path.suffix.lower() in takes.suffixes:
+                failed.append(sentence)
+            say(sentence)  # a README among images is mentioned, and is not a failure
+        if Path(source).is_dir() and not found:
+            failed.append(f"{shown(source)}: contains no {takes.plural}")
+            say(failed[-1])
+        for thing, name in found:
+            target = out / makes.file_name(name)
+            if isinstance(thing, Path) and target.exists() and target.samefile(thing):
+                raise ConfigError(f"{shown(thing)} would be overwritten by its own translation: use another folder")
+            if targets.setdefault(target, thing) != thing:
+                raise ConfigError(
+                    f"{shown(targets[target])} and {shown(thing)} would both become {shown(target)}: "
+                    f"translate them into two folders"
+                )
+    return targets, failed
