@@ -1,10 +1,10 @@
-"""Pictures of faces with attributes in a table: a tar, or a folder, and a .csv for every split. UTKFace is one.
+"""Face images with numeric attributes: a tar file or folder and a .csv table per split, e.g. UTKFace.
 
     data: {use: faces_with_attributes, root: data/utkface, size: 64, batch_size: 64}     # in a config
 
     train.tar  train.csv  val.tar  val.csv        # or folders train and val; the tables have a column "file"
 
-Everything is decoded once, at the start, and kept in memory as bytes. A tar is read in place and never unpacked.
+All images are decoded once at the start and kept in memory as uint8. Tar files are read in place and never unpacked.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from .transforms import fit
 
 log = logging.getLogger("i2i")
 
-COLUMNS = {"sex": ("sex", "gender")}  # what else the column of an attribute may be called
-LAYOUT = "faces_with_attributes needs train.csv and val.csv in its root, each beside a .tar or a folder of that name"
+COLUMNS = {"sex": ("sex", "gender")}  # alternative column names of an attribute
+LAYOUT = "faces_with_attributes needs train.csv and val.csv in its root, each with a .tar or folder of the same name"
 
 
 class FacesWithAttributes(Data):
-    """Pictures with numbers: "image" float32 [channels, size, size] in [-1, 1], "attributes" float32 [K] in [0, 1].
+    """Images with attributes: "image" float32 [channels, size, size] in [-1, 1], "attributes" float32 [K] in [0, 1].
 
-    A column is brought to 0 to 1 by the least and the greatest number that train has of it: of UTKFace sex is 0 for
-    men and 1 for women, and age 0 for the youngest and 1 for the oldest. What val has beyond that is cut off.
+    Each column is min-max scaled by its range in train. For UTKFace, sex is 0 for men and 1 for women, and age is 0
+    for the youngest and 1 for the oldest. Validation values outside that range are clipped.
 
     Args:
-        root: holds train.csv beside train.tar or a folder train, and the same for val (or test).
-        attributes: columns of the tables, all numbers.
+        root: the folder containing train.csv with train.tar or a folder train, and likewise for val (or test).
+        attributes: numeric columns of the tables.
         size: height and width of a sample, in pixels.
         channels: 3, or 1 for grey.
-        batch_size: samples in one step.
-        flip: mirror half of the training pictures left to right.
-        bad_limit: the share of pictures that may be missing or unreadable; they are left out and told.
-        workers: loader processes; with everything in memory, none is usually fastest.
-        validation_samples: how many pictures of val (or test) are used at most, evenly spread.
+        batch_size: samples per step.
+        flip: flip half of the training images horizontally.
+        bad_limit: the fraction of images that may be missing or unreadable; these are skipped with a warning.
+        workers: number of loader processes; 0 is usually fastest, since everything is in memory.
+        validation_samples: maximum number of images used from val (or test), evenly spaced.
 
     Raises:
-        DataError: a table or its pictures are not there, a column is missing or no number, too many bad pictures.
+        DataError: a table or its images are missing, a column is missing or not numeric, or too many images are bad.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class FacesWithAttributes(Data):
         still = [name for name, least, most in zip(attributes, low, high) if least == most]
         if still:
             raise DataError(
-                f"{images.shown(place / 'train.csv')}: {', '.join(still)} is the same for all pictures: leave it out"
+                f"{images.shown(place / 'train.csv')}: {', '.join(still)} is the same for all images: remove it from "
+                f"data.attributes"
             )
         self.train = Kept(train, low, high)
         self.held_out: Sequence[Sample] = []
@@ -85,31 +86,31 @@ class FacesWithAttributes(Data):
             chosen = np.arange(count) * len(rest.values) // count
             self.held_out = Kept(Table(rest.pixels[chosen], rest.values[chosen]), low, high)
         else:
-            log.warning("%s: no val and no test, so there is nothing to validate on", images.shown(place))
+            log.warning("%s: neither val nor test, so there is no validation data", images.shown(place))
 
     def __len__(self) -> int:
         return len(self.train)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return picture `index` and its attributes, mirrored half of the time."""
+        """Return image `index` and its attributes, flipped horizontally half of the time."""
         sample = self.train[index]
         mirrored = self.flip and rng.random() < 0.5
         return {**sample, "image": sample["image"].flip(2)} if mirrored else sample
 
     def validation(self) -> Sequence[Sample]:
-        """Return the pictures of val or test, as they are."""
+        """Return the images of val or test, without augmentation."""
         return self.held_out
 
 
 class Table(NamedTuple):
-    """The pictures of a split: uint8 [N, channels, size, size], and what the table says of them: float32 [N, K]."""
+    """The images of a split, uint8 [N, channels, size, size], and their attributes, float32 [N, K]."""
 
     pixels: np.ndarray
     values: np.ndarray
 
 
 class Kept(Sequence[Sample]):
-    """Pictures in memory with their numbers, brought to 0 to 1; each sample is made when it is asked for."""
+    """In-memory images with attributes scaled to [0, 1]; samples are built on access."""
 
     def __init__(self, table: Table, low: np.ndarray, high: np.ndarray) -> None:
         self.pixels = torch.from_numpy(np.ascontiguousarray(table.pixels))
@@ -126,7 +127,7 @@ def gathered(root: Path, split: str, attributes: Sequence[str], size: int, chann
     """Decode a split into memory.
 
     Raises:
-        DataError: as `FacesWithAttributes`.
+        DataError: see `FacesWithAttributes`.
     """
     table, folder, tar = root / f"{split}.csv", root / split, root / f"{split}.tar"
     if not table.is_file() or not found(root, split):
@@ -147,22 +148,22 @@ def gathered(root: Path, split: str, attributes: Sequence[str], size: int, chann
             pixels.append(grey if channels == 1 else square.transpose(2, 0, 1))
             values.append(known)
     where = images.shown(folder if folder.is_dir() else tar)
-    bad += [f"{where}: {name} is not there" for name in left]
+    bad += [f"{where}: {name} is missing" for name in left]
     if len(bad) > bad_limit * len(rows):
         raise DataError(
-            f"{where}: {len(bad)} of the {len(rows)} pictures in {table.name} are missing or cannot be read, more "
-            f"than the share of {bad_limit:g} that may be: {'; '.join(bad[:10])}"
+            f"{where}: {len(bad)} of the {len(rows)} images in {table.name} are missing or cannot be read, more than "
+            f"the allowed fraction of {bad_limit:g}: {'; '.join(bad[:10])}"
         )
     if bad:
-        log.warning("%s: %d pictures left out (%s)", where, len(bad), "; ".join(bad[:10]))
+        log.warning("%s: missing or unreadable images skipped: %d (%s)", where, len(bad), "; ".join(bad[:10]))
     return Table(np.stack(pixels), np.array(values, np.float32))
 
 
 def numbers(table: Path, attributes: Sequence[str]) -> dict[str, list[float]]:
-    """Return the numbers of a table, by the name of the picture.
+    """Return the attribute values in a table, by file name.
 
     Raises:
-        DataError: it cannot be read, has no rows, lacks a column, or holds what is no number.
+        DataError: it cannot be read, has no rows, lacks a column, or contains a value that is not a number.
     """
     where = images.shown(table)
     try:
@@ -173,33 +174,31 @@ def numbers(table: Path, attributes: Sequence[str]) -> dict[str, list[float]]:
             lacking = [name for name, column in zip(attributes, columns) if column is None]
             if "file" not in head or lacking:
                 raise DataError(
-                    f"{where}: has no column {', '.join(lacking) or 'file'}, but {', '.join(head) or 'nothing'}: "
-                    f"set data.attributes to columns that hold numbers"
+                    f"{where}: has no column {', '.join(lacking) or 'file'}, only {', '.join(head) or 'nothing'}: "
+                    f"set data.attributes to numeric columns"
                 )
             values = {row["file"]: [float(row[column or ""] or "nan") for column in columns] for row in rows}
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"{where}: cannot be read as a table: {error}") from error
     except ValueError as error:
-        raise DataError(f"{where}: {error}: set data.attributes to columns that hold numbers") from error
+        raise DataError(f"{where}: {error}: set data.attributes to numeric columns") from error
     empty = next((name for name, row in values.items() if not np.isfinite(row).all()), None)
     if empty is not None or not values:
-        raise DataError(f"{where}: {'no rows' if not values else f'{empty} lacks a number'}")
+        raise DataError(f"{where}: {'no rows' if not values else f'{empty} lacks a value'}")
     return values
 
 
-Picture = tuple[
-    str, np.ndarray | DataError
-]  # its name in the table, and its pixels uint8 [H, W, 3] or why there are none
+Picture = tuple[str, np.ndarray | DataError]  # its name in the table, and its pixels uint8 [H, W, 3] or the error
 
 
 def of_folder(folder: Path) -> Iterator[Picture]:
-    """Yield the pictures below a folder, sorted by name."""
+    """Yield the images in a folder and its subfolders, sorted by name."""
     for path in listed(folder)[0]:
         yield path.relative_to(folder).as_posix(), attempted(path, images.shown(path))
 
 
 def of_tar(file: Path) -> Iterator[Picture]:
-    """Yield the pictures in a tar, in its order. Nothing is written anywhere.
+    """Yield the images in a tar file, in archive order, without writing anything to disk.
 
     Raises:
         DataError: the file is damaged.
@@ -212,4 +211,4 @@ def of_tar(file: Path) -> Iterator[Picture]:
                     name = PurePosixPath(member.name).as_posix()
                     yield name, attempted(stream.read(), f"{images.shown(file)}: {member.name}")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{images.shown(file)}: cannot be read as a tar ({error})") from error
+        raise DataError(f"{images.shown(file)}: cannot be read as a tar file ({error})") from error

@@ -1,7 +1,7 @@
-"""What a data set is: samples that are pure functions of an index and a random generator.
+"""Base class of data sets, whose samples are pure functions of an index and a random generator.
 
-`stream.py` alone decides the order, so one process or four, zero workers or eight, a first run or a resumed
-one all see the same samples.
+Only `stream.py` decides the order, so every run sees the same samples, whatever the number of processes and
+workers, and whether it was resumed or not.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ Sample = dict[str, Any]
 
 
 class Data:
-    """Base of every data set.
+    """Base class of every data set.
 
-    Subclasses set `batch_size` (samples in one step, over all processes) and implement the three methods.
-    `workers` is the number of loader processes; the samples do not depend on it. `paired` says whether the entries of
-    a sample belong together, as "A" and "B" of pix2pix do and those of CycleGAN do not.
+    Subclasses set `batch_size` (samples per step, summed over all processes) and implement `__len__`, `sample` and
+    `validation`. `workers` is the number of loader processes; the samples do not depend on it.
+    `paired` states whether the entries of a sample belong together, like "A" and "B" of pix2pix and unlike those of
+    CycleGAN.
     """
 
     batch_size: int = 1
@@ -27,21 +28,21 @@ class Data:
     paired: bool = True
 
     def __len__(self) -> int:
-        """Return the number of training samples in an epoch."""
+        """Return the number of training samples per epoch."""
         raise NotImplementedError
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return training sample `index` (0 <= index < len), augmented with `rng` and nothing else.
+        """Return training sample `index` (0 <= index < len), with `rng` as the only source of randomness.
 
         Returns:
-            Tensors by name, without a batch dimension: images float32 [C, H, W] in [-1, 1].
+            Tensors by name, without a batch dimension; images are float32 [C, H, W] in [-1, 1].
         """
         raise NotImplementedError
 
     def batch(self, indices: Sequence[int], rng: Callable[[int], np.random.Generator]) -> dict[str, Any]:
-        """Return training samples stacked; `rng(i)` is the generator of the i-th of them.
+        """Return a batch of stacked training samples; `rng(i)` is the generator of the i-th one.
 
-        A data set that lies in memory overrides this where a step takes less time than its samples one by one.
+        In-memory data sets override this when fetching samples one by one would be slower than a training step.
         """
         from torch.utils.data import default_collate
 
@@ -49,14 +50,14 @@ class Data:
         return stacked
 
     def note(self) -> str:
-        """Return one sentence about what was left out while training, or nothing."""
+        """Return one sentence about what was skipped during training, or an empty string."""
         return ""
 
     def validation(self) -> Sequence[Sample]:
-        """Return the fixed validation samples, never augmented and never seen in training."""
+        """Return the fixed validation samples: never augmented, never used for training."""
         return []
 
 
 def shapes(sample: Sample) -> dict[str, Any]:
-    """Return what must be equal for samples to be stacked."""
+    """Return the shape of each entry; samples can be stacked if all of these are equal."""
     return {name: getattr(value, "shape", None) for name, value in sample.items()}

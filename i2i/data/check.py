@@ -1,11 +1,11 @@
-"""What a folder of data is taken for, and everything that is wrong with it: `i2i data check DIR`.
+"""`i2i data check DIR`: report what kind of data set a folder looks like, and every problem found.
 
-Problems are what a training would stumble over (unreadable files, missing parts, files that differ from the
-manifest); the command then exits with 3. Warnings are worth a look (skipped files, pictures in both train and
-test, tiny ones, mixed modes) and change nothing. Of pictures in a .tar or .npz only the layout is told.
+Problems would affect training (unreadable files, missing folders, files that differ from the manifest); the command
+then exits with 3. Warnings deserve a look (skipped files, images in both train and test, tiny images, mixed modes)
+and do not affect the exit code. For images in a .tar or .npz only the layout is reported.
 
-    i2i data check data/horse2zebra                     # look
-    i2i data check data/horse2zebra --write-manifest    # and note the sha256 of each for the next look
+    i2i data check data/horse2zebra                     # check
+    i2i data check data/horse2zebra --write-manifest    # and record the sha256 of each image for later checks
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .cache import FOLDER
 from .folders import SUFFIXES, listed, read
 
 MANIFEST = "manifest.sha256"
-TINY = 32  # a short side below this many pixels is worth a warning
-SHOWN = 10  # how many names a warning lists; problems list all
+TINY = 32  # warn about images with a side shorter than this many pixels
+SHOWN = 10  # names listed per warning; problems list all
 
 
 class Picture(NamedTuple):
-    """One file: its hash, and either its size and mode or the reason why it cannot be read."""
+    """One image file: its hash, and either its size and mode or the reason it cannot be read."""
 
     path: Path
     sha256: str
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
 
 @dataclass
 class Report:
-    """The result of `check`: `parts` holds the pictures by part, `kind` says what the folder is taken for."""
+    """The result of `check`: `parts` are the images by part, `kind` describes the kind of data set."""
 
     root: Path
     kind: str
@@ -57,45 +57,45 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong; warnings do not count."""
+        """Whether there are no problems; warnings do not count."""
         return not self.problems
 
     def text(self) -> str:
-        """Return the whole report for a terminal."""
+        """Return the report as text for a terminal."""
         lines = [f"{images.shown(self.root)}: {self.kind}"]
         width = max([len(name) for name in self.parts] + [4])
         if self.parts:
-            lines.append(f"  {'part':{width}}  pictures  min / median / max size          modes")
+            lines.append(f"  {'part':{width}}    images  min / median / max size          modes")
         lines += [f"  {name:{width}}  {described(pictures)}" for name, pictures in self.parts.items()]
         for title, found in (("problems", self.problems), ("warnings", self.warnings)):
             lines += [f"{title} ({len(found)}):", *(f"  {line}" for line in found)] if found else []
         lines += self.notes
-        return "\n".join(lines + ([] if self.problems or self.warnings else ["nothing is wrong with it"]))
+        return "\n".join(lines + ([] if self.problems or self.warnings else ["no problems found"]))
 
 
 def check(root: str | Path, *, write_manifest: bool = False) -> Report:
-    """Read every picture of a data set and say what is there and what is wrong with it.
+    """Read every image of a data set and report its contents and problems.
 
     Args:
         root: the folder of the data set.
-        write_manifest: if nothing is wrong, write the sha256 of every picture to `root`/manifest.sha256, in
-            the form of sha256sum; later calls compare with it.
+        write_manifest: if there are no problems, write the sha256 of every image to `root`/manifest.sha256, in the
+            format of sha256sum; later calls compare with it.
 
     Raises:
-        DataError: there is no such folder, or it is a file.
+        DataError: the folder does not exist, or is a file.
 
     Example:
         >>> print(check("data/horse2zebra").text())                               # doctest: +SKIP
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DataError(f"{images.shown(root)}: {files.lacking(root, 'folder')}; give the folder of a data set")
+        raise DataError(f"{images.shown(root)}: {files.lacking(root, 'folder')}; pass the folder of a data set")
     folders = parts_of(root)
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
     packed = kind_of_files(root)
     if packed and not any(parts.values()):
-        unread = f"what is in its files is not looked at here, and not written to {MANIFEST}: a training reads it"
+        unread = f"the contents of these files are not checked and not added to {MANIFEST}; training reads them"
         return Report(root, packed, {}, warnings=[unread])
     report = Report(root, kind_of(folders, parts), {name: found for name, found in parts.items() if found})
     report.problems += [*missing(root, folders, parts), *unmatched(folders, parts)]
@@ -106,18 +106,18 @@ def check(root: str | Path, *, write_manifest: bool = False) -> Report:
     report.warnings += [*untested(folders), *twice(parts), *odd_ones(parts), *mixed_modes(parts)]
     pictures = {relative(root, picture.path): picture for found in parts.values() for picture in found}
     if write_manifest:
-        refused = f"{MANIFEST} is not written: mend the problems first"
+        refused = f"{MANIFEST} was not written: fix the problems first"
         report.notes.append(written(root, pictures) if report.ok else refused)
     elif (root / MANIFEST).is_file():
         compare(report, pictures)
     return report
 
 
-# ---- what the folder is
+# ---- the kind of data set
 
 
 def parts_of(root: Path) -> dict[str, Path]:
-    """Return the folders that make up a data set, by the name of the part."""
+    """Return the folders that make up a data set, by part name."""
     inside = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
     if {"trainA", "trainB"} & inside.keys():
         return {name: root / name for name in ("trainA", "trainB", "testA", "testB")}
@@ -133,47 +133,48 @@ def parts_of(root: Path) -> dict[str, Path]:
 
 
 def kind_of(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> str:
-    """Return what the data set is taken for, in words."""
+    """Return a description of the kind of data set."""
     good = [picture for found in parts.values() for picture in found if not picture.why]
     if "trainA" in folders:
-        return "unpaired pictures (trainA, trainB, testA, testB), for `use: unpaired_folders`"
+        return "looks like unpaired images (trainA, trainB, testA, testB), for `use: unpaired_folders`"
     if "HR" in folders:
-        return "pairs for super-resolution (HR and LR)"
+        return "looks like super-resolution pairs (HR and LR)"
     if any(name.endswith("/labels") for name in folders):
-        return "pictures with label maps (images and labels)"
+        return "looks like images with label maps (images and labels)"
     if not good:
-        return "no data set"
+        return "does not look like a data set"
     if sum(picture.width == 2 * picture.height for picture in good) >= 0.9 * len(good):
-        return "paired pictures, side by side (A is the left half, B the right one)"
+        return "looks like paired images, side by side (A is the left half, B the right half)"
     where = {picture.path.parent for picture in good}
     if where <= set(folders.values()):
-        return "a plain folder of pictures" if "." in folders else f"pictures, split into {', '.join(folders)}"
-    return f"pictures in {len(where)} folders, which may be classes"
+        kind = "a plain folder of images" if "." in folders else f"images split into {', '.join(folders)}"
+        return f"looks like {kind}"
+    return f"looks like images in {len(where)} folders, possibly one per class"
 
 
 def kind_of_files(root: Path) -> str:
-    """Return what a data set in a few files is taken for, or nothing."""
+    """Return a description of a data set stored in a few large files, or an empty string."""
     if (root / "mnist.npz").is_file():
-        return "handwritten digits in one file (mnist.npz), for `use: mnist`"
+        return "looks like MNIST in one file (mnist.npz), for `use: mnist`"
     if not (root / "train.tar").is_file():
         return ""
     if (root / "train.csv").is_file():
-        return "pictures with attributes (train.tar and train.csv), for `use: faces_with_attributes`"
-    return "pictures in classes, a .tar for each split (train.tar), for `use: labelled_folders`"
+        return "looks like images with attributes (train.tar and train.csv), for `use: faces_with_attributes`"
+    return "looks like images with class labels, one .tar per split (train.tar), for `use: labelled_folders`"
 
 
 def own(root: Path, path: Path) -> bool:
-    """Say whether a file is one that we put there."""
+    """Return whether a file was written by i2i."""
     return path.name == MANIFEST or FOLDER in path.relative_to(root).parts
 
 
-# ---- looking at the files
+# ---- reading the files
 
 
 def looked_at(listings: Sequence[Sequence[Path]]) -> list[list[Picture]]:
-    """Read all files of all listings, a few at a time."""
+    """Read all files of all listings, several in parallel."""
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # the report says it all
+        warnings.simplefilter("ignore")  # the report covers them
         return [list(pool.map(look, paths)) for paths in listings]
 
 
@@ -195,24 +196,24 @@ def look(path: Path) -> Picture:
 
 
 def missing(root: Path, folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say which parts of the layout are empty, or not there and needed; a training refuses both."""
+    """Report parts of the layout that are empty, or missing although required; training rejects both."""
     if any(parts.values()):
         problems = []
         for name in (name for name, found in parts.items() if not found):
             optional = name.startswith("test")
             if folders[name].is_dir():
                 instead = " or delete the folder" if optional else ""
-                problems.append(f"{name}: no pictures in it, put some there{instead}")
+                problems.append(f"{name}: no images found; add some{instead}")
             elif not optional:
                 problems.append(f"{name}: no such folder; unpaired data needs trainA and trainB")
         return problems
     below = sorted({relative(root, path.parent) for path in root.glob("*/trainA")})
     hint = f"; there are data sets in {', '.join(below)}" if below else ""
-    return [f"no pictures in it (accepted: {SUFFIXES}){hint}"]
+    return [f"no images found (accepted: {SUFFIXES}){hint}"]
 
 
 def unmatched(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say which pictures have no partner of the same name where the layout is one of pairs."""
+    """Report images without a counterpart of the same name, in layouts of pairs."""
     problems = []
     pairs = [(name, name[: -len("labels")] + "images") for name in parts if name.endswith("/labels")]
     pairs += [(name, "HR") for name in parts if name.startswith("LR")]
@@ -223,18 +224,18 @@ def unmatched(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]
         )
         for here, there, lone in ((one, other, sorted(a - b)), (other, one, sorted(b - a))):
             if lone:
-                problems.append(f"{here} without a partner in {there}: {some(lone)}")
+                problems.append(f"images in {here} without a counterpart in {there}: {some(lone)}")
     return problems
 
 
 def untested(folders: Mapping[str, Path]) -> list[str]:
-    """Say which test folders of an unpaired set are missing."""
+    """Report missing test folders of an unpaired data set."""
     gone = [name for name in ("testA", "testB") if name in folders and not folders[name].is_dir()]
-    return [f"{name}: no such folder, so there is nothing to validate on" for name in gone]
+    return [f"{name}: no such folder, so there is no validation data" for name in gone]
 
 
 def twice(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say which files lie in two places, above all in both train and test."""
+    """Report duplicate images, in particular those in both train and test."""
     places: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for name, found in parts.items():
         for picture in found:
@@ -247,30 +248,30 @@ def twice(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
             trained = {name.startswith("train") for name, _ in found_at}
             line = " = ".join(images.shown(path) for _, path in found_at)
             (leaked if len(trained) == 2 else repeated).append(line)
-    told = (("in both train and test", leaked), ("there more than once", repeated))
-    return [f"pictures {what}: {some(lines)}" for what, lines in told if lines]
+    groups = (("images in both train and test", leaked), ("duplicate images", repeated))
+    return [f"{what}: {some(lines)}" for what, lines in groups if lines]
 
 
 def odd_ones(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say which pictures are tiny, and which are animated."""
+    """Report tiny and animated images."""
     good = [picture for found in parts.values() for picture in found if not picture.why]
     tiny = [f"{images.shown(p.path)} ({p.width}x{p.height})" for p in good if min(p.width, p.height) < TINY]
     animated = [images.shown(p.path) for p in good if p.animated]
-    lines = [f"pictures with a side below {TINY} pixels: {some(tiny)}"] if tiny else []
+    lines = [f"images with a side shorter than {TINY} pixels: {some(tiny)}"] if tiny else []
     if animated:
-        lines.append(f"pictures with several frames, of which the first is taken: {some(animated)}")
+        lines.append(f"animated images, of which only the first frame is used: {some(animated)}")
     return lines
 
 
 def mixed_modes(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Say where grey, transparent or deep pictures are among others; all are read as RGB."""
+    """Report parts that mix image modes, e.g. grey, transparent or 16-bit; all images are read as RGB."""
     lines = []
     for name, found in parts.items():
         modes = Counter(picture.mode for picture in found if not picture.why)
         if len(modes) > 1:
             usual = modes.most_common(1)[0][0]
             others = [f"{images.shown(p.path)} ({p.mode})" for p in found if not p.why and p.mode != usual]
-            lines.append(f"mixed modes in {name}, most are {usual} and these are not: {some(others)}")
+            lines.append(f"mixed modes in {name}, where most images are {usual} but not: {some(others)}")
     return lines
 
 
@@ -278,21 +279,21 @@ def mixed_modes(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
 
 
 def written(root: Path, pictures: Mapping[str, Picture]) -> str:
-    """Write the manifest and say so."""
+    """Write the manifest and return a note about it."""
     lines = [escaped(picture.sha256, name) for name, picture in sorted(pictures.items())]
     files.write(root / MANIFEST, b"".join(lines))
-    return f"{len(lines)} hashes are written to {images.shown(root / MANIFEST)}"
+    return f"wrote {len(lines)} hashes to {images.shown(root / MANIFEST)}"
 
 
 def escaped(sha256: str, name: str) -> bytes:
-    """Return a line as sha256sum writes it, which marks names with line ends by a leading backslash."""
+    """Return a line in the format of sha256sum, which marks escaped names with a leading backslash."""
     plain = os.fsencode(name)
     safe = plain.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
     return (b"\\" if safe != plain else b"") + sha256.encode() + b"  " + safe + b"\n"
 
 
 def noted(manifest: Path) -> dict[str, str]:
-    """Return the hash of each name in a manifest."""
+    """Return the hash of each file in a manifest, by name."""
     hashes = {}
     for line in manifest.read_bytes().split(b"\n"):
         marked, line = line.startswith(b"\\"), line.removeprefix(b"\\")
@@ -306,42 +307,40 @@ def noted(manifest: Path) -> dict[str, str]:
 
 
 def compare(report: Report, pictures: Mapping[str, Picture]) -> None:
-    """Add what differs from the manifest."""
+    """Add differences from the manifest to the report."""
     expected = noted(report.root / MANIFEST)
     for name, sha256 in expected.items():
         path = report.root / name
         if name in pictures:
             if pictures[name].sha256 != sha256 and not pictures[name].why:
-                report.problems.append(
-                    f"{images.shown(path)}: changed or damaged, its hash is not that in {MANIFEST}"
-                )
+                report.problems.append(f"{images.shown(path)}: changed or damaged, its hash differs from {MANIFEST}")
         elif not path.is_file():
-            report.problems.append(f"{images.shown(path)}: is in {MANIFEST} and not in the folder")
+            report.problems.append(f"{images.shown(path)}: listed in {MANIFEST} but missing")
     new = sorted(pictures.keys() - expected.keys())
     if new:
-        report.warnings.append(f"pictures that are not in {MANIFEST}: {some(new)}")
+        report.warnings.append(f"images not listed in {MANIFEST}: {some(new)}")
 
 
-# ---- words
+# ---- formatting
 
 
 def described(pictures: Sequence[Picture]) -> str:
     """Return one row of the table: count, sizes, modes."""
     good = sorted((p for p in pictures if not p.why), key=lambda p: (p.width * p.height, p.width))
     if not good:
-        return f"{len(pictures):8}  none can be read"
+        return f"{len(pictures):8}  none readable"
     sizes = " / ".join(f"{p.width}x{p.height}" for p in (good[0], good[len(good) // 2], good[-1]))
     modes = ", ".join(f"{mode} {count}" for mode, count in Counter(p.mode for p in good).most_common())
     return f"{len(pictures):8}  {sizes:31}  {modes}"
 
 
 def some(names: Iterable[str]) -> str:
-    """Return how many there are, and the first names."""
+    """Return the number of names and the first few of them."""
     listed = list(names)
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return f"{len(listed)} ({', '.join(listed[:SHOWN])}{more})"
 
 
 def relative(root: Path, path: Path) -> str:
-    """Return a path as it is written in a manifest."""
+    """Return a path relative to the root, as written in a manifest."""
     return path.relative_to(root).as_posix()

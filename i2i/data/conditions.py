@@ -1,4 +1,4 @@
-"""Numbers that people ask a model with: text from the command line, anything from Python.
+"""Parsing of numeric conditions, given as text on the command line or as any value in Python.
 
 i2i sample 16 -o OUT -m RUN -c temperature=0.8
 """
@@ -18,13 +18,13 @@ def number(name: str, value: Any, rule: str, fits: Callable[[float], bool] = mat
     """Return a condition as a number.
 
     Args:
-        name: of the condition.
-        value: what was given.
-        rule: what it should be, such as "a number above 0"; the end of the sentence that says so.
-        fits: whether a number is one; NaN must not be.
+        name: name of the condition.
+        value: the given value.
+        rule: the requirement, e.g. "a number above 0"; completes the error message "should be ...".
+        fits: whether a number meets the requirement; must be false for NaN.
 
     Raises:
-        ConfigError: it is no number, or does not fit.
+        ConfigError: the value is not a number or does not meet the requirement.
 
     Example:
         >>> number("temperature", "0.8", "a number above 0", lambda x: x > 0)
@@ -40,10 +40,10 @@ def number(name: str, value: Any, rule: str, fits: Callable[[float], bool] = mat
 
 
 def seed(value: Any, name: str = "seed") -> int:
-    """Return a seed as a whole number.
+    """Return a seed as an integer.
 
     Raises:
-        ConfigError: it is none from 0 to 2^63 - 1.
+        ConfigError: it is not an integer from 0 to 2^63 - 1.
     """
     try:
         found = int(value)

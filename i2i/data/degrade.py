@@ -1,9 +1,9 @@
-"""Making the low-resolution picture of a high-resolution one: as papers do it, or as the world does.
+"""Degradations that turn high-resolution images into low-resolution ones.
 
     data: {use: superres, degradation: real_world, scale: 4, root: data/photos}     # in a config
 
-Papers: `bicubic` is everybody's protocol, `real_world` is Real-ESRGAN's, arXiv:2107.10833. A degradation takes a
-picture uint8 [H, W, 3], the scale and a random generator, its only source of chance, and returns uint8
+`bicubic` is the standard protocol of papers, `real_world` that of Real-ESRGAN, arXiv:2107.10833. A degradation takes
+an image uint8 [H, W, 3], the scale and a random generator, its only source of randomness, and returns uint8
 [H / scale, W / scale, 3]. `DEGRADATIONS` lists them.
 """
 
@@ -20,23 +20,23 @@ Array = np.ndarray
 
 
 def bicubic(picture: Array, scale: int, rng: np.random.Generator | None = None) -> Array:
-    """Shrink a picture as the published protocol does: MATLAB's bicubic `imresize` with antialiasing.
+    """Downsample an image by the published protocol: MATLAB's bicubic `imresize` with antialiasing.
 
-    The kernel (a = -0.5) is stretched by the scale, rows come first, the result of each direction is rounded to 8
-    bits, and pixels beyond the border equal those at it. It gives, bit for bit, the low-resolution pictures of Set5
-    and Set14 that were published with SelfExSR (x2 and x4, 38 files). Pillow takes columns first and treats the
-    border otherwise, and is up to 14 levels away (mean 0.2).
+    The kernel (a = -0.5) is stretched by the scale, rows are resized first, the result is rounded to 8 bits after
+    each axis, and the border is replicated. Reproduces bit for bit the low-resolution images of Set5 and Set14
+    published with SelfExSR (x2 and x4, 38 files). Pillow resizes columns first, treats the border differently, and
+    is off by up to 14 levels (mean 0.2).
 
     Args:
-        picture: uint8 [H, W, C]; what exceeds a multiple of `scale` is cut off at the bottom and at the right.
-        scale: a whole number.
-        rng: not used.
+        picture: uint8 [H, W, C]; cropped at the bottom and right to a multiple of `scale`.
+        scale: an integer.
+        rng: unused.
 
     Returns:
         uint8 [H // scale, W // scale, C].
 
     Source:
-        Keys, IEEE ASSP 29(6), 1981, eq. 15; https://github.com/jbhuang0604/SelfExSR for the pictures.
+        Keys, IEEE ASSP 29(6), 1981, eq. 15; https://github.com/jbhuang0604/SelfExSR for the images.
 
     Example:
         >>> bicubic(np.full((8, 12, 3), 7, np.uint8), 4).shape
@@ -50,7 +50,7 @@ def bicubic(picture: Array, scale: int, rng: np.random.Generator | None = None) 
 
 @functools.lru_cache(64)
 def shrinking(size: int, scale: int) -> Array:
-    """Return the matrix [size / scale, size] that shrinks a line of pixels by antialiased bicubic interpolation."""
+    """Return the matrix [size / scale, size] of antialiased bicubic downsampling along one axis."""
     centre = (np.arange(size // scale) + 0.5) * scale - 0.5
     taps = np.floor(centre - 2 * scale).astype(int)[:, None] + np.arange(4 * scale + 2)
     weight = keys((centre[:, None] - taps) / scale)
@@ -61,14 +61,14 @@ def shrinking(size: int, scale: int) -> Array:
 
 
 def keys(x: Array) -> Array:
-    """Return Keys' cubic convolution kernel with a = -0.5."""
+    """Evaluate Keys' cubic convolution kernel with a = -0.5 at `x`."""
     x = np.abs(x)
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
 def rounded(values: Array) -> Array:
-    """Return the nearest levels uint8; halves are rounded up, as MATLAB does."""
+    """Round to uint8; halves are rounded up, as in MATLAB."""
     return np.floor(values + 0.5).clip(0, 255).astype(np.uint8)
 
 
@@ -76,13 +76,13 @@ def rounded(values: Array) -> Array:
 
 
 class Stage(NamedTuple):
-    """How one round of the chain treats a picture; ranges are drawn from evenly.
+    """Parameters of one round of the degradation chain; ranges are sampled uniformly.
 
     Attributes:
-        blur: probability of a blur.
-        sigma: width of a blur, in pixels.
-        resize: probabilities of enlarging, shrinking and neither.
-        factor: by how much.
+        blur: probability of blurring.
+        sigma: standard deviation of the blur kernel, in pixels.
+        resize: probabilities of upsampling, downsampling and neither.
+        factor: range of the resize factor.
         noise: standard deviation of Gaussian noise, of 255.
         photons: strength of Poisson noise.
     """
@@ -97,31 +97,31 @@ class Stage(NamedTuple):
 
 FIRST = Stage(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3.0))
 SECOND = Stage(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
-QUALITY = (30, 96)  # of a JPEG
-RADIUS = (3, 11)  # of a blur kernel, in pixels
-SINC, LAST_SINC = 0.1, 0.8  # how often a kernel rings, in each round and at the end
-GREY = 0.4  # how often all channels have the same noise
+QUALITY = (30, 96)  # JPEG quality
+RADIUS = (3, 11)  # radius of blur kernels, in pixels
+SINC, LAST_SINC = 0.1, 0.8  # probability of a sinc kernel, in each round and at the end
+GREY = 0.4  # probability that all channels share the same noise
 
 
 def real_world(picture: Array, scale: int, rng: np.random.Generator) -> Array:
-    """Shrink a picture as it may have happened to one found somewhere: twice blurred, resized, noisy, compressed.
+    """Degrade an image as in the wild: two rounds of blur, resizing, noise and JPEG compression.
 
-    Each round blurs by a random kernel (Gaussian, flatter or more peaked, or ringing), resizes by a random filter,
-    and adds Gaussian or Poisson noise. A compression as JPEG lies between the rounds. The second round resizes to
-    about the size wanted, so that its noise stays. In the end come exactly that size, ringing, and another
-    compression, in either order.
+    Each round blurs with a random kernel (Gaussian, generalized Gaussian, plateau-shaped or sinc), resizes with a
+    random filter, and adds Gaussian or Poisson noise. JPEG compression follows the first round. The second round
+    resizes to roughly the target size, so that its noise is not averaged out. Finally the image is resized to the
+    exact size and sinc-filtered, before or after another JPEG compression.
 
     Args:
-        picture: uint8 [H, W, 3]; what exceeds a multiple of `scale` is cut off at the bottom and at the right.
-        scale: a whole number.
-        rng: the only source of chance.
+        picture: uint8 [H, W, 3]; cropped at the bottom and right to a multiple of `scale`.
+        scale: an integer.
+        rng: the only source of randomness.
 
     Returns:
         uint8 [H // scale, W // scale, 3].
 
     Source:
-        Wang et al., arXiv:2107.10833, section 3 and the settings of its published code, but for the sharpening of the
-        large picture.
+        Wang et al., arXiv:2107.10833, section 3 and the settings of its published code, except that the
+        high-resolution image is not sharpened.
     """
     height, width = (side // scale for side in picture.shape[:2])
     size = height * scale, width * scale
@@ -136,7 +136,7 @@ def real_world(picture: Array, scale: int, rng: np.random.Generator) -> Array:
 
 
 def one_round(x: Array, stage: Stage, size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Blur, resize relative to `size` and add noise: float32 [h, w, 3] in 0..1 -> the same with another size."""
+    """Blur, resize relative to `size` and add noise: float32 [h, w, 3] in 0..1 -> float32 [h', w', 3] in 0..1."""
     import cv2
 
     if rng.random() < stage.blur:
@@ -150,7 +150,7 @@ def one_round(x: Array, stage: Stage, size: tuple[int, int], rng: np.random.Gene
 
 
 def resized(x: Array, size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Resize to (height, width) by a filter drawn from area, bilinear and bicubic."""
+    """Resize to (height, width) with a random filter: area, bilinear or bicubic."""
     import cv2
 
     way = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
@@ -158,7 +158,7 @@ def resized(x: Array, size: tuple[int, int], rng: np.random.Generator) -> Array:
 
 
 def noisy(x: Array, stage: Stage, rng: np.random.Generator) -> Array:
-    """Add Gaussian or Poisson noise, of all channels alike or of each, and clip to 0..1."""
+    """Add Gaussian or Poisson noise, either shared by all channels or independent, and clip to 0..1."""
     gaussian, grey = rng.random() < 0.5, rng.random() < GREY
     shape = (*x.shape[:2], 1) if grey else x.shape
     if gaussian:
@@ -173,7 +173,7 @@ def noisy(x: Array, stage: Stage, rng: np.random.Generator) -> Array:
 
 
 def compressed(x: Array, rng: np.random.Generator) -> Array:
-    """Write as JPEG of a random quality and read again."""
+    """Compress as JPEG at a random quality and decode again."""
     import cv2
 
     quality = int(rng.integers(*QUALITY))
@@ -184,7 +184,7 @@ def compressed(x: Array, rng: np.random.Generator) -> Array:
 
 
 def rung(x: Array, rng: np.random.Generator) -> Array:
-    """Filter by a ringing kernel, mostly."""
+    """Apply a sinc filter with probability `LAST_SINC`."""
     import cv2
 
     if rng.random() >= LAST_SINC:
@@ -193,7 +193,7 @@ def rung(x: Array, rng: np.random.Generator) -> Array:
 
 
 def bell(sigma: tuple[float, float], rng: np.random.Generator) -> Array:
-    """Return a blur kernel, round or elongated in any direction: Gaussian, of other steepness, or with a plateau."""
+    """Return an isotropic or anisotropic blur kernel: Gaussian, generalized Gaussian or plateau-shaped."""
     wide = rng.uniform(*sigma)
     narrow = wide if rng.random() < 0.69 else rng.uniform(*sigma)
     angle, kind = rng.uniform(-np.pi, np.pi), rng.random()
@@ -210,7 +210,7 @@ def bell(sigma: tuple[float, float], rng: np.random.Generator) -> Array:
 
 
 def ringing(rng: np.random.Generator) -> Array:
-    """Return a circular low-pass kernel, a sinc in two dimensions, which leaves halos around edges.
+    """Return a 2D sinc kernel, a circular low-pass filter that causes ringing around edges.
 
     Source: arXiv:2107.10833, eq. 6.
     """
@@ -223,13 +223,13 @@ def ringing(rng: np.random.Generator) -> Array:
 
 
 def offsets(rng: np.random.Generator) -> Array:
-    """Return the rows and columns of a kernel of random size, counted from its middle: [2, K, K]."""
+    """Return row and column offsets from the centre of a kernel of random size: [2, K, K]."""
     radius = int(rng.integers(*RADIUS))
     return np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
 
 
 def steepness(low: float, high: float, rng: np.random.Generator) -> float:
-    """Draw an exponent, half of the time below 1."""
+    """Draw an exponent, below 1 half of the time if `low` allows."""
     return rng.uniform(low, 1) if rng.random() < 0.5 and low < 1 else rng.uniform(1, high)
 
 

@@ -1,8 +1,8 @@
-"""Making A of B: what goes in is computed from the picture that should come out, so any photograph is a pair.
+"""Functions that compute the input A from the target B, so that any photograph becomes a training pair.
 
     data: {use: derived, derive: grey, root: data/caltech101}     # in a config
 
-A deriver takes a picture uint8 [H, W, 3] and a random generator, its only source of chance, and returns a picture
+A deriver takes an image uint8 [H, W, 3] and a random generator, its only source of randomness, and returns an image
 of the same shape. `DERIVERS` lists them.
 """
 
@@ -14,19 +14,19 @@ Array = np.ndarray
 
 
 def grey(picture: Array, rng: np.random.Generator) -> Array:
-    """Return the grey picture of the same lightness L*, for colorization: [H, W, 3], three times the same.
+    """Convert to grey of the same lightness L*, for colorization: [H, W, 3] with three equal channels.
 
-    It is the relative luminance of ITU-R BT.709, taken of linear light, as a grey value again. (Pillow's grey weighs
-    the encoded values instead, which makes saturated blue and red darker than they look.)
+    Computes the ITU-R BT.709 relative luminance in linear light and encodes it as sRGB again. (Pillow weights the
+    encoded values instead, which renders saturated blue and red darker than they look.)
     """
     luminance = linear(picture) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     return np.repeat(encoded(luminance)[..., None], 3, axis=2)
 
 
 def edges(picture: Array, rng: np.random.Generator) -> Array:
-    """Return the outlines in black on white, one pixel wide: [H, W, 3].
+    """Return one-pixel-wide black outlines on white: [H, W, 3].
 
-    Canny's edges after a blur, with thresholds that follow the contrast of the picture.
+    Canny edges of the blurred image, with thresholds that adapt to its contrast.
     """
     import cv2
 
@@ -38,9 +38,9 @@ def edges(picture: Array, rng: np.random.Generator) -> Array:
 
 
 def low_light(picture: Array, rng: np.random.Generator) -> Array:
-    """Return the picture as a camera takes it with a tenth to a third of the light: dark, with noise.
+    """Simulate a camera exposure with 10 to 33 % of the light: dark and noisy.
 
-    The noise is added to linear light, as the photons (variance in proportion to the light) and the sensor add it.
+    Noise is added in linear light: shot noise, with variance proportional to the light, and read noise of the sensor.
     """
     light = linear(picture) * np.float32(rng.uniform(0.1, 0.33))
     photons, sensor = rng.uniform(0.0005, 0.002), rng.uniform(0.001, 0.004)
@@ -49,7 +49,7 @@ def low_light(picture: Array, rng: np.random.Generator) -> Array:
 
 
 def noise(picture: Array, rng: np.random.Generator) -> Array:
-    """Return the picture with Gaussian noise of a standard deviation between 10 and 50 of 255."""
+    """Add Gaussian noise with a standard deviation between 10 and 50 (of 255)."""
     noisy = picture + np.float32(rng.uniform(10, 50)) * rng.standard_normal(picture.shape, np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
@@ -58,14 +58,14 @@ DERIVERS = {"grey": grey, "edges": edges, "low_light": low_light, "noise": noise
 
 
 def linear(picture: Array) -> Array:
-    """Return the linear light of sRGB values 0..255: float32 in 0..1. Source: IEC 61966-2-1."""
+    """Decode sRGB values 0..255 to linear light: float32 in 0..1. Source: IEC 61966-2-1."""
     v = np.arange(256, dtype=np.float32) / 255
     table = np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
     return table[picture]
 
 
 def encoded(light: Array) -> Array:
-    """Return the sRGB values uint8 of linear light; what is beyond 0..1 is clipped."""
+    """Encode linear light as sRGB uint8; values outside 0..1 are clipped."""
     light = np.clip(light, 0, 1)
     v = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.rint(v * 255).astype(np.uint8)

@@ -1,13 +1,13 @@
-"""Data sets that are folders of pictures.
+"""Image folder data sets.
 
-`unpaired_folders` is the layout of CycleGAN (arXiv:1703.10593) and everything like it: two domains that have
-nothing to do with each other picture by picture.
+`unpaired_folders` reads the CycleGAN layout (arXiv:1703.10593): two domains without any correspondence between
+individual images.
 
     data: {use: unpaired_folders, root: data/horse2zebra, size: 256}  # in a config
-    i2i data check data/horse2zebra                                   # what is there, what is wrong with it
+    i2i data check data/horse2zebra                                   # list contents and problems
 
-A picture that cannot be read does not end a training of days: the next one of its folder takes its place,
-which is told once. That replacement depends on the files only, so a resumed run sees the same samples.
+An unreadable image does not abort a long training run: the next readable one in its folder is used instead, with
+one warning. The replacement depends on the files only, so a resumed run sees the same samples.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from .transforms import Augment, Size, fit, sides, to_tensor
 log = logging.getLogger("i2i")
 
 SUFFIXES = ".png .jpg .jpeg .webp .tif .tiff .bmp .gif .ppm .pgm .pbm"
-WAITS = (0.05, 0.2, 0.8)  # seconds before each new attempt to read a file; a network drive may need them
-LASTING = (errno.EINVAL, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP)  # waiting does not help
+WAITS = (0.05, 0.2, 0.8)  # seconds before each retry of a failed read; network drives may need it
+LASTING = (errno.EINVAL, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP)  # retrying does not help
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Complete = Callable[[dict[str, np.ndarray], np.random.Generator], dict[str, np.ndarray]]
 
 
 class Source(NamedTuple):
-    """Where the pictures of one domain come from.
+    """The image files of one domain.
 
     Attributes:
-        name: what its cache is called.
-        train: the files of the training pictures, in order.
-        test: those for validation.
-        cut: takes the domain's part out of the picture of a file, uint8 [H, W, 3].
+        name: name of its cache file.
+        train: training files, in order.
+        test: validation files.
+        cut: extracts the domain's part of a decoded file, uint8 [H, W, 3].
     """
 
     name: str
@@ -58,13 +58,13 @@ class Source(NamedTuple):
 
 
 class FromFolders(Data):
-    """What all data sets made of folders of pictures share: bad pictures, the cache, validation.
+    """Base class of image folder data sets: handles unreadable images, the cache and validation.
 
-    A subclass says in `layout` what it needs, finds its `Source`s with `_list`, hands them to `_open`, and makes
-    its samples of `train`.
+    A subclass describes its folders in `layout`, finds the files of each `Source` with `_list`, passes the sources
+    to `_open`, and builds its samples from `train`.
     """
 
-    layout: ClassVar[str] = ""  # what must lie where, for messages
+    layout: ClassVar[str] = ""  # the required folders, for error messages
     augment: Augment
 
     def _open(
@@ -77,7 +77,7 @@ class FromFolders(Data):
         cache: bool,
         validation_samples: int,
     ) -> None:
-        """Prepare the pictures of each domain; the arguments are those of `UnpairedFolders`."""
+        """Prepare the images of each domain; the arguments are documented in `UnpairedFolders`."""
         paths = [path for source in sources.values() for path in source.train]
         self.quarantine = Quarantine(root, list(dict.fromkeys(paths)), bad_limit if on_bad == "quarantine" else 0.0)
         self.train = {
@@ -86,7 +86,7 @@ class FromFolders(Data):
         }
         if cache:
             for domain, folder in self.train.items():
-                load, _ = sides(self.augment.load_size)  # a square: caches hold no other
+                load, _ = sides(self.augment.load_size)  # always square here; the cache supports nothing else
                 folder.keep(caches.place(root) / f"{sources[domain].name}-{load}.npy", load)
         if on_bad == "fail":
             self._refuse_bad([path for source in sources.values() for path in source.test])
@@ -99,95 +99,95 @@ class FromFolders(Data):
         return max(len(folder) for folder in self.train.values())
 
     def validation(self) -> Sequence[Sample]:
-        """Return the pictures kept for validation, short side resized to `size`, middle cut out."""
+        """Return the validation images, resized along the short side to `size` and center-cropped."""
         return self._held_out
 
     def note(self) -> str:
-        """Return how many pictures could not be read so far."""
-        return (
-            f"{self.skipped} of {self.pictures} pictures could not be read and were skipped" if self.skipped else ""
-        )
+        """Return how many images could not be read so far."""
+        return f"{self.skipped} of {self.pictures} images could not be read and were skipped" if self.skipped else ""
 
     @property
     def skipped(self) -> int:
-        """The number of training pictures that were found to be bad so far, in all loader processes."""
+        """Number of training images found to be unreadable so far, over all loader processes."""
         return len(self.quarantine.found())
 
     @property
     def pictures(self) -> int:
-        """The number of training pictures, good and bad."""
+        """Number of training images, including unreadable ones."""
         return len(self.quarantine.paths)
 
     def _resize(self, picture: np.ndarray) -> np.ndarray:
-        """Return a picture at load_size x load_size: by squeezing it, as published, unless a subclass says else."""
+        """Resize an image to load_size x load_size, ignoring its aspect ratio as published, unless overridden."""
         return self.augment.resize(picture)
 
     def _prepared(self, cut: Callable[[np.ndarray], np.ndarray], picture: np.ndarray) -> np.ndarray:
         return self._resize(cut(picture))
 
     def _complete(self, row: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Return the pictures of a sample with what can be made of them."""
+        """Add the images that are derived from the others to a sample."""
         return row
 
     def _list(self, folder: Path, needed: bool) -> list[Path]:
-        """Return the pictures of a folder, sorted. One that is not needed may be missing, with a warning."""
+        """Return the images of a folder, sorted. A folder that is not `needed` may be missing, with a warning."""
         if not needed and not folder.is_dir():
-            log.warning("%s: no such folder, so there is nothing to validate on", images.shown(folder))
+            log.warning("%s: no such folder, so there is no validation data", images.shown(folder))
             return []
         if not folder.is_dir():
             raise DataError(f"{images.shown(folder)}: {files.lacking(folder, 'folder')}; {self.layout}")
         found, skipped = listed(folder)
         others = "; ".join(f"{images.shown(path)}: {why}" for path, why in skipped[:10])
         if not found:
-            instead = f", only others ({others})" if skipped else ""
-            raise DataError(f"{images.shown(folder)}: no pictures in it{instead}; {self.layout}")
+            instead = f", only other files ({others})" if skipped else ""
+            raise DataError(f"{images.shown(folder)}: no images found{instead}; {self.layout}")
         if skipped:
             more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-            log.warning("%s: other files skipped: %d (%s%s)", images.shown(folder), len(skipped), others, more)
+            log.warning("%s: non-image files skipped: %d (%s%s)", images.shown(folder), len(skipped), others, more)
         return found
 
     def _refuse_bad(self, more: Sequence[Path]) -> None:
-        """Read every picture, and raise DataError with all that are bad."""
+        """Read every image and raise DataError listing all unreadable ones."""
         more = list(dict.fromkeys(more))
         bad = [why for folder in self.train.values() for why in folder.scan()]
         bad = list(dict.fromkeys([*bad, *(why for path in more for why in reasons(path))]))
         if bad:
-            count = f"{len(bad)} of {self.pictures + len(more)} pictures"
-            raise DataError(f"{count} cannot be read and on_bad is 'fail', so nothing was started: {'; '.join(bad)}")
+            count = f"{len(bad)} of {self.pictures + len(more)} images"
+            raise DataError(
+                f"{count} cannot be read and on_bad is 'fail', so training did not start: {'; '.join(bad)}"
+            )
 
 
 class UnpairedFolders(FromFolders):
-    """Two folders of unrelated pictures, trainA and trainB, with testA and testB for validation.
+    """Two folders of unpaired images, trainA and trainB, with testA and testB for validation.
 
     An epoch is as long as the larger folder. The engine decides the order of A; B is drawn at random for each
-    sample. Every picture is resized to load_size squared, cropped to size and mirrored at random.
+    sample. Images are resized to load_size squared, randomly cropped to size and randomly flipped.
 
     Args:
-        root: the folder that holds trainA, trainB, testA and testB.
+        root: the folder containing trainA, trainB, testA and testB.
         size: height and width of a sample, in pixels.
-        load_size: height and width before the random crop; by default size * 286 / 256, rounded.
-        batch_size: samples in one step.
-        flip: mirror half of the pictures left to right.
-        augment: further steps, the name of an albumentations transform -> its arguments, such as
+        load_size: height and width before the random crop; defaults to size * 286 / 256, rounded.
+        batch_size: samples per step.
+        flip: flip half of the images horizontally.
+        augment: extra augmentations, albumentations transform name -> its arguments, e.g.
             {ColorJitter: {brightness: 0.1}}.
-        on_bad: what to do about pictures that cannot be read: "quarantine" replaces each by the next one and
-            warns, "fail" reads everything first and refuses to start, naming all of them.
-        bad_limit: the share of bad training pictures above which a quarantine gives up.
-        cache: keep the resized pictures in `root`/.i2i-cache (or $I2I_CACHE), so that they are decoded once.
-        workers: loader processes.
-        validation_samples: how many test pictures of each domain are used at most, evenly spread.
+        on_bad: what to do with unreadable images: "quarantine" replaces each with the next one and warns, "fail"
+            reads everything first and raises an error listing all of them.
+        bad_limit: the fraction of unreadable training images above which "quarantine" raises an error.
+        cache: cache the resized images in `root`/.i2i-cache (or $I2I_CACHE), so that each is decoded only once.
+        workers: number of loader processes.
+        validation_samples: maximum number of test images used from each domain, evenly spaced.
 
     Raises:
-        ConfigError: load_size is smaller than size, or an unknown augmentation.
-        DataError: a folder is missing or holds no pictures, or there are too many bad ones.
+        ConfigError: load_size is smaller than size, or an augmentation is unknown.
+        DataError: a folder is missing or contains no images, or too many of them are unreadable.
 
     Source:
         Zhu et al., arXiv:1703.10593, 7.1 and the published code for order, resize and crop.
     """
 
     layout = (
-        f"unpaired_folders needs pictures ({SUFFIXES}) in the folders trainA and trainB of its root, and for "
-        f"validation in testA and testB"
+        f"unpaired_folders needs images ({SUFFIXES}) in the folders trainA and trainB of its root, and in testA and "
+        f"testB for validation"
     )
 
     def __init__(
@@ -219,13 +219,13 @@ class UnpairedFolders(FromFolders):
         )
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return {"A": picture `index` of trainA (modulo its length), "B": a random one of trainB}.
+        """Return {"A": image `index` of trainA (modulo its length), "B": a random image of trainB}.
 
         Returns:
             Two tensors float32 [3, size, size] in [-1, 1].
 
         Raises:
-            DataError: more pictures are bad than `bad_limit` allows.
+            DataError: more images are unreadable than `bad_limit` allows.
         """
         a, b = self.train["A"], self.train["B"]
         drawn = int(rng.integers(len(b)))
@@ -234,12 +234,12 @@ class UnpairedFolders(FromFolders):
 
 
 class Quarantine:
-    """The bad pictures of a data set: counted over all loader processes, told once, refused when too many.
+    """The unreadable images of a data set: counted over all loader processes, reported once, an error if too many.
 
     Args:
-        root: the data set, for messages.
-        paths: its training pictures.
-        limit: the share of them that may be bad.
+        root: the folder of the data set, for messages.
+        paths: its training images.
+        limit: the fraction of them that may be unreadable.
     """
 
     def __init__(self, root: Path, paths: Sequence[Path], limit: float) -> None:
@@ -248,34 +248,34 @@ class Quarantine:
         self._bad = torch.zeros(len(paths), dtype=torch.uint8).share_memory_()  # written by loader processes
 
     def add(self, path: Path, why: str) -> None:
-        """Note a bad picture and warn, unless that was done before."""
+        """Record an unreadable image and warn, once per image."""
         number = self._number[path]
         if not self._bad[number]:
             self._bad[number] = 1
-            log.warning("left out of training, another picture takes its place: %s", why)
+            log.warning("skipped in training and replaced by another image: %s", why)
 
     def check(self) -> None:
-        """Raise DataError if more pictures are bad than allowed."""
+        """Raise DataError if more images are unreadable than allowed."""
         bad = self.found()
         if len(bad) > self.limit * len(self.paths):
             names = ", ".join(images.shown(path) for path in bad[:10]) + (", ..." if len(bad) > 10 else "")
             raise DataError(
-                f"{len(bad)} of {len(self.paths)} training pictures cannot be read, more than the share of "
-                f"{self.limit:g} that may be: {names}; `i2i data check {images.shown(self.root)}` lists all"
+                f"{len(bad)} of {len(self.paths)} training images cannot be read, more than the allowed fraction of "
+                f"{self.limit:g}: {names}; `i2i data check {images.shown(self.root)}` lists all of them"
             )
 
     def found(self) -> list[Path]:
-        """Return the bad pictures known so far."""
+        """Return the unreadable images found so far."""
         return [self.paths[int(number)] for number in self._bad.nonzero()]
 
 
 class Folder:
-    """The pictures of one folder, each prepared the same way, bad ones replaced by the next good one.
+    """The prepared images of one folder, with unreadable ones replaced by the next readable one.
 
     Args:
-        paths: the pictures, in order.
-        prepare: the part of the augmentation that is the same each time.
-        quarantine: where bad ones are noted.
+        paths: the image files, in order.
+        prepare: the deterministic part of the augmentation.
+        quarantine: records unreadable images.
     """
 
     def __init__(
@@ -288,40 +288,40 @@ class Folder:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return picture `index`, or the next that can be read: a pure function of the files."""
+        """Return image `index`, or the next readable one: a pure function of the files."""
         return row_of([self], index)[0]
 
     def keep(self, file: Path, size: int) -> None:
-        """Read from a cache from now on. Where none can be written, say so and go on without."""
+        """Read from a cache from now on. If it cannot be written, warn and continue without one."""
         try:
             self.cache = caches.Cache(file, self.paths, size, lambda path: self.prepare(read(path)))
         except (OSError, I2IError) as error:
             where = images.shown(file.parent)
-            log.warning("no cache in %s, so pictures are decoded each time: %s", where, error)
+            log.warning("no cache in %s, so images are decoded every time: %s", where, error)
 
     def tell(self) -> None:
-        """Note what is known to be bad, before the first step."""
+        """Record the images that the cache knows to be unreadable, before the first step."""
         for number, why in self.cache.bad.items() if self.cache is not None else ():
             self.quarantine.add(self.paths[number], why)
 
     def scan(self) -> list[str]:
-        """Read every picture and return why the bad ones are."""
+        """Read every image and return the reason for each unreadable one."""
         if self.cache is not None:
             return list(self.cache.bad.values())
         return [why for path in self.paths for why in reasons(path)]
 
     def read(self, number: int) -> np.ndarray:
-        """Return picture `number` itself, or raise DataError."""
+        """Return image `number` without replacement, or raise DataError."""
         return self.cache[number] if self.cache is not None else self.prepare(read(self.paths[number]))
 
 
 def row_of(folders: Sequence[Folder], index: int) -> list[np.ndarray]:
-    """Return picture `index` of each folder, or of the next row in which all can be read.
+    """Return image `index` of each folder, or the next row whose images are all readable.
 
     The replacement is a pure function of the files.
 
     Raises:
-        DataError: more pictures are bad than allowed, or there is no good row.
+        DataError: more images are unreadable than allowed, or no row is readable.
     """
     first = folders[0]
     for number in chain(range(index, len(first)), range(index)):
@@ -336,17 +336,17 @@ def row_of(folders: Sequence[Folder], index: int) -> list[np.ndarray]:
         else:
             return row
     where = images.shown(first.paths[0].parent)
-    raise DataError(f"{where}: none of its {len(first)} pictures can be read, put good ones there")
+    raise DataError(f"{where}: none of its {len(first)} images can be read; add readable ones")
 
 
 class HeldOut(Sequence[Sample]):
-    """The validation samples, evenly spread over the test pictures. Bad pictures are left out and told.
+    """The validation samples, evenly spaced over the test images. Unreadable images are skipped with a warning.
 
     Args:
-        sources: where the pictures of each domain come from.
+        sources: the image files of each domain.
         size: height and width of a sample.
-        at_most: how many samples there are, unless there are fewer pictures.
-        complete: makes further pictures of those of one sample.
+        at_most: maximum number of samples.
+        complete: adds derived images to a sample.
     """
 
     def __init__(self, sources: Mapping[str, Source], size: Size, at_most: int, complete: Complete) -> None:
@@ -363,14 +363,14 @@ class HeldOut(Sequence[Sample]):
         return {name: to_tensor(picture) for name, picture in self._read()[index].items()}
 
     def _read(self) -> list[dict[str, np.ndarray]]:
-        """Decode on first use and keep the bytes, because every metric goes through them."""
+        """Decode on first use and keep the pixels, because every metric iterates over them."""
         if self._rows is None:
             self._rows = []
             for number in range(self._count):
                 try:
                     row = {name: self._picture(source, number) for name, source in self.sources.items()}
                 except DataError as error:
-                    log.warning("left out of validation: %s", error)
+                    log.warning("skipped in validation: %s", error)
                 else:
                     self._rows.append(self.complete(row, np.random.default_rng(number)))
         return self._rows
@@ -380,10 +380,10 @@ class HeldOut(Sequence[Sample]):
 
 
 def listed(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Return the pictures of a folder and below, sorted, and (path, reason) of everything else.
+    """Return the images in a folder and its subfolders, sorted, and (path, reason) for everything else.
 
-    Content decides what is a picture. A file that is none but is named like one counts as a bad picture, so
-    that it is not left out in silence.
+    Images are recognised by content. Any other file with an image suffix counts as an unreadable image, so that it
+    is not skipped silently.
     """
     found, skipped = images.find([folder])
     bad = {path for path, _ in skipped if path.suffix.lower() in SUFFIXES.split() and path.is_file()}
@@ -393,14 +393,14 @@ def listed(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
 
 
 def read(path: Path, decode: Callable[[Path], np.ndarray] | None = None) -> np.ndarray:
-    """Return a picture as uint8 [H, W, 3]; what the system fails to read is tried three times more.
+    """Read an image as uint8 [H, W, 3], retrying I/O errors three times.
 
     Args:
         path: the file.
-        decode: what reads it, if it is no picture of three channels.
+        decode: the reader to use, if not for a three-channel image.
 
     Raises:
-        DataError: the file is not a picture, is damaged, or cannot be read; it names the file and the reason.
+        DataError: the file is not an image, is damaged, or cannot be read; the message names the file and the reason.
     """
     for wait in (*WAITS, None):
         try:
@@ -409,21 +409,21 @@ def read(path: Path, decode: Callable[[Path], np.ndarray] | None = None) -> np.n
             if not failed_to_read(error):
                 raise
             if wait is None:
-                tried = f"cannot be read ({error}), also after {len(WAITS)} more attempts"
-                raise DataError(f"{images.shown(path)}: {tried}") from error
+                why = f"cannot be read, even after {len(WAITS)} retries ({error})"
+                raise DataError(f"{images.shown(path)}: {why}") from error
             time.sleep(wait)
     raise AssertionError
 
 
 def failed_to_read(error: BaseException | None) -> bool:
-    """Say whether the system failed, which may pass, and not the picture, which will not."""
+    """Return whether the I/O failed, which may be transient, rather than the image, which is permanent."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in LASTING
     return isinstance(error, I2IError) and failed_to_read(error.__cause__)
 
 
 def reasons(path: Path) -> list[str]:
-    """Return why a picture cannot be read: one reason or none."""
+    """Return why an image cannot be read, as a list with one reason or none."""
     try:
         read(path)
     except DataError as error:

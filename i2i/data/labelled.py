@@ -1,12 +1,12 @@
-"""Pictures with a label each: a folder, or a tar, for every split, and in it a folder for every class.
+"""Image classification data sets: a folder or tar file per split, with a subfolder per class.
 
     data: {use: labelled_folders, root: data/cifar10, size: 32, batch_size: 64}     # in a config
 
-    train/cat/7.jpg  train/dog/3.png  test/cat/9.jpg        # either so
-    train.tar  test.tar                                     # or so, with cat/7.jpg ... in each, uncompressed or not
+    train/cat/7.jpg  train/dog/3.png  test/cat/9.jpg        # as folders
+    train.tar  test.tar                                     # or as tar files of cat/7.jpg ..., compressed or not
 
-Everything is decoded once, at the start, and kept in memory as bytes: small pictures are what this is for. A tar is
-read in place and never unpacked.
+All images are decoded once at the start and kept in memory as uint8, so this is meant for small images. Tar files
+are read in place and never unpacked.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from .transforms import fit
 
 log = logging.getLogger("i2i")
 
-LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, as Pillow converts to grey
-LAYOUT = "labelled_folders needs train and val (or test) in its root: folders, or .tar files, of <class>/<picture>"
+LUMA = np.array([0.299, 0.587, 0.114])  # BT.601, as in Pillow's conversion to grey
+LAYOUT = "labelled_folders needs train and val (or test) in its root: folders or .tar files of <class>/<image>"
 
 
 class Pictures(NamedTuple):
-    """The pictures of a split: uint8 [N, size, size, channels], and the names of their classes."""
+    """The images of a split: uint8 [N, size, size, channels], and their class names."""
 
     pixels: np.ndarray
     classes: list[str]
 
 
 class LabelledFolders(Data):
-    """Pictures sorted into classes: "image" float32 [channels, size, size] in [-1, 1] and "label", its number.
+    """Images with class labels: "image" float32 [channels, size, size] in [-1, 1] and "label", the class index.
 
-    Classes are numbered in the order of their names. A picture of other proportions is resized until it covers
-    `size` squared, and its middle is cut out.
+    Class indices follow the sorted class names. Images that are not square are resized along the short side and
+    center-cropped.
 
     Args:
-        root: holds the splits train and val (or test), each a folder or a .tar of <class>/<picture>.
+        root: the folder containing the splits train and val (or test), each a folder or a .tar of <class>/<image>.
         size: height and width of a sample, in pixels.
         channels: 3, or 1 for grey.
-        batch_size: samples in one step.
-        flip: mirror half of the training pictures left to right.
-        bad_limit: the share of pictures that may be unreadable; they are left out and told.
-        workers: loader processes; with everything in memory, none is usually fastest.
-        validation_samples: how many pictures of val (or test) are used at most, evenly spread.
+        batch_size: samples per step.
+        flip: flip half of the training images horizontally.
+        bad_limit: the fraction of images that may be unreadable; these are skipped with a warning.
+        workers: number of loader processes; 0 is usually fastest, since everything is in memory.
+        validation_samples: maximum number of images used from val (or test), evenly spaced.
 
     Raises:
-        DataError: no pictures, too many bad ones, a class in val or test that train does not have.
+        DataError: no images, too many unreadable ones, or a class in val or test that is not in train.
 
     Source:
-        The layout of CIFAR-10 and ImageNet as they are passed around.
+        The layout in which CIFAR-10 and ImageNet are commonly distributed.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class LabelledFolders(Data):
             rest = gathered(place, split, size, channels, bad_limit)
             self.held_out = self._kept(spread(rest, validation_samples), place / split)
         else:
-            log.warning("%s: no val and no test, so there is nothing to validate on", images.shown(place))
+            log.warning("%s: neither val nor test, so there is no validation data", images.shown(place))
 
     def __len__(self) -> int:
         return len(self.train)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return picture `index`, mirrored half of the time.
+        """Return image `index`, flipped horizontally half of the time.
 
         Returns:
             "image" float32 [channels, size, size] in [-1, 1] and "label" int64 [].
@@ -102,30 +102,30 @@ class LabelledFolders(Data):
         return {**sample, "image": sample["image"].flip(2)} if mirrored else sample
 
     def validation(self) -> Sequence[Sample]:
-        """Return the pictures of val or test, as they are."""
+        """Return the images of val or test, without augmentation."""
         return self.held_out
 
     def _kept(self, pictures: Pictures, where: Path) -> InMemory:
-        """Keep pictures with the numbers of their classes."""
+        """Keep the images in memory with their class indices."""
         number = {name: n for n, name in enumerate(self.classes)}
         unknown = sorted(set(pictures.classes) - set(number))
         if unknown:
             raise DataError(
-                f"{images.shown(where)}: the class {', '.join(unknown)} is not among those of train "
-                f"({', '.join(self.classes)}): name them alike in all splits"
+                f"{images.shown(where)}: unknown class {', '.join(unknown)}; train has {', '.join(self.classes)}: "
+                f"use the same class names in all splits"
             )
         return InMemory(pictures.pixels.transpose(0, 3, 1, 2), np.array([number[name] for name in pictures.classes]))
 
 
 def spread(pictures: Pictures, at_most: int) -> Pictures:
-    """Return some of the pictures, evenly spread."""
+    """Return at most `at_most` of the images, evenly spaced."""
     count = min(at_most, len(pictures.classes))
     chosen = np.arange(count) * len(pictures.classes) // max(count, 1)
     return Pictures(pictures.pixels[chosen], [pictures.classes[i] for i in chosen])
 
 
 def found(root: Path, split: str) -> bool:
-    """Say whether a split is there, as a folder or as a tar."""
+    """Return whether a split exists, as a folder or a tar file."""
     return (root / split).is_dir() or (root / f"{split}.tar").is_file()
 
 
@@ -133,11 +133,11 @@ def gathered(root: Path, split: str, size: int, channels: int, bad_limit: float)
     """Decode a split into memory.
 
     Raises:
-        DataError: it is not there, is empty, or too many of its pictures cannot be read.
+        DataError: it is missing or empty, or too many of its images are unreadable.
     """
     folder, tar = root / split, root / f"{split}.tar"
     if not found(root, split):
-        raise DataError(f"{images.shown(root)}: neither {split} nor {split}.tar is in it; {LAYOUT}")
+        raise DataError(f"{images.shown(root)}: neither {split} nor {split}.tar found; {LAYOUT}")
     pixels: list[np.ndarray] = []
     classes: list[str] = []
     bad: list[str] = []
@@ -150,22 +150,22 @@ def gathered(root: Path, split: str, size: int, channels: int, bad_limit: float)
         classes.append(name)
     where = images.shown(folder if folder.is_dir() else tar)
     if not pixels and not bad:
-        raise DataError(f"{where}: no pictures in the folders of classes; {LAYOUT}")
+        raise DataError(f"{where}: no images in class folders; {LAYOUT}")
     if len(bad) > bad_limit * (len(bad) + len(pixels)):
         raise DataError(
-            f"{where}: {len(bad)} of {len(bad) + len(pixels)} pictures cannot be read, more than the share of "
-            f"{bad_limit:g} that may be: {'; '.join(bad[:10])}"
+            f"{where}: {len(bad)} of {len(bad) + len(pixels)} images cannot be read, more than the allowed fraction "
+            f"of {bad_limit:g}: {'; '.join(bad[:10])}"
         )
     if bad:
-        log.warning("%s: %d pictures left out (%s)", where, len(bad), "; ".join(bad[:10]))
+        log.warning("%s: unreadable images skipped: %d (%s)", where, len(bad), "; ".join(bad[:10]))
     return Pictures(np.stack(pixels), classes)
 
 
-Picture = tuple[str, np.ndarray | DataError]  # the class, and the pixels uint8 [H, W, 3] or why there are none
+Picture = tuple[str, np.ndarray | DataError]  # the class, and the pixels uint8 [H, W, 3] or the error
 
 
 def of_folder(folder: Path) -> Iterator[Picture]:
-    """Yield the pictures of <class>/<picture> below a folder, sorted by name."""
+    """Yield the images <class>/<image> in a folder, sorted by name."""
     for path in listed(folder)[0]:
         parts = path.relative_to(folder).parts
         if len(parts) > 1:
@@ -173,7 +173,7 @@ def of_folder(folder: Path) -> Iterator[Picture]:
 
 
 def of_tar(file: Path) -> Iterator[Picture]:
-    """Yield the pictures of <class>/<picture> in a tar, in its order. Nothing is written anywhere.
+    """Yield the images <class>/<image> in a tar file, in archive order, without writing anything to disk.
 
     Raises:
         DataError: the file is damaged.
@@ -187,11 +187,13 @@ def of_tar(file: Path) -> Iterator[Picture]:
                 if stream is not None:
                     yield parts[-2], attempted(stream.read(), f"{images.shown(file)}: {member.name}")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{images.shown(file)}: cannot be read as a tar ({str(error).splitlines()[0]})") from error
+        raise DataError(
+            f"{images.shown(file)}: cannot be read as a tar file ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def attempted(source: Path | bytes, name: str) -> np.ndarray | DataError:
-    """Return a picture uint8 [H, W, 3], or what is wrong with it."""
+    """Return an image as uint8 [H, W, 3], or the error if it cannot be read."""
     try:
         return read(source) if isinstance(source, Path) else images.read_rgb(source)
     except DataError as error:

@@ -1,6 +1,6 @@
-"""Labelled pictures that lie decoded in memory, one byte a value: what `digits` and `mnist` give samples of.
+"""Labelled images kept decoded in memory as uint8, used by `digits`, `mnist` and `labelled`.
 
-A step of a small network takes milliseconds, so a sample must cost microseconds: nothing is decoded twice.
+A training step of a small network takes milliseconds, so a sample must take microseconds: nothing is decoded twice.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from .base import Sample
 
 VALUES = np.arange(256, dtype=np.float32) / np.float32(127.5) - 1
-"""What each byte means, bit for bit as in `to_tensor`; looking it up is three times as fast as computing it."""
+"""The float value of each byte, bit-identical to `to_tensor`; a lookup is three times as fast as computing it."""
 
 
 class InMemory(Sequence[Sample]):
-    """Pictures with labels; each sample is made when it is asked for.
+    """In-memory images with labels; samples are built on access.
 
     Args:
         pictures: uint8 [N, H, W], or [N, C, H, W].
-        labels: whole numbers [N].
+        labels: integers [N].
 
     Example:
         >>> held = InMemory(np.full((3, 28, 28), 255, np.uint8), np.arange(3))
@@ -42,6 +42,6 @@ class InMemory(Sequence[Sample]):
         return {"image": image, "label": self.labels[index]}
 
     def batch(self, indices: Sequence[int]) -> Sample:
-        """Return the samples of these numbers, stacked, by one look-up."""
+        """Return the samples at `indices`, stacked, with a single lookup."""
         chosen = list(indices)
         return {"image": torch.from_numpy(VALUES.take(self.pictures[chosen])), "label": self.labels[chosen]}

@@ -1,9 +1,9 @@
-"""MNIST, read once from its one file and held in memory.
+"""MNIST, read from a single .npz file and kept in memory.
 
     data: {use: mnist, root: data/mnist, batch_size: 128}      # in a config; root holds mnist.npz, or is that file
 
-The file has x_train [60000, 28, 28], y_train, x_test [10000, 28, 28] and y_test, all uint8, as many libraries hand
-it out. The test pictures are the validation samples.
+The file contains x_train [60000, 28, 28], y_train, x_test [10000, 28, 28] and y_test, all uint8, as distributed by
+many libraries. The test images are the validation samples.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 class MNIST(Data):
-    """Handwritten digits with labels, grey.
+    """Handwritten digits with labels, in greyscale.
 
     Args:
-        root: `mnist.npz`, or the folder that holds it.
-        size: height and width of a sample, in pixels; other sizes than 28 are made of that bilinearly.
-        batch_size: samples in one step.
-        binary: "none" leaves grey values; "sample" draws each pixel white with its grey value as probability, anew
-            each time it is trained on and once for validation (arXiv:1509.00519); "threshold" cuts in the middle.
-        samples: how many of the training pictures are used, evenly spread; null for all.
-        validation_samples: how many of the test pictures are used, evenly spread; null for all.
-        workers: loader processes.
+        root: `mnist.npz`, or the folder containing it.
+        size: height and width of a sample, in pixels; sizes other than 28 are resized bilinearly.
+        batch_size: samples per step.
+        binary: "none" keeps grey values; "sample" samples each pixel with its grey value as the probability of white,
+            every time for training and once for validation (arXiv:1509.00519); "threshold" thresholds at 0.5.
+        samples: number of training images to use, evenly spaced; null for all.
+        validation_samples: number of test images to use, evenly spaced; null for all.
+        workers: number of loader processes.
 
     Raises:
-        DataError: the file is not there or is another.
+        DataError: the file is missing or not in this format.
 
     Source: LeCun et al., 1998; the official split.
     """
@@ -70,22 +70,22 @@ class MNIST(Data):
         return len(self.train)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return training picture `index`: "image" float32 [1, size, size] in [-1, 1], "label" int64 []."""
+        """Return training image `index`: "image" float32 [1, size, size] in [-1, 1], "label" int64 []."""
         return binarised(self.train[index], self.binary, rng)
 
     def batch(self, indices: Sequence[int], rng: Callable[[int], np.random.Generator]) -> Sample:
-        """Return training pictures, stacked."""
+        """Return a batch of training images."""
         if self.binary == "sample":
             return super().batch(indices, rng)
         return binarised(self.train.batch(indices), self.binary, np.random.default_rng(0))
 
     def validation(self) -> Sequence[Sample]:
-        """Return the test pictures, alike."""
+        """Return the test images, in the same form."""
         return self.test if self.binary == "none" else Binarised(self.test, self.binary)
 
 
 class Binarised(Sequence[Sample]):
-    """Samples in black and white, each drawn from a generator of its own number."""
+    """Binarised samples, each drawn with a generator seeded by its index."""
 
     def __init__(self, samples: Sequence[Sample], how: Binary) -> None:
         self.samples, self.how = samples, how
@@ -98,7 +98,7 @@ class Binarised(Sequence[Sample]):
 
 
 def binarised(sample: Sample, how: Binary, rng: np.random.Generator) -> Sample:
-    """Return the sample with an image of -1 and 1 only, or as it is."""
+    """Binarise the image of a sample to -1 and 1; "none" leaves it unchanged."""
     if how == "none":
         return sample
     image: Tensor = sample["image"]
@@ -110,7 +110,7 @@ def arrays(root: Path) -> list[np.ndarray]:
     """Return x_train, y_train, x_test and y_test of a file, or of `mnist.npz` in a folder.
 
     Raises:
-        DataError: no file, or not such a one.
+        DataError: the file is missing or not in the MNIST format.
     """
     file = root / "mnist.npz" if root.is_dir() else root
     if not file.is_file():
@@ -123,7 +123,7 @@ def arrays(root: Path) -> list[np.ndarray]:
             missing = [key for key in KEYS if key not in found]
             if missing:
                 raise DataError(
-                    f"{images.shown(file)}: has no {', '.join(missing)}, but {', '.join(found) or 'nothing'}"
+                    f"{images.shown(file)}: has no {', '.join(missing)}, only {', '.join(found) or 'nothing'}"
                 )
             held = [found[key] for key in KEYS]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -131,20 +131,20 @@ def arrays(root: Path) -> list[np.ndarray]:
     for x, y in (held[:2], held[2:]):
         if x.dtype != np.uint8 or x.ndim != 3 or y.shape != x.shape[:1] or not len(x):
             raise DataError(
-                f"{images.shown(file)}: pictures must be uint8 [N, H, W] with N labels, and are {x.dtype} "
-                f"{list(x.shape)} with {list(y.shape)}"
+                f"{images.shown(file)}: images must be uint8 [N, H, W] with N labels, but are {x.dtype} "
+                f"{list(x.shape)} with labels {list(y.shape)}"
             )
     return held
 
 
 def spread(n: int, most: int | None) -> np.ndarray:
-    """Return at most `most` of the numbers below `n`, evenly spread: some files are sorted by class."""
+    """Return at most `most` of the indices below `n`, evenly spaced because some files are sorted by class."""
     count = min(n, most or n)
     return np.arange(count) * n // count
 
 
 def resized(pictures: np.ndarray, size: int) -> np.ndarray:
-    """Return pictures uint8 [N, H, W] at [N, size, size], bilinear, without aliasing where they get smaller."""
+    """Resize images uint8 [N, H, W] to [N, size, size], bilinearly, with antialiasing when shrinking."""
     if pictures.shape[1:] == (size, size):
         return pictures
     made = np.empty((len(pictures), size, size), np.uint8)

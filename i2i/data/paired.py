@@ -1,12 +1,12 @@
-"""Data sets of pairs: "A", what goes in, and "B", what should come out, pixel by pixel.
+"""Paired data sets: "A", the input, and "B", the target, aligned pixel by pixel.
 
     data: {use: paired_folders, root: data/shoes}                            # trainA/7.png and trainB/7.jpg
-    data: {use: paired_side_by_side, root: data/facades, direction: BtoA}    # both halves in one picture
-    data: {use: derived, derive: grey, root: data/caltech101}                # A is made of B
-    data: {use: derived_from, derive: grey, source: {use: horses_zebras}}    # also of an embedded set
+    data: {use: paired_side_by_side, root: data/facades, direction: BtoA}    # both halves in one image
+    data: {use: derived, derive: grey, root: data/caltech101}                # A is computed from B
+    data: {use: derived_from, derive: grey, source: {use: horses_zebras}}    # same, from another data set
 
-Bad pictures, the cache and the augmentation are those of `folders`; a pair of which one half is bad is replaced as
-a whole. Crops, flips and further steps are the same for A and B.
+Unreadable images, the cache and augmentation work as in `folders`; if one image of a pair is unreadable, the whole
+pair is replaced. Crops, flips and extra augmentations are the same for A and B.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .folders import SUFFIXES, FromFolders, Share, Source, row_of
 from .transforms import Augment, fit, to_tensor
 
 Direction = Literal["AtoB", "BtoA"]
-PICTURES = f"pictures ({SUFFIXES})"
-EVERY = 10  # without folders for it, each tenth picture is kept for validation
+PICTURES = f"images ({SUFFIXES})"
+EVERY = 10  # without validation folders, every tenth image is held out
 
 
 class Paired(FromFolders):
-    """What the data sets of pairs share: one row of pictures is one sample."""
+    """Base class of paired data sets: one row of images is one sample."""
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return pair `index`, augmented alike.
+        """Return pair `index`, with the same augmentation applied to both images.
 
         Returns:
             "A" and "B", float32 [3, size, size] in [-1, 1].
 
         Raises:
-            DataError: more pictures are bad than `bad_limit` allows.
+            DataError: more images are unreadable than `bad_limit` allows.
         """
         row = dict(zip(self.train, row_of([*self.train.values()], index), strict=True))
         row = self._complete(self.augment.crops(rng, row), rng)
@@ -50,38 +50,38 @@ class Paired(FromFolders):
 
 
 class PairedFolders(Paired):
-    """Two folders of pictures that belong together by equal names: trainA/7.png and trainB/7.jpg.
+    """Two folders of images paired by file name: trainA/7.png and trainB/7.jpg.
 
-    The folders are trainA and trainB, or train/A and train/B; for validation the same with val or test. Names are
-    compared without their suffix and with the folders that they lie in.
+    The folders are trainA and trainB, or train/A and train/B; likewise with val or test for validation. Relative
+    paths are compared without their suffixes.
 
     Args:
-        root: the folder that holds them.
+        root: the folder containing them.
         size: height and width of a sample, in pixels.
-        load_size: height and width before the random crop; by default size * 286 / 256, rounded.
-        direction: "AtoB", or "BtoA" to let B go in and A come out.
-        batch_size: samples in one step.
-        flip: mirror half of the pairs left to right.
-        augment: further steps for both pictures alike, the name of an albumentations transform -> its arguments.
-        on_bad: what to do about pictures that cannot be read: "quarantine" replaces the pair by the next one and
-            warns, "fail" reads everything first and refuses to start, naming all of them.
-        bad_limit: the share of bad training pictures above which a quarantine gives up.
-        cache: keep the resized pictures in `root`/.i2i-cache (or $I2I_CACHE), so that they are decoded once.
-        workers: loader processes.
-        validation_samples: how many pairs are used for validation at most, evenly spread.
+        load_size: height and width before the random crop; defaults to size * 286 / 256, rounded.
+        direction: "AtoB", or "BtoA" to swap input and target.
+        batch_size: samples per step.
+        flip: flip half of the pairs horizontally.
+        augment: extra augmentations, the same for both images: albumentations transform name -> its arguments.
+        on_bad: what to do with unreadable images: "quarantine" replaces the pair with the next one and warns, "fail"
+            reads everything first and raises an error listing all of them.
+        bad_limit: the fraction of unreadable training images above which "quarantine" raises an error.
+        cache: cache the resized images in `root`/.i2i-cache (or $I2I_CACHE), so that each is decoded only once.
+        workers: number of loader processes.
+        validation_samples: maximum number of validation pairs, evenly spaced.
 
     Raises:
-        ConfigError: load_size is smaller than size, or an unknown augmentation.
-        DataError: a folder is missing or empty, a picture has no partner, the two of a pair differ in proportions,
-            or there are too many bad ones.
+        ConfigError: load_size is smaller than size, or an augmentation is unknown.
+        DataError: a folder is missing or empty, an image has no counterpart, the images of a pair differ in aspect
+            ratio, or too many images are unreadable.
 
     Source:
         Isola et al., arXiv:1611.07004, 6.2 for resize, crop and flip.
     """
 
     layout = (
-        f"paired_folders needs {PICTURES} of equal names in the folders trainA and trainB (or train/A and train/B) "
-        f"of its root, and for validation in valA and valB or testA and testB"
+        f"paired_folders needs {PICTURES} with the same names in the folders trainA and trainB (or train/A and "
+        f"train/B) of its root, and in valA and valB or testA and testB for validation"
     )
 
     def __init__(
@@ -116,7 +116,7 @@ class PairedFolders(Paired):
         )
 
     def _pairs(self, folders: tuple[Path, Path], needed: bool) -> tuple[list[Path], list[Path]]:
-        """Return the pictures of two folders in the order of their names, which are the same."""
+        """Return the images of two folders, matched by name and sorted."""
         listed = [self._list(folder, needed) for folder in folders]
         a, b = (
             {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
@@ -124,41 +124,41 @@ class PairedFolders(Paired):
         )
         both = sorted(a.keys() & b.keys())
         paired = {path for name in both for path in (a[name], b[name])}
-        refuse("have no partner of equal name", [path for paths in listed for path in paths if path not in paired])
+        refuse("have no counterpart", [path for paths in listed for path in paths if path not in paired])
         skew = [path for name in both if skewed(a[name], b[name]) for path in (a[name], b[name])]
-        refuse("have other proportions than their partner", skew)
+        refuse("differ in aspect ratio from their counterparts", skew)
         return [a[name] for name in both], [b[name] for name in both]
 
 
 class PairedSideBySide(Paired):
-    """Pictures whose left half is A and whose right half is B, in train, and for validation in val or test.
+    """Images whose left half is A and whose right half is B, in train, with val or test for validation.
 
     Args:
-        root: the folder that holds train and val.
+        root: the folder containing train and val.
         size: height and width of a sample, in pixels.
-        load_size: height and width before the random crop; by default size * 286 / 256, rounded.
-        direction: "AtoB": the left half goes in and the right one comes out; "BtoA": the other way round.
-        batch_size: samples in one step.
-        flip: mirror half of the pairs left to right.
-        augment: further steps for both halves alike, the name of an albumentations transform -> its arguments.
-        on_bad: what to do about pictures that cannot be read: "quarantine" replaces each by the next one and
-            warns, "fail" reads everything first and refuses to start, naming all of them.
-        bad_limit: the share of bad training pictures above which a quarantine gives up.
-        cache: keep the resized halves in `root`/.i2i-cache (or $I2I_CACHE), so that they are decoded once.
-        workers: loader processes.
-        validation_samples: how many pairs are used for validation at most, evenly spread.
+        load_size: height and width before the random crop; defaults to size * 286 / 256, rounded.
+        direction: "AtoB": the left half is the input and the right half the target; "BtoA": the reverse.
+        batch_size: samples per step.
+        flip: flip half of the pairs horizontally.
+        augment: extra augmentations, the same for both halves: albumentations transform name -> its arguments.
+        on_bad: what to do with unreadable images: "quarantine" replaces each with the next one and warns, "fail"
+            reads everything first and raises an error listing all of them.
+        bad_limit: the fraction of unreadable training images above which "quarantine" raises an error.
+        cache: cache the resized halves in `root`/.i2i-cache (or $I2I_CACHE), so that each is decoded only once.
+        workers: number of loader processes.
+        validation_samples: maximum number of validation pairs, evenly spaced.
 
     Raises:
-        ConfigError: load_size is smaller than size, or an unknown augmentation.
-        DataError: train is missing or empty, or there are too many bad pictures.
+        ConfigError: load_size is smaller than size, or an augmentation is unknown.
+        DataError: train is missing or empty, or too many images are unreadable.
 
     Source:
         Isola et al., arXiv:1611.07004, 6.2 and the layout of its published data sets.
     """
 
     layout = (
-        f"paired_side_by_side needs {PICTURES} in the folder train of its root, each with A on its left half and B "
-        f"on its right one, and for validation in val or test"
+        f"paired_side_by_side needs {PICTURES} in the folder train of its root, each with A in the left half and B "
+        f"in the right half, and in val or test for validation"
     )
 
     def __init__(
@@ -193,34 +193,34 @@ class PairedSideBySide(Paired):
 
 
 class Derived(Paired):
-    """Any photographs as pairs: B is the photograph, and A is made of it while training.
+    """Pairs from any photographs: B is the photograph, and A is computed from it on the fly.
 
-    The short side of each picture is resized to load_size and the middle kept, then size is cropped at random, so
-    that proportions are kept in training as in validation. Further steps change B, and A is made of the result.
+    The short side of each image is resized to load_size, followed by a center crop and a random crop of size, so that
+    the aspect ratio is preserved in training and validation. Extra augmentations apply to B, before A is computed.
 
     Args:
-        root: a folder with train, and val or test for validation; or just a folder of pictures, each tenth of which
-            is then kept for validation.
-        derive: what is done to B to get A. "grey" takes its colour, for colorization; "edges" leaves outlines;
-            "low_light" darkens it and adds a sensor's noise; "noise" adds Gaussian noise.
+        root: a folder with train, and val or test for validation; or just a folder of images, of which every tenth
+            is then held out for validation.
+        derive: how A is computed from B. "grey" removes colour, for colorization; "edges" extracts outlines;
+            "low_light" darkens it and adds sensor noise; "noise" adds Gaussian noise.
         size: height and width of a sample, in pixels.
-        load_size: height and width before the random crop; by default size * 286 / 256, rounded.
-        batch_size: samples in one step.
-        flip: mirror half of the pictures left to right.
-        augment: further steps for B, the name of an albumentations transform -> its arguments.
-        on_bad: what to do about pictures that cannot be read: "quarantine" replaces each by the next one and
-            warns, "fail" reads everything first and refuses to start, naming all of them.
-        bad_limit: the share of bad training pictures above which a quarantine gives up.
-        cache: keep the resized pictures in `root`/.i2i-cache (or $I2I_CACHE), so that they are decoded once.
-        workers: loader processes.
-        validation_samples: how many pictures are used for validation at most, evenly spread.
+        load_size: height and width before the random crop; defaults to size * 286 / 256, rounded.
+        batch_size: samples per step.
+        flip: flip half of the images horizontally.
+        augment: extra augmentations of B, albumentations transform name -> its arguments.
+        on_bad: what to do with unreadable images: "quarantine" replaces each with the next one and warns, "fail"
+            reads everything first and raises an error listing all of them.
+        bad_limit: the fraction of unreadable training images above which "quarantine" raises an error.
+        cache: cache the resized images in `root`/.i2i-cache (or $I2I_CACHE), so that each is decoded only once.
+        workers: number of loader processes.
+        validation_samples: maximum number of validation images, evenly spaced.
 
     Raises:
-        ConfigError: load_size is smaller than size, or an unknown augmentation.
-        DataError: there are no pictures, or too many bad ones.
+        ConfigError: load_size is smaller than size, or an augmentation is unknown.
+        DataError: there are no images, or too many of them are unreadable.
     """
 
-    layout = f"derived needs {PICTURES} in its root, or in the folders train and val (or test) of it"
+    layout = f"derived needs {PICTURES} in its root, or in the folders train and val (or test) of its root"
 
     def __init__(
         self,
@@ -263,15 +263,15 @@ class Derived(Paired):
 
 
 class DerivedFrom(Data):
-    """Another data set's pictures as pairs: B is its picture, and A is made of it. For the embedded sets above all.
+    """Pairs from another data set: B is its image, and A is computed from it. Meant for the embedded data sets.
 
     Args:
-        source: the data set, `{use: NAME, ...}`; batch size and loader processes are its own.
-        picture: which entry of its samples is the picture.
-        derive: what is done to B to get A, see `Derived`.
+        source: the data set, `{use: NAME, ...}`; it also sets the batch size and the number of loader processes.
+        picture: the sample entry that becomes B.
+        derive: how A is computed from B, see `Derived`.
 
     Raises:
-        ConfigError: the samples of the data set have no such picture.
+        ConfigError: the samples of the data set have no such image.
     """
 
     def __init__(
@@ -292,21 +292,21 @@ class DerivedFrom(Data):
         return self._pair(self.source.sample(index, rng), rng)
 
     def validation(self) -> Sequence[Sample]:
-        """Return the pairs of the data set's validation samples."""
+        """Return pairs made from the data set's validation samples."""
         if self._held_out is None:
             given = self.source.validation()
             self._held_out = [self._pair(given[n], np.random.default_rng(n)) for n in range(len(given))]
         return self._held_out
 
     def note(self) -> str:
-        """Return what the data set says."""
+        """Return the note of the source data set."""
         return self.source.note()
 
     def _pair(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image = sample.get(self.picture)
         if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != 3:
             raise ConfigError(
-                f"derived_from: the samples of {type(self.source).__name__} have no picture '{self.picture}', only "
+                f"derived_from: the samples of {type(self.source).__name__} have no image '{self.picture}', only "
                 f"{', '.join(sample)}"
             )
         pixels = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
@@ -314,51 +314,51 @@ class DerivedFrom(Data):
 
 
 def left(picture: np.ndarray) -> np.ndarray:
-    """Return the left half of [H, W, 3]."""
+    """Return the left half of an image [H, W, 3]."""
     return picture[:, : picture.shape[1] // 2]
 
 
 def right(picture: np.ndarray) -> np.ndarray:
-    """Return the right half of [H, W, 3], as wide as the left one."""
+    """Return the right half of an image [H, W, 3], as wide as the left half."""
     return picture[:, picture.shape[1] - picture.shape[1] // 2 :]
 
 
 def turned(files: dict[str, Source], direction: Direction) -> dict[str, Source]:
-    """Return which source is A, what goes in, and which is B."""
+    """Return the sources with A as the input and B as the target."""
     a, b = files["A"], files["B"]
     return {"A": a, "B": b} if direction == "AtoB" else {"A": b, "B": a}
 
 
 def halves(root: Path, part: str) -> tuple[Path, Path]:
-    """Return the folders of A and B in either layout, by preference the one that is there."""
+    """Return the folders of A and B, in whichever of the two layouts exists."""
     joint = "/" if (root / part / "A").is_dir() else ""
     return root / f"{part}{joint}A", root / f"{part}{joint}B"
 
 
 def held_out(root: Path) -> Path:
-    """Return the folder of the pictures for validation."""
+    """Return the folder of the validation images."""
     return root / "val" if (root / "val").is_dir() else root / "test"
 
 
 def skewed(a: Path, b: Path) -> bool:
-    """Say whether two pictures differ in proportions, by more than the rounding of a pixel."""
+    """Return whether two images differ in aspect ratio by more than the rounding of a pixel."""
     (wide, high), (other_wide, other_high) = size_of(a), size_of(b)
     return abs(wide * other_high - other_wide * high) > max(wide, high, other_wide, other_high)
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Return the width and the height that a file's head says, upright; (0, 0) where it cannot be read."""
+    """Return width and height from the file header, after EXIF orientation; (0, 0) if it cannot be read."""
     try:
         with Image.open(path, formats=images.FORMATS) as picture:
             wide, high = picture.size
             return (high, wide) if picture.getexif().get(0x0112, 1) >= 5 else (wide, high)
-    except Exception:  # reading it whole will say why
+    except Exception:  # decoding it later reports why
         return 0, 0
 
 
 def refuse(why: str, paths: Sequence[Path]) -> None:
-    """Raise DataError if there are such pictures; it names ten of them."""
+    """Raise DataError naming the first ten of the images, if there are any."""
     if paths:
         names = ", ".join(f"{images.shown(path)} ({'x'.join(map(str, size_of(path)))})" for path in paths[:10])
         more = ", ..." if len(paths) > 10 else ""
-        raise DataError(f"{len(paths)} pictures {why}: {names}{more}; paired_folders takes whole pairs only")
+        raise DataError(f"{len(paths)} images {why}: {names}{more}; paired_folders needs complete pairs")

@@ -1,13 +1,13 @@
-"""Photographs with label maps: "A", a class for each pixel, and "B", the photograph.
+"""Semantic segmentation data sets: "A", the label map, and "B", the photograph.
 
     data: {use: label_maps, root: data/camvid, size: [96, 128]}                        # in a config
     data: {use: label_maps, root: data/camvid, size: [96, 128], encode: colours}       # the same for pix2pix
 
-    train/images/7.jpg  train/labels/7.png  val/images  val/labels  classes.json       # what lies in the root
+    train/images/7.jpg  train/labels/7.png  val/images  val/labels  classes.json       # contents of the root
 
-A label map is read as it is: a grey or indexed PNG holds class indices, and with `coded: colours` an RGB one holds
-the colours of classes.json. A pair that cannot be read is replaced by the next one, as everywhere. A label map with
-a class that is not there ends the run: then the config or the data set is wrong, and not one file.
+A label map is a grey or indexed PNG of class indices or, with `coded: colours`, an RGB image in the colours of
+classes.json. An unreadable pair is replaced by the next one, as in the other data sets. A label map with an unknown
+class stops the run, because then the config or the whole data set is wrong, not a single file.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from .transforms import Augment, Size, fit, to_tensor
 
 log = logging.getLogger("i2i")
 
-LOOKS = 16  # label maps that are read before a run starts, so that a wrong number of classes shows at once
+LOOKS = 16  # label maps to read before a run starts, so that a wrong number of classes is found at once
 Coded = Literal["index", "colours"]
 Row = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Which numbers a label map may hold.
+    """The class indices that a label map may contain.
 
     Attributes:
-        count: how many classes there are; their numbers are the first ones from 0 on, without `ignore`.
-        ignore: the number of what belongs to no class, or None.
+        count: number of classes; they take the lowest indices from 0 up, except `ignore`.
+        ignore: index of unlabelled pixels, or None.
 
     Example:
         >>> Classes(3).values, Classes(3, ignore=0).values, Classes(3, ignore=255).values
@@ -56,26 +56,26 @@ class Classes:
 
     @property
     def values(self) -> list[int]:
-        """The numbers of the classes, in order, and last the one of what belongs to none."""
+        """The class indices in order, followed by the ignored index."""
         known = [value for value in range(self.count + 1) if value != self.ignore][: self.count]
         return known if self.ignore is None else [*known, self.ignore]
 
     def table(self) -> np.ndarray:
-        """Return the place of each number in `values`, int64 [largest + 1]; -1 where there is no class."""
+        """Return the position of each index in `values`, int64 [largest + 1]; -1 if it is not a class."""
         table = np.full(max(self.values) + 1, -1)
         table[self.values] = np.arange(len(self.values))
         return table
 
     def complaint(self, found: Sequence[int]) -> str:
-        """Return what is wrong with the numbers found in a label map, or nothing."""
-        strangers = sorted(set(found) - set(self.values))
-        if not strangers:
+        """Return what is wrong with the indices found in a label map, or an empty string."""
+        unknown = sorted(set(found) - set(self.values))
+        if not unknown:
             return ""
         last = self.values[self.count - 1]
-        ignored = "" if self.ignore is None else f", and {self.ignore} for what belongs to none"
+        ignored = "" if self.ignore is None else f", and {self.ignore} is ignored"
         return (
-            f"holds class {strangers[-1]}, but there are {self.count} classes ({self.values[0]} to {last}){ignored}: "
-            f"give the right numbers for `classes` and `ignore`, or mend the label map"
+            f"contains class {unknown[-1]}, but there are {self.count} classes ({self.values[0]} to {last}){ignored}"
+            f": correct `classes` and `ignore`, or fix the label map"
         )
 
 
@@ -88,38 +88,37 @@ class Pair(NamedTuple):
 
 
 class LabelMaps(Data):
-    """Photographs and label maps of equal names, and maps of instances where there are any.
+    """Photographs and label maps matched by file name, with optional instance maps.
 
-    Everything is resized to load_size, cropped to size and mirrored alike: photographs with the bicubic filter, maps
-    to the nearest pixel.
+    All of them get the same resize to load_size, crop to size and flip; photographs are resized bicubically, maps by
+    nearest neighbour.
 
     Args:
-        root: the folder that holds train and val, each with the folders images and labels, and if there are maps of
-            instances with the folder instances.
+        root: the folder containing train and val, each with the folders images, labels and optionally instances.
         size: height and width of a sample, in pixels; one number or two.
-        load_size: height and width before the random crop; by default size * 286 / 256, rounded.
-        classes: how many classes there are, not counting the ignored one; by default as classes.json in root says.
-        ignore: the number of what belongs to no class; by default as classes.json says, or none.
-        coded: what label maps hold, class "index" or the "colours" of classes.json.
-        encode: what "A" is, class "index" or a picture in the "colours" of the classes for tasks that take pictures.
-        batch_size: samples in one step.
-        flip: mirror half of the samples left to right.
-        augment: further steps, the name of an albumentations transform -> its arguments. Those that change colours
-            change the photograph alone.
-        on_bad: what to do about pairs that cannot be read: "quarantine" replaces each by the next one and warns,
-            "fail" reads everything first and refuses to start, naming all of them.
-        bad_limit: the share of bad training pairs above which a quarantine gives up.
-        workers: loader processes.
-        validation_samples: how many pairs of val are used at most, evenly spread.
+        load_size: height and width before the random crop; defaults to size * 286 / 256, rounded.
+        classes: number of classes, not counting the ignored one; defaults to that in classes.json in root.
+        ignore: index of unlabelled pixels; defaults to that in classes.json, or none.
+        coded: encoding of the label map files, class "index" or the "colours" of classes.json.
+        encode: encoding of "A", class "index" or an RGB image in the class "colours", for tasks that take images.
+        batch_size: samples per step.
+        flip: flip half of the samples horizontally.
+        augment: extra augmentations, albumentations transform name -> its arguments. Colour transforms affect the
+            photograph only.
+        on_bad: what to do with unreadable pairs: "quarantine" replaces each with the next one and warns, "fail" reads
+            everything first and raises an error listing all of them.
+        bad_limit: the fraction of unreadable training pairs above which "quarantine" raises an error.
+        workers: number of loader processes.
+        validation_samples: maximum number of pairs used from val, evenly spaced.
 
     Raises:
-        ConfigError: load_size is smaller than size, an unknown augmentation, or nothing says how many classes there
-            are or what their colours are.
+        ConfigError: load_size is smaller than size, an augmentation is unknown, or the number of classes or their
+            colours are not given.
         DataError: a folder is missing or empty, a photograph has no label map or one of another size, a label map
-            holds a class that is not there, or there are too many bad pairs.
+            contains an unknown class, or too many pairs are unreadable.
 
     Source:
-        arXiv:1903.07291 and its published code for what is resized how; the layout is CamVid's.
+        arXiv:1903.07291 and its published code for the resizing; the layout is CamVid's.
     """
 
     def __init__(
@@ -158,20 +157,20 @@ class LabelMaps(Data):
         return len(self.train)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return pair `index`, augmented alike.
+        """Return pair `index`, with the same augmentation applied to all of its maps.
 
         Returns:
-            "A": the label map, int64 [1, H, W], or with `encode: colours` a picture; "B": the photograph; and where
-            there are instances, "instance": their numbers, int64 [1, H, W]. Pictures are float32 [3, H, W] in
+            "A": the label map, int64 [1, H, W], or an image with `encode: colours`; "B": the photograph; and
+            "instance", if there are instance maps: instance ids, int64 [1, H, W]. Images are float32 [3, H, W] in
             [-1, 1].
 
         Raises:
-            DataError: a class that is not there, or more pairs are bad than `bad_limit` allows.
+            DataError: an unknown class, or more pairs are unreadable than `bad_limit` allows.
         """
         return self.encoded(self.augment.crops(rng, self._good(index)))
 
     def validation(self) -> Sequence[Sample]:
-        """Return pairs of val, resized until `size` is covered, the middle cut out."""
+        """Return pairs of val, resized to cover `size` and center-cropped."""
         return self._held_out
 
     def note(self) -> str:
@@ -180,7 +179,7 @@ class LabelMaps(Data):
         return f"{found} of {len(self)} pairs could not be read and were skipped" if found else ""
 
     def read(self, pair: Pair) -> Row:
-        """Return the arrays of a pair: label map uint8 or uint16 [H, W], photograph uint8 [H, W, 3], instances.
+        """Return the arrays of a pair: label map uint8 or uint16 [H, W], photograph uint8 [H, W, 3], instance map.
 
         Raises:
             DataError: a file cannot be read.
@@ -192,19 +191,19 @@ class LabelMaps(Data):
         if pair.instance is not None:
             numbers = read(pair.instance, images.read_labels)
             row["instance"] = np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape)
-        for name in row.keys() - {"B"}:  # albumentations takes small integers
+        for name in row.keys() - {"B"}:  # albumentations needs small integer types
             if row[name].max() < 1 << 16:
                 row[name] = row[name].astype(np.uint8 if row[name].max() < 256 else np.uint16)
         return row
 
     def check(self, row: Row, pair: Pair) -> None:
-        """Raise DataError where sizes differ or a class is not there; no other pair takes the place of such a one."""
+        """Raise DataError if sizes differ or a class is unknown; such pairs are never replaced."""
         height, width = row["B"].shape[:2]
         for path, name in ((pair.label, "A"), (pair.instance, "instance")):
             if path is not None and row[name].shape != (height, width):
                 raise DataError(
-                    f"{images.shown(path)} has {row[name].shape[1]}x{row[name].shape[0]} pixels and its photograph "
-                    f"{images.shown(pair.image)} {width}x{height}: both must be of one size"
+                    f"{images.shown(path)} is {row[name].shape[1]}x{row[name].shape[0]} pixels but its photograph "
+                    f"{images.shown(pair.image)} is {width}x{height}: they must be the same size"
                 )
         complaint = self.classes.complaint(np.unique(row["A"]).tolist())
         if complaint:
@@ -220,7 +219,7 @@ class LabelMaps(Data):
         return sample
 
     def _good(self, index: int) -> Row:
-        """Return pair `index`, or the next that can be read: a pure function of the files."""
+        """Return pair `index`, or the next readable one: a pure function of the files."""
         for number in chain(range(index, len(self)), range(index)):
             pair = self.train[number]
             try:
@@ -231,10 +230,10 @@ class LabelMaps(Data):
                 continue
             self.check(row, pair)
             return row
-        raise DataError(f"{images.shown(self.root)}: none of its {len(self)} pairs can be read, put good ones there")
+        raise DataError(f"{images.shown(self.root)}: none of its {len(self)} pairs can be read; add readable ones")
 
     def _look(self, some: Sequence[Pair], *, refuse: bool) -> None:
-        """Read these pairs, raise DataError for a class that is not there, and if asked for what cannot be read."""
+        """Read some pairs; raise DataError for an unknown class, and with `refuse` for unreadable pairs too."""
         bad = []
         for pair in some:
             try:
@@ -245,30 +244,32 @@ class LabelMaps(Data):
                 self.check(row, pair)
         if bad and refuse:
             count = f"{len(bad)} of {len(some)} pairs"
-            raise DataError(f"{count} cannot be read and on_bad is 'fail', so nothing was started: {'; '.join(bad)}")
+            raise DataError(
+                f"{count} cannot be read and on_bad is 'fail', so training did not start: {'; '.join(bad)}"
+            )
 
     def _classified(self, colours: np.ndarray, path: Path) -> np.ndarray:
-        """Return the classes [H, W] of colours [H, W, 3].
+        """Convert colours [H, W, 3] to class indices [H, W].
 
         Raises:
-            DataError: a colour that no class has.
+            DataError: a colour that belongs to no class.
         """
         known = packed(self.palette)
         order = np.argsort(known)
         given = packed(colours)
         place = order[np.searchsorted(known, given, sorter=order).clip(max=len(known) - 1)]
-        strange = known[place] != given
-        if strange.any():
-            y, x = np.argwhere(strange)[0].tolist()
+        unknown = known[place] != given
+        if unknown.any():
+            y, x = np.argwhere(unknown)[0].tolist()
             raise DataError(
-                f"{images.shown(path)}: no class of classes.json has the colour {tuple(colours[y, x].tolist())} "
-                f"at x {x}, y {y}; a label map has the classes' colours only, without smoothing or compression"
+                f"{images.shown(path)}: no class in classes.json has the colour {tuple(colours[y, x].tolist())} at "
+                f"x {x}, y {y}; label maps may contain class colours only, without antialiasing or lossy compression"
             )
         return np.array(self.classes.values)[place]
 
 
 class HeldOut(Sequence[Sample]):
-    """The validation samples. Pairs that cannot be read are left out and told."""
+    """The validation samples. Unreadable pairs are skipped with a warning."""
 
     def __init__(self, data: LabelMaps, pairs: Sequence[Pair]) -> None:
         self.data, self.pairs = data, pairs
@@ -283,14 +284,14 @@ class HeldOut(Sequence[Sample]):
         return self.data.encoded(self._read()[index])
 
     def _read(self) -> list[Row]:
-        """Decode on first use and keep the bytes, because every metric goes through them."""
+        """Decode on first use and keep the pixels, because every metric iterates over them."""
         if self._rows is None:
             self._rows = []
             for pair in self.pairs:
                 try:
                     row = self.data.read(pair)
                 except DataError as error:
-                    log.warning("left out of validation: %s", error)
+                    log.warning("skipped in validation: %s", error)
                 else:
                     self.data.check(row, pair)
                     self._rows.append({name: fit(array, self.data.augment.size) for name, array in row.items()})
@@ -298,13 +299,14 @@ class HeldOut(Sequence[Sample]):
 
 
 def pairs(root: Path, part: str) -> list[Pair]:
-    """Return the files of one part of a data set, sorted; of val there may be none.
+    """Return the files of one split, sorted; val may be missing.
 
     Raises:
-        DataError: a folder is missing or empty, or a file has no partner.
+        DataError: a folder is missing or empty, or a file has no counterpart.
     """
     layout = (
-        f"label_maps needs pictures ({SUFFIXES}) of equal names in images and labels of its train, and of its val"
+        f"label_maps needs images ({SUFFIXES}) with the same names in train/images and train/labels, and likewise in "
+        f"val for validation"
     )
     files: dict[str, dict[str, Path]] = {}
     for kind in ("images", "labels", "instances"):
@@ -315,15 +317,15 @@ def pairs(root: Path, part: str) -> list[Pair]:
         elif kind != "instances" and part == "train":
             raise DataError(f"{images.shown(folder)}: no such folder; {layout}")
         elif kind != "instances":
-            log.warning("%s: no such folder, so there is nothing to validate on", images.shown(folder))
+            log.warning("%s: no such folder, so there is no validation data", images.shown(folder))
             return []
         if kind != "instances" and not files[kind]:
-            raise DataError(f"{images.shown(folder)}: no pictures in it; {layout}")
+            raise DataError(f"{images.shown(folder)}: no images found; {layout}")
     for kind, other in [("images", "labels"), ("labels", "images"), ("images", "instances")]:
         lone = sorted(files[kind].keys() - files.get(other, files[kind]).keys())
         if lone:
             names = ", ".join(images.shown(files[kind][name]) for name in lone[:10]) + (", ..." if lone[10:] else "")
-            raise DataError(f"{len(lone)} files of {part}/{kind} have no partner in {part}/{other}: {names}")
+            raise DataError(f"{len(lone)} files of {part}/{kind} have no counterpart in {part}/{other}: {names}")
     instances = files.get("instances", {})
     return [Pair(path, files["labels"][name], instances.get(name)) for name, path in files["images"].items()]
 
@@ -331,33 +333,33 @@ def pairs(root: Path, part: str) -> list[Pair]:
 def legend(root: Path, count: int | None, ignore: int | None, *, needs_colours: bool) -> tuple[Classes, np.ndarray]:
     """Return the classes and their colours uint8 [classes, 3], in the order of `Classes.values`.
 
-    What the arguments leave open is read from classes.json in `root`:
+    Arguments that are None are read from classes.json in `root`:
     `{"classes": [{"index": 0, "name": "Sky", "colour": [128, 128, 128]}, ...], "ignore_index": 11}`.
 
     Raises:
-        ConfigError: nothing says how many classes there are, or what their colours are.
-        DataError: classes.json is not of that form.
+        ConfigError: the number of classes or their colours are not given.
+        DataError: classes.json is not in that format.
     """
     file = root / "classes.json"
     colours: dict[int, list[int]] = {}
     if file.is_file():
         try:
-            said = json.loads(file.read_text(encoding="utf-8"))
-            ignore = said.get("ignore_index") if ignore is None else ignore
-            colours = {int(one["index"]): [int(c) for c in one["colour"]] for one in said["classes"]}
+            given = json.loads(file.read_text(encoding="utf-8"))
+            ignore = given.get("ignore_index") if ignore is None else ignore
+            colours = {int(one["index"]): [int(c) for c in one["colour"]] for one in given["classes"]}
             counted = len(colours.keys() - {ignore})
             if colours.keys() - {*Classes(counted, ignore).values} or any(len(c) != 3 for c in colours.values()):
-                raise ValueError("its indices do not count from 0 on, or a colour has not three numbers")
+                raise ValueError("indices do not count up from 0, or a colour does not have three numbers")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DataError(f"{images.shown(file)}: {type(error).__name__}, {error}; {FORM}") from error
         count = counted if count is None else count
     if count is None:
         raise ConfigError(
-            f"nothing says how many classes there are: give `classes`, or put classes.json into {images.shown(root)}"
+            f"the number of classes is unknown: set `classes`, or put classes.json in {images.shown(root)}"
         )
     classes = Classes(count, ignore)
     if needs_colours and not {*classes.values} - {ignore} <= colours.keys():
-        raise ConfigError(f"coded: colours needs the colour of every class in {images.shown(file)}")
+        raise ConfigError(f"coded: colours needs a colour for every class in {images.shown(file)}")
     drawn = palette(classes)
     return classes, np.array([colours.get(v, drawn[n]) for n, v in enumerate(classes.values)], np.uint8)
 
@@ -366,22 +368,22 @@ FORM = 'it should be {"classes": [{"index": 0, "name": "Sky", "colour": [128, 12
 
 
 def palette(classes: Classes) -> np.ndarray:
-    """Return a colour for each of `classes.values`, uint8 [classes, 3]: neighbours differ, no class is black."""
+    """Return a colour for each of `classes.values`, uint8 [classes, 3]: neighbours differ, only `ignore` is black."""
     ignored = 0 if classes.ignore is None else 1
     return np.concatenate([images.label_colours(classes.count), np.zeros((ignored, 3), np.uint8)])
 
 
 def coloured(places: Tensor, colours: Tensor) -> Tensor:
-    """Paint places in a list of colours, int64 [N, 1, H, W], with colours uint8 [K, 3]: float32 [N, 3, H, W]."""
+    """Look up colours uint8 [K, 3] at positions int64 [N, 1, H, W]: float32 [N, 3, H, W] in [-1, 1]."""
     return colours.to(places.device)[places[:, 0]].permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def packed(colours: np.ndarray) -> np.ndarray:
-    """Return colours uint8 [..., 3] as one number each."""
+    """Pack colours uint8 [..., 3] into one integer each."""
     return colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
 
 
 def spread(items: Sequence[Pair], at_most: int) -> list[Pair]:
-    """Return at most so many items, evenly spread."""
+    """Return at most `at_most` items, evenly spaced."""
     count = min(at_most, len(items))
     return [items[n * len(items) // count] for n in range(count)]

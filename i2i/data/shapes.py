@@ -1,4 +1,4 @@
-"""What does not fit what a task was built for, told in a sentence before anything is trained or decoded.
+"""Checks that batches and latent codes have the shapes that a task was built for.
 
 refuse_other_samples(batch, "gan", shape=(1, 32, 32), classes=("0", "1"))
 """
@@ -16,38 +16,38 @@ from ..errors import ConfigError, DataError
 def refuse_other_samples(
     batch: Mapping[str, Any], task: str, shape: tuple[int | None, ...], classes: Sequence[str] = ()
 ) -> None:
-    """Refuse a batch without the images of a task, or where it has classes, without their labels.
+    """Check that a batch has the images, and if there are classes the labels, that a task needs.
 
     Args:
-        batch: needs "image" [N, *shape], and with classes "label" int64 [N].
-        task: its name, for the message.
-        shape: of an image: channels, height and width.
-        classes: what labels are numbers of; empty where no labels are needed.
+        batch: must contain "image" [N, *shape], and "label" int64 [N] if there are classes.
+        task: name of the task, for the message.
+        shape: shape of an image: channels, height and width.
+        classes: the class names; empty if no labels are needed.
 
     Raises:
-        ConfigError: one is missing or has another shape, or a label is beyond the classes.
+        ConfigError: an entry is missing, images have another shape, or a label is out of range.
     """
     missing = [name for name in ("image", *(["label"] if classes else [])) if name not in batch]
     if missing:
         raise ConfigError(
-            f'{task} needs samples with "{missing[0]}", and these have {", ".join(sorted(batch))}: use another data '
+            f'{task} needs samples with "{missing[0]}", but these have {", ".join(sorted(batch))}: use another data '
             f"set{', or task.classes=null' if missing[0] == 'label' else ''}"
         )
     if batch["image"].shape[1:] != shape:
         wanted, given = (" x ".join(map(str, one)) for one in (shape, batch["image"].shape[1:]))
         raise ConfigError(
-            f"{task} was built for {wanted} values and the data gives {given}: set task.channels and task.size to "
-            f"those of the data"
+            f"{task} was built for {wanted} values but the data has {given}: set task.channels and task.size to "
+            f"match the data"
         )
     if classes and int(batch["label"].max()) >= len(classes):
         raise ConfigError(
-            f"{task} was built for {len(classes)} classes and the data has the label {int(batch['label'].max())}: "
-            f"set task.classes to those of the data"
+            f"{task} was built for {len(classes)} classes but the data has label {int(batch['label'].max())}: set "
+            f"task.classes to match the data"
         )
 
 
 def refuse_other_codes(z: Tensor, length: int) -> None:
-    """Refuse codes that are not [N, length].
+    """Check that latent codes have shape [N, length].
 
     Raises:
         DataError: they have another shape.

@@ -1,9 +1,9 @@
-"""Data for super-resolution: "B" is a part of a photograph, "A" the same part at a half to a quarter of its size.
+"""Super-resolution data sets: "B" is a patch of a photograph, "A" the same patch at 1/2 to 1/4 of the resolution.
 
     data: {use: superres, root: data/photos, validation: data/Set5, scale: 4}     # in a config
 
-The photographs are kept in memory, as bytes, and `degrade` makes each "A" on the fly: at 192 pixels a sample takes
-1.6 ms by "bicubic", so that a small network on a CPU does not wait for its data, and 12 ms by "real_world".
+Photographs are kept in memory as uint8, and `degrade` computes each "A" on the fly: a 192-pixel sample takes 1.6 ms
+with "bicubic", fast enough for a small network on a CPU, and 12 ms with "real_world".
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ Read = Callable[[], tuple[Array, Array | None]]
 Shrinkage = Annotated[float, Gt(0), Le(1)]
 Degrade = Callable[[Array], Array]
 
-EVERY = 10  # without a folder for it, each tenth picture is kept for validation
-MARGIN = 4  # low-resolution pixels around a sample that are cut off again, so that it does not see its border
+EVERY = 10  # without a validation folder, every tenth image is held out
+MARGIN = 4  # low-resolution pixels around a patch, removed after degrading to avoid border effects
 
 
 class Patches(Data):
-    """What data sets for super-resolution share: "A" and "B" are parts of pictures that are in memory.
+    """Base class of super-resolution data sets: "A" and "B" are patches of in-memory images.
 
-    Cutting out comes before making small and gives the same: with "bicubic", "A" equals that part of the whole
-    picture made small, bit for bit.
+    Patches are cropped before degrading. With "bicubic", "A" is bit-identical to a crop of the whole downsampled
+    image.
 
-    A subclass calls `_set`, and then sets `pictures`, each at one or more sizes, and `_held_out`.
+    A subclass calls `_set` and then sets `pictures`, each image at one or more sizes, and `_held_out`.
     """
 
     pictures: Sequence[Sequence[Array]]
@@ -52,7 +52,7 @@ class Patches(Data):
     def _set(self, scale: int, size: int, degradation: str, turn: bool) -> None:
         if size % scale:
             raise ConfigError(
-                f"size {size} is no multiple of the scale {scale}: use {size // scale * scale or scale}"
+                f"size {size} is not a multiple of the scale {scale}: use {size // scale * scale or scale}"
             )
         self.scale, self.size, self.turn, self.degrade = scale, size, turn, DEGRADATIONS[degradation]
 
@@ -60,7 +60,7 @@ class Patches(Data):
         return len(self.pictures)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return a part of picture `index`.
+        """Return a random patch of image `index`.
 
         Returns:
             "A" float32 [3, size / scale, size / scale] and "B" float32 [3, size, size] in [-1, 1].
@@ -79,40 +79,40 @@ class Patches(Data):
         return {name: to_tensor(picture) for name, picture in pair.items()}
 
     def validation(self) -> Sequence[Sample]:
-        """Return whole pictures, which may differ in size: "A" and, `scale` times as large, "B"."""
+        """Return whole images, which may differ in size: "A", and "B" at `scale` times its size."""
         return self._held_out
 
     def widened(self, picture: Array) -> Array:
-        """Return a picture that is at least as large as "B", by mirroring where it was not."""
+        """Pad an image that is smaller than "B" by mirroring it."""
         missing = [(0, max(0, self.size - side)) for side in picture.shape[:2]]
         return np.pad(picture, (*missing, (0, 0)), mode="symmetric") if max(missing) > (0, 0) else picture
 
 
 class SuperResolution(Patches):
-    """Folders of photographs: parts of them, cut out, turned and mirrored at random, and made small.
+    """Folders of photographs: random crops, flips and rotations of them, and their degraded versions.
 
-    A picture that is smaller than a sample is extended by mirroring.
+    Images smaller than a sample are padded by mirroring.
 
     Args:
-        root: a folder of photographs, searched to the bottom, or several; one that is named twice is seen twice as
-            often.
-        scale: how much smaller "A" is: 2, 3 or 4.
+        root: a folder of photographs, searched recursively, or a list of folders; one listed twice is sampled twice
+            as often.
+        scale: the upscaling factor from "A" to "B": 2, 3 or 4.
         size: height and width of "B" in pixels, a multiple of `scale`.
-        degradation: how "A" is made: "bicubic" as the published protocol has it, or "real_world" for pictures that
-            were blurred, scaled, noisy and compressed in unknown ways.
-        validation: a folder of photographs, or one with HR and LR_x2 (or 3, 4) in it: pairs as their authors made
-            them, of which HR is cut to LR x scale at the top left. null keeps each tenth picture of `root`.
-        shrink: besides, the photographs are made smaller by these factors, one of which is drawn for each sample: a
-            JPEG at half its size has no visible artefacts.
-        turn: mirror half of the samples, and turn by 0, 90, 180 or 270 degrees.
-        batch_size: samples in one step.
-        workers: loader processes.
-        bad_limit: the share of pictures that may be unreadable; they are left out and told.
-        validation_samples: how many pictures are used for validation at most, evenly spread.
+        degradation: how "A" is computed: "bicubic" as in the published protocol, or "real_world" for images with
+            unknown blur, resizing, noise and compression.
+        validation: a folder of photographs, or of published pairs in HR and LR_x2 (or _x3, _x4), where HR is cropped
+            to LR x scale from the top left. null holds out every tenth image of `root`.
+        shrink: factors by which the photographs are downsized first, one drawn at random for each sample: at half
+            its size, a JPEG has no visible artefacts.
+        turn: flip half of the samples, and rotate by 0, 90, 180 or 270 degrees.
+        batch_size: samples per step.
+        workers: number of loader processes.
+        bad_limit: the fraction of images that may be unreadable; these are skipped with a warning.
+        validation_samples: maximum number of validation images, evenly spaced.
 
     Raises:
-        ConfigError: size is no multiple of scale.
-        DataError: no pictures, too many bad ones, or pairs that do not fit.
+        ConfigError: size is not a multiple of scale.
+        DataError: no images, too many unreadable ones, or pairs whose sizes do not match.
 
     Source:
         The protocol of SRCNN and its successors; EDSR, arXiv:1707.02921, for the augmentation.
@@ -144,13 +144,13 @@ class SuperResolution(Patches):
         kept = self._loaded(self.quarantine.paths)
         self.pictures = [kept[path] for path in paths if path in kept]
         if not self.pictures:
-            raise DataError(f"{images.shown(roots[0])}: none of its pictures is left for training")
+            raise DataError(f"{images.shown(roots[0])}: no images left for training")
         rows = rows_of(Path(validation).expanduser(), scale) if validation else [(path, None) for path in held_out]
         readers = [partial(pair_of, paths, scale) for paths in rows]
         self._held_out = Whole(readers, scale, self.degrade, validation_samples)
 
     def _loaded(self, paths: Sequence[Path]) -> dict[Path, list[Array]]:
-        """Return the pictures that can be read, each at all its sizes, with the narrow ones extended."""
+        """Return the readable images, each at all of its sizes, with small ones padded."""
 
         def load(path: Path) -> list[Array] | DataError:
             try:
@@ -173,19 +173,19 @@ class SuperResolution(Patches):
         return self.widened(resize(picture, height, width))
 
     def note(self) -> str:
-        """Return how many pictures could not be read."""
+        """Return how many images could not be read."""
         bad = len(self.quarantine.found())
-        return f"{bad} of {len(self.quarantine.paths)} pictures could not be read and were left out" if bad else ""
+        return f"{bad} of {len(self.quarantine.paths)} images could not be read and were skipped" if bad else ""
 
 
 class Whole(Sequence[Sample]):
-    """The validation samples: whole pictures, each a multiple of the scale in size.
+    """The validation samples: whole images whose sizes are multiples of the scale.
 
     Args:
-        readers: functions that return "B" and "A", uint8 [H, W, 3]; None for an "A" that is made of "B".
+        readers: functions that return "B" and "A", uint8 [H, W, 3]; None for an "A" to be computed from "B".
         scale: size of "B" / size of "A".
-        degrade: makes "A", the same one each time.
-        at_most: how many there are at most, evenly spread.
+        degrade: computes "A", deterministically for each sample.
+        at_most: maximum number of samples, evenly spaced.
     """
 
     def __init__(self, readers: Sequence[Read], scale: int, degrade: Callable[..., Array], at_most: int) -> None:
@@ -201,7 +201,7 @@ class Whole(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        if number not in self._known:  # the bytes are kept, because every metric goes through all of them
+        if number not in self._known:  # keep the pixels, because every metric iterates over all samples
             high, low = self.readers[number]()
             if low is None:
                 rows, columns = (side - side % self.scale for side in high.shape[:2])
@@ -212,10 +212,10 @@ class Whole(Sequence[Sample]):
 
 
 def pair_of(paths: tuple[Path, Path | None], scale: int) -> tuple[Array, Array | None]:
-    """Return a picture and its small version as its authors made it, or None; the large one is cut to fit.
+    """Return an image and its published low-resolution version, or None; the large one is cropped to match.
 
     Raises:
-        DataError: one cannot be read, or the small one times the scale is more than the large one.
+        DataError: one cannot be read, or the small one times the scale is larger than the large one.
     """
     high = read(paths[0])
     if paths[1] is None:
@@ -224,14 +224,14 @@ def pair_of(paths: tuple[Path, Path | None], scale: int) -> tuple[Array, Array |
     rows, columns = (side * scale for side in low.shape[:2])
     if high.shape[0] < rows or high.shape[1] < columns:
         raise DataError(
-            f"{images.shown(paths[1])} has {low.shape[1]}x{low.shape[0]} pixels, which times {scale} are more than "
-            f"the {high.shape[1]}x{high.shape[0]} of {images.shown(paths[0])}"
+            f"{images.shown(paths[1])} is {low.shape[1]}x{low.shape[0]} pixels, which times {scale} exceeds the "
+            f"{high.shape[1]}x{high.shape[0]} of {images.shown(paths[0])}"
         )
     return high[:rows, :columns], low
 
 
 def part(picture: Array, top: int, left: int, size: int) -> Array:
-    """Return `size` squared pixels; those beyond the border equal those at it."""
+    """Crop `size` x `size` pixels, replicating the border outside the image."""
     rows, columns = (
         np.arange(first, first + size).clip(0, side - 1) for first, side in zip((top, left), picture.shape)
     )
@@ -241,30 +241,30 @@ def part(picture: Array, top: int, left: int, size: int) -> Array:
 
 
 def turned(picture: Array, quarters: int, mirrored: bool) -> Array:
-    """Return the picture, turned by so many quarters and then mirrored if asked for."""
+    """Rotate an image by a number of quarter turns, then optionally flip it horizontally."""
     picture = np.rot90(picture, quarters)
     return picture[:, ::-1] if mirrored else picture
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return the pictures of a folder and below, sorted.
+    """Return the images in a folder and its subfolders, sorted.
 
     Raises:
-        DataError: there is no such folder, or no picture in it.
+        DataError: the folder is missing or contains no images.
     """
     if not folder.is_dir():
-        raise DataError(f"{images.shown(folder)}: no such folder; superres needs folders of pictures ({SUFFIXES})")
+        raise DataError(f"{images.shown(folder)}: no such folder; superres needs folders of images ({SUFFIXES})")
     found, _ = listed(folder)
     if not found:
-        raise DataError(f"{images.shown(folder)}: no pictures in it; superres needs some ({SUFFIXES})")
+        raise DataError(f"{images.shown(folder)}: no images found; superres needs folders of images ({SUFFIXES})")
     return found
 
 
 def rows_of(folder: Path, scale: int) -> list[tuple[Path, Path | None]]:
-    """Return the files for validation, (high, low): pairs where a folder has HR, else (high, None).
+    """Return the validation files as (high, low): pairs if the folder contains HR, else (high, None).
 
     Raises:
-        DataError: no pictures, or one has no partner of equal name.
+        DataError: no images, or one has no counterpart.
     """
     high, low = folder / "HR", folder / f"LR_x{scale}"
     if not high.is_dir():
@@ -274,5 +274,5 @@ def rows_of(folder: Path, scale: int) -> list[tuple[Path, Path | None]]:
     alone = [path for path, partner in rows if partner is None]
     if alone:
         names = ", ".join(map(images.shown, alone[:10]))
-        raise DataError(f"{len(alone)} pictures have no partner of equal name in {images.shown(low)}: {names}")
+        raise DataError(f"{len(alone)} images have no counterpart in {images.shown(low)}: {names}")
     return rows

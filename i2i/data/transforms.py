@@ -1,11 +1,10 @@
-"""Per-sample augmentation: resize, random crop, flip, and whatever else albumentations offers by name.
+"""Per-sample augmentation: resize, random crop, random flip, and any albumentations transform by name.
 
-The published recipe of CycleGAN and pix2pix (arXiv:1703.10593, 1611.07004): resize to `load_size` squared
-with Pillow's bicubic filter, crop `size` squared at random, mirror half of the pictures, scale to [-1, 1].
-These steps are done here in a few lines of Pillow and numpy: they give the published pixels exactly, and the
-resize, the only slow one, does not depend on chance, so that `cache` can keep its result. albumentations
-serves the optional `extra` steps, between the flip and the scaling. It takes 1.3 s to import and is imported
-where such steps are asked for.
+This is the published recipe of CycleGAN and pix2pix (arXiv:1703.10593, 1611.07004): resize to `load_size` squared
+with Pillow's bicubic filter, randomly crop to `size` squared, flip half of the images, scale to [-1, 1]. A few lines
+of Pillow and NumPy reproduce the published pixels exactly, and the resize, the only slow step, is deterministic, so
+that `cache` can store its result. The optional `extra` steps come from albumentations and run between the flip and
+the scaling. It takes 1.3 s to import, so it is imported only if there are such steps.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from ..errors import ConfigError
 
 Extra = Mapping[str, Mapping[str, Any]]
 Size = PositiveInt | tuple[PositiveInt, PositiveInt]
-"""Pixels: one number for a square, or height and width."""
+"""Size in pixels: one number for a square, or height and width."""
 
 
 class Augment:
-    """Augments all arrays of one sample alike: the same crop, the same flip, the same extra steps.
+    """Apply the same crop, flip and extra steps to all arrays of a sample.
 
-    What an array is shows in its shape: uint8 [H, W, C] is a picture (bicubic, scaled to [-1, 1]), integers
-    [H, W] are a label map (nearest neighbour, class indices kept). Chance comes from the given generator
-    only, always in the same order: equal generators give equal samples in any process, after any history.
+    The shape tells the kind of array: uint8 [H, W, C] is an image (resized bicubically, scaled to [-1, 1]), integers
+    [H, W] are a label map (resized by nearest neighbour, class indices kept). The given generator is the only source
+    of randomness and is always used in the same order, so equal generators give equal samples in any process.
 
     Args:
-        size: height and width of what comes out, in pixels; one number or two.
-        load_size: height and width before the crop, at least `size`; by default size * 286 / 256, rounded.
-        flip: mirror half of the samples left to right.
-        extra: further steps: the name of an albumentations transform -> its arguments.
+        size: height and width of the output, in pixels; one number or two.
+        load_size: height and width before the crop, at least `size`; defaults to size * 286 / 256, rounded.
+        flip: flip half of the samples horizontally.
+        extra: extra steps, albumentations transform name -> its arguments.
 
     Raises:
-        ConfigError: load_size is smaller than size, or an extra step is none of albumentations'.
+        ConfigError: load_size is smaller than size, or an extra step is not an albumentations transform.
 
     Source:
         Isola et al., arXiv:1611.07004, 6.2: random jitter by resizing 256 to 286 and cropping back.
@@ -65,16 +64,16 @@ class Augment:
         self._composed: Any = None
         if any(load < side for load, side in zip(sides(load_size), sides(size), strict=True)):
             raise ConfigError(
-                f"load_size {load_size} is smaller than size {size}: pictures are resized to load_size, "
-                f"then cropped to size, so make load_size at least {size}"
+                f"load_size {load_size} is smaller than size {size}: images are resized to load_size, then cropped "
+                f"to size, so make load_size at least {size}"
             )
         if self.extra:
             self._composed = compose(self.extra)
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """Return the array at load_size: the part of the augmentation that is the same each time.
+        """Resize an array to load_size: the deterministic part of the augmentation.
 
-        Both sides become those of `load_size`, as published, so a picture of other proportions is squeezed.
+        As published, this ignores the aspect ratio.
         """
         return resize(image, *sides(self.load_size))
 
@@ -82,17 +81,17 @@ class Augment:
         """Return the augmented arrays as tensors.
 
         Args:
-            rng: the only source of chance.
-            images: pictures uint8 [H, W, C] and label maps [H, W] by name, of any sizes.
+            rng: the only source of randomness.
+            images: images uint8 [H, W, C] and label maps [H, W] by name, of any sizes.
 
         Returns:
-            Pictures as float32 [C, H, W] in [-1, 1], label maps as int64 [H, W], where H and W are `size`.
+            Images as float32 [C, H, W] in [-1, 1], label maps as int64 [H, W], where H and W are `size`.
         """
         return {name: to_tensor(crop) for name, crop in self.crops(rng, images).items()}
 
     def crops(self, rng: np.random.Generator, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the augmented arrays as arrays, of the types they had; arguments as when called."""
-        # Draw everything first and always, so that what is drawn does not depend on the arrays.
+        """Return the augmented arrays as arrays of unchanged dtype; takes the arguments of `__call__`."""
+        # Always draw everything first, so that the random numbers do not depend on the arrays.
         (height, width), (load_height, load_width) = sides(self.size), sides(self.load_size)
         top, left = rng.integers(load_height - height + 1), rng.integers(load_width - width + 1)
         mirrored = self.flip & (rng.random() < 0.5)
@@ -104,10 +103,10 @@ class Augment:
         return self._more(crops, seed) if self.extra else crops
 
     def _more(self, crops: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-        if self._composed is None:  # in another process
+        if self._composed is None:  # after unpickling in a worker process
             self._composed = compose(self.extra)
         first = next((name for name, crop in crops.items() if crop.ndim == 3), None)
-        if first is None:  # albumentations wants a picture, so a lone label map gets a blank one as company
+        if first is None:  # albumentations requires an image, so add a blank one to a lone label map
             return {k: v for k, v in self._more({**crops, "": blank(crops)}, seed).items() if k}
         others = {name: "image" if crop.ndim == 3 else "mask" for name, crop in crops.items() if name != first}
         self._composed.add_targets(others)
@@ -121,12 +120,12 @@ class Augment:
 
 
 def compose(extra: Extra) -> Any:
-    """Return the albumentations pipeline of the named steps.
+    """Build the albumentations pipeline of the named steps.
 
     Raises:
-        ConfigError: a name that albumentations does not have, or arguments that it refuses.
+        ConfigError: an unknown transform, or arguments that it rejects.
     """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or it asks the network for a newer version
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # disable its online version check
     import albumentations
 
     steps = []
@@ -134,24 +133,24 @@ def compose(extra: Extra) -> Any:
         step = getattr(albumentations, name, None)
         if not (isinstance(step, type) and issubclass(step, albumentations.BasicTransform)):
             near = difflib.get_close_matches(name, dir(albumentations), n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "its documentation lists them"
+            hint = f"did you mean {' or '.join(near)}?" if near else "see its documentation"
             raise ConfigError(f"albumentations has no transform '{name}': {hint}")
         try:
             steps.append(step(**arguments))
         except (TypeError, ValueError) as error:
             why = " ".join(str(error).split())
-            raise ConfigError(f"albumentations refuses the arguments of {name}: {why}") from error
+            raise ConfigError(f"albumentations rejects the arguments of {name}: {why}") from error
     return albumentations.Compose(steps)
 
 
 def blank(crops: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a black picture of the size of the given crops."""
+    """Return a black image of the same size as the given crops."""
     height, width = next(iter(crops.values())).shape
     return np.zeros((height, width, 3), np.uint8)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a picture uint8 [H, W, C] with Pillow's bicubic filter, a label map to the nearest pixel."""
+    """Resize an image uint8 [H, W, C] with Pillow's bicubic filter, or a label map [H, W] by nearest neighbour."""
     old_height, old_width = image.shape[:2]
     if (old_height, old_width) == (height, width):
         return image
@@ -165,12 +164,12 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize_pillow(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize uint8 [H, W] or [H, W, 3] with the filter that the published code uses."""
+    """Resize uint8 [H, W] or [H, W, 3] with the filter of the published code."""
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def fit(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resize until `size` is just covered and keep the middle: [H, W, ...] -> [*size, ...]."""
+    """Resize to just cover `size` and center-crop: [H, W, ...] -> [*size, ...]."""
     (height, width), (old_height, old_width) = sides(size), image.shape[:2]
     scale = max(height / old_height, width / old_width)
     image = resize(image, max(height, round(old_height * scale)), max(width, round(old_width * scale)))
@@ -184,8 +183,8 @@ def sides(size: Size) -> tuple[int, int]:
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """Turn a picture uint8 [H, W, C] into float32 [C, H, W] in [-1, 1], a label map into int64 [H, W]."""
+    """Convert an image uint8 [H, W, C] to float32 [C, H, W] in [-1, 1], or a label map to int64 [H, W]."""
     if image.ndim == 2:
         return torch.from_numpy(image.astype(np.int64))
     planes = image.transpose(2, 0, 1).astype(np.float32, order="C")
-    return torch.from_numpy(planes).div_(127.5).sub_(1)  # bit for bit (x / 255 - 0.5) / 0.5
+    return torch.from_numpy(planes).div_(127.5).sub_(1)  # bit-identical to (x / 255 - 0.5) / 0.5

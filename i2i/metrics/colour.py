@@ -1,4 +1,4 @@
-"""How colourful predictions are beside their truth: `colourfulness`. For colorization, where caution makes brown.
+"""Colourfulness of predictions relative to the ground truth, for colorization, where hedging produces brown.
 
 metrics: [{use: colourfulness}]      # in a config whose validation samples have "A" and "B"
 """
@@ -16,10 +16,10 @@ from .base import Needs, answers
 
 
 class Colourfulness:
-    """The colourfulness of the predictions, of the true pictures, and their ratio.
+    """Colourfulness of the predictions and of the ground truth, and their ratio.
 
-    - `fake`, `real`: the mean over the pictures of Hasler and Suesstrunk's M3 on values 0..255. By the paper's
-      viewers 15 is slightly, 33 moderately and 59 quite colourful; grey is 0.
+    - `fake`, `real`: mean of Hasler and Suesstrunk's M3 over the images, on values 0..255. Viewers in the paper rated
+      15 as slightly, 33 as moderately and 59 as quite colourful; grey is 0.
     - `ratio`: `fake` / `real`. 1 is best.
 
     Raises:
@@ -35,16 +35,16 @@ class Colourfulness:
     needs = Needs(makes=Image, source=True, target=True)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return the three numbers of a `Task` on `data.validation()`."""
+        """Return the three scores of a `Task` on `data.validation()`."""
         pairs = [(colourfulness(fake), colourfulness(sample[task.target])) for sample, fake in answers(task, data)]
         fake, real = torch.tensor(pairs).mean(0).tolist()
         return {"fake": fake, "real": real, "ratio": fake / max(real, 1e-9)}
 
 
 def colourfulness(image: Tensor) -> float:
-    """Return M3 of one image [3, H, W] in [-1, 1]: sqrt(s_rg^2 + s_yb^2) + 0.3 sqrt(m_rg^2 + m_yb^2).
+    """Return M3 of an image [3, H, W] in [-1, 1]: sqrt(s_rg^2 + s_yb^2) + 0.3 sqrt(m_rg^2 + m_yb^2).
 
-    rg = R - G and yb = (R + G) / 2 - B, of values 0..255; s is the standard deviation and m the mean over pixels.
+    rg = R - G and yb = (R + G) / 2 - B on values 0..255; s is the standard deviation and m the mean over pixels.
     """
     r, g, b = (image.double() + 1) * 127.5
     opponents = torch.stack([r - g, (r + g) / 2 - b]).flatten(1)

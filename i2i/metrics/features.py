@@ -1,12 +1,12 @@
-"""Feature extractors: pictures -> vectors, by fixed networks that metrics are named after.
+"""Feature extractors: fixed networks that map images to vectors, and that metrics are named after.
 
-    squeezenet     512 numbers of SqueezeNet 1.1, at 224 px; for photographs
-    vgg19          512 numbers of VGG-19, at 224 px; for photographs
-    resnet20       64 numbers of a ResNet-20 trained on CIFAR-10, at 32 px
-    lenet          84 numbers of a LeNet-5 trained on MNIST, at 32 px, grey
-    random_conv    240 numbers of random convolutions, at 128 px; needs no file, knows colours and textures only
+    squeezenet     512 features of SqueezeNet 1.1, at 224 px; for photographs
+    vgg19          512 features of VGG-19, at 224 px; for photographs
+    resnet20       64 features of a ResNet-20 trained on CIFAR-10, at 32 px
+    lenet          84 features of a LeNet-5 trained on MNIST, at 32 px, grey
+    random_conv    240 features of random convolutions, at 128 px; needs no weights file, sees only colour and texture
 
-None is the Inception network, so no distance of theirs is an FID or comparable with one.
+None of them is Inception, so distances between their features are not FIDs, nor comparable with FIDs.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ FILES: dict[Name, Weights] = {"squeezenet": SQUEEZENET, "vgg19": VGG19, "resnet2
 
 
 def check(name: Name, weights_dir: str | None = None) -> None:
-    """Raise WeightsError where the file of an extractor is missing, or is another, long before it is needed."""
+    """Raise WeightsError early if the weights file of an extractor is missing or is the wrong file."""
     if name in FILES:
         FILES[name].find(weights_dir)
 
 
 def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = None, device: str = "cpu") -> Tensor:
-    """Return the features of pictures.
+    """Return the features of images.
 
     Args:
-        images: [1 or 3, H, W] in [-1, 1], of any sizes; each is resized to the square that the extractor takes.
-        name: the extractor; the head of this file lists them.
-        weights_dir: where else to look for its file.
-        device: where it runs.
+        images: [1 or 3, H, W] in [-1, 1], of any sizes; each is resized to the extractor's square input size.
+        name: the extractor, one of those listed in the module docstring.
+        weights_dir: additional folder to search for its weights file.
+        device: device to run on.
 
     Returns:
         float64 [N, D] on the CPU.
 
     Raises:
-        WeightsError: its file is missing, or is another; the message says where to get it.
+        WeightsError: the weights file is missing or is the wrong file; the message states where to get it.
     """
     size, extract = extractor(name, weights_dir, device)
     found = []
@@ -72,39 +72,39 @@ def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = Non
 
 
 def squared(image: Tensor, size: int) -> Tensor:
-    """Return [1 or 3, H, W] as [3, size, size], bilinear, antialiased where it shrinks."""
+    """Resize [1 or 3, H, W] to [3, size, size], bilinearly, with antialiasing when shrinking."""
     resized = interpolate(image[None].float(), (size, size), mode="bilinear", antialias=True)
     return resized[0].expand(3, -1, -1)
 
 
 def extractor(name: Name, weights_dir: str | None, device: str) -> tuple[int, Callable[[Tensor], Tensor]]:
-    """Return the size that an extractor takes, and the function [N, 3, size, size] in [-1, 1] -> [N, D]."""
+    """Return the input size of an extractor, and the function [N, 3, size, size] in [-1, 1] -> [N, D]."""
     if name == "lenet":
         return 32, functools.partial(lenet, kept(LENET, weights_dir, device))
     if name == "resnet20":
         return 32, functools.partial(resnet20, kept(RESNET20, weights_dir, device))
     network = backbone(name, weights_dir, device)
     if name == "random_conv":
-        return 128, lambda image: torch.log(pooled(network, network.names, image) + 0.01)  # ratios, not amounts
+        return 128, lambda image: torch.log(pooled(network, network.names, image) + 0.01)  # log: ratios matter
     return 224, functools.partial(pooled, network, ["fire9" if name == "squeezenet" else "relu5_4"])
 
 
 def pooled(network: Backbone, layers: list[str], image: Tensor) -> Tensor:
-    """Return the means over the picture of what comes out of some layers: [N, all their channels]."""
+    """Return the spatial means of the outputs of some layers, concatenated: [N, total channels]."""
     found = network(image, layers)
     return torch.cat([found[layer].mean((2, 3)) for layer in layers], 1)
 
 
 @functools.lru_cache(2)
 def kept(weights: Weights, weights_dir: str | None, device: str) -> dict[str, Tensor]:
-    """Return the tensors of a file, read once in each process."""
+    """Return the tensors of a weights file, loaded once per process."""
     return {name: value.to(device) for name, value in weights.load(weights_dir).items()}
 
 
 def lenet(w: dict[str, Tensor], image: Tensor) -> Tensor:
-    """Return what LeNet-5, with the weights `w`, has before its last layer: [N, 3, 32, 32] -> [N, 84].
+    """Return the penultimate features of LeNet-5 with the weights `w`: [N, 3, 32, 32] -> [N, 84].
 
-    Source: the file's own network: ReLU and max-pooling, grey in [0, 1].
+    Source: the network published with the weights: ReLU and max-pooling, grey in [0, 1].
     """
     x = (image.mean(1, keepdim=True) + 1) / 2
     for layer in ("c1", "c3"):
@@ -114,9 +114,9 @@ def lenet(w: dict[str, Tensor], image: Tensor) -> Tensor:
 
 
 def resnet20(w: dict[str, Tensor], image: Tensor) -> Tensor:
-    """Return what ResNet-20, with the weights `w`, has before its last layer: [N, 3, 32, 32] -> [N, 64].
+    """Return the penultimate features of ResNet-20 with the weights `w`: [N, 3, 32, 32] -> [N, 64].
 
-    Source: arXiv:1512.03385, 4.2, with shortcuts without weights (A).
+    Source: arXiv:1512.03385, 4.2, with parameter-free shortcuts (option A).
     """
 
     def convolved(x: Tensor, at: str, n: int, stride: int = 1) -> Tensor:
@@ -130,7 +130,7 @@ def resnet20(w: dict[str, Tensor], image: Tensor) -> Tensor:
         for block in (0, 1, 2):
             at, stride = f"layer{stage}.{block}.", 2 if stage > 1 and block == 0 else 1
             y = convolved(relu(convolved(x, at, 1, stride)), at, 2)
-            if stride == 2:  # drop every second pixel, and pad the channels with 0
+            if stride == 2:  # drop every second pixel and zero-pad the channels
                 x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, x.shape[1] // 2, x.shape[1] // 2))
             x = relu(x + y)
     return x.mean((2, 3))

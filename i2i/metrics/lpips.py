@@ -1,10 +1,10 @@
-"""LPIPS: how different two pictures look to a network that was taught by people's judgements.
+"""LPIPS: a perceptual distance between images, learned from human judgements.
 
-    metrics: [{use: lpips, net: alex}]                                  # LPIPS, as papers report it
-    metrics: [{use: lpips, net: squeeze, backbone: keras_squeezenet}]   # not LPIPS, but with a smaller file
+    metrics: [{use: lpips, net: alex}]                                  # LPIPS, as reported in papers
+    metrics: [{use: lpips, net: squeeze, backbone: keras_squeezenet}]   # not LPIPS, but needs a smaller file
 
-Paper: arXiv:1801.03924. By the package `lpips`, which brings the linear heads; the file of the network below them
-must be there (`i2i.losses.pretrained` says where). The package imports torchvision, so it is imported late.
+Paper: arXiv:1801.03924. Uses the package `lpips`, which includes the linear heads; the weights file of the backbone
+must exist locally (see `i2i.losses.pretrained`). The package imports torchvision, so it is imported lazily.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BackboneName = Literal["official", "keras_squeezenet"]
 
 
 def of_torchvision(file: str, what: str) -> Weights:
-    """Return a file of torchvision's, whose name holds the beginning of its sha256."""
+    """Return a torchvision weights file, whose name contains the first digits of its sha256."""
     address = f"https://download.pytorch.org/models/{file}"
     return Weights(file, f"{what} of torchvision, trained on ImageNet", address, file[-12:-4])
 
@@ -42,20 +42,20 @@ OFFICIAL: dict[Net, Weights] = {
 
 
 class LPIPS:
-    """Learned perceptual distance between each prediction and its "B", the mean over the pictures. 0 is best.
+    """Mean learned perceptual distance between each prediction and its "B". 0 is best.
 
-    The score is named after the network: `alex`, `vgg` or `squeeze`; and `squeeze_keras`, with the network that
-    comes from Keras, which is not LPIPS: it ranks models, and its numbers are to be compared with nothing else.
+    The score is named after the network: `alex`, `vgg` or `squeeze`. `squeeze_keras`, with the SqueezeNet from Keras,
+    is not LPIPS: it can rank models, but its values are not comparable with published ones.
 
     Args:
-        net: the network. Papers report alex; vgg is the usual one for losses.
-        backbone: "official" needs torchvision's file. "keras_squeezenet", with net squeeze only, puts LPIPS' heads
-            on another SqueezeNet than the one that they were taught on.
-        weights_dir: where else to look for the network's file.
+        net: the network. Papers report alex; vgg is the usual choice for losses.
+        backbone: "official" needs torchvision's file. "keras_squeezenet", for net squeeze only, combines the LPIPS
+            heads with a different SqueezeNet than the one they were trained on.
+        weights_dir: additional folder to search for the weights file.
 
     Raises:
-        ConfigError: that backbone is not for that net; or a prediction cannot be compared with its "B".
-        WeightsError: the network's file is missing; the message says where to get it.
+        ConfigError: the net has no such backbone, or a prediction cannot be compared with its "B".
+        WeightsError: the weights file is missing; the message states where to get it.
 
     Source:
         Zhang et al., arXiv:1801.03924, version 0.1.
@@ -69,9 +69,9 @@ class LPIPS:
         if backbone != "official" and net != "squeeze":
             raise ConfigError(f"lpips with net {net} has no backbone {backbone}: use official, or net squeeze")
         try:
-            file_of(net, backbone).find(weights_dir)  # now, and not after hours of training
+            file_of(net, backbone).find(weights_dir)  # fail now rather than after hours of training
         except WeightsError as error:
-            raise WeightsError(f"lpips with net {net} needs a file: {error}") from error
+            raise WeightsError(f"lpips with net {net} needs a weights file: {error}") from error
         self.net, self.backbone, self.weights_dir = net, backbone, weights_dir
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
@@ -88,22 +88,22 @@ class LPIPS:
 
 
 def file_of(net: Net, backbone: BackboneName) -> Weights:
-    """Return the file of the network below LPIPS' heads."""
+    """Return the weights file of the backbone."""
     return OFFICIAL[net] if backbone == "official" else SQUEEZENET
 
 
 @functools.lru_cache(2)
 def distance_of(net: Net, backbone: BackboneName, weights_dir: str | None, device: str = "cpu") -> Any:
-    """Return a function of two images [N, 3, H, W] in [-1, 1] -> distances [N, 1, 1, 1], fixed.
+    """Return the frozen distance: two images [N, 3, H, W] in [-1, 1] -> [N, 1, 1, 1].
 
     Raises:
-        WeightsError: the network's file is missing, or is another.
+        WeightsError: the weights file is missing or is the wrong file.
     """
     state = file_of(net, backbone).load(weights_dir)
     import_torchvision()
     import lpips
 
-    # The package would fetch the network; it is given none, and then that of the file.
+    # The package would download the backbone, so build it with random weights and load the file instead.
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         distance = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
@@ -115,8 +115,8 @@ def distance_of(net: Net, backbone: BackboneName, weights_dir: str | None, devic
 
 
 class Caffe(torch.nn.Module):
-    """Stands in for LPIPS' own scaling: what a network that comes from Caffe is given."""
+    """Caffe-style preprocessing that replaces LPIPS' own scaling layer."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return images [N, 3, H, W] in [-1, 1] as BGR in 0..255, less ImageNet's mean."""
+        """Convert images [N, 3, H, W] in [-1, 1] to BGR in 0..255 with the ImageNet mean subtracted."""
         return prepared(image, "caffe")
