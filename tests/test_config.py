@@ -1,6 +1,6 @@
-"""Configs: every mistake is found, named with its place, and answered with what is possible. Cases C1 to C10, C13.
+"""Configs: every mistake is reported with its location and the valid options. Cases C1 to C10, C13.
 
-The catalog here is made of plain functions and classes, so no test needs torch.
+The catalog here consists of plain functions and classes, so no test needs torch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Padding(enum.Enum):
-    """An enumeration as a parameter."""
+    """An enum parameter."""
 
     ZERO = "zero"
     MIRROR = "mirror"
@@ -42,7 +42,7 @@ class Padding(enum.Enum):
 
 @dataclass
 class Crop:
-    """A dataclass as a parameter.
+    """A dataclass parameter.
 
     Args:
         height: rows that are kept
@@ -122,7 +122,7 @@ def kid(samples: int = 100, nested: Metric | None = None) -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_grammar() -> Iterator[None]:
-    """Read each catalog's signatures once: these tests load configs by the thousand."""
+    """Read each catalog's signatures only once, because these tests load thousands of configs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "Grammar", functools.cache(experiment.Grammar))
         yield
@@ -200,8 +200,8 @@ FULL: dict[str, Any] = {
     },
     "metrics": [{"use": "kid", "samples": 5, "nested": {"use": "lpips", "backbone": "vgg"}}],
 }
-del FULL["task"]["activation"]  # a callable is not for configs
-FREE = {("optimizer",), ("task", "by_name"), ("task", "free")}  # whose keys are not the schema's
+del FULL["task"]["activation"]  # configs cannot express callables
+FREE = {("optimizer",), ("task", "by_name"), ("task", "free")}  # mappings with free-form keys
 
 
 def parse(text: str | bytes, catalog: Catalog, *overrides: str) -> Config:
@@ -209,22 +209,22 @@ def parse(text: str | bytes, catalog: Catalog, *overrides: str) -> Config:
 
 
 def mistakes(text: str | bytes, catalog: Catalog, *overrides: str) -> list[str]:
-    """Return the lines of the error."""
+    """Return the lines of the error message."""
     with pytest.raises(ConfigError) as caught:
         parse(text, catalog, *overrides)
     return str(caught.value).splitlines()
 
 
 def mistake(text: str | bytes, catalog: Catalog, *overrides: str) -> str:
-    """Return the line of the error, which is one."""
+    """Return the error message, which must be a single line."""
     (line,) = mistakes(text, catalog, *overrides)
     return line
 
 
-# What a config becomes.
+# Building a config.
 
 
-def test_the_result_is_a_partial_of_what_use_names(catalog: Catalog) -> None:
+def test_the_result_is_a_partial_of_the_named_part(catalog: Catalog) -> None:
     found = parse(SMALL, catalog)
     assert isinstance(found.task, functools.partial)
     assert found.task.func is FakeTask
@@ -250,7 +250,7 @@ def test_values_have_the_annotated_types(catalog: Catalog) -> None:
     assert "activation" not in given  # the constructor's default stays
 
 
-def test_defaults_are_filled_in_and_an_int_becomes_the_float_it_stands_for(catalog: Catalog) -> None:
+def test_defaults_are_filled_in_and_integers_become_floats(catalog: Catalog) -> None:
     found = parse(SMALL, catalog, "task.lambda_cycle=5")
     assert found.tree["task"]["lambda_cycle"] == 5.0
     assert isinstance(found.task.keywords["lambda_cycle"], float)
@@ -260,7 +260,7 @@ def test_defaults_are_filled_in_and_an_int_becomes_the_float_it_stands_for(catal
     assert found.tree["task"]["padding"] == "zero"
 
 
-def test_a_default_that_a_config_cannot_say_stays_the_constructors_own() -> None:
+def test_defaults_that_a_config_cannot_express_are_left_to_the_constructor() -> None:
     def odd(
         largest: float = float("inf"), kind: type = int, lr: PositiveInt = 0, tensor: Padding | object = abs
     ) -> Any:
@@ -277,7 +277,7 @@ def test_a_default_that_a_config_cannot_say_stays_the_constructors_own() -> None
     assert config.schema(own)["$defs"]["task.odd"]["required"] == ["use"]
 
 
-def test_the_first_parameter_of_an_optimizer_and_positional_only_ones_are_no_keys(catalog: Catalog) -> None:
+def test_positional_only_and_first_optimizer_parameters_are_not_keys(catalog: Catalog) -> None:
     assert parse(SMALL, catalog).optimizer([1]) == ([1], 2e-4, (0.5, 0.999))
     assert "unknown key `params`, possible: lr, betas" in mistake(SMALL, catalog, "optimizer.params=[1]")
 
@@ -300,7 +300,7 @@ def test_metrics_carry_their_names(catalog: Catalog) -> None:
     assert [name for name, _ in twice.metrics] == ["kid", "lpips", "kid_2", "kid_3"]
 
 
-def test_the_resolved_text_is_a_fixed_point_and_the_full_tree_stays_what_it_is(catalog: Catalog) -> None:
+def test_the_resolved_text_is_a_fixed_point_and_the_full_tree_is_unchanged(catalog: Catalog) -> None:
     for found in (parse(SMALL, catalog), config.from_dict(FULL, catalog)):
         again = parse(found.text(), catalog)
         assert again.tree == found.tree
@@ -309,7 +309,7 @@ def test_the_resolved_text_is_a_fixed_point_and_the_full_tree_stays_what_it_is(c
     assert found.tree == FULL
 
 
-def test_a_config_without_torch_loads_in_a_blink(tmp_path: Path) -> None:
+def test_a_config_loads_quickly_without_torch(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     program = """
 import sys, time
@@ -338,7 +338,7 @@ print(time.process_time() - start)
 
 
 def key_paths(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every key that a schema knows."""
+    """Yield the path of every key known to the schema."""
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
         if isinstance(tree, dict) and path not in FREE:
             yield (*path, key)
@@ -360,7 +360,7 @@ def at(tree: Any, path: Sequence[Any]) -> Any:
 
 
 @pytest.mark.parametrize("path", list(key_paths(FULL)), ids=lambda path: ".".join(map(str, path)))
-def test_C1_each_key_misspelt_by_one_letter_is_named_with_the_key_that_was_meant(
+def test_C1_a_key_misspelt_by_one_letter_is_an_error_that_suggests_the_right_key(
     path: tuple[Any, ...], catalog: Catalog
 ) -> None:
     siblings = at(FULL, path[:-1])
@@ -389,7 +389,7 @@ def test_C1_the_config_of_the_spelling_test_uses_every_key(catalog: Catalog) -> 
     assert set(config.schema(catalog)["$defs"]["record.i2i.config.experiment.Train"]["properties"]) <= used
 
 
-def test_C1_a_misspelt_key_is_named_with_its_line_and_a_far_one_with_what_is_possible(catalog: Catalog) -> None:
+def test_C1_a_misspelt_key_is_named_with_its_line_and_suggestions(catalog: Catalog) -> None:
     text = SMALL.replace("blocks", "blcoks").replace("root:", "size: 4, qqq: 1, root:")
     assert mistakes(text, catalog) == [
         "dir/small.yaml:3: task.generator.blcoks: unknown key `blcoks`, did you mean `blocks`?",
@@ -397,7 +397,7 @@ def test_C1_a_misspelt_key_is_named_with_its_line_and_a_far_one_with_what_is_pos
     ]
 
 
-def test_a_part_for_a_parameter_without_annotation_is_refused_with_what_to_write() -> None:
+def test_a_part_for_an_unannotated_parameter_is_rejected_with_a_fix() -> None:
     def bare(generator, gan=None, steps=3): ...  # type: ignore[no-untyped-def]
 
     own = Catalog()
@@ -409,7 +409,7 @@ def test_a_part_for_a_parameter_without_annotation_is_refused_with_what_to_write
     assert not any("task.gan" in line for line in wrong)
 
 
-def test_C1_all_mistakes_come_at_once_each_on_its_line(catalog: Catalog) -> None:
+def test_C1_all_mistakes_are_reported_at_once_with_their_lines(catalog: Catalog) -> None:
     text = """\
 task:
   use: fake
@@ -436,7 +436,7 @@ train: {steps: 0, keep: 1.5}
     ]
 
 
-def test_C1_a_missing_key_is_named_with_what_it_is(catalog: Catalog) -> None:
+def test_C1_a_missing_key_is_named_with_its_type(catalog: Catalog) -> None:
     assert mistakes("data: {use: folders}\ntrain: {steps: 1}\n", catalog) == [
         "dir/small.yaml:1: the key `task` is missing (the method)",
         "dir/small.yaml:1: data: the key `root` is missing",
@@ -448,13 +448,13 @@ def test_C1_a_missing_key_is_named_with_what_it_is(catalog: Catalog) -> None:
 # C2: duplicate keys.
 
 
-def test_C2_a_duplicate_key_is_refused_with_both_lines(catalog: Catalog) -> None:
+def test_C2_a_duplicate_key_is_rejected_with_both_lines(catalog: Catalog) -> None:
     line = mistake(SMALL + "\ntrain: {steps: 9}\n", catalog)
     assert line == "dir/small.yaml:8: the key `train` is there twice, first at dir/small.yaml:6"
     assert "`root` is there twice" in mistake(SMALL.replace("root: horses", "root: a, 'root': b"), catalog)
 
 
-# C3: scalars of YAML 1.2.
+# C3: YAML 1.2 scalars.
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_C2_a_duplicate_key_is_refused_with_both_lines(catalog: Catalog) -> None
         ("1e400x", "1e400x"),
     ],
 )
-def test_C3_scalars_are_those_of_yaml_1_2(text: str, value: object, catalog: Catalog) -> None:
+def test_C3_scalars_follow_yaml_1_2(text: str, value: object, catalog: Catalog) -> None:
     found = parse(SMALL.replace("use: fake", f"use: fake\n  free: {text}"), catalog)
     assert found.task.keywords["free"] == value
     assert type(found.task.keywords["free"]) is type(value)
@@ -523,7 +523,7 @@ def test_C3_a_string_is_never_a_number_nor_a_number_a_string(override: str, why:
     assert override.partition("=")[0] in mistake(SMALL, catalog, override)
 
 
-def test_C3_no_is_a_string_where_a_string_is_wanted(catalog: Catalog) -> None:
+def test_C3_no_is_a_string_where_a_string_is_expected(catalog: Catalog) -> None:
     assert parse(SMALL, catalog, "data.root=no").data.keywords["root"] == "no"
     assert "root: no," in parse(SMALL, catalog, "data.root=no").text()
 
@@ -567,7 +567,7 @@ def test_C3_no_is_a_string_where_a_string_is_wanted(catalog: Catalog) -> None:
         ("optimizer={}", "optimizer: the key `use` is missing, possible names: adam, sgd"),
     ],
 )
-def test_C4_a_wrong_value_is_named_with_its_key_and_what_is_possible(
+def test_C4_a_wrong_value_is_named_with_its_key_and_the_allowed_values(
     override: str, why: str | None, catalog: Catalog
 ) -> None:
     if why is None:
@@ -583,7 +583,7 @@ def test_C4_2_to_the_53_is_still_an_integer(catalog: Catalog) -> None:
     assert parse(SMALL, catalog, "task.pool=9007199254740992").task.keywords["pool"] == 2**53
 
 
-# C5: no code.
+# C5: no code execution.
 
 HOSTILE = [
     '!!python/object/apply:os.system ["touch {canary}"]',
@@ -601,7 +601,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_C5_a_tag_is_refused_and_nothing_runs(value: str, tmp_path: Path, catalog: Catalog) -> None:
+def test_C5_a_tag_is_rejected_and_no_code_runs(value: str, tmp_path: Path, catalog: Catalog) -> None:
     canary = tmp_path / "canary"
     value = value.replace("{canary}", str(canary))
     for text in (f"{SMALL}schedule: {value}\n", value, f"? {value}\n: 1\n", f"task: &a {value}\ndata: *a\n"):
@@ -610,7 +610,7 @@ def test_C5_a_tag_is_refused_and_nothing_runs(value: str, tmp_path: Path, catalo
     assert not canary.exists()
 
 
-def test_C5_use_names_only_what_is_registered(catalog: Catalog) -> None:
+def test_C5_use_accepts_only_registered_names(catalog: Catalog) -> None:
     for name in ("os.system", "subprocess:run", "i2i.config.load", "__import__", "builtins.eval"):
         assert "task.use: unknown task" in mistake(SMALL, catalog, f"task.use={name}")
 
@@ -618,7 +618,7 @@ def test_C5_use_names_only_what_is_registered(catalog: Catalog) -> None:
 # C6: aliases.
 
 
-def test_C6_an_alias_bomb_is_refused_at_once(catalog: Catalog) -> None:
+def test_C6_an_alias_bomb_is_rejected_immediately(catalog: Catalog) -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
     )
@@ -631,11 +631,11 @@ def test_C6_an_alias_bomb_is_refused_at_once(catalog: Catalog) -> None:
     "text",
     ["a: &a [*a]", "a: &a {b: *a}", "&a [*a, *a]", "a: &a [x]\n" + "".join(f"{i}: *a\n" for i in range(2000))],
 )
-def test_C6_an_alias_to_itself_and_thousands_of_aliases_are_refused(text: str, catalog: Catalog) -> None:
+def test_C6_a_recursive_alias_and_thousands_of_aliases_are_rejected(text: str, catalog: Catalog) -> None:
     assert "with its aliases this is" in mistake(text, catalog)
 
 
-def test_C6_an_alias_is_a_copy_and_an_unknown_one_is_refused(catalog: Catalog) -> None:
+def test_C6_an_alias_is_a_copy_and_an_unknown_one_is_rejected(catalog: Catalog) -> None:
     text = SMALL.replace("{use: resnet, blocks: 6}", "&net {use: resnet, blocks: 6}\n  encoder: *net")
     found = parse(text, catalog, "task.encoder.blocks=2")
     assert found.task.keywords["generator"].keywords["blocks"] == 6
@@ -683,7 +683,7 @@ def test_C6_an_alias_is_a_copy_and_an_unknown_one_is_refused(catalog: Catalog) -
         ("a: @b\n", "not YAML"),
     ],
 )
-def test_C7_a_hostile_or_broken_text_is_refused_with_its_line_in_a_second(
+def test_C7_hostile_or_broken_text_is_rejected_with_its_line_within_a_second(
     text: str | bytes, why: str, catalog: Catalog
 ) -> None:
     start = time.process_time()
@@ -695,13 +695,13 @@ def test_C7_a_hostile_or_broken_text_is_refused_with_its_line_in_a_second(
 
 
 @pytest.mark.parametrize("character", ["a", " ", "#", "\n", "-\n", "[\n", '"', "&a ", "a: ", ": ", "?\n", "\\"])
-def test_C7_a_megabyte_of_anything_ends_in_a_second(character: str, catalog: Catalog) -> None:
+def test_C7_a_megabyte_of_anything_is_parsed_within_a_second(character: str, catalog: Catalog) -> None:
     start = time.process_time()
     mistakes(character * (999_000 // len(character)), catalog)
     assert time.process_time() - start < 1
 
 
-def test_C7_a_deep_tree_is_refused_also_when_it_does_not_come_from_yaml(catalog: Catalog) -> None:
+def test_C7_a_deep_tree_is_rejected_even_if_it_does_not_come_from_yaml(catalog: Catalog) -> None:
     for depth in (70, 500, 100_000):
         tree: Any = 1
         for _ in range(depth):
@@ -718,13 +718,13 @@ def test_C7_a_byte_order_mark_carriage_returns_and_a_tab_in_a_comment_are_fine(c
     assert parse("---\n" + SMALL + "...\n", catalog).tree == plain
 
 
-# C8: nothing is interpolated or included.
+# C8: no interpolation and no includes.
 
 
 @pytest.mark.parametrize(
     "value", ["${env:HOME}", "${oc.env:HOME}", "$HOME", "~/x", "${data.root}", "../../etc/passwd"]
 )
-def test_C8_a_value_is_what_is_written(value: str, catalog: Catalog) -> None:
+def test_C8_a_value_is_taken_literally(value: str, catalog: Catalog) -> None:
     found = parse(SMALL.replace("horses", json.dumps(value)), catalog)
     assert found.data.keywords["root"] == value
     assert parse(found.text(), catalog).data.keywords["root"] == value
@@ -739,7 +739,7 @@ def test_C8_there_is_no_inheritance(catalog: Catalog) -> None:
 # C9: unknown names.
 
 
-def test_C9_an_unknown_name_comes_with_the_nearest_and_the_plugin_that_failed() -> None:
+def test_C9_an_unknown_name_is_reported_with_the_nearest_and_the_failed_plugin() -> None:
     catalog = Catalog()
     catalog.task("cyclegan", FakeTask)
     catalog.data("folders", folders)
@@ -753,11 +753,11 @@ def test_C9_an_unknown_name_comes_with_the_nearest_and_the_plugin_that_failed() 
 
 
 @pytest.mark.parametrize("name", ["5", "[fake]", "{a: b}", "null", "''"])
-def test_C9_a_use_that_is_no_name_is_an_unknown_name(name: str, catalog: Catalog) -> None:
+def test_C9_an_invalid_name_is_an_unknown_name(name: str, catalog: Catalog) -> None:
     assert "task.use: unknown task" in mistake(SMALL, catalog, f"task.use={name}")
 
 
-def test_C9_a_config_of_a_missing_file_names_a_near_one(tmp_path: Path, catalog: Catalog) -> None:
+def test_C9_a_missing_config_file_is_an_error_that_suggests_a_similar_one(tmp_path: Path, catalog: Catalog) -> None:
     (tmp_path / "cyclegan.yaml").write_text(SMALL)
     assert config.load(tmp_path / "cyclegan.yaml", ["train.steps=3"], catalog).train.steps == 3
     with pytest.raises(ConfigError, match=r"no such file, did you mean cyclegan\.yaml\?"):
@@ -769,7 +769,7 @@ def test_C9_a_config_of_a_missing_file_names_a_near_one(tmp_path: Path, catalog:
         config.load(tmp_path / "pipe.yaml", [], catalog)
 
 
-def test_C9_a_plugin_whose_types_cannot_be_read_is_blamed_only_when_it_is_used(catalog: Catalog) -> None:
+def test_C9_a_plugin_with_unreadable_types_fails_only_when_used(catalog: Catalog) -> None:
     def broken(image: Tensor) -> None: ...
 
     def forward(image: list[Nothing] = ()) -> None: ...  # type: ignore[name-defined]  # noqa: F821
@@ -786,10 +786,10 @@ def test_C9_a_plugin_whose_types_cannot_be_read_is_blamed_only_when_it_is_used(c
         assert "cannot be used" in config.schema(own)["$defs"][f"task.{name}"]["description"]
 
 
-# C10: what does not go together.
+# C10: mutually exclusive keys.
 
 
-def test_C10_epochs_and_steps_exclude_each_other(catalog: Catalog) -> None:
+def test_C10_epochs_and_steps_are_mutually_exclusive(catalog: Catalog) -> None:
     both = mistake(SMALL, catalog, "train.epochs=2")
     assert both == "dir/small.yaml:6: train: `epochs` is 2 and `steps` is 10, set one of them to null"
     none = mistake(SMALL.replace("train: {steps: 10}\n", ""), catalog)
@@ -800,7 +800,7 @@ def test_C10_epochs_and_steps_exclude_each_other(catalog: Catalog) -> None:
 # Overrides.
 
 
-def test_an_override_sets_what_the_file_leaves_out(catalog: Catalog) -> None:
+def test_an_override_can_set_a_key_missing_from_the_file(catalog: Catalog) -> None:
     found = parse(
         SMALL, catalog, "optimizer.lr=1e-3", "schedule.use=linear_decay", "schedule.start=3", "task.sizes=[1]"
     )
@@ -835,7 +835,7 @@ def test_a_wrong_override_is_named_instead_of_a_line(override: str, why: str, ca
     assert "small.yaml" not in line
 
 
-def test_what_an_override_replaced_is_blamed_on_the_override_and_the_rest_on_its_line(catalog: Catalog) -> None:
+def test_errors_point_to_the_override_or_to_the_line_of_the_file(catalog: Catalog) -> None:
     text = SMALL.replace("{use: lsgan}", "{use: lsgan, targt: 1}")
     assert mistakes(text, catalog, "task.generator={use: resnet, blocks: x}") == [
         'override "task.generator={use: resnet, blocks: x}": task.generator.blocks: "x" should be a valid integer',
@@ -843,10 +843,10 @@ def test_what_an_override_replaced_is_blamed_on_the_override_and_the_rest_on_its
     ]
 
 
-# The config that came with weights.
+# The config stored with weights.
 
 
-def test_the_task_of_weights_needs_neither_their_data_nor_their_metrics(catalog: Catalog) -> None:
+def test_loading_the_task_of_weights_needs_neither_data_nor_metrics(catalog: Catalog) -> None:
     own = Catalog()
     own.task("fake", FakeTask)
     own.network("resnet", net)
@@ -862,7 +862,7 @@ def test_the_task_of_weights_needs_neither_their_data_nor_their_metrics(catalog:
 @pytest.mark.parametrize(
     "tree", [None, 5, [], "task", {"task": object()}, {1: 2, "task": {3}}, {"task": {"use": b"x"}}]
 )
-def test_a_tree_that_is_not_plain_is_refused(tree: Any, catalog: Catalog) -> None:
+def test_a_tree_of_unsupported_types_is_rejected(tree: Any, catalog: Catalog) -> None:
     with pytest.raises(ConfigError, match=r"^weights: "):
         config.from_dict(tree, catalog, "weights")
 
@@ -870,7 +870,7 @@ def test_a_tree_that_is_not_plain_is_refused(tree: Any, catalog: Catalog) -> Non
 # The schema for editors.
 
 
-def test_the_schema_describes_every_part_and_all_its_references_lead_somewhere(catalog: Catalog) -> None:
+def test_the_schema_describes_every_part_and_all_references_resolve(catalog: Catalog) -> None:
     found = config.schema(catalog)
     defs = found["$defs"]
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -905,10 +905,10 @@ def test_the_schema_describes_every_part_and_all_its_references_lead_somewhere(c
     assert {ref.removeprefix("#/$defs/") for ref in references(found)} <= set(defs)
 
 
-# C11: what changed.
+# C11: changed keys.
 
 
-def test_C11_changed_names_the_dotted_keys_that_differ(catalog: Catalog) -> None:
+def test_C11_changed_lists_the_dotted_keys_that_differ(catalog: Catalog) -> None:
     old = parse(SMALL + "metrics: [{use: kid}]\n", catalog)
     new = parse(SMALL + "metrics: [{use: kid}]\n", catalog, "train.steps=20", "metrics.0.samples=7", "task.sizes=[1]")
     assert config.changed(old.tree, new.tree) == ["task.sizes", "train.steps", "metrics.0.samples"]
@@ -916,7 +916,7 @@ def test_C11_changed_names_the_dotted_keys_that_differ(catalog: Catalog) -> None
     assert config.changed({"a": 1, "b": {"c": 1}}, {"a": True, "d": None}) == ["a", "b", "d"]
 
 
-# C13: anything at all.
+# C13: arbitrary input.
 
 odd = ["no", "1e-4", "null", "a: b", "- x", "#", "010", "...", "\x85", "\u2028", "\U0001f600", " ", "~", ".5", "use"]
 damage = st.text(max_size=4) | st.sampled_from(
@@ -935,7 +935,7 @@ ALL_PATHS = [path for path in key_paths(FULL)]
 
 @st.composite
 def mutated(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a config from the schema, a few of whose keys are gone, renamed or hold something else."""
+    """Draw a config from the schema with a few keys removed, renamed, added or given other values."""
     tree = copy.deepcopy(FULL)
     for path in draw(st.lists(st.sampled_from(ALL_PATHS), max_size=4, unique=True)):
         try:
@@ -950,7 +950,7 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
                 case "add":
                     above[draw(words)] = draw(junk)
         except (KeyError, IndexError, TypeError, AttributeError):
-            pass  # a change before this one took the place away
+            pass  # an earlier change removed this path
     return tree
 
 
@@ -980,7 +980,7 @@ def test_C13_a_mutated_tree_is_valid_and_a_fixed_point_or_a_config_error(
 
 @relaxed
 @given(value=plain, note=words)
-def test_C13_any_plain_value_survives_being_written_and_read(value: Any, note: str, catalog: Catalog) -> None:
+def test_C13_any_plain_value_survives_a_round_trip(value: Any, note: str, catalog: Catalog) -> None:
     tree = {**FULL, "task": {**FULL["task"], "free": value, "note": note}}
     try:
         found = config.from_dict(tree, catalog)
@@ -994,7 +994,7 @@ def test_C13_any_plain_value_survives_being_written_and_read(value: Any, note: s
 
 @relaxed
 @given(data=st.data())
-def test_C13_a_damaged_text_is_valid_or_a_config_error(data: st.DataObject, catalog: Catalog) -> None:
+def test_C13_damaged_text_is_valid_or_a_config_error(data: st.DataObject, catalog: Catalog) -> None:
     text = config.from_dict(FULL, catalog).text()
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))

@@ -1,4 +1,4 @@
-"""Data sets: purity, bad files, augmentation, the cache and `i2i data check`. Cases B1-B15, A5."""
+"""Data sets: determinism, bad files, augmentation, the cache and `i2i data check`. Cases B1-B15, A5."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _no_waiting(monkeypatch):
 
 
 def picture(seed, width=24, height=20):
-    """Return a random picture, uint8 [height, width, 3]."""
+    """Return a random image, uint8 [height, width, 3]."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def make(root, train=6, test=3, suffix=".png", width=24, height=20):
-    """Write an unpaired data set of random pictures, all different, and return its folder."""
+    """Write an unpaired data set of distinct random images and return its folder."""
     counts = {"trainA": train, "trainB": train, "testA": test, "testB": test}
     for number, (part, count) in enumerate(counts.items()):
         (root / part).mkdir(parents=True)
@@ -62,7 +62,7 @@ def same(one, other):
 
 
 class Indexed(Dataset):
-    """What the engine does: sample `index` with a generator of its own."""
+    """Like the engine: draws sample `index` with its own generator."""
 
     def __init__(self, data):
         self.data = data
@@ -77,7 +77,7 @@ class Indexed(Dataset):
 # ---- the layout and the recipe
 
 
-def test_a_sample_holds_two_float_pictures_in_range(tmp_path):
+def test_a_sample_contains_two_float_images_in_range(tmp_path):
     data = UnpairedFolders(str(make(tmp_path, train=4)), **SMALL)
     assert len(data) == 4
     for image in data.sample(0, np.random.default_rng(0)).values():
@@ -110,7 +110,7 @@ def test_a_keeps_its_order_and_b_is_drawn_at_random(tmp_path):
     assert len({value(samples(data, seed)[0]["B"]) for seed in range(10)}) > 3  # not paired with A
 
 
-def test_the_numbers_are_those_of_the_published_recipe(tmp_path):
+def test_pixels_match_the_published_recipe(tmp_path):
     path = make(tmp_path, train=1, width=50, height=33) / "trainA" / "000.png"
     data = UnpairedFolders(str(tmp_path), size=32, load_size=40, workers=0)
     found = {tuple(data.sample(0, np.random.default_rng(seed))["A"].flatten().tolist()) for seed in range(8)}
@@ -127,7 +127,7 @@ def test_the_numbers_are_those_of_the_published_recipe(tmp_path):
     assert found <= published
 
 
-def test_pictures_smaller_than_the_crop_are_enlarged_without_borders(tmp_path):  # B8
+def test_images_smaller_than_the_crop_are_upscaled_without_borders(tmp_path):  # B8
     make(tmp_path, train=2)
     for part in ("trainA", "trainB", "testA", "testB"):
         for path in (tmp_path / part).iterdir():
@@ -137,14 +137,14 @@ def test_pictures_smaller_than_the_crop_are_enlarged_without_borders(tmp_path): 
     assert all((image == 1).all() for sample in every for image in sample.values())
 
 
-def test_load_size_defaults_to_286_of_256_and_may_not_be_smaller_than_size(tmp_path):
+def test_load_size_defaults_to_286_of_256_and_must_not_be_smaller_than_size(tmp_path):
     make(tmp_path, train=1)
     assert UnpairedFolders(str(tmp_path), size=64, cache=False).augment.load_size == 72
     with pytest.raises(ConfigError, match="load_size 30 is smaller than size 32"):
         UnpairedFolders(str(tmp_path), size=32, load_size=30)
 
 
-def test_validation_is_fixed_spread_evenly_and_never_repeats_a_picture(tmp_path):
+def test_validation_images_are_fixed_evenly_spaced_and_distinct(tmp_path):
     data = UnpairedFolders(str(make(tmp_path, test=9)), validation_samples=3, **SMALL)
     held_out = data.validation()
     assert len(held_out) == 3
@@ -155,7 +155,7 @@ def test_validation_is_fixed_spread_evenly_and_never_repeats_a_picture(tmp_path)
     assert len(UnpairedFolders(str(tmp_path), validation_samples=64, **SMALL).validation()) == 8
 
 
-def test_fit_resizes_the_short_side_and_keeps_the_middle():
+def test_fit_resizes_the_short_side_and_center_crops():
     image = np.zeros((40, 120, 3), np.uint8)
     image[:, 40:80] = 255
     assert (fit(image, 40) == 255).all()
@@ -163,14 +163,14 @@ def test_fit_resizes_the_short_side_and_keeps_the_middle():
     assert fit(image[:3, :7], 20).shape == (20, 20, 3)
 
 
-def test_without_test_folders_there_is_a_warning_and_no_validation(tmp_path, caplog):
+def test_missing_test_folders_give_a_warning_and_no_validation(tmp_path, caplog):
     make(tmp_path)
     shutil.rmtree(tmp_path / "testA")
     assert len(UnpairedFolders(str(tmp_path), **SMALL).validation()) == 0
     assert "testA': no such folder" in caplog.text
 
 
-def test_one_picture_fills_a_batch_of_four(tmp_path):  # B9
+def test_a_single_image_fills_a_batch_of_four(tmp_path):  # B9
     from i2i.data.stream import Numbered
 
     data = UnpairedFolders(str(make(tmp_path, train=1)), batch_size=4, **SMALL)
@@ -180,11 +180,11 @@ def test_one_picture_fills_a_batch_of_four(tmp_path):  # B9
     assert len({tuple(image.flatten().tolist()) for image in batch["A"]}) > 1
 
 
-# ---- purity
+# ---- determinism
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_sample_depends_on_index_and_generator_only(tmp_path, cached):
+def test_a_sample_depends_only_on_index_and_generator(tmp_path, cached):
     data = UnpairedFolders(str(make(tmp_path)), cache=cached, **SMALL)
     first = samples(data)
     samples(data, seed=9)
@@ -193,7 +193,7 @@ def test_a_sample_depends_on_index_and_generator_only(tmp_path, cached):
     assert not same(first, samples(data, seed=1))
 
 
-def test_any_number_of_loader_processes_gives_the_same_samples(tmp_path):
+def test_samples_do_not_depend_on_the_number_of_loader_processes(tmp_path):
     make(tmp_path, train=8)
     cut_short(tmp_path / "trainA" / "003.png")
     for cached in (True, False):
@@ -203,17 +203,17 @@ def test_any_number_of_loader_processes_gives_the_same_samples(tmp_path):
             fresh = UnpairedFolders(str(tmp_path), cache=cached, bad_limit=0.1, **SMALL)
             loader = DataLoader(Indexed(fresh), batch_size=None, num_workers=workers)
             assert same(expected, list(loader))
-            assert fresh.skipped == 1  # seen here, though a worker met it
+            assert fresh.skipped == 1  # visible here, although a worker found it
 
 
-def test_pickling_carries_no_pixels_and_gives_the_same_samples(tmp_path):
+def test_a_pickled_data_set_contains_no_pixels_and_gives_the_same_samples(tmp_path):
     data = UnpairedFolders(str(make(tmp_path, train=4)), augment={"HorizontalFlip": {}}, size=64)
     pickled = pickle.dumps(data)
     assert len(pickled) < 10_000
     assert same(samples(data), samples(pickle.loads(pickled)))
 
 
-def test_the_order_of_creation_does_not_matter(tmp_path):  # B13
+def test_the_order_of_file_creation_does_not_matter(tmp_path):  # B13
     names = [f"{part}/{n:04d}.png" for part in ("trainA", "trainB", "testA", "testB") for n in range(100)]
     content = {name: picture(number, 6, 6) for number, name in enumerate(names)}
     found = []
@@ -229,18 +229,18 @@ def test_the_order_of_creation_does_not_matter(tmp_path):  # B13
 # ---- bad files
 
 
-def spoiled(root):
-    """Spoil three of a hundred training pictures in three ways, and return their names."""
+def damaged(root):
+    """Damage three of a hundred training images in three ways and return their names."""
     make(root, train=50)
     cut_short(root / "trainA" / "007.png")
     (root / "trainA" / "008.png").write_bytes(b"")
-    (root / "trainB" / "049.png").write_text("no picture")
+    (root / "trainB" / "049.png").write_text("not an image")
     return ["trainA/007.png", "trainA/008.png", "trainB/049.png"]
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_three_bad_of_a_hundred_are_replaced_and_told_once(tmp_path, caplog, cached):  # B1
-    bad = spoiled(tmp_path)
+def test_three_bad_images_of_a_hundred_are_replaced_and_reported_once(tmp_path, caplog, cached):  # B1
+    bad = damaged(tmp_path)
     data = UnpairedFolders(str(tmp_path), cache=cached, **SMALL)
     first = samples(data) + [sample for seed in range(1, 6) for sample in samples(data, seed)]
     for name in bad:
@@ -251,7 +251,7 @@ def test_three_bad_of_a_hundred_are_replaced_and_told_once(tmp_path, caplog, cac
     assert same(first[:20], samples(resumed)[:20])
 
 
-def test_the_next_good_picture_takes_the_place_also_around_the_end(tmp_path):
+def test_a_bad_image_is_replaced_by_the_next_good_one_wrapping_around(tmp_path):
     make(tmp_path, train=5)
     for number in (1, 2, 4):
         cut_short(tmp_path / "trainA" / f"{number:03d}.png")
@@ -263,35 +263,35 @@ def test_the_next_good_picture_takes_the_place_also_around_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_on_bad_fail_names_every_bad_file_before_the_start(tmp_path, cached):  # B2
-    bad = spoiled(tmp_path)
+def test_on_bad_fail_lists_every_bad_file_before_training(tmp_path, cached):  # B2
+    bad = damaged(tmp_path)
     cut_short(tmp_path / "testA" / "001.png")
-    with pytest.raises(DataError, match="4 of 106 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match="4 of 106 images cannot be read") as caught:
         UnpairedFolders(str(tmp_path), on_bad="fail", cache=cached, **SMALL)
     assert caught.value.exit_code == 3
     assert all(name in str(caught.value) for name in [*bad, "testA/001.png"])
 
 
-def test_too_many_bad_files_stop_the_training(tmp_path):  # B3
-    spoiled(tmp_path)
+def test_too_many_bad_files_stop_training(tmp_path):  # B3
+    damaged(tmp_path)
     for number in range(20, 23):
         cut_short(tmp_path / "trainB" / f"{number:03d}.png")
-    with pytest.raises(DataError, match=r"6 of 100 training pictures .* 0\.05 .*data check"):
+    with pytest.raises(DataError, match=r"6 of 100 training images .* 0\.05: .*data check"):
         UnpairedFolders(str(tmp_path), **SMALL)  # before the first step, thanks to the cache
     with pytest.raises(DataError, match="6 of 100"):
         [samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL), seed) for seed in range(9)]
     assert len(samples(UnpairedFolders(str(tmp_path), bad_limit=0.06, **SMALL))) == 50
 
 
-def test_a_folder_with_no_readable_picture_is_an_error_whatever_the_limit(tmp_path):
+def test_a_folder_without_readable_images_is_an_error_whatever_the_limit(tmp_path):
     make(tmp_path, train=3)
     for path in (tmp_path / "trainB").iterdir():
         cut_short(path)
-    with pytest.raises(DataError, match="trainB': none of its 3 pictures can be read"):
+    with pytest.raises(DataError, match="trainB': none of its 3 images can be read"):
         samples(UnpairedFolders(str(tmp_path), bad_limit=1.0, **SMALL))
 
 
-def test_a_picture_cut_short_while_training_is_replaced(tmp_path, caplog):  # B4
+def test_an_image_truncated_during_training_is_replaced(tmp_path, caplog):  # B4
     make(tmp_path, train=20)
     cached, direct = (UnpairedFolders(str(tmp_path), cache=c, **SMALL) for c in (True, False))
     before = samples(direct)
@@ -304,7 +304,7 @@ def test_a_picture_cut_short_while_training_is_replaced(tmp_path, caplog):  # B4
     assert same(before, samples(cached))
 
 
-def test_on_bad_fail_stops_at_a_picture_cut_short_while_training(tmp_path):
+def test_on_bad_fail_stops_at_an_image_truncated_during_training(tmp_path):
     data = UnpairedFolders(str(make(tmp_path)), on_bad="fail", cache=False, **SMALL)
     cut_short(tmp_path / "trainA" / "002.png")
     with pytest.raises(DataError, match=r"1 of 12 .*trainA/002.png"):
@@ -314,7 +314,7 @@ def test_on_bad_fail_stops_at_a_picture_cut_short_while_training(tmp_path):
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOENT])
 @pytest.mark.parametrize(("failures", "skipped"), [(3, 0), (4, 1)])
-def test_a_failed_read_is_tried_three_times_more(tmp_path, monkeypatch, cached, code, failures, skipped):  # B10
+def test_a_failed_read_is_retried_three_times(tmp_path, monkeypatch, cached, code, failures, skipped):  # B10
     make(tmp_path, train=20)
     expected = samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL))
     left, real = [0], os.open
@@ -336,7 +336,7 @@ def test_a_failed_read_is_tried_three_times_more(tmp_path, monkeypatch, cached, 
     found = samples(data)
     assert data.skipped == skipped
     assert same(expected, found) == (not skipped)
-    if cached and skipped:  # it was the drive, not the picture: the next start tries again
+    if cached and skipped:  # the drive failed, not the image, so the next start tries again
         monkeypatch.undo()
         assert same(expected, samples(UnpairedFolders(str(tmp_path), **SMALL)))
 
@@ -347,13 +347,13 @@ def test_a_failed_read_is_tried_three_times_more(tmp_path, monkeypatch, cached, 
         (lambda root: shutil.rmtree(root), ["trainA': no such folder", "trainB", ".png"]),
         (lambda root: [shutil.rmtree(root), root.touch()], ["trainA': no such folder, ", "set is a file; "]),
         (lambda root: shutil.rmtree(root / "trainB"), ["trainB': no such folder", ".png"]),
-        (lambda root: [p.unlink() for p in (root / "trainB").iterdir()], ["trainB': no pictures", ".jpg"]),
+        (lambda root: [p.unlink() for p in (root / "trainB").iterdir()], ["trainB': no images", ".jpg"]),
         (lambda root: [p.rename(p.with_suffix(".txt")).write_text("x") for p in (root / "trainA").iterdir()],
-         ["trainA': no pictures in it, only others", "000.txt': not an image", ".webp"]),
+         ["trainA': no images found, only other files", "000.txt': not an image", ".webp"]),
     ],
     ids=["no root", "a file", "no trainB", "empty trainB", "only text"],
 )  # fmt: skip
-def test_a_missing_or_empty_folder_says_what_is_needed(tmp_path, prepare, names):  # B5, B6
+def test_a_missing_or_empty_folder_is_an_error_that_states_what_is_needed(tmp_path, prepare, names):  # B5, B6
     make(tmp_path / "set")
     prepare(tmp_path / "set")
     with pytest.raises(DataError) as caught:
@@ -362,7 +362,7 @@ def test_a_missing_or_empty_folder_says_what_is_needed(tmp_path, prepare, names)
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_pictures_are_skipped_counted_and_listed(tmp_path, caplog):  # A21, A24
+def test_files_that_are_not_images_are_skipped_counted_and_listed(tmp_path, caplog):  # A21, A24
     make(tmp_path, train=3)
     (tmp_path / "trainA" / "notes.txt").write_text("x")
     os.mkfifo(tmp_path / "trainA" / "pipe.png")
@@ -371,14 +371,14 @@ def test_files_that_are_no_pictures_are_skipped_counted_and_listed(tmp_path, cap
     (tmp_path / "trainA" / "000.png").rename(tmp_path / "trainA" / "zero")
     data = UnpairedFolders(str(tmp_path), **SMALL)
     assert [path.name for path in data.train["A"].paths] == ["001.png", "002.png", "zero"]
-    assert "trainA': other files skipped: 3" in caplog.text
+    assert "trainA': non-image files skipped: 3" in caplog.text
     assert all(name in caplog.text for name in ("notes.txt", "pipe.png", "loop.png"))
 
 
 # ---- augmentation
 
 
-def test_all_images_of_a_sample_are_augmented_alike():
+def test_all_images_of_a_sample_get_the_same_augmentation():
     numbers = np.arange(40 * 40).reshape(40, 40)
     image = np.stack([numbers // 256, numbers % 256, 0 * numbers], -1).astype(np.uint8)
     big = np.kron(numbers, np.ones((2, 2), int))
@@ -391,11 +391,11 @@ def test_all_images_of_a_sample_are_augmented_alike():
         assert torch.equal(out["A"], out["B"])
         assert torch.equal(out["label"], out["big"])
         seen.add((int(out["label"][0, 0]), int(out["label"][0, 1] - out["label"][0, 0])))
-    assert {step for _, step in seen} == {1, -1}  # mirrored and not
+    assert {step for _, step in seen} == {1, -1}  # flipped and not flipped
     assert len({start for start, _ in seen}) > 10
 
 
-def test_without_room_and_flip_nothing_is_left_to_chance():
+def test_augmentation_without_crop_or_flip_is_deterministic():
     augment = Augment(20, 20, flip=False)
     images = [augment(np.random.default_rng(seed), {"x": picture(0, 20, 20)})["x"] for seed in range(5)]
     assert all(torch.equal(image, to_tensor(picture(0, 20, 20))) for image in images)
@@ -417,11 +417,11 @@ def test_label_maps_keep_their_indices_when_resized():
     assert np.array_equal(Augment(64).resize(label) > 0, np.asarray(nearest) > 0)
 
 
-def test_grey_pictures_keep_one_channel():
+def test_grey_images_keep_one_channel():
     assert Augment(16)(np.random.default_rng(0), {"x": picture(0)[:, :, :1]})["x"].shape == (1, 16, 16)
 
 
-def test_extra_steps_depend_on_the_generator_only_and_align():
+def test_extra_steps_depend_only_on_the_generator_and_stay_aligned():
     extra = {"ColorJitter": {"p": 0.7}, "Affine": {"rotate": [-20, 20], "p": 1.0}}
     label = (picture(1)[:, :, 0] > 127).astype(np.uint8)
     images = {"A": picture(0), "style": picture(0), "label": label}
@@ -442,7 +442,7 @@ def test_extra_steps_depend_on_the_generator_only_and_align():
     assert torch.equal(alone["label"], first[2]["label"])
 
 
-def test_an_unknown_extra_step_names_the_nearest_one():
+def test_an_unknown_extra_step_is_an_error_that_suggests_the_nearest_one():
     with pytest.raises(ConfigError, match="no transform 'ColourJitter': did you mean ColorJitter"):
         Augment(16, extra={"ColourJitter": {}})
     with pytest.raises(ConfigError, match="no transform 'os'"):
@@ -451,10 +451,10 @@ def test_an_unknown_extra_step_names_the_nearest_one():
         Augment(16, extra={"ColorJitter": {"brightness": "much"}})
 
 
-def test_albumentations_is_imported_only_for_extra_steps_and_never_asks_the_network():
+def test_albumentations_is_imported_only_for_extra_steps_and_never_goes_online():
     code = (
         "import sys, socket; import i2i.data as d; assert 'albumentations' not in sys.modules\n"
-        "def no(*a, **k): raise SystemExit('asked the network')\n"
+        "def no(*a, **k): raise SystemExit('went online')\n"
         "socket.socket.connect = no; socket.getaddrinfo = no\n"
         "d.Augment(8, extra={'HorizontalFlip': {}}); assert 'albumentations' in sys.modules\n"
     )
@@ -466,7 +466,7 @@ def test_albumentations_is_imported_only_for_extra_steps_and_never_asks_the_netw
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_the_cache_equals_decoding_bit_for_bit(tmp_path, suffix):
+def test_cached_images_are_bit_identical_to_decoded_ones(tmp_path, suffix):
     make(tmp_path, train=4, suffix=suffix, width=61, height=33)
     Image.fromarray(picture(5, 9, 44)).save(tmp_path / "trainA" / f"tall{suffix}")
     cut_short(tmp_path / "trainB" / f"002{suffix}")
@@ -479,8 +479,8 @@ def caches_in(root):
     return sorted(path.name for path in (root / ".i2i-cache").iterdir())
 
 
-def build_says(root, capsys, **changed):
-    """Open the data set and return its samples and what was said on stderr about the cache."""
+def opened_with_stderr(root, capsys, **changed):
+    """Open the data set and return its samples and its messages about the cache on stderr."""
     capsys.readouterr()
     found = samples(UnpairedFolders(str(root), **{**SMALL, **changed}))
     return found, capsys.readouterr().err
@@ -488,12 +488,12 @@ def build_says(root, capsys, **changed):
 
 def test_the_cache_is_built_once(tmp_path, capsys):
     make(tmp_path)
-    _, said = build_says(tmp_path, capsys)
-    assert said.count("caching 6 pictures") == 2
-    assert build_says(tmp_path, capsys)[1] == ""
+    _, printed = opened_with_stderr(tmp_path, capsys)
+    assert printed.count("caching 6 pictures") == 2
+    assert opened_with_stderr(tmp_path, capsys)[1] == ""
     assert caches_in(tmp_path) == ["trainA-18.npy", "trainB-18.npy"]
     assert np.load(tmp_path / ".i2i-cache" / "trainA-18.npy", mmap_mode="r").shape == (6, 3, 18, 18)
-    assert "trainA-20.npy" in build_says(tmp_path, capsys, load_size=20)[1]
+    assert "trainA-20.npy" in opened_with_stderr(tmp_path, capsys, load_size=20)[1]
 
 
 @pytest.mark.parametrize(
@@ -506,38 +506,38 @@ def test_the_cache_is_built_once(tmp_path, capsys):
     ],
     ids=["changed", "removed", "added", "renamed"],
 )
-def test_a_stale_cache_is_rebuilt_and_said(tmp_path, capsys, change):
+def test_a_stale_cache_is_rebuilt_and_reported(tmp_path, capsys, change):
     make(tmp_path)
-    build_says(tmp_path, capsys)
+    opened_with_stderr(tmp_path, capsys)
     change(tmp_path / "trainA")
-    found, said = build_says(tmp_path, capsys)
-    assert said.count("is out of date") == said.count("caching") == 1
+    found, printed = opened_with_stderr(tmp_path, capsys)
+    assert printed.count("is out of date") == printed.count("caching") == 1
     assert same(found, samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL)))
 
 
-def test_any_flipped_bit_or_lost_byte_of_a_cache_is_noticed_and_repaired(tmp_path, capsys):
+def test_any_flipped_bit_or_missing_byte_in_a_cache_is_detected_and_repaired(tmp_path, capsys):
     make(tmp_path)
     cut_short(tmp_path / "trainA" / "003.png")
-    expected, _ = build_says(tmp_path, capsys, bad_limit=0.2)
+    expected, _ = opened_with_stderr(tmp_path, capsys, bad_limit=0.2)
     file = tmp_path / ".i2i-cache" / "trainA-18.npy"
     whole, rng = file.read_bytes(), np.random.default_rng(0)
     tail = len(whole) - np.arange(1, 200)
     for place in [*rng.integers(len(whole), size=40), *rng.choice(tail, 20), *range(0, 128, 16)]:
-        spoiled = bytearray(whole)
-        spoiled[place] ^= 1 << int(rng.integers(8))
-        file.write_bytes(spoiled)
-        found, said = build_says(tmp_path, capsys, bad_limit=0.2)
+        changed = bytearray(whole)
+        changed[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(changed)
+        found, printed = opened_with_stderr(tmp_path, capsys, bad_limit=0.2)
         assert same(expected, found), place
-        assert "caching 6 pictures" in said or place < 128, place  # a header may be written in several ways
+        assert "caching 6 pictures" in printed or place < 128, place  # several encodings of the header are valid
     for content in (b"", whole[: len(whole) // 2], whole[:-1], whole + b"\0", b"x" * 5000):
         file.write_bytes(content)
-        found, said = build_says(tmp_path, capsys, bad_limit=0.2)
-        assert "is damaged" in said
+        found, printed = opened_with_stderr(tmp_path, capsys, bad_limit=0.2)
+        assert "is damaged" in printed
         assert same(expected, found)
         assert file.read_bytes() == whole
 
 
-def test_many_processes_at_once_leave_one_whole_cache(tmp_path):
+def test_concurrent_processes_leave_one_intact_cache(tmp_path):
     make(tmp_path, train=30)
     with multiprocessing.get_context("fork").Pool(4) as pool:
         opened = pool.map(samples_at, [str(tmp_path)] * 8, chunksize=1)
@@ -550,7 +550,7 @@ def samples_at(root):
     return [{k: v.clone() for k, v in sample.items()} for sample in samples(UnpairedFolders(root, **SMALL))]
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     make(tmp_path)
     (tmp_path / ".i2i-cache").mkdir()
     (tmp_path / ".i2i-cache" / ".tmp-i2i-trainA-18.npy-1-abcd").write_bytes(b"half")
@@ -559,7 +559,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["no folder", "full disk", "no room"])
-def test_where_no_cache_can_be_written_the_samples_are_the_same(tmp_path, monkeypatch, caplog, fault):
+def test_samples_are_the_same_if_no_cache_can_be_written(tmp_path, monkeypatch, caplog, fault):
     make(tmp_path)
     expected = samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL))
     if fault == "no folder":
@@ -579,7 +579,7 @@ def test_where_no_cache_can_be_written_the_samples_are_the_same(tmp_path, monkey
     assert not list(tmp_path.glob(".i2i-cache/*"))
 
 
-def test_the_place_of_the_cache_can_be_chosen(tmp_path, monkeypatch):
+def test_the_cache_location_can_be_set(tmp_path, monkeypatch):
     make(tmp_path / "set")
     monkeypatch.setenv("I2I_CACHE", str(tmp_path / "elsewhere"))
     UnpairedFolders(str(tmp_path / "set"), **SMALL)
@@ -590,17 +590,17 @@ def test_the_place_of_the_cache_can_be_chosen(tmp_path, monkeypatch):
 # ---- i2i data check
 
 
-def test_check_says_what_a_folder_is_and_that_nothing_is_wrong(tmp_path):
+def test_check_reports_the_kind_of_data_set_and_no_problems(tmp_path):
     report = check(make(tmp_path, width=100, height=60))
     assert report.ok
-    assert "unpaired pictures" in report.text()
+    assert "looks like unpaired images" in report.text()
     assert "trainA         6  100x60 / 100x60 / 100x60" in report.text()
     assert "RGB 6" in report.text()
-    assert "nothing is wrong" in report.text()
+    assert "no problems found" in report.text()
 
 
-def test_check_lists_all_unreadable_files_and_all_skipped_ones(tmp_path):  # A1-A4, A21
-    bad = spoiled(tmp_path)
+def test_check_lists_all_unreadable_and_all_skipped_files(tmp_path):  # A1-A4, A21
+    bad = damaged(tmp_path)
     (tmp_path / "trainA" / "Thumbs.db").write_text("x")
     report = check(tmp_path)
     assert not report.ok
@@ -616,38 +616,38 @@ def test_check_never_blocks_on_a_pipe(tmp_path):  # A24
     assert any("pipe.png" in line for line in check(tmp_path).warnings)
 
 
-def test_check_counts_pictures_that_are_in_both_train_and_test(tmp_path):  # B15
+def test_check_counts_images_in_both_train_and_test(tmp_path):  # B15
     make(tmp_path, test=4, width=40, height=40)
     for index in (1, 2):
         shutil.copy(tmp_path / "trainA" / f"00{index}.png", tmp_path / "testA" / f"copy{index}.png")
     shutil.copy(tmp_path / "trainB" / "001.png", tmp_path / "trainB" / "again.png")
     report = check(tmp_path)
     assert report.ok
-    assert any(line.startswith("pictures in both train and test: 2 (") for line in report.warnings)
-    assert any(line.startswith("pictures there more than once: 1 (") for line in report.warnings)
+    assert any(line.startswith("images in both train and test: 2 (") for line in report.warnings)
+    assert any(line.startswith("duplicate images: 1 (") for line in report.warnings)
 
 
-def test_check_warns_of_tiny_animated_and_mixed_pictures(tmp_path):
+def test_check_warns_about_tiny_animated_and_mixed_mode_images(tmp_path):
     make(tmp_path, width=40, height=40)
     Image.new("RGB", (3, 90), "red").save(tmp_path / "trainA" / "tiny.png")
     Image.new("L", (40, 40), 9).save(tmp_path / "trainB" / "grey.png")
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "green")]
     frames[0].save(tmp_path / "trainB" / "moving.webp", save_all=True, append_images=frames[1:])
-    for _ in range(2):  # the same every time
+    for _ in range(2):  # repeatable
         report = check(tmp_path)
         assert report.ok
         text = report.text()
-        assert "pictures with a side below 32 pixels: 1 (" in text
+        assert "images with a side shorter than 32 pixels: 1 (" in text
         assert "tiny.png' (3x90)" in text
-        assert "mixed modes in trainB, most are RGB and these are not: 1 (" in text
+        assert "mixed modes in trainB: most are RGB, except 1 (" in text
         assert "grey.png' (L)" in text
-        assert "pictures with several frames, of which the first is taken: 1 (" in text
+        assert "animated images, of which only the first frame is used: 1 (" in text
 
 
-def test_check_finds_a_missing_half_and_a_data_set_one_folder_below(tmp_path):
+def test_check_accepts_nested_folders_and_reports_a_missing_domain(tmp_path):
     make(tmp_path / "set", width=40, height=40)
     report = check(tmp_path / "set" / "..")
-    assert report.ok  # a tree of pictures is not wrong
+    assert report.ok  # nested folders of images are not a problem
     shutil.rmtree(tmp_path / "set" / "trainB")
     shutil.rmtree(tmp_path / "set" / "testB")
     report = check(tmp_path / "set")
@@ -655,12 +655,12 @@ def test_check_finds_a_missing_half_and_a_data_set_one_folder_below(tmp_path):
     assert [line for line in report.warnings if line.startswith("testB: no such folder")]
 
 
-def test_check_refuses_an_empty_test_folder_as_a_training_does(tmp_path):
+def test_check_rejects_an_empty_test_folder_as_training_does(tmp_path):
     make(tmp_path, test=0)
     assert check(tmp_path).problems == [
-        f"{name}: no pictures in it, put some there or delete the folder" for name in ("testA", "testB")
+        f"{name}: no images found; add some or delete the folder" for name in ("testA", "testB")
     ]
-    with pytest.raises(DataError, match="testA': no pictures in it"):
+    with pytest.raises(DataError, match="testA': no images found"):
         UnpairedFolders(str(tmp_path), **SMALL)
     for name in ("testA", "testB"):
         (tmp_path / name).rmdir()
@@ -668,10 +668,10 @@ def test_check_refuses_an_empty_test_folder_as_a_training_does(tmp_path):
     assert len(UnpairedFolders(str(tmp_path), **SMALL).validation()) == 0
 
 
-def test_check_of_nothing_is_a_problem_and_of_no_folder_an_error(tmp_path):
+def test_an_empty_folder_is_a_problem_and_a_missing_one_an_error(tmp_path):
     report = check(tmp_path)
     assert not report.ok
-    assert "no data set" in report.text()
+    assert "does not look like a data set" in report.text()
     with pytest.raises(DataError, match="no such folder"):
         check(tmp_path / "none")
 
@@ -679,14 +679,14 @@ def test_check_of_nothing_is_a_problem_and_of_no_folder_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
-        (["train/a.png", "val/b.png"], "paired pictures, side by side"),
+        (["train/a.png", "val/b.png"], "paired images, side by side"),
         (["train/images/a.png", "train/labels/a.png"], "label maps"),
         (["HR/a.png", "LR_x2/a.png"], "super-resolution"),
-        (["a.png", "b.png"], "paired pictures, side by side"),
-        (["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"], "classes"),
+        (["a.png", "b.png"], "paired images, side by side"),
+        (["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"], "possibly one per class"),
     ],
 )
-def test_check_knows_other_layouts(tmp_path, names, kind):
+def test_check_recognises_other_layouts(tmp_path, names, kind):
     wide = "side by side" in kind
     for number, name in enumerate(names):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -699,18 +699,18 @@ def test_check_knows_other_layouts(tmp_path, names, kind):
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
-        (["mnist.npz"], "handwritten digits in one file (mnist.npz), for `use: mnist`"),
+        (["mnist.npz"], "looks like MNIST in one file (mnist.npz), for `use: mnist`"),
         (
             ["train.tar", "test.tar", "classes.json"],
-            "pictures in classes, a .tar for each split (train.tar), for `use: labelled_folders`",
+            "looks like images with class labels, one .tar per split (train.tar), for `use: labelled_folders`",
         ),
         (
             ["train.tar", "train.csv", "val.tar", "val.csv"],
-            "pictures with attributes (train.tar and train.csv), for `use: faces_with_attributes`",
+            "looks like images with attributes (train.tar and train.csv), for `use: faces_with_attributes`",
         ),
     ],
 )
-def test_check_knows_layouts_of_a_few_files_and_says_that_it_does_not_open_them(tmp_path, names, kind):
+def test_check_recognises_packed_layouts_without_opening_the_files(tmp_path, names, kind):
     for name in names:
         (tmp_path / name).write_bytes(b"not read")
     report = check(tmp_path, write_manifest=True)
@@ -718,33 +718,33 @@ def test_check_knows_layouts_of_a_few_files_and_says_that_it_does_not_open_them(
     assert report.text().splitlines() == [
         f"'{tmp_path}': {kind}",
         "warnings (1):",
-        "  what is in its files is not looked at here, and not written to manifest.sha256: a training reads it",
+        "  the contents of these files are not checked and not added to manifest.sha256; training reads them",
     ]
     assert not (tmp_path / "manifest.sha256").exists()
     assert kind.split("`")[1].removeprefix("use: ") in registry().catalog.names("data")
 
 
-def test_check_takes_files_beside_pictures_for_nothing(tmp_path):
+def test_check_ignores_archives_next_to_images(tmp_path):
     (tmp_path / "train.tar").touch()
     Image.fromarray(picture(0, 41, 40)).save(tmp_path / "a.png")
-    assert check(tmp_path).kind == "a plain folder of pictures"
+    assert check(tmp_path).kind == "looks like a plain folder of images"
     (tmp_path / "a.png").unlink()
     (tmp_path / "train.tar").rename(tmp_path / "val.tar")
     assert not check(tmp_path).ok
 
 
-def test_check_names_pictures_without_a_partner(tmp_path):
+def test_check_names_images_without_a_counterpart(tmp_path):
     for name in ("train/images/a.png", "train/images/b.png", "train/labels/a.png", "train/labels/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(0, 40, 40)).save(tmp_path / name)
     problems = check(tmp_path).problems
-    assert "train/labels without a partner in train/images: 1 (c)" in problems
-    assert "train/images without a partner in train/labels: 1 (b)" in problems
+    assert "images in train/labels without a counterpart in train/images: 1 (c)" in problems
+    assert "images in train/images without a counterpart in train/labels: 1 (b)" in problems
 
 
-def test_a_manifest_reveals_silent_damage(tmp_path):  # A5
+def test_a_manifest_reveals_silent_corruption(tmp_path):  # A5
     make(tmp_path, suffix=".jpg", width=200, height=150)
-    assert "18 hashes are written" in check(tmp_path, write_manifest=True).text()
+    assert "wrote 18 hashes" in check(tmp_path, write_manifest=True).text()
     assert check(tmp_path).ok
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "-c", "--quiet", "manifest.sha256"], cwd=tmp_path, check=True)
@@ -757,11 +757,11 @@ def test_a_manifest_reveals_silent_damage(tmp_path):  # A5
     report = check(tmp_path)
     assert len(report.problems) == 2
     assert any("trainA/002.jpg': changed or damaged" in line for line in report.problems)
-    assert any("trainB/003.jpg': is in manifest.sha256 and not" in line for line in report.problems)
-    assert any("pictures that are not in manifest.sha256: 1 (testA/new.jpg)" in line for line in report.warnings)
+    assert any("trainB/003.jpg': listed in manifest.sha256 but missing" in line for line in report.problems)
+    assert any("images not listed in manifest.sha256: 1 (testA/new.jpg)" in line for line in report.warnings)
 
 
-def test_a_manifest_takes_any_file_name_and_is_not_written_over_problems(tmp_path):
+def test_a_manifest_supports_any_file_name_and_is_written_only_without_problems(tmp_path):
     make(tmp_path, width=40, height=40)
     names = ["-x.png", "two\nlines.png", "back\\slash\\n.png", "Ω 中.png", os.fsdecode(b"\xff.png")]
     for number, name in enumerate(names):
@@ -772,14 +772,14 @@ def test_a_manifest_takes_any_file_name_and_is_not_written_over_problems(tmp_pat
     assert len(report.text().splitlines()) < 15
     cut_short(tmp_path / "trainA" / "000.png")
     before = (tmp_path / "manifest.sha256").read_bytes()
-    assert "is not written" in check(tmp_path, write_manifest=True).text()
+    assert "was not written" in check(tmp_path, write_manifest=True).text()
     assert (tmp_path / "manifest.sha256").read_bytes() == before
 
 
-# ---- real pictures
+# ---- real data
 
 
-@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the pictures in $I2I_DATA")
+@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the data in $I2I_DATA")
 def test_cats_and_dogs_are_read_and_checked(tmp_path, monkeypatch):
     root = Path(os.environ["I2I_DATA"]) / "catsdogs"
     monkeypatch.setenv("I2I_CACHE", str(tmp_path))
@@ -797,8 +797,8 @@ def test_cats_and_dogs_are_read_and_checked(tmp_path, monkeypatch):
     logging.getLogger("i2i").debug("%d skipped", data.skipped)
 
 
-class InOneGo(Data):
-    """Numbers in a tensor: `batch` takes them all at once, and says how it was called."""
+class Batched(Data):
+    """Integers in a tensor: `batch` fetches them all at once and records its calls."""
 
     batch_size = 4
 
@@ -813,15 +813,15 @@ class InOneGo(Data):
         return {"A": torch.arange(8)[list(indices)], "noise": torch.tensor([rng(i).random() for i in range(4)])}
 
 
-def test_a_data_set_may_stack_its_samples_itself():
+def test_a_data_set_may_build_its_own_batches():
     from i2i.config import Train
     from i2i.data.stream import stream
     from i2i.processes import ProcessGroup
 
-    data = InOneGo()
+    data = Batched()
     taken = [batch for (batch,) in stream(data, Train(steps=2), 0, 2, ProcessGroup())]
     assert len(data.calls) == 2
     assert sorted(torch.cat([batch["A"] for batch in taken]).tolist()) == [*range(8)]
-    resumed = [batch for (batch,) in stream(InOneGo(), Train(steps=2), 1, 2, ProcessGroup())]
+    resumed = [batch for (batch,) in stream(Batched(), Train(steps=2), 1, 2, ProcessGroup())]
     assert torch.equal(resumed[0]["A"], taken[1]["A"])
     assert torch.equal(resumed[0]["noise"], taken[1]["noise"])

@@ -224,11 +224,11 @@ def test_what_is_no_mnist_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as an npz file"):
         MNIST(str(tmp_path))
     np.savez(tmp_path / "mnist.npz", x_train=np.zeros(3))
-    with pytest.raises(DataError, match="has no y_train, x_test, y_test, but x_train"):
+    with pytest.raises(DataError, match="has no y_train, x_test, y_test, only x_train"):
         MNIST(str(tmp_path))
     nothing = np.zeros(3)
     np.savez(tmp_path / "mnist.npz", x_train=nothing, y_train=nothing, x_test=nothing, y_test=nothing)
-    with pytest.raises(DataError, match=r"uint8 \[N, H, W\] with N labels, and are float64 \[3\]"):
+    with pytest.raises(DataError, match=r"uint8 \[N, H, W\] with N labels, but are float64 \[3\]"):
         MNIST(str(tmp_path))
 
 

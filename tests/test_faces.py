@@ -190,13 +190,13 @@ def test_grey_has_one_channel_and_half_are_mirrored(tmp_path: Path) -> None:
     ("spoil", "said"),
     [
         (lambda root: (root / "train.csv").unlink(), "train.csv': no such file"),
-        (lambda root: (root / "train.csv").write_text("file,age\n0.png,3\n"), "no column sex, but file, age"),
+        (lambda root: (root / "train.csv").write_text("file,age\n0.png,3\n"), "no column sex, only file, age"),
         (lambda root: (root / "train.csv").write_text("name,age,sex\n0.png,3,1\n"), "no column file"),
         (lambda root: (root / "train.csv").write_text("file,age,sex\n0.png,old,1\n"), "'old'"),
-        (lambda root: (root / "train.csv").write_text("file,age,sex\n0.png,3\n"), "0.png lacks a number"),
+        (lambda root: (root / "train.csv").write_text("file,age,sex\n0.png,3\n"), "0.png lacks a value"),
         (lambda root: (root / "train.csv").write_text("file,age,sex\n"), "no rows"),
-        (lambda root: (root / "train" / "0.png").unlink(), "1 of the 3 pictures in train.csv are missing"),
-        (lambda root: (root / "train" / "0.png").write_bytes(b"nothing"), "1 of the 3 pictures"),
+        (lambda root: (root / "train" / "0.png").unlink(), "1 of the 3 images in train.csv are missing"),
+        (lambda root: (root / "train" / "0.png").write_bytes(b"nothing"), "1 of the 3 images"),
         (lambda root: (root / "train.csv").write_text("file,age,sex\n0.png,3,1\n1.png,4,1\n"), "sex is the same"),
         (lambda root: (root / "train.csv").write_bytes(b"\xff\xfe\x00\x01"), "cannot be read as a table"),
     ],
@@ -213,7 +213,7 @@ def test_a_few_bad_pictures_are_left_out_and_told(tmp_path: Path, caplog: pytest
     (faces(tmp_path) / "train" / "1.png").unlink()
     data = FacesWithAttributes(str(tmp_path), size=8, bad_limit=0.5)
     assert len(data) == 2
-    assert "1.png is not there" in caplog.text
+    assert "1.png is missing" in caplog.text
 
 
 def test_a_damaged_tar_is_one_sentence(tmp_path: Path) -> None:

@@ -269,16 +269,16 @@ def test_r1_is_gamma_over_two_times_the_squared_slope_at_real_pictures() -> None
 def test_what_does_not_fit_is_named() -> None:
     task = made(classes=3)
     with pytest.raises(
-        ConfigError, match=r'gan needs samples with "image", and these have A, B: use another data set$'
+        ConfigError, match=r'gan needs samples with "image", but these have A, B: use another data set$'
     ):
         next(made().step({"B": pictures(1, 1, 4, 4), "A": pictures(1, 1, 4, 4)}))
     with pytest.raises(
-        ConfigError, match=r'"label", and these have image: use another data set, or task\.classes=null'
+        ConfigError, match=r'"label", but these have image: use another data set, or task\.classes=null'
     ):
         next(task.step({"image": pictures(1, 1, 4, 4)}))
-    with pytest.raises(ConfigError, match=r"for 1 x 4 x 4 values and the data gives 3 x 4 x 5: set task\.channels"):
+    with pytest.raises(ConfigError, match=r"for 1 x 4 x 4 values but the data has 3 x 4 x 5: set task\.channels"):
         next(task.step({"image": pictures(1, 3, 4, 5), "label": torch.tensor([0])}))
-    with pytest.raises(ConfigError, match=r"for 3 classes and the data has the label 3: set task\.classes"):
+    with pytest.raises(ConfigError, match=r"for 3 classes but the data has label 3: set task\.classes"):
         next(task.step({"image": pictures(2, 1, 4, 4), "label": torch.tensor([0, 3])}))
     with pytest.raises(ConfigError, match=r"7 pictures cannot be divided among 2 turns of D .*data\.batch_size"):
         next(made(d_steps=2).step(batch(7, size=4)))
@@ -445,9 +445,11 @@ def test_a_class_that_there_is_not_is_refused_with_the_possible_ones(label: Any)
 
 
 def test_as_many_classes_are_needed_as_pictures() -> None:
-    with pytest.raises(ConfigError, match=r"label: 3 classes for 2 pictures: give one, or one for each picture$"):
+    with pytest.raises(ConfigError, match=r"label: 3 classes for 2 images: give one class, or one per image$"):
         asked(["cat"] * 3)
-    with pytest.raises(ConfigError, match=r"label=3: this run knows no classes: train it with task\.classes$"):
+    with pytest.raises(
+        ConfigError, match=r"label=3: this run was trained without classes: retrain it with task\.classes$"
+    ):
         made().sample(2, label=3)
 
 

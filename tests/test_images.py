@@ -1,6 +1,6 @@
-"""The border. Numbers such as A13 and G8 are cases of the catalogue of bad input (docs: faults and bad input).
+"""Image input and output. Numbers such as A13 and G8 are cases of the fault catalogue (docs: faults and bad input).
 
-Every file is made here. `train` and `infer` are the two ways in: `read_rgb` for data sets, `take` for all others.
+All files are created here. `train` and `infer` are the two ways to read: `read_rgb` for data sets, `take` otherwise.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ LENIENT = settings(deadline=None, max_examples=60, suppress_health_check=[Health
 
 
 def infer(source: Any) -> np.ndarray:
-    """What `translate` with a network that changes nothing gives, as RGB."""
+    """Return the result of `translate` with an identity network, as RGB."""
     picture = take(source)
     return np.asarray(to_pil(picture.restore(picture.tensor)).convert("RGB"))
 
 
 def unit(source: Any) -> np.ndarray:
-    """What a network sees, as float [H, W, 3] in 0..1."""
+    """Return the network input as float [H, W, 3] in 0..1."""
     return ((take(source).tensor[0] + 1) / 2).permute(1, 2, 0).numpy()
 
 
@@ -53,7 +53,7 @@ WAYS = pytest.mark.parametrize("read", [read_rgb, infer], ids=["train", "infer"]
 
 
 def scene(height: int = 24, width: int = 36, channels: int = 3) -> np.ndarray:
-    """A smooth uint8 picture [H, W, C] without any symmetry."""
+    """Return a smooth asymmetric image, uint8 [H, W, C]."""
     y, x = np.mgrid[0:height, 0:width]
     layers = [255 * x / (width - 1), 255 * y / (height - 1), (x * 3 + y * 5) % 200, 255 - x - y]
     return np.stack(layers[:channels], -1).astype(np.uint8)
@@ -70,27 +70,27 @@ def chunk(tag: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, bits: int, colour: int, rows: bytes, *extra: bytes) -> bytes:
-    """A PNG from its parts; `rows` are unfiltered and start with a zero byte each."""
+    """Build a PNG from its parts; `rows` are unfiltered, each with a leading zero byte."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
     tail = chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + tail
 
 
 def png16(values: np.ndarray) -> bytes:
-    """A 16-bit PNG of uint16 [H, W, 1 or 3], by OpenCV."""
+    """Encode uint16 [H, W, 1 or 3] as a 16-bit PNG with OpenCV."""
     ok, data = cv2.imencode(".png", values[..., ::-1] if values.shape[2] == 3 else values)
     assert ok
     return data.tobytes()
 
 
 def gif(frames: int) -> bytes:
-    """A GIF of 1x1 pixels and 15 bytes a frame."""
+    """Build a GIF of 1x1 pixels, with 15 bytes per frame."""
     head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     return head + (b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00") * frames + b";"
 
 
 def tiff(pages: int) -> bytes:
-    """A TIFF of many pages of one grey pixel."""
+    """Build a TIFF with many pages of one grey pixel each."""
     entries = [(256, 3, 1), (257, 3, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (279, 4, 1)]
     size = 2 + 12 * len(entries) + 4
     out = bytearray(b"II*\0" + struct.pack("<I", 12) + b"\x63\0\0\0")
@@ -102,7 +102,7 @@ def tiff(pages: int) -> bytes:
 
 
 def adobe_rgb() -> bytes:
-    """An ICC profile with the primaries of Adobe RGB (1998), adapted to D50, and its gamma of 563/256."""
+    """Build an ICC profile with the primaries of Adobe RGB (1998), adapted to D50, and its gamma of 563/256."""
 
     def xyz(*values: float) -> bytes:
         return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
@@ -120,7 +120,7 @@ def adobe_rgb() -> bytes:
 
 
 def icc(kind: bytes, space: bytes, between: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile of these tags. Source: ICC.1:2010, 7."""
+    """Build an ICC profile with the given tags. Source: ICC.1:2010, 7."""
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for tag, data in tags.items():
         data += b"\0" * (-len(data) % 4)
@@ -132,14 +132,14 @@ def icc(kind: bytes, space: bytes, between: bytes, tags: dict[bytes, bytes]) -> 
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
-CORNERS = {  # of a press: how much C, M, Y and K -> CIE Lab under D50. Made up, and far from the naive conversion.
+CORNERS = {  # of a fictitious press, amounts of C, M, Y and K -> CIE Lab (D50); far from the naive conversion
     (0, 0, 0, 0): (100, 0, 0), (1, 0, 0, 0): (60, -25, -30), (0, 1, 0, 0): (50, 55, -5), (0, 0, 1, 0): (85, -3, 60),
     (1, 1, 0, 0): (35, 15, -40), (1, 0, 1, 0): (52, -40, 25), (0, 1, 1, 0): (48, 50, 35), (1, 1, 1, 0): (23, 0, 0),
 }  # fmt: skip
 
 
 def press() -> bytes:
-    """An ICC profile from CMYK to Lab with a table of the corners only. Source: ICC.1:2010, 10.10 (lut8Type)."""
+    """Build a CMYK to Lab ICC profile with a table of the corners only. Source: ICC.1:2010, 10.10 (lut8Type)."""
     table = b""
     for inks in itertools.product((0, 1), repeat=4):
         light, a, b = CORNERS.get(inks, (0, 0, 0))
@@ -158,7 +158,7 @@ TO_SRGB = np.array(
 
 
 def far(one: Any, two: Any) -> float:
-    """The largest difference of two pictures."""
+    """Return the maximum absolute difference of two images."""
     one, two = np.asarray(one), np.asarray(two)
     assert one.shape == two.shape
     return float(np.abs(one.astype(np.float64) - two.astype(np.float64)).max())
@@ -166,7 +166,7 @@ def far(one: Any, two: Any) -> float:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Callable[..., Path]:
-    """Write bytes under a name."""
+    """Return a function that writes bytes to a named file."""
 
     def write(data: bytes, name: str = "photo.png") -> Path:
         (tmp_path / name).write_bytes(data)
@@ -191,7 +191,7 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
     ],
     ids=["A1", "A1 progressive", "A2", "A3", "A4", "A2 header"],
 )
-def test_A1_to_A4_damaged_file_is_an_error_that_names_it(
+def test_A1_to_A4_a_damaged_file_is_an_error_that_names_it(
     photo: Any, read: Any, name: str, data: bytes, reason: str
 ) -> None:
     with pytest.raises(DataError, match=reason) as caught:
@@ -202,7 +202,7 @@ def test_A1_to_A4_damaged_file_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_A5_bytes_overwritten_in_a_scan_decode_or_are_refused(photo: Any, seed: int) -> None:
+def test_A5_overwritten_scan_bytes_decode_or_are_rejected(photo: Any, seed: int) -> None:
     rng, data = np.random.default_rng(seed), bytearray(encode(scene(64, 96), "JPEG"))
     place = int(rng.integers(data.index(b"\xff\xda") + 20, len(data) - 42))
     data[place : place + 40] = rng.bytes(40)
@@ -217,7 +217,7 @@ def test_A5_bytes_overwritten_in_a_scan_decode_or_are_refused(photo: Any, seed: 
 
 @LENIENT
 @given(st.data())
-def test_damaged_bytes_give_a_picture_or_a_data_error(data: st.DataObject) -> None:
+def test_damaged_bytes_give_an_image_or_a_data_error(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM"]))
     raw = bytearray(encode(Image.fromarray(scene(9, 13)), kind))
     for _ in range(data.draw(st.integers(1, 6))):
@@ -233,7 +233,7 @@ def test_damaged_bytes_give_a_picture_or_a_data_error(data: st.DataObject) -> No
     assert told.startswith("the given bytes: ")
 
 
-def test_missing_file_and_odd_things_are_named() -> None:
+def test_missing_files_and_unsupported_inputs_are_named() -> None:
     with pytest.raises(DataError, match=r"'nowhere.png': No such file"):
         take("nowhere.png")
     with pytest.raises(DataError, match="null"):
@@ -243,7 +243,7 @@ def test_missing_file_and_odd_things_are_named() -> None:
             take(thing)
 
 
-def test_read_error_of_the_disk_is_the_cause(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_read_error_is_the_cause_of_the_data_error(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = photo(encode(scene(), "PNG"))
 
     def broken(*_: Any) -> Any:
@@ -259,7 +259,7 @@ def test_read_error_of_the_disk_is_the_cause(photo: Any, monkeypatch: pytest.Mon
 # ---- depth
 
 
-def test_A6_sixteen_bit_ramp_equals_the_eight_bit_ramp() -> None:
+def test_A6_a_16_bit_ramp_equals_the_8_bit_ramp() -> None:
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(1, 256)
     eight = np.repeat((np.arange(256, dtype=np.uint8))[None, :, None], 3, 2)
     for data in (encode(ramp, "PNG"), encode(ramp, "TIFF"), b"P5 256 1 65535\n" + ramp.astype(">u2").tobytes()):
@@ -269,19 +269,19 @@ def test_A6_sixteen_bit_ramp_equals_the_eight_bit_ramp() -> None:
     assert np.array_equal(read_rgb(encode(full, "PNG"))[..., 0], (full.astype(np.uint32) + 128) // 257)
 
 
-def test_A7_dark_sixteen_bit_picture_stays_dark() -> None:
+def test_A7_a_dark_16_bit_image_stays_dark() -> None:
     dark = encode(np.full((5, 7), 200, np.uint16), "PNG")
     assert read_rgb(dark).max() == 1
     assert unit(dark).max() == pytest.approx(200 / 65535, abs=1e-6)
 
 
 @WAYS
-def test_A8_sixteen_bit_colour_is_within_one_of_its_eight_bit_twin(read: Any) -> None:
+def test_A8_16_bit_colour_is_within_one_level_of_8_bit_colour(read: Any) -> None:
     values = (scene().astype(np.uint16) << 8) + 77
     assert far(read(png16(values)), scene()) <= 1
 
 
-def test_A8_that_colour_keeps_eight_of_sixteen_bits_is_said_once(
+def test_A8_reduction_of_16_bit_colour_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.setattr("i2i.images.notes._told", set())
@@ -296,7 +296,7 @@ def test_A8_that_colour_keeps_eight_of_sixteen_bits_is_said_once(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_A8_sixteen_bits_are_saved_as_sixteen_bits(tmp_path: Path, channels: int) -> None:
+def test_A8_16_bit_arrays_are_saved_with_16_bits(tmp_path: Path, channels: int) -> None:
     values = scene(channels=channels).astype(np.uint16) * 257 - (scene(channels=channels) > 3) * np.uint16(300)
     save(values, tmp_path / "deep.png")
     again = cv2.imread(str(tmp_path / "deep.png"), cv2.IMREAD_UNCHANGED)
@@ -304,7 +304,7 @@ def test_A8_sixteen_bits_are_saved_as_sixteen_bits(tmp_path: Path, channels: int
     assert np.array_equal(again[..., ::-1] if channels == 3 else again[..., None], values)
 
 
-def test_A8_sixteen_bit_grey_file_comes_back_with_sixteen_bits(photo: Any, tmp_path: Path) -> None:
+def test_A8_a_16_bit_grey_file_gives_a_16_bit_result(photo: Any, tmp_path: Path) -> None:
     ramp = np.arange(0, 65535, 91, dtype=np.uint16)[None]
     picture = take(photo(encode(ramp, "PNG")))
     result = picture.restore(picture.tensor)
@@ -315,7 +315,7 @@ def test_A8_sixteen_bit_grey_file_comes_back_with_sixteen_bits(photo: Any, tmp_p
         assert np.array_equal(np.asarray(Image.open(tmp_path / name)), ramp)
 
 
-def test_A9_float_file_within_0_to_1_is_scaled_by_its_type(tmp_path: Path) -> None:
+def test_A9_a_float_file_within_0_to_1_is_scaled_by_its_dtype(tmp_path: Path) -> None:
     ramp = np.linspace(0, 0.5, 50, dtype=np.float32)[None]
     data = encode(ramp, "TIFF")
     assert far(unit(data)[..., 0], ramp) < 1e-6
@@ -329,14 +329,14 @@ def test_A9_float_file_within_0_to_1_is_scaled_by_its_type(tmp_path: Path) -> No
 
 @WAYS
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.5, 1.5, 255.0])
-def test_A9_other_floats_are_refused_with_the_rule(photo: Any, read: Any, bad: float) -> None:
+def test_A9_other_floats_are_rejected_with_the_rule(photo: Any, read: Any, bad: float) -> None:
     values = np.full((4, 4), 0.5, np.float32)
     values[1, 2] = bad
     with pytest.raises(DataError, match=r"f\.tif.* within 0\.\.1"):
         read(photo(encode(values, "TIFF"), "f.tif"))
 
 
-def test_thirty_two_bit_integers_count_as_sixteen_bits_or_are_refused() -> None:
+def test_32_bit_integers_are_read_as_16_bits_or_rejected() -> None:
     image = Image.fromarray(np.array([[0, 65535]], np.int32))
     assert read_rgb(image)[0, :, 0].tolist() == [0, 255]
     for value in (-1, 65536):
@@ -347,7 +347,7 @@ def test_thirty_two_bit_integers_count_as_sixteen_bits_or_are_refused() -> None:
 # ---- alpha and modes
 
 
-def test_A10_training_lays_transparent_pixels_on_the_colour_and_counts_it() -> None:
+def test_A10_training_composites_transparent_pixels_and_counts_it() -> None:
     colour, alpha = scene(), np.full((24, 36, 1), 128, np.uint8)
     alpha[:, :18] = 0
     data, before = encode(np.concatenate([colour, alpha], 2), "PNG"), images.counts["alpha composited"]
@@ -359,7 +359,7 @@ def test_A10_training_lays_transparent_pixels_on_the_colour_and_counts_it() -> N
     assert images.counts["alpha composited"] == before + 3
 
 
-def test_A10_inference_keeps_alpha_apart_and_gives_it_back(photo: Any) -> None:
+def test_A10_inference_preserves_alpha(photo: Any) -> None:
     rgba = scene(channels=4)
     picture = take(photo(encode(rgba, "PNG")))
     assert far(unit(rgba), rgba[..., :3] / 255) < 1e-6
@@ -369,7 +369,7 @@ def test_A10_inference_keeps_alpha_apart_and_gives_it_back(photo: Any) -> None:
     assert (np.asarray(darker)[..., :3] <= rgba[..., :3]).all()
 
 
-def test_A10_alpha_follows_the_size_of_the_result() -> None:
+def test_A10_alpha_is_resized_to_the_result() -> None:
     rgba = np.concatenate([scene(8, 8), np.full((8, 8, 1), 77, np.uint8)], 2)
     picture = take(rgba)
     large = picture.restore(torch.nn.functional.interpolate(picture.tensor, scale_factor=4))
@@ -385,7 +385,7 @@ def paletted(transparent: bool) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "P+tRNS", "PA", "RGB", "RGBA", "HSV", "YCbCr", "RGBX"])
-def test_A11_modes_equal_the_reference_conversion(mode: str) -> None:
+def test_A11_modes_match_the_reference_conversion(mode: str) -> None:
     image = paletted(mode == "P+tRNS") if mode[0] == "P" else Image.fromarray(scene(channels=4)).convert(mode)
     image = image.convert("PA") if mode == "PA" else image
     reference = np.asarray(image.convert("RGBA")).astype(np.float64)
@@ -395,7 +395,7 @@ def test_A11_modes_equal_the_reference_conversion(mode: str) -> None:
     assert (take(image).alpha is None) == (mode not in ("LA", "P+tRNS", "PA", "RGBA"))
 
 
-def test_A11_files_of_each_kind_equal_the_image_they_were_made_of() -> None:
+def test_A11_files_of_each_kind_equal_the_image_they_were_made_from() -> None:
     rgba = Image.fromarray(scene(channels=4))
     for image in (rgba.convert("1"), rgba.convert("L"), rgba.convert("LA"), paletted(True), paletted(False), rgba):
         data = encode(image, "PNG", **{k: v for k, v in image.info.items() if k == "transparency"})
@@ -418,7 +418,7 @@ def test_A11_one_transparent_colour_becomes_alpha(colour: int, bits: int, key: i
     ("mode", "back"),
     [("1", "L"), ("L", "L"), ("LA", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("CMYK", "RGB")],
 )
-def test_pil_image_comes_back_in_its_mode_where_that_makes_sense(mode: str, back: str) -> None:
+def test_a_pil_image_is_returned_in_its_mode_where_sensible(mode: str, back: str) -> None:
     image = Image.fromarray(scene(channels=4)).convert("RGB" if mode in ("P", "CMYK") else mode).convert(mode)
     picture = take(image)
     result = picture.restore(picture.tensor)
@@ -426,7 +426,7 @@ def test_pil_image_comes_back_in_its_mode_where_that_makes_sense(mode: str, back
     assert np.array_equal(np.asarray(result), np.asarray(image.convert(back)))
 
 
-def test_grey_stays_grey_but_for_a_task_that_colours() -> None:
+def test_grey_stays_grey_unless_the_task_adds_colour() -> None:
     picture, coloured = take(Image.new("L", (5, 4), 100)), torch.zeros(1, 3, 4, 5)
     coloured[:, 0] = 1
     assert picture.restore(coloured).mode == "L"
@@ -438,24 +438,24 @@ def test_grey_stays_grey_but_for_a_task_that_colours() -> None:
     assert take(torch.zeros(1, 4, 5)).restore(coloured, colour=True).shape == (3, 4, 5)
 
 
-def test_result_of_one_channel_is_spread_where_colour_came_in() -> None:
+def test_a_one_channel_result_is_expanded_if_the_input_had_colour() -> None:
     assert take(Image.new("RGB", (5, 4))).restore(torch.zeros(1, 1, 4, 5)).getpixel((0, 0)) == (128, 128, 128)
 
 
 @WAYS
-def test_A12_cmyk_equals_the_naive_reference_and_is_not_inverted(read: Any) -> None:
+def test_A12_cmyk_matches_the_naive_reference_and_is_not_inverted(read: Any) -> None:
     cmyk = Image.fromarray(scene(64, 96)).convert("CMYK")
     naive = 255 * (1 - np.asarray(cmyk)[..., :3] / 255.0) * (1 - np.asarray(cmyk)[..., 3:] / 255.0)
     assert far(read(encode(cmyk, "TIFF")), naive) <= 1
     jpeg = encode(cmyk, "JPEG", quality=98, subsampling=0)
-    assert b"Adobe" in jpeg  # so written inverted, as Photoshop does
+    assert b"Adobe" in jpeg  # hence stored inverted, as Photoshop does
     assert np.abs(read(jpeg) - naive).mean() < 2
     white = read(encode(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"))
     assert white.min() > 250
 
 
 def srgb_of(light: float, a: float, b: float) -> list[float]:
-    """sRGB 0..255 of a colour in CIE Lab under D50."""
+    """Convert CIE Lab (D50) to sRGB 0..255."""
     y = (light + 16) / 116
     cubes = (
         value**3 if value > 6 / 29 else (value - 4 / 29) * 3 * (6 / 29) ** 2
@@ -467,7 +467,7 @@ def srgb_of(light: float, a: float, b: float) -> list[float]:
 
 @WAYS
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
-def test_A12_cmyk_with_a_profile_is_converted_by_it(read: Any, kind: str) -> None:
+def test_A12_cmyk_with_a_profile_is_converted_with_it(read: Any, kind: str) -> None:
     options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
     naive = []
     for inks, lab in CORNERS.items():
@@ -475,12 +475,12 @@ def test_A12_cmyk_with_a_profile_is_converted_by_it(read: Any, kind: str) -> Non
         expected = np.broadcast_to(srgb_of(*lab), (8, 8, 3))
         assert far(read(encode(image, kind, icc_profile=press(), **options)), expected) <= 4, inks
         naive.append(far(read(encode(image, kind, **options)), expected))
-    assert np.median(naive) > 40  # so that not converting fails
+    assert np.median(naive) > 40  # large enough to detect a missing conversion
 
 
 # ---- orientation, animation, colour profiles
 
-TURN = {  # what must be done to an upright scene so that the tag, applied, gives the scene
+TURN = {  # transform of the upright scene that the orientation tag undoes
     **{2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM},
     **{5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE},
     8: Image.Transpose.ROTATE_270,
@@ -496,20 +496,20 @@ def oriented(orientation: int, kind: str) -> bytes:
 
 @WAYS
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_A13_eight_orientations_give_eight_identical_pictures(read: Any, kind: str) -> None:
+def test_A13_eight_orientations_give_eight_identical_images(read: Any, kind: str) -> None:
     for orientation in range(1, 9):
         assert np.array_equal(read(oriented(orientation, kind)), scene()), orientation
 
 
 @WAYS
-def test_A13_jpeg_and_pil_images_are_turned_too(read: Any) -> None:
+def test_A13_jpeg_and_pil_images_are_rotated_too(read: Any) -> None:
     for orientation in range(1, 9):
         data = oriented(orientation, "JPEG")
         assert np.abs(read(data).astype(int) - scene()).mean() < 6
         assert np.array_equal(read(Image.open(io.BytesIO(data))), read(data))
 
 
-def test_A13_saved_result_has_no_stale_orientation(photo: Any, tmp_path: Path) -> None:
+def test_A13_a_saved_result_has_no_stale_orientation(photo: Any, tmp_path: Path) -> None:
     picture = take(photo(oriented(6, "JPEG"), "a.jpg"))
     assert picture.tensor.shape == (1, 3, 24, 36)
     for name in ("out.jpg", "out.png", "out.tif", "out.webp"):
@@ -533,7 +533,7 @@ def test_unreadable_exif_is_ignored_with_a_warning(photo: Any, read: Any, monkey
 
 @WAYS
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_A14_animation_gives_its_first_frame_and_one_warning_a_file(photo: Any, read: Any, kind: str) -> None:
+def test_A14_an_animation_gives_its_first_frame_and_one_warning_per_file(photo: Any, read: Any, kind: str) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     path = photo(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), f"moving.{kind}")
@@ -547,7 +547,7 @@ def test_A14_animation_gives_its_first_frame_and_one_warning_a_file(photo: Any, 
 
 
 @WAYS
-def test_A14_animation_is_refused_every_time_where_warnings_are_errors(photo: Any, read: Any) -> None:
+def test_A14_an_animation_is_rejected_every_time_if_warnings_are_errors(photo: Any, read: Any) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime")]
     path = photo(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), f"refused {read.__name__}.gif")
     with warnings.catch_warnings():
@@ -557,7 +557,7 @@ def test_A14_animation_is_refused_every_time_where_warnings_are_errors(photo: An
                 read(path)
 
 
-def test_A14_image_of_the_user_keeps_the_frame_it_shows(photo: Any) -> None:
+def test_A14_an_opened_image_keeps_its_current_frame(photo: Any) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
     moving = Image.open(photo(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a.gif"))
     moving.seek(1)
@@ -566,11 +566,11 @@ def test_A14_image_of_the_user_keeps_the_frame_it_shows(photo: Any) -> None:
 
 
 @WAYS
-def test_A25_wide_gamut_is_converted_to_srgb_the_same_way_everywhere(read: Any) -> None:
+def test_A25_wide_gamut_is_converted_to_srgb_consistently(read: Any) -> None:
     colours = np.array([[[128, 128, 128], [150, 120, 100], [90, 140, 110], [200, 180, 190]]], np.uint8)
     light = TO_SRGB @ np.array(ADOBE).T @ ((colours.reshape(-1, 3) / 255.0) ** (563 / 256)).T
     expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).T[None]
-    assert far(expected, colours) > 8  # so that not converting fails
+    assert far(expected, colours) > 8  # large enough to detect a missing conversion
     before = images.counts["profile converted"]
     for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})):
         assert far(read(encode(colours, kind, icc_profile=adobe_rgb(), **options)), expected) <= 1.5
@@ -583,14 +583,14 @@ def test_A25_wide_gamut_is_converted_to_srgb_the_same_way_everywhere(read: Any) 
     )
 
 
-def test_A25_saved_result_is_srgb_without_the_old_profile(tmp_path: Path) -> None:
+def test_A25_a_saved_result_is_srgb_without_the_old_profile(tmp_path: Path) -> None:
     save(Image.open(io.BytesIO(encode(scene(), "PNG", icc_profile=adobe_rgb()))), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert "icc_profile" not in image.info
 
 
 @WAYS
-def test_A25_srgb_unfit_and_broken_profiles_change_nothing(photo: Any, read: Any) -> None:
+def test_A25_srgb_unsuitable_and_broken_profiles_change_nothing(photo: Any, read: Any) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     before = images.counts["profile converted"]
     assert np.array_equal(read(encode(scene(), "PNG", icc_profile=srgb)), scene())
@@ -605,7 +605,7 @@ def test_A25_srgb_unfit_and_broken_profiles_change_nothing(photo: Any, read: Any
 
 
 def mirrored(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The reference: one pixel after the other, turning back at each edge."""
+    """Reference implementation: walk pixel by pixel, turning back at each edge."""
 
     def walk(size: int, wanted: int) -> list[int]:
         place, step, out = 0, 1, []
@@ -632,7 +632,7 @@ def test_A15_padding_works_for_extreme_sizes(height: int, width: int, multiple: 
 
 @LENIENT
 @given(*(st.integers(2, 67),) * 2, st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.integers(1, 40), st.integers(1, 4))
-def test_A16_output_is_input_times_scale_for_all_sizes(
+def test_A16_output_size_is_input_size_times_scale(
     height: int, width: int, multiple: int, minimum: int, scale: int
 ) -> None:
     image = torch.rand(2, 1, height, width)
@@ -646,7 +646,7 @@ def test_A16_output_is_input_times_scale_for_all_sizes(
         assert torch.equal(padded, torch.nn.functional.pad(image, pads, mode="reflect"))
 
 
-def test_size_that_fits_is_not_copied() -> None:
+def test_an_image_that_needs_no_padding_is_not_copied() -> None:
     image = torch.rand(1, 3, 32, 64)
     assert pad_to_multiple(image, 32)[0] is image
 
@@ -672,18 +672,18 @@ for path in sys.argv[3:]:
 
 
 def measure(folder: Path, limit: int, *data: bytes) -> Iterator[tuple[str, float, float]]:
-    """Read in a fresh process: (error, seconds of processor time, MiB of memory more) for each."""
+    """Read each in a fresh process: (error, seconds of CPU time, additional MiB of memory)."""
     small = folder / "small.png"
     small.write_bytes(encode(scene(), "PNG"))
     paths = [folder / f"{number}.bin" for number in range(len(data))]
     for path, content in zip(paths, data):
         path.write_bytes(content)
     command = [sys.executable, "-c", MEASURE, str(small), str(limit), *map(str, paths)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    return (tuple(json.loads(line)) for line in told.splitlines())
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return (tuple(json.loads(line)) for line in printed.splitlines())
 
 
-def test_A17_A18_pixel_bombs_are_refused_before_decoding(tmp_path: Path) -> None:
+def test_A17_A18_pixel_bombs_are_rejected_before_decoding(tmp_path: Path) -> None:
     a17, a18 = (png(n, n, 1, 0, bytes(n * (1 + n // 8))) for n in (13000, 20000))
     assert max(len(a17), len(a18)) < 250_000
     webp = bytes.fromhex("524946461a000000574542505650384c0d0000002fffffff3f07101111888808")  # 16384 x 16384
@@ -694,7 +694,7 @@ def test_A17_A18_pixel_bombs_are_refused_before_decoding(tmp_path: Path) -> None
             assert megabytes < 20
 
 
-def test_limit_is_inclusive_and_independent_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pixel_limit_is_inclusive_and_independent_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -706,7 +706,7 @@ def test_limit_is_inclusive_and_independent_of_pillow(monkeypatch: pytest.Monkey
         take(Image.fromarray(scene()), limit=863)
 
 
-def test_A19_text_chunk_bomb_is_a_data_error(photo: Any) -> None:
+def test_A19_a_text_chunk_bomb_is_a_data_error(photo: Any) -> None:
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(70_000_000), 9))
     path = photo(png(1, 1, 8, 0, b"\0\0", bomb))
     assert path.stat().st_size < 100_000
@@ -715,7 +715,7 @@ def test_A19_text_chunk_bomb_is_a_data_error(photo: Any) -> None:
             read(path)
 
 
-def test_A20_too_many_frames_are_refused_quickly(photo: Any) -> None:
+def test_A20_too_many_frames_are_rejected_quickly(photo: Any) -> None:
     for name, make in (("a.gif", gif), ("a.tif", tiff)):
         for frames, allowed in ((1, True), (images.MAX_FRAMES, True), (images.MAX_FRAMES + 1, False), (65000, False)):
             path, start = photo(make(frames), name), time.perf_counter()
@@ -729,7 +729,7 @@ def test_A20_too_many_frames_are_refused_quickly(photo: Any) -> None:
             assert time.perf_counter() - start < 1
 
 
-def test_A20_animated_png_and_webp_are_counted_by_their_header(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_A20_frames_of_png_and_webp_are_counted_from_the_header(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images.decode, "MAX_FRAMES", 2)
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
     for kind in ("PNG", "WEBP", "GIF", "TIFF"):
@@ -737,7 +737,7 @@ def test_A20_animated_png_and_webp_are_counted_by_their_header(photo: Any, monke
             take(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
 
 
-def test_A20_colour_profile_bomb_takes_no_memory(tmp_path: Path) -> None:
+def test_A20_a_colour_profile_bomb_takes_no_memory(tmp_path: Path) -> None:
     bomb = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(100_000_000), 9))
     for _, seconds, megabytes in measure(tmp_path, images.MAX_PIXELS, png(1, 1, 8, 2, b"\0\0\0\0", bomb)):
         assert seconds < 1
@@ -748,7 +748,7 @@ def test_A20_colour_profile_bomb_takes_no_memory(tmp_path: Path) -> None:
 
 
 @WAYS
-def test_A21_content_decides_not_the_suffix(photo: Any, read: Any) -> None:
+def test_A21_content_decides_rather_than_the_suffix(photo: Any, read: Any) -> None:
     data = encode(scene(), "JPEG")
     for name in ("a.png", "b.JPeG", "c", "d.txt", "e.TIF"):
         assert np.array_equal(read(photo(data, name)), read(data))
@@ -756,7 +756,7 @@ def test_A21_content_decides_not_the_suffix(photo: Any, read: Any) -> None:
         assert read(photo(encode(scene(), kind), "same.name")).shape == (24, 36, 3)
 
 
-def test_A21_every_file_of_a_folder_is_found_or_listed_with_a_reason(tmp_path: Path) -> None:
+def test_A21_every_file_in_a_folder_is_found_or_listed_with_a_reason(tmp_path: Path) -> None:
     data = encode(scene(), "PNG")
     for name in ("b.png", "a.JPeG", "sub/c.TIF", "sub/none", "z.webp", ".hidden.png", "sub/deep/e.gif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -775,7 +775,7 @@ def test_A21_every_file_of_a_folder_is_found_or_listed_with_a_reason(tmp_path: P
     }
 
 
-def test_A21_order_does_not_depend_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_A21_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["b/1.png", "a-b/2.png", "a/3.png", "a.png", "B.png", "ä.png", "10.png", "9.png"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -787,7 +787,7 @@ def test_A21_order_does_not_depend_on_the_disk(tmp_path: Path, monkeypatch: pyte
     assert [p.relative_to(tmp_path).as_posix() for p in first[0]] == sorted(names, key=lambda name: name.split("/"))
 
 
-def test_globs_folders_and_repeated_names_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_matched_by_several_sources_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("x/1.png", "x/2.jpg", "x/y/3.png", "odd[1].png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(encode(scene(4, 4), "PNG"))
@@ -827,7 +827,7 @@ def test_globs_folders_and_repeated_names_are_found_once(tmp_path: Path, monkeyp
     ],
     ids=["fits", "eps", "psd", "svg", "pdf", "ico", "dds", "jp2", "avif", "gd", "pam", "zeros"],
 )
-def test_A22_other_formats_are_refused_and_their_parsers_never_entered(
+def test_A22_other_formats_are_rejected_without_calling_their_parsers(
     photo: Any, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     Image.init()
@@ -876,7 +876,7 @@ def test_A23_odd_file_names_work_and_are_escaped(tmp_path: Path, name: str) -> N
     assert "画像" in str(caught.value) or name != "画像.png"
 
 
-def test_A24_things_that_are_no_regular_file_are_listed_and_never_block(tmp_path: Path) -> None:
+def test_A24_special_files_are_listed_and_never_block(tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     (folder / "x.png").mkdir(parents=True)
     (folder / "x.png" / "inside.png").write_bytes(encode(scene(), "PNG"))
@@ -907,7 +907,7 @@ def test_A24_things_that_are_no_regular_file_are_listed_and_never_block(tmp_path
     assert time.perf_counter() - start < 5
 
 
-def test_A24_what_may_not_be_read_is_listed() -> None:
+def test_A24_files_without_read_permission_are_listed() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         (folder / "closed").mkdir()
@@ -935,7 +935,7 @@ def test_A24_what_may_not_be_read_is_listed() -> None:
 
 
 def kinds(rgb: np.ndarray, folder: Path) -> dict[str, Any]:
-    """One picture uint8 [H, W, 3] in every form in which it can be given."""
+    """Return an image uint8 [H, W, 3] in every supported form."""
     (folder / "same.png").write_bytes(encode(rgb, "PNG"))
     frozen = rgb.copy()
     frozen.flags.writeable = False
@@ -978,7 +978,7 @@ def same(one: Any, two: Any) -> bool:
     return np.array_equal(np.asarray(one), np.asarray(two)) if not isinstance(one, str | bytes | Path) else one == two
 
 
-def test_G8_all_kinds_of_input_give_the_same_tensor_and_come_back_as_they_were(tmp_path: Path) -> None:
+def test_G8_all_kinds_of_input_give_the_same_tensor_and_round_trip(tmp_path: Path) -> None:
     rgb = scene(13, 17)
     expected = torch.from_numpy(rgb).permute(2, 0, 1) / 127.5 - 1
     before = kinds(rgb, tmp_path)
@@ -1006,7 +1006,7 @@ def test_G8_all_kinds_of_input_give_the_same_tensor_and_come_back_as_they_were(t
 
 @LENIENT
 @given(st.data())
-def test_G8_arrays_of_any_size_and_type_come_back_equal(data: st.DataObject) -> None:
+def test_G8_arrays_of_any_size_and_dtype_round_trip(data: st.DataObject) -> None:
     dtype = np.dtype(data.draw(st.sampled_from(["uint8", "uint16", ">u2", "float32", "float64", ">f8"])))
     layout = data.draw(st.sampled_from(["HW", "HWC", "CHW", "NHWC", "NCHW"]))
     channels = data.draw(st.sampled_from([1, 3, 4] if layout[-1] != "C" else [1, 2, 3, 4]))
@@ -1021,7 +1021,7 @@ def test_G8_arrays_of_any_size_and_type_come_back_equal(data: st.DataObject) -> 
     assert np.abs(result.astype(np.float64) - values.astype(np.float64)).max() <= (2e-7 if dtype.kind == "f" else 0)
 
 
-def test_G8_result_of_another_size_keeps_type_and_layout() -> None:
+def test_G8_a_result_of_another_size_keeps_dtype_and_layout() -> None:
     for given_, shape in (
         (np.zeros((8, 6, 3), np.uint16), (16, 12, 3)),
         (np.zeros((3, 8, 6), np.float64), (3, 16, 12)),
@@ -1035,7 +1035,7 @@ def test_G8_result_of_another_size_keeps_type_and_layout() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_G8_tensor_comes_back_to_its_device() -> None:
+def test_G8_a_tensor_is_returned_on_its_device() -> None:
     picture = take(torch.rand(4, 9, 7, device="cuda"))
     assert picture.restore(picture.tensor.cpu()).device.type == "cuda"
 
@@ -1072,7 +1072,7 @@ def test_G8_tensor_comes_back_to_its_device() -> None:
         (torch.zeros(8, 8).to_sparse(), "is no picture"),
     ],
 )
-def test_G9_unclear_arrays_and_tensors_are_refused_with_the_rule(given_: Any, says: str) -> None:
+def test_G9_ambiguous_arrays_and_tensors_are_rejected_with_the_rule(given_: Any, says: str) -> None:
     with pytest.raises(DataError) as caught:
         take(given_)
     assert says in str(caught.value)
@@ -1080,7 +1080,7 @@ def test_G9_unclear_arrays_and_tensors_are_refused_with_the_rule(given_: Any, sa
     assert "\n" not in str(caught.value)
 
 
-def test_G9_layout_settles_what_is_unclear() -> None:
+def test_G9_layout_resolves_ambiguity() -> None:
     values = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
     first, last = (take(values, layout=layout).tensor[0] for layout in ("CHW", "HWC"))
     assert torch.equal(first, torch.from_numpy(values) / 127.5 - 1)
@@ -1093,12 +1093,12 @@ def test_G9_layout_settles_what_is_unclear() -> None:
         take(np.zeros((20, 30, 3), np.uint8), layout="WHC")
 
 
-def test_rounding_beyond_0_to_1_is_forgiven() -> None:
+def test_rounding_errors_beyond_0_to_1_are_tolerated() -> None:
     picture = take(np.full((8, 8, 3), 1 + 5e-6, np.float32))
     assert picture.tensor.max() == 1
 
 
-def test_result_that_is_not_finite_or_no_picture_is_refused() -> None:
+def test_a_result_that_is_not_finite_or_not_an_image_is_rejected() -> None:
     picture = take(Image.new("RGB", (5, 4)))
     with pytest.raises(NumericError, match="NaN"):
         picture.restore(torch.full((1, 3, 4, 5), float("nan")))
@@ -1107,18 +1107,18 @@ def test_result_that_is_not_finite_or_no_picture_is_refused() -> None:
             picture.restore(torch.zeros(shape))
 
 
-def test_result_beyond_the_range_is_clipped() -> None:
+def test_out_of_range_results_are_clipped() -> None:
     result = take(np.zeros((1, 6, 3), np.uint8), layout="HWC").restore(torch.linspace(-9, 9, 6).expand(1, 3, 1, 6))
     assert result[0, :, 0].tolist() == [0, 0, 0, 255, 255, 255]
 
 
-def test_G7_four_threads_decode_the_same(photo: Any) -> None:
+def test_G7_four_threads_decode_identically(photo: Any) -> None:
     paths = [photo(oriented(n, "PNG"), f"{n}.png") for n in range(1, 9)]
     with ThreadPoolExecutor(4) as pool:
         assert all(np.array_equal(found, scene()) for found in pool.map(read_rgb, paths * 10))
 
 
-def test_training_and_inference_read_alike(photo: Any) -> None:
+def test_training_and_inference_read_the_same_pixels(photo: Any) -> None:
     for kind in images.FORMATS:
         path = photo(encode(scene(), kind), f"a.{kind}")
         assert np.array_equal(read_rgb(path), infer(path))
@@ -1131,7 +1131,7 @@ def test_training_and_inference_read_alike(photo: Any) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".tif", ".bmp", ".ppm", ".jpg", ".webp"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_saved_picture_reads_back(tmp_path: Path, suffix: str, channels: int) -> None:
+def test_a_saved_image_reads_back(tmp_path: Path, suffix: str, channels: int) -> None:
     values = scene(32, 48, 4)[..., {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]]
     image = Image.fromarray(values[..., 0] if channels == 1 else values)
     flat = channels in (2, 4) and suffix in (".jpg", ".bmp", ".ppm")
@@ -1146,7 +1146,7 @@ def test_saved_picture_reads_back(tmp_path: Path, suffix: str, channels: int) ->
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_save_takes_tensors_arrays_and_floats(tmp_path: Path) -> None:
+def test_save_accepts_tensors_arrays_and_floats(tmp_path: Path) -> None:
     rgb = scene()
     for image in (torch.from_numpy(rgb).permute(2, 0, 1) / 255, rgb / 255, rgb):
         save(image, tmp_path / "a.png")
@@ -1155,7 +1155,7 @@ def test_save_takes_tensors_arrays_and_floats(tmp_path: Path) -> None:
         save(np.stack([rgb, rgb]), tmp_path / "b.png")
 
 
-def test_suffix_that_cannot_be_written_is_refused_and_renamed(tmp_path: Path) -> None:
+def test_unsupported_suffixes_are_rejected_or_replaced(tmp_path: Path) -> None:
     for name in ("a.gif", "a", "a.tga"):
         with pytest.raises(DataError, match=r"possible: \.png, \.jpg"):
             save(scene(), tmp_path / name)
@@ -1168,7 +1168,7 @@ def test_suffix_that_cannot_be_written_is_refused_and_renamed(tmp_path: Path) ->
     ]
 
 
-def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(scene(), tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
 
@@ -1185,16 +1185,16 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkey
         save(scene(), tmp_path / "nowhere" / "a.png")
 
 
-def test_to_pil_makes_a_pil_image_of_anything() -> None:
+def test_to_pil_converts_anything_to_a_pil_image() -> None:
     assert to_pil(torch.full((3, 4, 5), 0.5)).getpixel((0, 0)) == (128, 128, 128)
     assert to_pil(np.zeros((4, 5), np.uint16)).mode == "I;16"
     assert to_pil(np.zeros((6, 5, 3), np.uint16)).mode == "RGB"
 
 
-# ---- sheets
+# ---- grids
 
 
-def test_grid_has_a_column_a_name_and_a_row_a_sample() -> None:
+def test_a_grid_has_a_column_per_name_and_a_row_per_sample() -> None:
     light = torch.full((2, 3, 4, 4), 0.5)
     light[1] = -1
     sheet = images.grid({"A": light, "B": torch.zeros(2, 1, 4, 4)}, gap=3, least=8)
@@ -1207,7 +1207,7 @@ def test_grid_has_a_column_a_name_and_a_row_a_sample() -> None:
     assert (sheet[:16, 14:22] < 128).any()
 
 
-def test_grid_enlarges_by_whole_factors_and_small_columns_to_the_large() -> None:
+def test_a_grid_upscales_by_integer_factors_and_matches_column_sizes() -> None:
     small = torch.rand(1, 3, 5, 7) * 2 - 1
     columns = {"large": torch.zeros(1, 3, 20, 15), "small": small}
     sheet = images.grid(columns, gap=0, least=30)  # 20 * 2 = 40 pixels a cell; 7 * 5 fits into it
@@ -1225,7 +1225,7 @@ def test_to_uint8_rounds_clips_and_repeats_grey() -> None:
     assert result[0, 0].tolist() == [[value] * 3 for value in (0, 0, 0, 128, 191, 255, 255)]
 
 
-def test_png_reads_back() -> None:
+def test_a_png_reads_back() -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(images.png(scene())))), scene())
 
 
@@ -1234,7 +1234,7 @@ def test_importing_the_border_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_a_label_map_keeps_its_numbers_and_gives_a_picture_of_its_kind(tmp_path: Path) -> None:
+def test_a_label_map_keeps_its_indices_and_gives_an_image_of_its_kind(tmp_path: Path) -> None:
     indices = np.array([[0, 1, 200], [3, 2, 7]], np.uint8)
     grey, palette = Image.fromarray(indices), Image.fromarray(indices).convert("P")
     palette.putdata(indices.flatten().tolist())
@@ -1263,6 +1263,6 @@ def test_a_label_map_keeps_its_numbers_and_gives_a_picture_of_its_kind(tmp_path:
         (Image.new("RGB", (3, 3)), "a label map has one channel of class indices .* but this is RGB"),
     ],
 )
-def test_what_is_no_label_map_is_refused(given: Any, why: str) -> None:
+def test_invalid_label_maps_are_rejected(given: Any, why: str) -> None:
     with pytest.raises(DataError, match=why):
         take_labels(given)

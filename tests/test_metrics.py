@@ -440,7 +440,9 @@ def test_two_metrics_of_one_name_keep_their_results_apart(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize(("net", "file"), [("alex", "alexnet-owt-7be5be79"), ("vgg", "vgg16-397923af")])
 def test_lpips_without_its_backbone_says_which_file_it_needs(net: Any, file: str) -> None:
-    with pytest.raises(WeightsError, match=rf"lpips with net {net} needs a file: {file}\.pth .*pytorch\.org/models/"):
+    with pytest.raises(
+        WeightsError, match=rf"lpips with net {net} needs a weights file: {file}\.pth .*pytorch\.org/"
+    ):
         LPIPS(net)
 
 

@@ -1,4 +1,4 @@
-"""Data sets of pairs: layouts, directions, alignment, derivers, drawn facades. Cases B1, B2, B6, B7."""
+"""Paired data sets: layouts, directions, alignment, derivers, drawn facades. Cases B1, B2, B6, B7."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(path, pixels):
 
 
 def inverted(pixels):
-    """Return a partner by which any misalignment shows: 255 minus each value."""
+    """Return the negative of an image, as a counterpart that reveals any misalignment."""
     return 255 - pixels
 
 
@@ -67,7 +67,7 @@ def same(one, other):
 
 
 def opposite(sample, tolerance=4.5 / 255):
-    """Say whether B is the negative of A, pixel by pixel; resizing rounds both, twice."""
+    """Return whether B is the negative of A; the tolerance allows for resizing, which rounds both images twice."""
     return (sample["A"] + sample["B"]).abs().max() <= tolerance
 
 
@@ -91,7 +91,7 @@ def test_two_folders_are_paired_by_name_in_every_layout(tmp_path, parts):
     assert torch.equal(data.validation()[2]["A"], to_tensor(fit(picture([1, 2]), 16)))
 
 
-def test_suffixes_and_folders_below_do_not_disturb_the_pairing(tmp_path):
+def test_pairing_ignores_suffixes_and_supports_subfolders(tmp_path):
     for name in ("x/1", "y/1", "2"):
         pixels = picture(len(name) + ord(name[0]))
         write(tmp_path / "trainA" / f"{name}.png", pixels)
@@ -101,7 +101,7 @@ def test_suffixes_and_folders_below_do_not_disturb_the_pairing(tmp_path):
     assert all(opposite(sample) for sample in samples(data))
 
 
-def test_pictures_side_by_side_are_halved_and_the_direction_swaps_them(tmp_path):
+def test_side_by_side_images_are_split_and_direction_swaps_the_halves(tmp_path):
     side_by_side(tmp_path)
     there = PairedSideBySide(str(tmp_path), **SMALL)
     back = PairedSideBySide(str(tmp_path), direction="BtoA", **SMALL)
@@ -111,17 +111,17 @@ def test_pictures_side_by_side_are_halved_and_the_direction_swaps_them(tmp_path)
         assert torch.equal(one["A"], other["B"])
         assert torch.equal(one["B"], other["A"])
     files = sorted(path.name for path in (tmp_path / ".i2i-cache").iterdir())
-    assert files == ["train-left-20.npy", "train-right-20.npy"]  # of both directions together
+    assert files == ["train-left-20.npy", "train-right-20.npy"]  # shared by both directions
 
 
-def test_an_odd_width_leaves_the_middle_column_out(tmp_path):
+def test_an_odd_width_drops_the_middle_column(tmp_path):
     pixels = picture(0, 24)
     write(tmp_path / "train" / "a.png", np.concatenate([pixels, np.zeros((20, 1, 3), np.uint8), inverted(pixels)], 1))
     data = PairedSideBySide(str(tmp_path), **SMALL)
     assert opposite(data.sample(0, np.random.default_rng(0)))
 
 
-def test_two_folders_swap_too(tmp_path):
+def test_direction_swaps_two_folders_too(tmp_path):
     two_folders(tmp_path)
     there, back = (PairedFolders(str(tmp_path), direction=d, **SMALL) for d in ("AtoB", "BtoA"))
     assert torch.equal(samples(there)[1]["A"], samples(back)[1]["B"])
@@ -131,7 +131,7 @@ def test_two_folders_swap_too(tmp_path):
 
 
 @pytest.mark.parametrize("extra", [None, {"Affine": {"rotate": [-25, 25], "p": 1.0}}, {"Morphological": {"p": 1.0}}])
-def test_a_and_b_get_the_same_crop_flip_and_further_steps(tmp_path, extra):
+def test_a_and_b_get_the_same_crop_flip_and_extra_steps(tmp_path, extra):
     for index in range(4):
         pixels = picture(index, 40, 40)
         write(tmp_path / "trainA" / f"{index}.png", pixels)
@@ -143,7 +143,7 @@ def test_a_and_b_get_the_same_crop_flip_and_further_steps(tmp_path, extra):
     assert same(first, samples(pickle.loads(pickle.dumps(data))))
 
 
-def test_colour_steps_change_both_pictures_of_a_pair_alike(tmp_path):
+def test_colour_steps_change_both_images_of_a_pair_equally(tmp_path):
     pixels = picture(0, 40, 40)
     write(tmp_path / "trainA" / "0.png", pixels)
     write(tmp_path / "trainB" / "0.png", pixels)
@@ -155,7 +155,7 @@ def test_colour_steps_change_both_pictures_of_a_pair_alike(tmp_path):
         assert not torch.equal(before["A"], after["A"])
 
 
-def test_what_is_derived_is_derived_of_the_changed_picture(tmp_path):
+def test_a_is_derived_from_the_augmented_image(tmp_path):
     for index in range(3):
         write(tmp_path / "train" / f"{index}.png", picture(index, 40, 40))
     jitter = {"ColorJitter": {"brightness": 0.4, "saturation": 0.5, "hue": 0.3, "p": 1.0}}
@@ -165,29 +165,29 @@ def test_what_is_derived_is_derived_of_the_changed_picture(tmp_path):
         assert torch.equal(sample["A"], to_tensor(grey(pixels, np.random.default_rng(0))))
 
 
-# ---- what is wrong
+# ---- bad data
 
 
-def test_pictures_without_a_partner_are_named(tmp_path):  # B6
+def test_images_without_a_counterpart_are_named(tmp_path):  # B6
     two_folders(tmp_path, n=14)
     for index in range(12):
         (tmp_path / "trainB" / f"{index:02d}.png").unlink()
-    with pytest.raises(DataError, match="12 pictures have no partner of equal name: ") as caught:
+    with pytest.raises(DataError, match="12 images have no counterpart: ") as caught:
         PairedFolders(str(tmp_path), **SMALL)
     assert str(caught.value).count("trainA/") == 10
     assert ", ...;" in str(caught.value)
 
 
-def test_two_pictures_of_one_name_are_no_pair(tmp_path):
+def test_two_images_of_the_same_name_in_one_folder_are_an_error(tmp_path):
     two_folders(tmp_path, n=2)
     write(tmp_path / "trainA" / "00.bmp", picture(5))
-    with pytest.raises(DataError, match=r"1 pictures have no partner of equal name: .*00\."):
+    with pytest.raises(DataError, match=r"1 images have no counterpart: .*00\."):
         PairedFolders(str(tmp_path), **SMALL)
 
 
-def test_pairs_of_other_proportions_are_named_with_both_sizes(tmp_path):  # B7
+def test_pairs_that_differ_in_aspect_ratio_are_named_with_both_sizes(tmp_path):  # B7
     two_folders(tmp_path, n=3)
-    write(tmp_path / "trainA" / "01.png", picture(0, 48, 40))  # twice as large: the same proportions
+    write(tmp_path / "trainA" / "01.png", picture(0, 48, 40))  # twice as large: same aspect ratio
     PairedFolders(str(tmp_path), **SMALL)
     write(tmp_path / "trainA" / "02.png", picture(0, 20, 24))
     with pytest.raises(DataError, match=r"trainA/02.png' \(20x24\), .*trainB/02.png' \(24x20\)"):
@@ -203,30 +203,30 @@ def test_a_pair_with_one_bad_half_is_replaced_as_a_whole(tmp_path, caplog, cache
     data = PairedFolders(str(tmp_path), bad_limit=0.5, cache=cached, flip=False, **{**SMALL, "load_size": 16})
     found = samples(data)
     assert all(opposite(sample) for sample in found)
-    assert same(found[2:3], found[3:4])  # the next one
-    assert same(found[5:], found[:1])  # around the end
+    assert same(found[2:3], found[3:4])  # replaced by the next one
+    assert same(found[5:], found[:1])  # wrapping around
     assert data.skipped == 2
-    assert data.note() == "2 of 12 pictures could not be read and were skipped"
+    assert data.note() == "2 of 12 images could not be read and were skipped"
     assert all(
         sum(name in r.getMessage() for r in caplog.records) == 1 for name in ("trainB/02.png", "trainA/05.png")
     )
 
 
-def test_a_bad_picture_side_by_side_counts_once(tmp_path):  # B2
+def test_a_bad_side_by_side_image_counts_once(tmp_path):  # B2
     side_by_side(tmp_path)
     (tmp_path / "train" / "03.png").write_bytes(b"")
     (tmp_path / "val" / "01.png").write_bytes(b"")
     data = PairedSideBySide(str(tmp_path), bad_limit=0.2, **SMALL)
     samples(data)
-    assert data.note() == "1 of 6 pictures could not be read and were skipped"
+    assert data.note() == "1 of 6 images could not be read and were skipped"
     assert len(data.validation()) == 5
-    with pytest.raises(DataError, match="2 of 12 pictures cannot be read"):
+    with pytest.raises(DataError, match="2 of 12 images cannot be read"):
         PairedSideBySide(str(tmp_path), on_bad="fail", **SMALL)
 
 
 @pytest.mark.parametrize("kind", [PairedFolders, PairedSideBySide, Derived])
-def test_a_missing_folder_says_what_is_needed(tmp_path, kind):  # B5
-    with pytest.raises(DataError, match=r"no such folder; .* needs pictures \(\.png"):
+def test_a_missing_folder_is_an_error_that_states_what_is_needed(tmp_path, kind):  # B5
+    with pytest.raises(DataError, match=r"no such folder; .* needs images \(\.png"):
         kind(str(tmp_path / "none"), **SMALL)
     write(tmp_path / "train" / "A" / "notes" / "x.png", picture(0))
     with pytest.raises(DataError, match="no such folder"):
@@ -236,7 +236,7 @@ def test_a_missing_folder_says_what_is_needed(tmp_path, kind):  # B5
 # ---- derivers
 
 
-def test_a_folder_of_photographs_is_a_paired_set_with_each_tenth_held_out(tmp_path):
+def test_a_folder_of_photographs_is_a_paired_data_set_with_every_tenth_held_out(tmp_path):
     for index in range(25):
         write(tmp_path / f"{index % 3}" / f"{index:02d}.png", picture(index))
     data = Derived(str(tmp_path), **SMALL)
@@ -245,7 +245,7 @@ def test_a_folder_of_photographs_is_a_paired_set_with_each_tenth_held_out(tmp_pa
     assert not trained & set(data._held_out.sources["B"].test)
 
 
-def test_derived_pictures_keep_their_proportions(tmp_path):
+def test_derived_images_keep_their_aspect_ratio(tmp_path):
     wide = np.zeros((40, 120, 3), np.uint8)
     wide[:, 40:80] = 255
     write(tmp_path / "train" / "a.png", wide)
@@ -254,7 +254,7 @@ def test_derived_pictures_keep_their_proportions(tmp_path):
 
 
 @pytest.mark.parametrize("name", DERIVERS)
-def test_a_deriver_is_a_pure_function_of_picture_and_generator(name):
+def test_a_deriver_is_a_pure_function_of_image_and_generator(name):
     given = fit(front(3, 64)[1], 48)
     before = given.copy()
     one, again, other = (DERIVERS[name](given, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -265,7 +265,7 @@ def test_a_deriver_is_a_pure_function_of_picture_and_generator(name):
     assert np.array_equal(one, other) == (name in ("grey", "edges"))
 
 
-def test_grey_keeps_the_lightness():
+def test_grey_preserves_lightness():
     from kornia.color import rgb_to_lab
 
     given = picture(0, 64, 64)
@@ -275,13 +275,13 @@ def test_grey_keeps_the_lightness():
     assert np.array_equal(grey(greys, np.random.default_rng(0)), greys)
 
 
-def test_light_is_linear_and_back():
+def test_linear_light_is_encoded_back_exactly():
     values = np.arange(256, dtype=np.uint8)
     assert np.array_equal(encoded(linear(values)), values)
-    assert linear(np.array([188], np.uint8)) == pytest.approx(0.5029, abs=1e-4)  # by the standard's formula
+    assert linear(np.array([188], np.uint8)) == pytest.approx(0.5029, abs=1e-4)  # from the formula of the standard
 
 
-def test_edges_are_black_lines_on_white_where_the_picture_changes():
+def test_edges_are_black_lines_on_white_where_the_image_changes():
     given = np.full((40, 40, 3), 200, np.uint8)
     given[:, 20:] = 40
     lines = DERIVERS["edges"](given, np.random.default_rng(0))
@@ -292,7 +292,7 @@ def test_edges_are_black_lines_on_white_where_the_picture_changes():
     assert (flat == 255).all()
 
 
-def test_low_light_is_dark_and_noisier_in_the_dark_and_noise_has_its_strength():
+def test_low_light_dims_to_its_range_and_noise_has_the_given_strength():
     given = np.full((200, 200, 3), 128, np.uint8)
     dark = [linear(DERIVERS["low_light"](given, np.random.default_rng(seed))).mean() for seed in range(20)]
     assert 0.1 <= min(dark) / linear(given).mean() < max(dark) / linear(given).mean() <= 0.34
@@ -300,7 +300,7 @@ def test_low_light_is_dark_and_noisier_in_the_dark_and_noise_has_its_strength():
     assert 9 < min(spreads) < 20 < 40 < max(spreads) < 51
 
 
-def test_an_embedded_set_becomes_pairs(tmp_path):
+def test_an_embedded_data_set_becomes_pairs(tmp_path):
     source = HorsesAndZebras(size=32, samples=2, batch_size=2, validation_samples=2)
     data = DerivedFrom(lambda: source, picture="B", derive="grey")
     assert (len(data), data.batch_size, len(data.validation())) == (2, 2, 2)
@@ -308,14 +308,14 @@ def test_an_embedded_set_becomes_pairs(tmp_path):
     assert torch.equal(sample["B"], source.sample(1, np.random.default_rng(0))["B"])
     assert torch.equal(sample["A"][0], sample["A"][2])
     assert torch.equal(data.validation()[1]["B"], source.validation()[1]["B"])
-    with pytest.raises(ConfigError, match="no picture 'C', only A, B"):
+    with pytest.raises(ConfigError, match="no image 'C', only A, B"):
         DerivedFrom(lambda: source, picture="C").sample(0, np.random.default_rng(0))
 
 
 # ---- drawn facades
 
 
-def test_a_front_is_the_same_in_every_process_and_another_for_every_seed():
+def test_a_facade_is_deterministic_and_differs_for_every_seed():
     a, b = front(7, 64)
     assert a.shape == b.shape == (64, 64, 3)
     assert a.dtype == b.dtype == np.uint8
@@ -323,7 +323,7 @@ def test_a_front_is_the_same_in_every_process_and_another_for_every_seed():
     assert len({front(seed, 32)[0].tobytes() for seed in range(30)}) == 30
 
 
-def test_label_maps_hold_only_the_colours_of_the_palette():
+def test_label_maps_contain_only_palette_colours():
     colours = set(PALETTE.values())
     seen = set()
     for seed in range(40):
@@ -334,7 +334,7 @@ def test_label_maps_hold_only_the_colours_of_the_palette():
 
 
 def test_the_photograph_follows_the_label_map():
-    """Each kind has its own look: within a front, windows are darker than the wall around them."""
+    """Each class has its own look: within a facade, windows are darker than the surrounding wall."""
     darker = []
     for seed in range(40):
         a, b = front(seed, 64)
@@ -346,7 +346,7 @@ def test_the_photograph_follows_the_label_map():
     assert (steady != label_map(plan(np.random.default_rng(0)), 64)).any(2).mean() < 0.08  # at any size
 
 
-def test_drawn_facades_are_mirrored_alike_and_validated_on_unseen_seeds():
+def test_drawn_facades_are_flipped_in_pairs_and_validated_on_unseen_seeds():
     data = DrawnFacades(size=32, samples=3, validation_samples=4)
     a, b = (to_tensor(x) for x in front(data.first + 1, 32))
     kinds = set()
@@ -370,11 +370,11 @@ def mirrored(image):
     return image, np.ascontiguousarray(image[:, ::-1])
 
 
-# ---- real pictures
+# ---- real data
 
 
-@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the pictures in $I2I_DATA")
-def test_facades_and_caltech_are_read(tmp_path, monkeypatch):
+@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the data in $I2I_DATA")
+def test_facades_and_caltech101_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv("I2I_CACHE", str(tmp_path))
     root = Path(os.environ["I2I_DATA"])
     facades = PairedSideBySide(str(root / "facades"), size=32, direction="BtoA", validation_samples=4)

@@ -1,4 +1,4 @@
-"""Label maps from folders, and the embedded landscapes: what samples hold, and every way in which files are wrong."""
+"""Label maps from folders and the embedded landscapes: contents of samples, and every kind of bad file."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def write(path: Path, values: np.ndarray) -> None:
 
 
 def blocks(height: int = 48, width: int = 64) -> np.ndarray:
-    """Classes 0 to 2 in columns of 8 pixels, and 3, which is none, in the first rows."""
+    """Classes 0 to 2 in columns of 8 pixels, and 3, the ignored index, in the first rows."""
     label = np.tile((np.arange(width) // 8 % 3).astype(np.uint8), (height, 1))
     label[:8] = 3
     return label
 
 
 def photo_of(label: np.ndarray) -> np.ndarray:
-    """A photograph that says at each pixel what the label map says there."""
+    """A photograph that encodes the class of each pixel as its brightness."""
     return np.repeat((label * 60 + 20)[..., None], 3, 2).astype(np.uint8)
 
 
@@ -62,7 +62,7 @@ def maps(root: Path, **options: Any) -> LabelMaps:
 # ------------------------------------------------------------------------------------------------ samples
 
 
-def test_a_sample_is_a_label_map_of_indices_and_its_photograph(root: Path) -> None:
+def test_a_sample_is_a_label_map_of_indices_and_a_photograph(root: Path) -> None:
     data = maps(root)
     assert (len(data), data.classes) == (4, Classes(3, ignore=3))
     sample = data.sample(1, chance())
@@ -74,29 +74,29 @@ def test_a_sample_is_a_label_map_of_indices_and_its_photograph(root: Path) -> No
     assert "instance" not in sample
 
 
-def test_label_map_and_photograph_stay_aligned_through_crop_flip_and_turning(root: Path) -> None:
-    # Without a resize the photograph says exactly which class is where.
+def test_label_map_and_photograph_stay_aligned_through_crop_flip_and_transpose(root: Path) -> None:
+    # Without resizing, the photograph encodes the class of each pixel exactly.
     data = maps(
         root, size=(40, 48), load_size=(48, 64), augment={"HorizontalFlip": {"p": 0.5}, "Transpose": {"p": 1}}
     )
     seen = set()
     for seed in range(12):
         sample = data.sample(seed % 4, chance(seed))
-        said = ((sample["B"][:1] + 1) * 127.5 - 20) / 60
-        assert torch.equal(said.round().long(), sample["A"])
+        classes = ((sample["B"][:1] + 1) * 127.5 - 20) / 60
+        assert torch.equal(classes.round().long(), sample["A"])
         assert sample["A"].shape == (1, 48, 40)
         seen.add(sample["A"].numpy().tobytes())
     assert len(seen) > 8
 
 
-def test_colours_are_changed_in_the_photograph_alone(root: Path) -> None:
+def test_colour_augmentations_change_only_the_photograph(root: Path) -> None:
     plain, jittered = maps(root), maps(root, augment={"ColorJitter": {"brightness": [0.3, 0.4], "p": 1.0}})
     one, other = plain.sample(0, chance(3)), jittered.sample(0, chance(3))
     assert one["A"].unique().tolist() == other["A"].unique().tolist()
     assert other["B"].mean() < one["B"].mean() - 0.1
 
 
-def test_a_sample_depends_on_its_index_and_the_generator_alone(root: Path) -> None:
+def test_a_sample_depends_only_on_index_and_generator(root: Path) -> None:
     first, second = maps(root), maps(root)
     for index in (3, 0, 2):
         second.sample(index, chance(9))
@@ -104,7 +104,7 @@ def test_a_sample_depends_on_its_index_and_the_generator_alone(root: Path) -> No
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_labels_are_resized_to_the_nearest_pixel_and_never_mixed() -> None:
+def test_labels_are_resized_by_nearest_neighbour_and_never_blended() -> None:
     label = (np.indices((31, 45)).sum(0) % 2 * 200).astype(np.uint8)
     out = Augment((17, 23), (20, 29))(chance(), {"label": label})["label"]
     assert out.shape == (17, 23)
@@ -112,7 +112,7 @@ def test_labels_are_resized_to_the_nearest_pixel_and_never_mixed() -> None:
     assert set(np.unique(fit(label, (17, 23)))) == {0, 200}
 
 
-def test_a_rectangle_is_resized_whole_and_its_crop_moves_both_ways() -> None:
+def test_sizes_may_be_rectangular_and_crops_move_along_both_axes() -> None:
     places = np.indices((40, 60)).transpose(1, 2, 0)
     tall, wide = (places[..., n].astype(np.uint8) for n in (0, 1))
     augment = Augment((24, 32), (40, 60), flip=False)
@@ -127,17 +127,17 @@ def test_a_rectangle_is_resized_whole_and_its_crop_moves_both_ways() -> None:
         Augment((24, 32), (40, 30))
 
 
-def test_validation_is_whole_evenly_spread_and_the_same_each_time(root: Path) -> None:
+def test_validation_is_uncropped_evenly_spaced_and_deterministic(root: Path) -> None:
     data = maps(root, validation_samples=1)
     assert len(data.validation()) == 1
     (sample,) = maps(root, validation_samples=1).validation()[:]
     assert torch.equal(sample["A"], data.validation()[0]["A"])
     assert len(maps(root).validation()) == 2
-    # 48x64 covers 24x32 exactly, so nothing is cut off: the first rows hold what is no class.
+    # 48x64 has the aspect ratio of 24x32, so nothing is cropped: the first rows are the ignored index.
     assert (sample["A"][0, :4] == 3).all()
 
 
-def test_colours_instead_of_indices_show_the_same_samples(root: Path) -> None:
+def test_colours_and_indices_encode_the_same_samples(root: Path) -> None:
     indices, colours = maps(root).sample(1, chance(2)), maps(root, encode="colours").sample(1, chance(2))
     assert torch.equal(indices["B"], colours["B"])
     wanted = coloured(indices["A"][None], torch.tensor(COLOURS, dtype=torch.uint8))[0]
@@ -152,7 +152,7 @@ def test_colour_coded_and_indexed_files_are_read_as_the_same_classes(root: Path)
         write(path, np.array(COLOURS, np.uint8)[label])
     after = [maps(root, coded="colours").sample(n, chance(n))["A"] for n in range(4)]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    for path in root.glob("*/labels/*.png"):  # with a palette of other colours: the indices count
+    for path in root.glob("*/labels/*.png"):  # with a palette of other colours: only the indices matter
         label = np.array(Image.open(path).convert("RGB"))
         image = Image.fromarray((label[..., None, :] == np.array(COLOURS)).all(-1).argmax(-1).astype(np.uint8), "P")
         image.putpalette([7, 7, 7, 9, 9, 9, 1, 1, 1, 5, 5, 5])
@@ -161,7 +161,7 @@ def test_colour_coded_and_indexed_files_are_read_as_the_same_classes(root: Path)
     assert all(torch.equal(one, other) for one, other in zip(before, again, strict=True))
 
 
-def test_instances_come_along_whatever_their_numbers(root: Path) -> None:
+def test_instance_maps_are_returned_whatever_their_ids(root: Path) -> None:
     for path in list(root.glob("*/labels/*.png")):
         label = np.asarray(Image.open(path))
         write(
@@ -172,7 +172,7 @@ def test_instances_come_along_whatever_their_numbers(root: Path) -> None:
     assert torch.equal(sample["instance"].unique(return_inverse=True)[1], sample["A"].unique(return_inverse=True)[1])
 
 
-def test_it_can_be_sent_to_a_loader_process(root: Path) -> None:
+def test_the_data_set_can_be_pickled(root: Path) -> None:
     data = maps(root)
     data.sample(0, chance())
     copy = pickle.loads(pickle.dumps(data))
@@ -182,12 +182,12 @@ def test_it_can_be_sent_to_a_loader_process(root: Path) -> None:
 # ------------------------------------------------------------------------------------------------ classes
 
 
-def test_classes_are_the_first_numbers_and_the_ignored_one_comes_last() -> None:
+def test_classes_take_the_lowest_indices_and_the_ignored_one_comes_last() -> None:
     assert Classes(11, 11).table().tolist() == [*range(12)]
     assert Classes(3, 0).table().tolist() == [3, 0, 1, 2]
     assert Classes(2, 5).table().tolist() == [0, 1, -1, -1, -1, 2]
     assert Classes(3, 0).complaint([0, 3]) == ""
-    assert Classes(3, 0).complaint([0, 4]).startswith("holds class 4, but there are 3 classes (1 to 3), and 0 for")
+    assert Classes(3, 0).complaint([0, 4]).startswith("contains class 4, but there are 3 classes (1 to 3), and 0 is")
 
 
 def test_every_class_has_a_colour_of_its_own() -> None:
@@ -197,8 +197,8 @@ def test_every_class_has_a_colour_of_its_own() -> None:
     assert colours[-1].tolist() == [0, 0, 0]
 
 
-def test_a_class_that_is_not_there_ends_the_run_with_file_class_and_limit(root: Path) -> None:
-    # Fault case B14: at the start where it is common, else when the file's turn comes.
+def test_an_unknown_class_stops_the_run_with_file_class_and_range(root: Path) -> None:
+    # Fault case B14: at the start if the class is common, otherwise when the file is read.
     path = root / "train" / "labels" / "2.png"
     label = np.array(Image.open(path))
     label[5, 7] = 200
@@ -206,58 +206,58 @@ def test_a_class_that_is_not_there_ends_the_run_with_file_class_and_limit(root: 
     with pytest.raises(DataError) as error:
         maps(root)
     assert str(error.value) == (
-        f"'{path}': holds class 200, but there are 3 classes (0 to 2), and 3 for what belongs to none: give the "
-        f"right numbers for `classes` and `ignore`, or mend the label map"
+        f"'{path}': contains class 200, but there are 3 classes (0 to 2), and 3 is ignored: correct `classes` and "
+        f"`ignore`, or fix the label map"
     )
 
 
-def test_a_class_that_is_not_there_is_found_after_the_start_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_class_is_also_found_during_training(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("i2i.data.segmaps.LOOKS", 1)
     write(root / "train" / "labels" / "2.png", np.full((48, 64), 4, np.uint8))
     write(root / "val" / "labels" / "1.png", np.full((48, 64), 5, np.uint8))
     data = maps(root)
     data.sample(1, chance())
-    with pytest.raises(DataError, match=r"2\.png': holds class 4"):
+    with pytest.raises(DataError, match=r"2\.png': contains class 4"):
         data.sample(2, chance())
-    with pytest.raises(DataError, match=r"1\.png': holds class 5"):
+    with pytest.raises(DataError, match=r"1\.png': contains class 5"):
         len(data.validation())
 
 
-def test_classes_given_in_the_config_count_more_than_the_file(root: Path) -> None:
+def test_classes_in_the_config_override_the_file(root: Path) -> None:
     assert maps(root, classes=4).classes == Classes(4, 3)
-    with pytest.raises(DataError, match=r"holds class 2, but there are 2 classes \(0 to 1\), and 3 for"):
+    with pytest.raises(DataError, match=r"contains class 2, but there are 2 classes \(0 to 1\), and 3 is"):
         maps(root, classes=2)
     (root / "classes.json").unlink()
     assert maps(root, classes=4).classes == Classes(4)
-    with pytest.raises(ConfigError, match="nothing says how many classes there are"):
+    with pytest.raises(ConfigError, match="the number of classes is unknown"):
         maps(root)
-    with pytest.raises(ConfigError, match="coded: colours needs the colour of every class"):
+    with pytest.raises(ConfigError, match="coded: colours needs a colour for every class"):
         maps(root, classes=4, coded="colours")
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"classes": 3}', '{"classes": [{"index": 7, "colour": [1, 2, 3]}]}', '{"classes": [{}]}']
 )
-def test_a_damaged_legend_says_what_it_should_be(root: Path, text: str) -> None:
+def test_a_damaged_legend_is_an_error_that_states_the_format(root: Path, text: str) -> None:
     (root / "classes.json").write_text(text)
     with pytest.raises(DataError, match=r"classes\.json': .*it should be"):
         maps(root)
 
 
-def test_a_colour_of_no_class_is_named_with_its_place(root: Path) -> None:
+def test_an_unknown_colour_is_named_with_its_position(root: Path) -> None:
     for path in root.glob("*/labels/*.png"):
         colours = np.array(COLOURS, np.uint8)[np.asarray(Image.open(path))]
         colours[3, 9] = [200, 1, 0]
         write(path, colours)
-    with pytest.raises(DataError, match=r"no class of classes\.json has the colour \(200, 1, 0\) at x 9, y 3"):
+    with pytest.raises(DataError, match=r"no class in classes\.json has the colour \(200, 1, 0\) at x 9, y 3"):
         maps(root, coded="colours", on_bad="fail")
 
 
 # ------------------------------------------------------------------------------------------------ bad files
 
 
-def test_a_pair_that_cannot_be_read_is_replaced_as_a_whole(root: Path) -> None:
-    (root / "train" / "images" / "1.png").write_bytes(b"no picture")
+def test_an_unreadable_pair_is_replaced_as_a_whole(root: Path) -> None:
+    (root / "train" / "images" / "1.png").write_bytes(b"not an image")
     (root / "train" / "labels" / "2.png").write_bytes(b"")
     data = maps(root, bad_limit=0.5)
     wanted = data.sample(3, chance(4))
@@ -266,37 +266,37 @@ def test_a_pair_that_cannot_be_read_is_replaced_as_a_whole(root: Path) -> None:
         assert all(torch.equal(sample[name], wanted[name]) for name in wanted)
     assert data.note() == "2 of 4 pairs could not be read and were skipped"
     strict = maps(root, bad_limit=0.3)
-    with pytest.raises(DataError, match=r"more than the share of 0\.3"):
+    with pytest.raises(DataError, match=r"more than the allowed fraction of 0\.3"):
         strict.sample(1, chance())
     with pytest.raises(DataError, match=r"2 of 6 pairs cannot be read and on_bad is 'fail'.*1\.png.*2\.png"):
         maps(root, on_bad="fail")
 
 
-def test_a_bad_pair_is_left_out_of_validation(root: Path) -> None:
-    (root / "val" / "images" / "0.png").write_bytes(b"no picture")
+def test_a_bad_pair_is_skipped_in_validation(root: Path) -> None:
+    (root / "val" / "images" / "0.png").write_bytes(b"not an image")
     assert len(maps(root).validation()) == 1
 
 
-def test_files_without_a_partner_are_named(root: Path) -> None:
+def test_files_without_a_counterpart_are_named(root: Path) -> None:
     (root / "train" / "labels" / "3.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of train/images have no partner in train/labels: '.*3\.png'"):
+    with pytest.raises(DataError, match=r"1 files of train/images have no counterpart in train/labels: '.*3\.png'"):
         maps(root)
     (root / "train" / "images" / "3.png").unlink()
     (root / "val" / "images" / "0.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of val/labels have no partner in val/images: '.*0\.png'"):
+    with pytest.raises(DataError, match=r"1 files of val/labels have no counterpart in val/images: '.*0\.png'"):
         maps(root)
 
 
-def test_sizes_that_differ_are_named(root: Path) -> None:
+def test_differing_sizes_are_named(root: Path) -> None:
     write(root / "train" / "labels" / "0.png", blocks(40, 64))
-    with pytest.raises(DataError, match=r"0\.png' has 64x40 pixels and its photograph '.*0\.png' 64x48"):
+    with pytest.raises(DataError, match=r"0\.png' is 64x40 pixels but its photograph '.*0\.png' is 64x48"):
         maps(root)
 
 
 def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None:
     for path in (root / "val").rglob("*.png"):
         path.unlink()
-    with pytest.raises(DataError, match="val/images': no pictures in it"):
+    with pytest.raises(DataError, match="val/images': no images found"):
         maps(root)
     for folder in ("val/images", "val/labels", "val"):
         (root / folder).rmdir()
@@ -305,8 +305,8 @@ def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None
         maps(tmp_path / "nowhere", classes=3)
 
 
-@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the pictures in $I2I_DATA")
-def test_camvid_is_read_as_it_is() -> None:
+@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the data in $I2I_DATA")
+def test_camvid_is_read() -> None:
     data = LabelMaps(f"{os.environ['I2I_DATA']}/camvid", size=(96, 128), validation_samples=101)
     assert (len(data), len(data.validation()), data.classes) == (367, 101, Classes(11, 11))
     counts = torch.stack([torch.bincount(data.validation()[n]["A"].flatten(), minlength=12) for n in range(101)]).sum(
@@ -326,7 +326,7 @@ def test_a_scene_and_a_style_are_functions_of_their_seeds() -> None:
 
 
 def test_a_style_changes_the_photograph_and_not_the_label_map() -> None:
-    # Every style of a scene has the same outlines; by night it is darker, in winter the grass is white.
+    # All styles of a scene share their outlines; at night it is darker, in winter the grass is white.
     drawn = scene(3)
     noon, night, winter = (landscapes.Style(hour, season, 0.3) for hour, season in ((0, 1), (1, 1), (0, 3)))
     by_day, by_night, in_winter = (render(drawn, look, 64).astype(float) for look in (noon, night, winter))
@@ -347,7 +347,7 @@ def test_scenes_show_every_class_and_styles_every_hour() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64, 90])
-def test_a_scene_is_the_same_at_every_size(size: int) -> None:
+def test_a_scene_looks_the_same_at_every_size(size: int) -> None:
     for seed in range(3):
         drawn, look = scene(seed), style(seed)
         small = Image.fromarray(render(drawn, look, 2 * size)).resize((size, size), Image.Resampling.BOX)
@@ -368,11 +368,11 @@ def test_landscapes_give_samples_of_the_paired_convention() -> None:
     assert torch.equal(copy.sample(1, chance(1))["B"], sample["B"])
 
 
-def test_the_truth_of_a_validation_sample_is_painted_in_the_style_of_its_style() -> None:
+def test_the_target_of_a_validation_sample_has_the_style_of_its_style_image() -> None:
     samples = Landscapes(size=32, validation_samples=3).validation()
     assert len([*samples]) == 3
     sample = samples[2]
-    given, other = scene(VALIDATION + 2), scene(VALIDATION)  # the next one, in a circle
+    given, other = scene(VALIDATION + 2), scene(VALIDATION)  # the next one, wrapping around
     look = style(other.seed)
     for name, wanted in (("B", render(given, look, 32)), ("style", render(other, look, 32))):
         assert np.array_equal(((sample[name] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy(), wanted)

@@ -22,13 +22,13 @@ def test_a_batch_that_fits_is_let_through() -> None:
 @pytest.mark.parametrize(
     ("batch", "said"),
     [
-        ({"label": LABEL}, 'gan needs samples with "image", and these have label: use another data set'),
-        ({"image": IMAGE}, 'gan needs samples with "label", and these have image: use another data set, or task'),
+        ({"label": LABEL}, 'gan needs samples with "image", but these have label: use another data set'),
+        ({"image": IMAGE}, 'gan needs samples with "label", but these have image: use another data set, or task'),
         (
             {"image": IMAGE[..., :3], "label": LABEL},
-            "gan was built for 1 x 4 x 4 values and the data gives 1 x 4 x 3",
+            "gan was built for 1 x 4 x 4 values but the data has 1 x 4 x 3",
         ),
-        ({"image": IMAGE, "label": LABEL + 1}, "gan was built for 2 classes and the data has the label 2"),
+        ({"image": IMAGE, "label": LABEL + 1}, "gan was built for 2 classes but the data has label 2"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_refused(batch: dict[str, Any], said: str) -> None:

@@ -286,7 +286,7 @@ def test_an_ignored_zero_moves_the_others_down() -> None:
 def test_a_number_that_is_no_class_is_refused(value: int, ignore: int | None) -> None:
     label = maps()
     label[1, 0, 3, 4] = value
-    with pytest.raises(DataError, match=r"the label map holds class -?\d, but there are 4 classes \(0 to 3\)"):
+    with pytest.raises(DataError, match=r"the label map contains class -?\d, but there are 4 classes \(0 to 3\)"):
         task(ignore=ignore).translate(label)
 
 
@@ -488,7 +488,7 @@ def test_the_border_takes_label_maps_and_styles_as_people_have_them(stylish: SPA
     blended = model(label, style=[photo, Image.new("L", (20, 20), 250)], weights=[0.5, 0.5])
     assert blended.shape == (45, 70, 3)
     assert blended.dtype == np.uint8
-    with pytest.raises(DataError, match="the label map holds class 9"):
+    with pytest.raises(DataError, match="the label map contains class 9"):
         model(np.full((8, 8), 9))
 
 

@@ -1,4 +1,4 @@
-"""Super-resolution: published networks and degradations, data whose parts fit together, and a task in two stages."""
+"""Super-resolution: published networks and degradations, aligned patches, and the two-stage task."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-# REFERENCE.md section 2; EDSR's and SRGAN's own counts follow from their papers' tables.
+# REFERENCE.md section 2; the counts of EDSR and SRGAN themselves follow from the tables in their papers.
 @pytest.mark.parametrize(
     ("network", "published"),
     [
@@ -84,22 +84,22 @@ def test_parameter_counts_are_the_published_ones(network: Any, published: int) -
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", SMALL)
-def test_a_network_enlarges_any_size_by_its_scale(name: str, scale: int) -> None:
+def test_a_network_upscales_any_size_by_its_scale(name: str, scale: int) -> None:
     network = SMALL[name](scale=scale)
     assert network.scale == scale
     assert network(pictures(2, 3, 9, 13)).shape == (2, 3, 9 * scale, 13 * scale)
 
 
 @pytest.mark.parametrize("name", ["msrresnet", "compact"])
-def test_a_network_that_adds_begins_near_the_bilinear_enlargement(name: str) -> None:
+def test_a_residual_network_starts_near_bilinear_upscaling(name: str) -> None:
     torch.manual_seed(0)
     x = pictures(1, 3, 12, 12)
     base = F.interpolate(x, scale_factor=4, mode="bilinear")
     assert (SMALL[name]()(x) - base).abs().mean() < 0.1
 
 
-def test_networks_of_the_papers_map_the_range_inside() -> None:
-    # With all weights 0 the published networks give 0 in their own range (EDSR the mean), which is -1 in ours.
+def test_published_networks_convert_the_value_range_internally() -> None:
+    # With all weights zero, the published networks output 0 in their own range (EDSR: the mean), which is -1 in ours.
     for name, answer in (("rrdb", -1.0), ("edsr", None)):
         network = SMALL[name]()
         for p in network.parameters():
@@ -110,7 +110,7 @@ def test_networks_of_the_papers_map_the_range_inside() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_tiles_are_possible_because_no_pixel_depends_on_the_whole_picture(name: str) -> None:
+def test_networks_have_a_finite_reach_so_they_can_be_tiled(name: str) -> None:
     torch.manual_seed(0)
     network = SMALL[name](scale=2).eval()
     found = reach(network, pictures(1, 3, 8, 8))
@@ -119,11 +119,11 @@ def test_tiles_are_possible_because_no_pixel_depends_on_the_whole_picture(name: 
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_G1_a_large_picture_in_tiles_is_that_of_the_whole_network(name: str) -> None:
+def test_G1_a_tiled_image_equals_the_untiled_one(name: str) -> None:
     torch.manual_seed(0)
     task = Task(partial(SMALL[name], scale=2))
     for layer in task.modules():
-        if isinstance(layer, nn.Conv2d) and name != "edsr":  # awake: small first weights hide what tiles would break
+        if isinstance(layer, nn.Conv2d) and name != "edsr":  # small initial weights would hide tiling errors
             layer.weight.data.mul_(2)
     model, picture = api.Model(task, {}, Path("here")), levels(70, 91)
     whole, cut = model(picture).astype(int), model(picture, tile=32).astype(int)
@@ -132,7 +132,7 @@ def test_G1_a_large_picture_in_tiles_is_that_of_the_whole_network(name: str) -> 
     assert np.abs(whole - cut).max() <= 1
 
 
-def test_compact_network_gives_the_same_in_both_layouts_and_after_a_copy() -> None:
+def test_compact_network_gives_the_same_in_both_memory_formats_and_after_a_copy() -> None:
     network, x = SMALL["compact"](), pictures(2, 3, 16, 16)
     there = copy.deepcopy(network).to(memory_format=torch.channels_last)
     y = network(x)
@@ -140,7 +140,7 @@ def test_compact_network_gives_the_same_in_both_layouts_and_after_a_copy() -> No
     assert torch.allclose(there(x.contiguous(memory_format=torch.channels_last)), y, atol=1e-5)
 
 
-def test_gate_of_the_compact_network_can_shut() -> None:
+def test_gate_of_the_compact_network_can_close() -> None:
     network, x = SMALL["compact"](), pictures(1, 3, 8, 8)
     block = network.body.body[0]
     h = network.head(x)
@@ -149,7 +149,7 @@ def test_gate_of_the_compact_network_can_shut() -> None:
     assert torch.equal(block(h), h)
 
 
-def test_discriminators_name_sizes_that_do_not_fit() -> None:
+def test_discriminators_reject_sizes_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="cannot halve 100 pixels 5 times: give a multiple of 32"):
         VGGDiscriminator(size=100)
     with pytest.raises(DataError, match=r"built for 32x32 pixels and got 64x32"):
@@ -171,7 +171,7 @@ def test_unet_discriminator_has_unit_spectral_norms_and_judges_each_pixel() -> N
 # ---------------------------------------------------------------------------------------------------- loss
 
 
-def test_relativistic_objective_is_that_of_the_paper() -> None:
+def test_relativistic_objective_matches_the_paper() -> None:
     real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[-1.0], [1.5]])
     logits = {"real": real, "fake": fake}
     s = torch.sigmoid
@@ -188,12 +188,12 @@ def test_relativistic_objective_is_that_of_the_paper() -> None:
     assert torch.allclose(gan.generator(D, images[1], images[0]), expected_g)
 
 
-def test_relativistic_objective_says_what_it_needs() -> None:
+def test_relativistic_objective_requires_real_images() -> None:
     with pytest.raises(ConfigError, match="compares with real images"):
         Relativistic().generator(lambda x: x.mean((1, 2, 3)), torch.zeros(1, 3, 4, 4))
 
 
-def test_relativistic_objective_takes_several_scales() -> None:
+def test_relativistic_objective_supports_several_scales() -> None:
     one, two = (lambda x: x[:, :1]), (lambda x: [x[:, :1], x[:, :1]])
     a, b = pictures(2, 3, 4, 4), -pictures(2, 3, 4, 4)
     gan = Relativistic()
@@ -204,7 +204,7 @@ def test_relativistic_objective_takes_several_scales() -> None:
 
 
 @real_data
-def test_bicubic_equals_the_published_pictures_bit_for_bit() -> None:
+def test_bicubic_matches_the_published_images_bit_for_bit() -> None:
     root = Path(os.environ["I2I_DATA"]) / "sr"
     for scale in (2, 4):
         for high, low in (pair for name in ("Set5", "Set14") for pair in rows_of(root / name, scale)):
@@ -215,7 +215,7 @@ def test_bicubic_equals_the_published_pictures_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_bicubic_keeps_flat_and_even_pictures(scale: int) -> None:
+def test_bicubic_preserves_constants_and_ramps(scale: int) -> None:
     flat = np.full((24, 36, 3), 77, np.uint8)
     assert (bicubic(flat, scale) == 77).all()
     ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] * 4, (24, 48, 3))
@@ -224,7 +224,7 @@ def test_bicubic_keeps_flat_and_even_pictures(scale: int) -> None:
     assert np.abs(small[0, 3:-3, 0] - middle[3:-3]).max() <= 0.5
 
 
-def test_bicubic_drops_what_exceeds_a_multiple() -> None:
+def test_bicubic_crops_to_a_multiple_of_the_scale() -> None:
     picture = levels(27, 34)
     assert np.array_equal(bicubic(picture, 4), bicubic(picture[:24, :32], 4))
 
@@ -242,8 +242,8 @@ def test_a_degradation_is_a_pure_function_of_its_generator(name: str, scale: int
     assert np.array_equal(first, other) == (name == "bicubic")
 
 
-def test_second_round_of_the_chain_works_at_about_the_size_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As published: its noise would be averaged away if it came at the large size and the picture shrank afterwards.
+def test_second_degradation_round_works_at_about_the_target_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As published: noise added at the large size would be averaged out by the final downsampling.
     sizes: list[tuple[int, int]] = []
     noisy = degrade.noisy
     monkeypatch.setattr(degrade, "noisy", lambda x, *rest: sizes.append(x.shape[:2]) or noisy(x, *rest))
@@ -255,8 +255,8 @@ def test_second_round_of_the_chain_works_at_about_the_size_wanted(monkeypatch: p
     assert len(set(second)) > 8
 
 
-def test_real_world_chain_stays_in_place_and_damages_the_picture() -> None:
-    # A wedge of light: its middle must not move, and it comes out worse than by the protocol.
+def test_real_world_degradation_does_not_shift_the_image_but_damages_it() -> None:
+    # The average over seeds must not be shifted, and each result must be worse than bicubic downsampling.
     picture = photo(5)[:192, :192]
     clean = bicubic(picture, 4).astype(float)
     found = [real_world(picture, 4, np.random.default_rng(seed)).astype(float) for seed in range(12)]
@@ -274,7 +274,7 @@ def test_real_world_chain_stays_in_place_and_damages_the_picture() -> None:
 # ----------------------------------------------------------------------------------------------------- data
 
 
-def test_sample_is_the_part_of_the_whole_picture_made_small(tmp_path: Path) -> None:
+def test_a_low_resolution_patch_is_a_crop_of_the_downsampled_image(tmp_path: Path) -> None:
     folder = save(tmp_path, "a.png", size=(60, 84))
     data = SuperResolution(str(folder), size=32, validation=str(folder), turn=False)
     whole, small = levels(60, 84), bicubic(levels(60, 84), 4)
@@ -291,7 +291,7 @@ def test_sample_is_the_part_of_the_whole_picture_made_small(tmp_path: Path) -> N
     assert {x for _, x in seen} == set(range(14))
 
 
-def test_turning_turns_both_alike(tmp_path: Path) -> None:
+def test_turning_applies_to_both_images(tmp_path: Path) -> None:
     folder = save(tmp_path, "a.png", size=(32, 32))
     plain = SuperResolution(str(folder), size=32, validation=str(folder), turn=False).sample(
         0, np.random.default_rng(0)
@@ -310,14 +310,14 @@ def test_turning_turns_both_alike(tmp_path: Path) -> None:
     assert kinds == set(range(8))
 
 
-def test_pictures_smaller_than_a_sample_are_mirrored(tmp_path: Path) -> None:
+def test_images_smaller_than_a_sample_are_padded_by_mirroring(tmp_path: Path) -> None:
     data = SuperResolution(str(save(tmp_path, "a.png", size=(20, 30))), size=32, validation=str(tmp_path), turn=False)
     high = data.sample(0, np.random.default_rng(0))["B"]
     assert high.shape == (3, 32, 32)
     assert torch.equal(high[:, 20:], high[:, 8:20].flip(1))
 
 
-def test_a_folder_named_twice_is_seen_twice_and_shrunk_pictures_are_drawn(tmp_path: Path) -> None:
+def test_a_folder_listed_twice_counts_twice_and_images_are_shrunk(tmp_path: Path) -> None:
     a, b = save(tmp_path / "a", "1.png"), save(tmp_path / "b", "2.png", "3.png")
     data = SuperResolution([str(a), str(a), str(b)], size=16, validation=str(a), shrink=[1.0, 0.5])
     assert len(data) == 4
@@ -325,7 +325,7 @@ def test_a_folder_named_twice_is_seen_twice_and_shrunk_pictures_are_drawn(tmp_pa
     assert [picture.shape[:2] for picture in data.pictures[0]] == [(40, 52), (20, 26)]
 
 
-def test_without_a_folder_for_it_each_tenth_picture_is_for_validation(tmp_path: Path) -> None:
+def test_without_a_validation_folder_every_tenth_image_is_held_out(tmp_path: Path) -> None:
     folder = save(tmp_path, *(f"{n:02d}.png" for n in range(20)))
     data = SuperResolution(str(folder), size=16)
     assert (len(data), len(data.validation())) == (18, 2)
@@ -333,7 +333,7 @@ def test_without_a_folder_for_it_each_tenth_picture_is_for_validation(tmp_path: 
     assert torch.allclose(data.validation()[0]["B"], whole, atol=1e-6)
 
 
-def test_validation_takes_the_pairs_of_authors_and_cuts_the_large_ones(tmp_path: Path) -> None:
+def test_validation_uses_published_pairs_and_crops_the_large_images(tmp_path: Path) -> None:
     train = save(tmp_path / "train", "a.png")
     save(tmp_path / "Set/HR", "x.png", "y.png", size=(43, 50))
     save(tmp_path / "Set/LR_x4", "x.png", "y.png", size=(10, 12))
@@ -345,39 +345,39 @@ def test_validation_takes_the_pairs_of_authors_and_cuts_the_large_ones(tmp_path:
     assert torch.allclose(held[1]["A"], small, atol=1e-6)
 
 
-def test_pairs_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_pairs_of_mismatched_sizes_are_named(tmp_path: Path) -> None:
     train = save(tmp_path / "train", "a.png")
     save(tmp_path / "Set/HR", "x.png", size=(40, 40))
     save(tmp_path / "Set/LR_x4", "x.png", size=(11, 10))
     held = SuperResolution(str(train), size=16, validation=str(tmp_path / "Set")).validation()
-    with pytest.raises(DataError, match=r"x\.png.* has 10x11 pixels, which times 4 are more than the 40x40 of .*HR"):
+    with pytest.raises(DataError, match=r"x\.png.* is 10x11 pixels, which times 4 exceeds the 40x40 of .*HR"):
         held[0]
     save(tmp_path / "Set/HR", "x.png", "z.png")
-    with pytest.raises(DataError, match=r"1 pictures have no partner .*LR_x4.*: .*z\.png"):
+    with pytest.raises(DataError, match=r"1 images have no counterpart in .*LR_x4.*: .*z\.png"):
         SuperResolution(str(train), size=16, validation=str(tmp_path / "Set"))
 
 
-def test_bad_pictures_are_left_out_and_too_many_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_images_are_skipped_and_too_many_are_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = save(tmp_path, "a.png", "b.png", "c.png")
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:200])
     data = SuperResolution(str(folder), size=16, validation=str(folder), bad_limit=0.5)
     assert len(data) == 2
-    assert data.note() == "1 of 3 pictures could not be read and were left out"
+    assert data.note() == "1 of 3 images could not be read and were skipped"
     assert "b.png" in caplog.text
-    with pytest.raises(DataError, match="1 of 3 training pictures cannot be read"):
+    with pytest.raises(DataError, match="1 of 3 training images cannot be read"):
         SuperResolution(str(folder), size=16, validation=str(folder))
 
 
-def test_data_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:
+def test_invalid_data_arguments_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere': no such folder"):
         SuperResolution(str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="no pictures in it"):
+    with pytest.raises(DataError, match="no images found"):
         SuperResolution(str(tmp_path))
-    with pytest.raises(ConfigError, match="size 34 is no multiple of the scale 4: use 32"):
+    with pytest.raises(ConfigError, match="size 34 is not a multiple of the scale 4: use 32"):
         SuperResolution(str(save(tmp_path, "a.png")), size=34)
 
 
-def test_a_data_set_travels_to_loader_processes(tmp_path: Path) -> None:
+def test_data_sets_can_be_pickled(tmp_path: Path) -> None:
     for data in (
         SuperResolution(str(save(tmp_path, "a.png")), size=16, validation=str(tmp_path)),
         SyntheticPhotos(size=32, samples=1, validation_samples=1),
@@ -388,7 +388,7 @@ def test_a_data_set_travels_to_loader_processes(tmp_path: Path) -> None:
         assert torch.equal(data.validation()[0]["B"], other.validation()[0]["B"])
 
 
-def test_drawn_pictures_depend_on_the_seed_and_have_detail() -> None:
+def test_drawn_images_depend_on_the_seed_and_have_detail() -> None:
     first = photo(1)
     assert first.shape == (256, 256, 3)
     assert np.array_equal(first, photo(1))
@@ -398,7 +398,7 @@ def test_drawn_pictures_depend_on_the_seed_and_have_detail() -> None:
     assert min(lost) > 1.5  # something to restore in each
 
 
-def test_drawn_validation_pictures_are_no_training_pictures() -> None:
+def test_drawn_validation_images_are_not_training_images() -> None:
     data = SyntheticPhotos(size=32, samples=3, validation_samples=2)
     held = [((sample["B"] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for sample in data.validation()[:]]
     assert not any(np.array_equal(one, kept[0]) for one in held for kept in data.pictures)
@@ -419,28 +419,28 @@ def two_stages(**options: Any) -> Task:
 
 
 @pytest.mark.parametrize("pixel", ["l1", "l2", "charbonnier"])
-def test_the_pixel_stage_keeps_the_contract(pixel: Any) -> None:
+def test_the_pixel_stage_satisfies_the_task_contract(pixel: Any) -> None:
     torch.manual_seed(0)
     check_task(Task(partial(CompactSR, scale=2, width=8, blocks=1), pixel=pixel), batch())
 
 
 @pytest.mark.parametrize("gan", [Vanilla, Relativistic])
-def test_the_gan_stage_keeps_the_contract(gan: Any) -> None:
+def test_the_gan_stage_satisfies_the_task_contract(gan: Any) -> None:
     check_task(two_stages(gan=gan, perceptual=lambda: F.l1_loss), batch())
     torch.manual_seed(0)
     judge = partial(VGGDiscriminator, size=32, width=4, halvings=3)
     check_task(Task(partial(SRResNet, scale=2, width=8, blocks=1), discriminator=judge, gan=gan), batch())
 
 
-def test_stages_follow_one_another_and_accumulation_does_not_count_twice() -> None:
+def test_stages_follow_each_other_and_accumulated_batches_count_as_one_step() -> None:
     for together in (1, 2):
         engine = Engine(two_stages(pixel_steps=2), partial(adam, lr=1e-3), Train(steps=4, accumulate=together))
-        told = [set(engine.step([batch()] * together).losses) for _ in range(4)]
-        assert told == [{"G/pixel"}] * 2 + [{"G/pixel", "G/gan", "D/gan"}] * 2
+        losses = [set(engine.step([batch()] * together).losses) for _ in range(4)]
+        assert losses == [{"G/pixel"}] * 2 + [{"G/pixel", "G/gan", "D/gan"}] * 2
         assert int(engine.task.done) == 4
 
 
-def test_a_resume_knows_in_which_stage_it_was() -> None:
+def test_a_resumed_run_continues_in_its_stage() -> None:
     def engine() -> Engine:
         return Engine(two_stages(pixel_steps=2), partial(adam, lr=1e-3), Train(steps=4))
 
@@ -451,7 +451,7 @@ def test_a_resume_knows_in_which_stage_it_was() -> None:
     assert set(second.step([batch()]).losses) == {"G/pixel", "G/gan", "D/gan"}
 
 
-def test_a_missing_file_of_the_perceptual_loss_is_told_in_the_pixel_stage_already(
+def test_a_missing_perceptual_loss_file_is_reported_in_the_pixel_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("I2I_HOME", "TORCH_HOME", "I2I_DATA"):
@@ -461,7 +461,7 @@ def test_a_missing_file_of_the_perceptual_loss_is_told_in_the_pixel_stage_alread
         next(task.step(batch()))
 
 
-def test_weights_of_the_losses_are_those_asked_for() -> None:
+def test_losses_have_the_configured_weights() -> None:
     task = two_stages(perceptual=lambda: F.mse_loss, lambda_pixel=2.0, lambda_perceptual=3.0, lambda_gan=0.5)
     given = batch()
     player, losses = next(task.step(given))
@@ -473,7 +473,7 @@ def test_weights_of_the_losses_are_those_asked_for() -> None:
     assert "pixel" not in next(two_stages(lambda_pixel=0.0).step(given))[1]
 
 
-def test_charbonnier_is_smooth_at_zero_and_l1_far_away() -> None:
+def test_charbonnier_is_smooth_at_zero_and_approaches_l1() -> None:
     x = torch.zeros(3, requires_grad=True)
     charbonnier(x, torch.zeros(3)).backward()
     assert torch.equal(x.grad, torch.zeros(3))  # type: ignore[arg-type]
@@ -487,7 +487,7 @@ def test_task_takes_its_scale_from_the_network_and_the_data_must_agree() -> None
         next(task.step(batch(scale=4)))
 
 
-def test_parts_that_do_not_belong_together_are_refused() -> None:
+def test_parts_that_do_not_go_together_are_rejected() -> None:
     generator = partial(CompactSR, scale=2, width=8, blocks=1)
     with pytest.raises(ConfigError, match="`discriminator` and `gan` belong together"):
         Task(generator, gan=Vanilla)
@@ -497,7 +497,7 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
         Task(partial(nn.Conv2d, 3, 3, 1))
 
 
-def test_translate_stays_in_range_and_the_pictures_tell_the_story() -> None:
+def test_translate_stays_in_range_and_previews_show_bicubic_and_output() -> None:
     task = two_stages()
     task.G.tail[0].bias.data.fill_(5.0)
     given = batch()
@@ -507,12 +507,12 @@ def test_translate_stays_in_range_and_the_pictures_tell_the_story() -> None:
     assert shown["bicubic"].shape == shown["enlarged"].shape == given["B"].shape
 
 
-def test_milestones_multiply_the_rate() -> None:
+def test_milestones_multiply_the_learning_rate() -> None:
     factor = milestones(at=[10, 20], factor=0.1)
     assert [factor(0, step) for step in (0, 9, 10, 19, 20, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-def test_gan_stage_starts_from_a_finished_run_and_then_needs_it_no_more(tmp_path: Path) -> None:
+def test_gan_stage_starts_from_a_finished_run_and_then_no_longer_needs_it(tmp_path: Path) -> None:
     small = ["task.generator.width=8", "task.generator.blocks=1", "data.samples=2", "data.validation_samples=1"]
     small += ["data.batch_size=2", "data.size=32", "schedule=null", "metrics=[]", "train.ema=null"]
     config = ROOT / "configs" / "superres.yaml"
@@ -531,7 +531,7 @@ def test_gan_stage_starts_from_a_finished_run_and_then_needs_it_no_more(tmp_path
         api.run(config, *wider, "train.steps=1", out=tmp_path / "wider")
 
 
-def test_a_few_steps_beat_bicubic_on_drawn_pictures() -> None:
+def test_a_few_steps_beat_bicubic_on_drawn_images() -> None:
     data = SyntheticPhotos(scale=2, size=48, samples=6, validation_samples=2, batch_size=4)
     torch.manual_seed(0)
     task = Task(partial(CompactSR, scale=2, width=16, blocks=1))

@@ -1,4 +1,4 @@
-"""Large pictures piece by piece: equal to the whole, or refused. Cases G1-G3 of the fault catalogue."""
+"""Tiled processing of large images: equal to untiled output, or an error. Cases G1-G3 of the fault catalogue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from i2i.networks import ResnetGenerator, UnetGenerator
 
 
 class Shrunk(nn.Module):
-    """A network that halves, looks around and doubles: its reach differs from pixel to pixel."""
+    """A network that downsamples, convolves and upsamples: its reach differs from pixel to pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Shrunk(nn.Module):
 
 
 class Doubled(nn.Module):
-    """Super-resolution by 2, as deep as needed to reach far."""
+    """2x super-resolution with a configurable number of layers, and thus reach."""
 
     def __init__(self, layers: int) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class Doubled(nn.Module):
 
 
 def local(kind: str) -> tuple[nn.Module, int, int]:
-    """Return a network of which each pixel depends on a neighbourhood, its multiple and its scale."""
+    """Return a network whose output pixels depend on a neighbourhood only, its multiple and its scale."""
     torch.manual_seed(0)
     if kind == "batch":
         network = ResnetGenerator(width=4, blocks=2, norm="batch").eval()
-        for weight in network.parameters():  # as awake as a trained network
+        for weight in network.parameters():  # as active as a trained network
             weight.data.mul_(8 if weight.ndim == 4 else 1)
         return network, 4, 1
     return (Shrunk(), 2, 1) if kind == "shrunk" else (Doubled(3), 1, 2)
@@ -61,7 +61,7 @@ def local(kind: str) -> tuple[nn.Module, int, int]:
 @pytest.mark.parametrize("kind", ["shrunk", "doubled", "batch"])
 @pytest.mark.parametrize("height", [4, 36, 64, 100])
 @pytest.mark.parametrize("width", [36, 132])
-def test_G1_tiles_equal_the_whole(kind: str, height: int, width: int) -> None:
+def test_G1_tiled_output_equals_untiled_output(kind: str, height: int, width: int) -> None:
     network, multiple, scale = local(kind)
     image = torch.rand(2, 3, max(height, 12), width, generator=torch.Generator().manual_seed(1)) * 2 - 1
     overlap = reach(network, image, multiple)
@@ -71,7 +71,7 @@ def test_G1_tiles_equal_the_whole(kind: str, height: int, width: int) -> None:
     assert difference <= 2 / 255
 
 
-def test_G1_less_overlap_than_measured_shows() -> None:
+def test_G1_too_little_overlap_changes_the_output() -> None:
     network, multiple, scale = local("batch")
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_G1_less_overlap_than_measured_shows() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 4, 9])
-def test_the_reach_is_that_of_the_convolutions(layers: int) -> None:
+def test_reach_is_the_receptive_field_radius_of_the_convolutions(layers: int) -> None:
     network = nn.Sequential(*(nn.Conv2d(3, 3, 3, 1, 1, bias=False) for _ in range(layers)))
     for conv in network:
         nn.init.dirac_(conv.weight)  # type: ignore[arg-type]
@@ -89,18 +89,18 @@ def test_the_reach_is_that_of_the_convolutions(layers: int) -> None:
 
 
 @pytest.mark.parametrize("norm", ["instance"])
-def test_G2_a_network_that_looks_at_the_whole_picture_has_no_reach(norm: str) -> None:
+def test_G2_a_network_that_depends_on_the_whole_image_has_no_reach(norm: str) -> None:
     network = ResnetGenerator(width=4, blocks=1, norm=norm)  # type: ignore[arg-type]
     assert reach(network, torch.zeros(1, 3, 8, 8), multiple=4, largest=256) is None
 
 
-def test_G2_a_network_whose_pictures_are_as_coarse_as_the_probe_has_no_reach() -> None:
+def test_G2_a_network_that_reduces_the_probe_to_one_pixel_has_no_reach() -> None:
     network = UnetGenerator(width=4, downs=6, norm="instance")
     assert reach(network, torch.zeros(1, 3, 64, 64), multiple=64, largest=128) is None
 
 
 class Local(Task):
-    """A task of local convolutions, as super-resolution is."""
+    """A task of local convolutions, like super-resolution."""
 
     makes = ImageModality(scale=2)
 
@@ -114,7 +114,7 @@ class Local(Task):
         return (self.net(image) * abs(strength)).tanh()
 
 
-def test_G1_a_model_called_with_tiles_gives_the_whole_picture() -> None:
+def test_G1_a_model_called_with_tiles_gives_the_whole_image() -> None:
     torch.manual_seed(0)
     model = i2i.Model(Local(), {}, Path("here"))
     image = (torch.rand(3, 70, 91) * 255).to(torch.uint8)
@@ -123,7 +123,7 @@ def test_G1_a_model_called_with_tiles_gives_the_whole_picture() -> None:
     assert (whole.int() - cut.int()).abs().max() <= 1
 
 
-def test_G2_a_model_that_cannot_be_tiled_says_so() -> None:
+def test_G2_a_model_that_cannot_be_tiled_is_an_error() -> None:
     task = Task()
     task.net = ResnetGenerator(width=4, blocks=1)
     task.takes = ImageModality(multiple=4)
@@ -141,6 +141,6 @@ def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -
     assert not (tmp_path / "out" / "a.png").exists()
 
 
-def test_a_tile_below_the_multiple_is_refused() -> None:
+def test_a_tile_smaller_than_the_multiple_is_rejected() -> None:
     with pytest.raises(ConfigError, match="tiles of 2 pixels are too small"):
         tiled(Shrunk(), torch.zeros(1, 3, 8, 8), 2, 0, multiple=4)

@@ -428,9 +428,9 @@ def test_codes_of_another_length_are_named() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"vae needs samples with \"image\", and these have A, B: use another"):
+    with pytest.raises(ConfigError, match=r"vae needs samples with \"image\", but these have A, B: use another"):
         next(made().step({"B": pictures(1, 1, 8, 8), "A": pictures(1, 1, 8, 8)}))
-    with pytest.raises(ConfigError, match=r"for 1 x 8 x 8 values and the data gives 3 x 8 x 9: set task\.channels"):
+    with pytest.raises(ConfigError, match=r"for 1 x 8 x 8 values but the data has 3 x 8 x 9: set task\.channels"):
         made().encode(pictures(1, 3, 8, 9))
     for size in (30, 4, 6):
         with pytest.raises(ConfigError, match=f"{size} is not 4, 5, 6 or 7 times a power of 2"):

@@ -445,18 +445,18 @@ def test_validation_tells_whether_the_top_map_says_anything() -> None:
 
 
 def test_a_batch_that_does_not_fit_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"for 2 classes and the data has the label 2: set task\.classes"):
+    with pytest.raises(ConfigError, match=r"for 2 classes but the data has label 2: set task\.classes"):
         next(tiny(classes=2).step(batch()))
     with pytest.raises(ConfigError, match='vqvae2 needs samples with "label"'):
         next(tiny().step({"image": batch()["image"]}))
-    with pytest.raises(ConfigError, match="vqvae2 was built for 1 x 16 x 16 values and the data gives 1 x 8 x 8"):
+    with pytest.raises(ConfigError, match="vqvae2 was built for 1 x 16 x 16 values but the data has 1 x 8 x 8"):
         next(tiny().step(batch() | {"image": torch.zeros(6, 1, 8, 8)}))
 
 
 def test_a_run_without_priors_or_classes_says_so() -> None:
     with pytest.raises(ConfigError, match=r"this run trained no priors.*give task\.priors"):
         tiny(priors=None).sample(1)
-    with pytest.raises(ConfigError, match="label=1: this run knows no classes"):
+    with pytest.raises(ConfigError, match="label=1: this run was trained without classes"):
         tiny(classes=None).sample(1, label=1)
 
 

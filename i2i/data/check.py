@@ -271,7 +271,7 @@ def mixed_modes(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
         if len(modes) > 1:
             usual = modes.most_common(1)[0][0]
             others = [f"{images.shown(p.path)} ({p.mode})" for p in found if not p.why and p.mode != usual]
-            lines.append(f"mixed modes in {name}, where most images are {usual} but not: {some(others)}")
+            lines.append(f"mixed modes in {name}: most are {usual}, except {some(others)}")
     return lines
 
 

@@ -67,7 +67,9 @@ class LPIPS:
         self, net: Net = "alex", backbone: BackboneName = "official", weights_dir: str | None = None
     ) -> None:
         if backbone != "official" and net != "squeeze":
-            raise ConfigError(f"lpips with net {net} has no backbone {backbone}: use official, or net squeeze")
+            raise ConfigError(
+                f"lpips with net {net} has no backbone {backbone}: use backbone official, or net squeeze"
+            )
         try:
             file_of(net, backbone).find(weights_dir)  # fail now rather than after hours of training
         except WeightsError as error:
