@@ -155,7 +155,7 @@ def test_validation_images_are_fixed_evenly_spaced_and_distinct(tmp_path):
     assert len(UnpairedFolders(str(tmp_path), validation_samples=64, **SMALL).validation()) == 8
 
 
-def test_fit_resizes_the_short_side_and_center_crops():
+def test_fit_resizes_the_short_side_and_centre_crops():
     image = np.zeros((40, 120, 3), np.uint8)
     image[:, 40:80] = 255
     assert (fit(image, 40) == 255).all()

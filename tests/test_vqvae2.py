@@ -419,7 +419,7 @@ def test_a_low_temperature_draws_the_likeliest_codes() -> None:
         ({"label": "bird"}, "label=bird: no such class; possible: 0, 1, 2, or 0 to 2"),
         ({"label": 3}, "label=3: no such class"),
         ({"label": -1}, "label=-1: no such class"),
-        ({"label": [0, 1, 2]}, "3 classes for 2 pictures"),
+        ({"label": [0, 1, 2]}, "3 classes for 2 images"),
         ({"temperature": "warm"}, "temperature=warm: should be a number above 0: 1 draws as learnt"),
         ({"temperature": 0}, "temperature=0: should be a number above 0"),
         ({"temperature": "nan"}, "temperature=nan: should be a number above 0"),

@@ -1,4 +1,4 @@
-"""`i2i data check DIR`: report what kind of data set a folder looks like, and every problem found.
+"""Data set checks: report what kind of data set a folder looks like, and every problem found.
 
 Problems would affect training (unreadable files, missing folders, files that differ from the manifest); the command
 then exits with 3. Warnings deserve a look (skipped files, images in both train and test, tiny images, mixed modes)

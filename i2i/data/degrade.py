@@ -83,7 +83,7 @@ class Stage(NamedTuple):
         sigma: standard deviation of the blur kernel, in pixels.
         resize: probabilities of upsampling, downsampling and neither.
         factor: range of the resize factor.
-        noise: standard deviation of Gaussian noise, of 255.
+        noise: standard deviation of Gaussian noise, on a scale of 0..255.
         photons: strength of Poisson noise.
     """
 

@@ -49,7 +49,7 @@ def low_light(picture: Array, rng: np.random.Generator) -> Array:
 
 
 def noise(picture: Array, rng: np.random.Generator) -> Array:
-    """Add Gaussian noise with a standard deviation between 10 and 50 (of 255)."""
+    """Add Gaussian noise with a standard deviation between 10 and 50, on a scale of 0..255."""
     noisy = picture + np.float32(rng.uniform(10, 50)) * rng.standard_normal(picture.shape, np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 

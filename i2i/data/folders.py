@@ -99,7 +99,7 @@ class FromFolders(Data):
         return max(len(folder) for folder in self.train.values())
 
     def validation(self) -> Sequence[Sample]:
-        """Return the validation images, resized along the short side to `size` and center-cropped."""
+        """Return the validation images, resized along the short side to `size` and centre-cropped."""
         return self._held_out
 
     def note(self) -> str:
@@ -117,7 +117,7 @@ class FromFolders(Data):
         return len(self.quarantine.paths)
 
     def _resize(self, picture: np.ndarray) -> np.ndarray:
-        """Resize an image to load_size x load_size, ignoring its aspect ratio as published, unless overridden."""
+        """Resize an image to load_size x load_size; by default this ignores its aspect ratio, as published."""
         return self.augment.resize(picture)
 
     def _prepared(self, cut: Callable[[np.ndarray], np.ndarray], picture: np.ndarray) -> np.ndarray:
@@ -416,14 +416,14 @@ def read(path: Path, decode: Callable[[Path], np.ndarray] | None = None) -> np.n
 
 
 def failed_to_read(error: BaseException | None) -> bool:
-    """Return whether the I/O failed, which may be transient, rather than the image, which is permanent."""
+    """Return whether an error is a possibly transient I/O failure rather than a permanently bad image."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in LASTING
     return isinstance(error, I2IError) and failed_to_read(error.__cause__)
 
 
 def reasons(path: Path) -> list[str]:
-    """Return why an image cannot be read, as a list with one reason or none."""
+    """Return the reason an image cannot be read, as a list of at most one."""
     try:
         read(path)
     except DataError as error:

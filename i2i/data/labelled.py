@@ -44,7 +44,7 @@ class LabelledFolders(Data):
     """Images with class labels: "image" float32 [channels, size, size] in [-1, 1] and "label", the class index.
 
     Class indices follow the sorted class names. Images that are not square are resized along the short side and
-    center-cropped.
+    centre-cropped.
 
     Args:
         root: the folder containing the splits train and val (or test), each a folder or a .tar of <class>/<image>.

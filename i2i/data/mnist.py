@@ -1,6 +1,6 @@
 """MNIST, read from a single .npz file and kept in memory.
 
-    data: {use: mnist, root: data/mnist, batch_size: 128}      # in a config; root holds mnist.npz, or is that file
+    data: {use: mnist, root: data/mnist, batch_size: 128}      # in a config; root contains mnist.npz, or is that file
 
 The file contains x_train [60000, 28, 28], y_train, x_test [10000, 28, 28] and y_test, all uint8, as distributed by
 many libraries. The test images are the validation samples.

@@ -195,7 +195,7 @@ class PairedSideBySide(Paired):
 class Derived(Paired):
     """Pairs from any photographs: B is the photograph, and A is computed from it on the fly.
 
-    The short side of each image is resized to load_size, followed by a center crop and a random crop of size, so that
+    The short side of each image is resized to load_size, followed by a centre crop and a random crop of size, so that
     the aspect ratio is preserved in training and validation. Extra augmentations apply to B, before A is computed.
 
     Args:

@@ -170,7 +170,7 @@ class LabelMaps(Data):
         return self.encoded(self.augment.crops(rng, self._good(index)))
 
     def validation(self) -> Sequence[Sample]:
-        """Return pairs of val, resized to cover `size` and center-cropped."""
+        """Return pairs of val, resized to cover `size` and centre-cropped."""
         return self._held_out
 
     def note(self) -> str:

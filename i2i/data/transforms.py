@@ -169,7 +169,7 @@ def resize_pillow(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def fit(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resize to just cover `size` and center-crop: [H, W, ...] -> [*size, ...]."""
+    """Resize to just cover `size` and centre-crop: [H, W, ...] -> [*size, ...]."""
     (height, width), (old_height, old_width) = sides(size), image.shape[:2]
     scale = max(height / old_height, width / old_width)
     image = resize(image, max(height, round(old_height * scale)), max(width, round(old_width * scale)))
