@@ -86,7 +86,7 @@ class Catalog:
         self.add("data", name, build)
 
     def modality(self, name: str, build: Callable[..., Any]) -> None:
-        """Add a `Modality` class."""
+        """Add a `Modality` class that can be built without arguments."""
         self.add("modality", name, build)
 
     def optimizer(self, name: str, build: Callable[..., Any]) -> None:

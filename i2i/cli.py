@@ -225,11 +225,15 @@ def schema(plugin: PluginFile = None) -> None:
 def data_check(
     folder: Annotated[str, typer.Argument(help="The folder of a data set.")],
     write_manifest: Annotated[bool, typer.Option(help="Write manifest.sha256 for later checks.")] = False,
+    plugin: PluginFile = None,
 ) -> None:
     """Say what a folder is taken for, and everything that is wrong with it."""
+    load_plugins(plugin)
     from .data.check import check
+    from .plugins import registry
 
-    report = check(folder, write_manifest=write_manifest)
+    modalities = [entry.build() for entry in registry().catalog if entry.kind == "modality"]
+    report = check(folder, modalities=modalities, write_manifest=write_manifest)
     print(report.text())
     if not report.ok:
         raise typer.Exit(3)

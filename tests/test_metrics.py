@@ -24,13 +24,14 @@ from i2i.data import Data, Sample
 from i2i.errors import ConfigError, NumericError, PluginError, WeightsError
 from i2i.losses import torchvision_guard
 from i2i.losses.pretrained import Weights
-from i2i.metrics import KID, LPIPS, PSNR, SSIM, Frechet, answers, register
+from i2i.metrics import KID, LPIPS, PSNR, SSIM, Frechet, answers, check_needs, register
 from i2i.metrics import features as extractors
 from i2i.metrics import lpips as lpips_metric
 from i2i.metrics.features import features, kept, lenet, resnet20
 from i2i.metrics.pairs import levels, psnr, ssim
 from i2i.metrics.sets import frechet_distance, kernel_distance
 from i2i.modalities import Image as ImageModality
+from i2i.modalities import Modality
 from i2i.task import Task
 
 REAL_DATA = Path(os.environ.get("I2I_DATA", ""))
@@ -489,3 +490,48 @@ def test_metrics_are_in_the_catalog() -> None:
     catalog = Catalog()
     register(catalog)
     assert {"psnr", "ssim", "lpips", "kid", "frechet"} < set(catalog.names("metric"))
+
+
+# ------------------------------------------------------------------------------------------------- what they need
+
+
+class Sounds(Modality):
+    name, plural = "sound", "sounds"
+
+
+def check(metric: Any, data: Data, task: Task | None = None) -> None:
+    check_needs("it", metric, task or Answer(), data)
+
+
+def test_a_metric_is_rejected_before_training_when_it_cannot_judge() -> None:
+    good = Held(pair(picture(3, 12, 12)), pair(picture(3, 12, 12, seed=1)))
+    for metric in (PSNR(), SSIM(), KID(), Frechet()):
+        check(metric, good)
+    with pytest.raises(ConfigError, match=r"it needs validation samples with 'A' and 'B', and Held has A: use other"):
+        check(PSNR(), Held({"A": picture(3, 4, 4)}))
+    with pytest.raises(ConfigError, match="and Held has no validation samples"):
+        check(SSIM(), Held())
+    with pytest.raises(ConfigError, match=r'samples with "A" and "B", or with "image" .* and Held has A:'):
+        check(KID(), Held({"A": picture(3, 4, 4)}, {"A": picture(3, 4, 4)}))
+    task = Answer()
+    task.makes = Sounds()
+    with pytest.raises(ConfigError, match="it compares images, and Answer makes sounds: remove it"):
+        check(PSNR(), good, task)
+
+
+def test_psnr_of_unpaired_data_is_rejected() -> None:
+    data = Held(pair(picture(3, 12, 12)), pair(picture(3, 12, 12, seed=1)))
+    data.paired = False
+    with pytest.raises(ConfigError, match="its own target, and Held is not paired: use kid or frechet"):
+        check(PSNR(), data)
+    check(KID(), data)
+
+
+def test_source_and_target_of_a_task_may_have_other_names() -> None:
+    task = Answer()
+    task.source, task.target = "low", "high"
+    low, high = picture(3, 12, 12), picture(3, 12, 12, seed=1)
+    held = Held({"low": low, "high": low}, {"low": high, "high": high})
+    check(PSNR(), held, task)
+    assert PSNR()(task, held)["db"] == 100
+    assert KID()(task, held)["random_conv"] < 1e-6

@@ -20,6 +20,7 @@ from waveform import Denoise, Tones, Waveform
 
 import i2i
 from i2i import Task, api
+from i2i.data.check import check
 from i2i.errors import ConfigError, DataError, NumericError, PluginError
 from i2i.images import frames
 from i2i.modalities import Image, LabelMap, Modality, columns
@@ -103,6 +104,16 @@ def test_a_metric_of_images_is_rejected_for_sounds_before_training(home: Path) -
     assert done.returncode == 2
     assert "psnr compares images, and Denoise makes sounds" in done.stderr
     assert not (home / "other").exists()
+
+
+def test_a_folder_of_sounds_is_checked_like_one_of_images(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    (tmp_path / "good.wav").write_bytes((home / "noisy" / "0.wav").read_bytes())
+    report = check(tmp_path, modalities=[Image(), Waveform()])
+    assert report.kind == "looks like 2 sounds"
+    assert len(report.problems) == 1
+    assert "bad.wav': not a .wav file" in report.problems[0]
+    assert check(home / "noisy", modalities=[Waveform()]).ok
 
 
 def test_the_plugin_passes_the_conformance_kit(tmp_path: Path) -> None:

@@ -963,6 +963,8 @@ class HorsesAndZebras(Data):
         seed: chooses the scenes of the training set.
     """
 
+    paired = False
+
     def __init__(
         self,
         size: Annotated[int, Field(ge=32, le=1024)] = 64,

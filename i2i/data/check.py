@@ -24,6 +24,7 @@ from PIL import Image
 
 from .. import files, images
 from ..errors import DataError
+from ..modalities import Modality
 from .cache import FOLDER
 from .folders import SUFFIXES, listed, read
 
@@ -73,11 +74,12 @@ class Report:
         return "\n".join(lines + ([] if self.problems or self.warnings else ["no problems found"]))
 
 
-def check(root: str | Path, *, write_manifest: bool = False) -> Report:
+def check(root: str | Path, *, modalities: Sequence[Modality] = (), write_manifest: bool = False) -> Report:
     """Read every image of a data set and report its contents and problems.
 
     Args:
         root: the folder of the data set.
+        modalities: what else its files may be where there are no images, e.g. sounds.
         write_manifest: if there are no problems, write the sha256 of every image to `root`/manifest.sha256, in the
             format of sha256sum; later calls compare with it.
 
@@ -97,6 +99,11 @@ def check(root: str | Path, *, write_manifest: bool = False) -> Report:
     if packed and not any(parts.values()):
         unread = f"the contents of these files are not checked and not added to {MANIFEST}; training reads them"
         return Report(root, packed, {}, warnings=[unread])
+    if not any(parts.values()):
+        for modality in modalities:
+            things = [thing for thing, _ in modality.find(str(root))[0] if isinstance(thing, Path)]
+            if things:
+                return Report(root, f"looks like {len(things)} {modality.plural}", {}, unreadable(modality, things))
     report = Report(root, kind_of(folders, parts), {name: found for name, found in parts.items() if found})
     report.problems += [*missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
@@ -169,6 +176,17 @@ def own(root: Path, path: Path) -> bool:
 
 
 # ---- reading the files
+
+
+def unreadable(modality: Modality, things: Iterable[Path]) -> list[str]:
+    """Read files of any modality and return a sentence for each that cannot be read."""
+    problems = []
+    for thing in things:
+        try:
+            modality.take(thing)
+        except DataError as error:
+            problems.append(str(error))
+    return problems
 
 
 def looked_at(listings: Sequence[Sequence[Path]]) -> list[list[Picture]]:

@@ -190,6 +190,8 @@ class UnpairedFolders(FromFolders):
         f"testB for validation"
     )
 
+    paired = False
+
     def __init__(
         self,
         root: str,
