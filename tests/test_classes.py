@@ -333,7 +333,7 @@ def test_a_missing_judge_is_told_before_training(
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.delenv("I2I_DATA", raising=False)
     (tmp_path / "tiny.yaml").write_text(TINY)
-    said = rf"mnist_lenet\.pth is not there .*https://.*put it into one of {tmp_path}/I2I_HOME/weights"
+    said = rf"mnist_lenet\.pth not found .*https://.*put it in one of {tmp_path}/I2I_HOME/weights"
     with pytest.raises(WeightsError, match=said):
         api.run(tmp_path / "tiny.yaml", f"metrics=[{{use: {metric}, judge: lenet}}]", out=tmp_path / "run")
     assert not (tmp_path / "run" / "log.jsonl").exists()

@@ -160,7 +160,7 @@ def test_networks_draw_the_same_weights_from_the_same_seed(build: Any, sizes: tu
 def test_a_size_that_cannot_be_doubled_to_is_refused_with_what_to_use(size: int) -> None:
     for build in (DCGANGenerator, DCGANDiscriminator, SNGANGenerator, BigGANGenerator):
         sizes = (1, size) if build is DCGANDiscriminator else (1, size, 12)
-        with pytest.raises(ConfigError, match=f"and {size} is not 4 times a power of 2: use a size such as 32 or 64"):
+        with pytest.raises(ConfigError, match=f"need a size of 4 times a power of 2, and {size} is not: use"):
             build(*sizes)
     assert DenseGenerator(1, size, 12)(noise(2, 12)).shape == (2, 1, size, size)
 
@@ -264,7 +264,7 @@ def test_halving_ends_at_the_smallest_map_and_plain_blocks_follow() -> None:
         x = block(x)
         sides.append(tuple(x.shape[1:]))
     assert sides == [(4, 16, 16), (8, 8, 8), (16, 8, 8), (16, 8, 8)]
-    with pytest.raises(ConfigError, match="discriminator: 32 pixels cannot be halved to 12: set its `smallest`"):
+    with pytest.raises(ConfigError, match="32 pixels cannot be halved down to 12: change its `smallest`"):
         SNGANDiscriminator(1, 32, smallest=12)
 
 
@@ -348,7 +348,9 @@ def test_attention_at_a_side_that_no_map_has_is_refused(attention: int) -> None:
         (BigGANGenerator, (1, 32, 16), "8, 16, 32"),
         (SNGANDiscriminator, (1, 32), "16, 8"),
     ):
-        with pytest.raises(ConfigError, match=rf"no map is {attention} pixels wide, .* possible: {possible}, or 0"):
+        with pytest.raises(
+            ConfigError, match=rf"no feature map is {attention} pixels wide for attention; possible: {possible}, or 0"
+        ):
             build(*sizes, attention=attention)
 
 
@@ -460,7 +462,7 @@ def test_one_embedding_of_the_class_serves_all_blocks() -> None:
 
 def test_a_code_that_cannot_be_divided_is_refused_with_one_that_can() -> None:
     for latent, possible in ((15, 12), (3, 4)):
-        with pytest.raises(ConfigError, match=rf"into 4 parts at 32 pixels, .* set task\.latent to {possible}$"):
+        with pytest.raises(ConfigError, match=rf"into 4 chunks at 32 pixels, .* set task\.latent to {possible}$"):
             BigGANGenerator(1, 32, latent, attention=0)
 
 

@@ -73,7 +73,7 @@ def test_instance_norm_of_a_flat_map_is_finite() -> None:
 
 
 def test_unknown_norm_names_the_possible_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown norm 'layer': possible are instance, batch, none"):
+    with pytest.raises(ConfigError, match="unknown norm 'layer': choose from instance, batch, none"):
         norm_layer("layer", 4)  # type: ignore[arg-type]
 
 
@@ -180,7 +180,7 @@ def test_resizing_repeats_pixels_and_convolves() -> None:
     nn.init.zeros_(layers[1].bias)  # type: ignore[arg-type]
     x = pictures(1, 2, 3, 4)
     assert torch.equal(layers(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    with pytest.raises(ConfigError, match="unknown upsample 'bicubic': possible are transposed, resize"):
+    with pytest.raises(ConfigError, match="unknown upsample 'bicubic': choose from transposed, resize"):
         ResnetGenerator(upsample="bicubic")  # type: ignore[arg-type]
 
 
@@ -298,7 +298,7 @@ def test_a_discriminator_sees_colour_differences_times_its_chroma() -> None:
     "build", [lambda: ResnetGenerator(out_channels=2, chroma=1.0), lambda: PatchDiscriminator(6, chroma=2.0)]
 )
 def test_chroma_wants_three_channels(build: Callable[[], nn.Module]) -> None:
-    with pytest.raises(ConfigError, match=r"chroma .* red, green and blue, but .*_channels is"):
+    with pytest.raises(ConfigError, match=r"chroma needs RGB images, but .*_channels is"):
         build()
 
 

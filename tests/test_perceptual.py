@@ -57,8 +57,8 @@ def test_a_missing_file_is_named_with_its_address_its_sum_and_its_places(nowhere
     with pytest.raises(WeightsError) as refusal:
         backbones.VGG19.find()
     assert str(refusal.value) == (
-        "vgg19-dcbb9e9d.pth is not there (VGG-19 of torchvision, trained on ImageNet; "
-        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth; sha256 dcbb9e9d...): get it and put it into one of "
+        "vgg19-dcbb9e9d.pth not found (VGG-19 of torchvision, trained on ImageNet; "
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth; sha256 dcbb9e9d...): get it and put it in one of "
         f"{nowhere}/i2i/weights, {nowhere}/torch/hub/checkpoints"
     )
 
@@ -66,7 +66,7 @@ def test_a_missing_file_is_named_with_its_address_its_sum_and_its_places(nowhere
 def test_another_file_of_that_name_is_refused(nowhere: Path) -> None:
     (nowhere / "vgg19-dcbb9e9d.pth").write_bytes(b"no network")
     found = hashlib.sha256(b"no network").hexdigest()
-    with pytest.raises(WeightsError, match=rf"vgg19-dcbb9e9d\.pth is another file .* its sha256 is {found}; put"):
+    with pytest.raises(WeightsError, match=rf"dcbb9e9d\.pth is not the expected file .* sha256 is {found}; replace"):
         backbones.VGG19.find(str(nowhere))
 
 
@@ -112,7 +112,7 @@ def test_layers_behind_the_last_one_wanted_do_not_run() -> None:
     found = network(x, ["second", "first"])
     assert torch.equal(found["first"], x)
     assert torch.equal(found["second"], x.relu())
-    with pytest.raises(ConfigError, match="unknown layer fourth: possible are first, second, third"):
+    with pytest.raises(ConfigError, match="unknown layer fourth: choose from first, second, third"):
         network(x, ["fourth"])
 
 
@@ -202,7 +202,7 @@ def test_published_weights_carry_no_backbone() -> None:
 def test_a_model_can_be_built_where_the_file_is_missing_and_training_says_so(nowhere: Path) -> None:
     backbone.cache_clear()
     loss = Perceptual(weights_dir=str(nowhere / "mine"))
-    with pytest.raises(WeightsError, match=rf"vgg19-dcbb9e9d\.pth is not there .*put it into one of {nowhere}/mine"):
+    with pytest.raises(WeightsError, match=rf"vgg19-dcbb9e9d\.pth not found .*put it in one of {nowhere}/mine"):
         loss(pictures(1, 3, 16, 16), pictures(1, 3, 16, 16))
 
 
@@ -231,9 +231,9 @@ def test_a_file_that_is_there_is_read_and_its_classifier_left_out(
 @pytest.mark.parametrize("network", ["vgg19", "squeezenet", "random_conv"])
 def test_an_unknown_layer_is_refused_when_the_config_is_read(network: Any) -> None:
     first = next(iter(LAYERS[network]))
-    with pytest.raises(ConfigError, match=rf"{network} has no layer relu9_9: possible are .*{first}"):
+    with pytest.raises(ConfigError, match=rf"{network} has no layer relu9_9: choose from .*{first}"):
         Perceptual(network, {"relu9_9": 1.0})
-    with pytest.raises(ConfigError, match=f"{network} has layers, and none is asked for: possible are"):
+    with pytest.raises(ConfigError, match=f"{network}: no layer is named: choose from"):
         Perceptual(network, {})
 
 

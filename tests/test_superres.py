@@ -150,7 +150,7 @@ def test_gate_of_the_compact_network_can_close() -> None:
 
 
 def test_discriminators_reject_sizes_that_do_not_fit() -> None:
-    with pytest.raises(ConfigError, match="cannot halve 100 pixels 5 times: give a multiple of 32"):
+    with pytest.raises(ConfigError, match="cannot halve 100 pixels 5 times: use a multiple of 32"):
         VGGDiscriminator(size=100)
     with pytest.raises(DataError, match=r"built for 32x32 pixels and got 64x32"):
         VGGDiscriminator(size=32, width=4)(pictures(1, 3, 64, 32))
@@ -189,7 +189,7 @@ def test_relativistic_objective_matches_the_paper() -> None:
 
 
 def test_relativistic_objective_requires_real_images() -> None:
-    with pytest.raises(ConfigError, match="compares with real images"):
+    with pytest.raises(ConfigError, match="needs real images, which this task does not pass"):
         Relativistic().generator(lambda x: x.mean((1, 2, 3)), torch.zeros(1, 3, 4, 4))
 
 

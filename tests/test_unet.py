@@ -105,5 +105,5 @@ def test_a_size_that_does_not_fit_says_which_does() -> None:
 
 
 def test_an_unknown_upsample_names_the_possible_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown upsample 'shuffle': possible are transposed, resize"):
+    with pytest.raises(ConfigError, match="unknown upsample 'shuffle': choose from transposed, resize"):
         UnetGenerator(width=2, downs=2, upsample="shuffle")  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
-"""Losses that several methods share: adversarial objectives, penalties on slopes, features, the replay pool.
+"""Losses shared by several methods: GAN objectives, gradient penalties, feature losses, the replay pool.
 
-The objectives and `perceptual` are what a config may name (`gan: {use: lsgan}`); `i2i catalog` lists them. The fixed
-networks of `perceptual`, and where their files are looked for, are in `backbones` and `pretrained`; metrics use them
-too.
+A config may name the objectives and `perceptual` (`gan: {use: lsgan}`); `i2i catalog` lists them. The pretrained
+networks of `perceptual` and the lookup of their files are in `backbones` and `pretrained`; metrics use them too.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ __all__ = [
 
 
 def register(catalog: Catalog) -> None:
-    """Add the objectives of this folder to `catalog`."""
+    """Register the losses of this package in `catalog`."""
     catalog.loss("vanilla", Vanilla)
     catalog.loss("minimax", Minimax)
     catalog.loss("lsgan", LSGAN)

@@ -1,11 +1,11 @@
-"""GAN objectives: what a discriminator and a generator minimise, each written on logits.
+"""GAN objectives: the losses of generator and discriminator as functions of logits.
 
 Papers: GAN arXiv:1406.2661 (minimax and non-saturating), LSGAN arXiv:1611.04076, hinge arXiv:1705.02894,
 WGAN-GP arXiv:1704.00028, relativistic average arXiv:1807.00734. Named in a config as `gan: {use: lsgan}`; run by
 `i2i run configs/cyclegan.yaml`.
 
-In the formulas D is the logit, s the sigmoid, and E the mean over images and patches. A discriminator that
-returns several maps (scales) counts each map alike, whatever its size.
+In the formulas D is the logit, s the sigmoid, and E the mean over images and patches. If a discriminator returns
+several maps (scales), all count the same, whatever their size.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Discriminator = Callable[[Tensor], Tensor | Sequence[Tensor]]
 
 
 class Objective:
-    """Base of the objectives: three functions of logits, `convince`, `on_real` and `on_fake`, make one.
+    """Base class of the objectives: subclasses define `convince`, `on_real` and `on_fake` on logits.
 
-    The published forms differ by a factor on the discriminator's loss. Here it is `lambda_d`, and each
-    objective has the default of the code that made it known.
+    Publications differ by a constant factor on the discriminator's loss. Here it is `lambda_d`, and its default is
+    that of the best-known implementation of each objective.
 
     Args:
         lambda_d: factor on the discriminator's two terms.
@@ -39,9 +39,9 @@ class Objective:
         """Return the generator's loss, a scalar.
 
         Args:
-            D: images -> logits of any shape, or a list of such.
-            fake: generated images [N, C, H, W], with their graph.
-            real: images [N, C, H, W]; only `Relativistic` looks at them.
+            D: images -> logits of any shape, or a list of them.
+            fake: generated images [N, C, H, W], attached to the graph.
+            real: images [N, C, H, W]; only `Relativistic` uses them.
         """
         return average(self.convince, D(fake))
 
@@ -49,7 +49,7 @@ class Objective:
         """Return the discriminator's loss, a scalar; `fake` is detached here.
 
         Args:
-            D: images -> logits of any shape, or a list of such; called on `real` first.
+            D: images -> logits of any shape, or a list of them; called on `real` first.
             real: images [N, C, H, W].
             fake: generated images [N, C, H, W].
         """
@@ -57,15 +57,15 @@ class Objective:
         return (real_term + average(self.on_fake, D(fake.detach()))) * self.lambda_d
 
     def convince(self, logits: Tensor) -> Tensor:
-        """Return what the generator pays for these logits of its fakes, a scalar."""
+        """Return the generator's loss on the logits of fakes, a scalar."""
         raise NotImplementedError
 
     def on_real(self, logits: Tensor) -> Tensor:
-        """Return what the discriminator pays for these logits of real images, a scalar."""
+        """Return the discriminator's loss on the logits of real images, a scalar."""
         raise NotImplementedError
 
     def on_fake(self, logits: Tensor) -> Tensor:
-        """Return what the discriminator pays for these logits of fakes, a scalar."""
+        """Return the discriminator's loss on the logits of fakes, a scalar."""
         raise NotImplementedError
 
 
@@ -81,14 +81,14 @@ class Vanilla(Objective):
 
     G minimises -E log s(D(fake)); D -(E log s(D(real)) + E log(1 - s(D(fake)))) * lambda_d.
 
-    Source: arXiv:1406.2661 section 3, end. The half is pix2pix's; the GAN paper has lambda_d = 1.
+    Source: arXiv:1406.2661, end of section 3. The factor 1/2 is pix2pix's; in the GAN paper lambda_d = 1.
     """
 
     def __init__(self, lambda_d: float = 0.5) -> None:
         super().__init__(lambda_d)
 
     def convince(self, logits: Tensor) -> Tensor:
-        """-log s(D) = softplus(-D), which no logit overflows."""
+        """-log s(D) = softplus(-D), which does not overflow."""
         return softplus(-logits).mean()
 
     def on_real(self, logits: Tensor) -> Tensor:
@@ -101,9 +101,9 @@ class Vanilla(Objective):
 
 
 class Minimax(Vanilla):
-    """The saturating GAN, equation 1 itself: G minimises E log(1 - s(D(fake))), D as in `Vanilla`.
+    """The saturating GAN of equation 1: G minimises E log(1 - s(D(fake))), D as in `Vanilla`.
 
-    Its generator learns slowly as long as D spots the fakes easily: the slope is -s(D), against -(1 - s(D)).
+    The generator learns slowly while D easily spots the fakes: its gradient is -s(D), compared to -(1 - s(D)).
 
     Source: arXiv:1406.2661 eq. 1, where lambda_d = 1, the default here.
     """
@@ -119,7 +119,7 @@ class Minimax(Vanilla):
 class LSGAN(Objective):
     """Least squares: G minimises E (D(fake) - 1)^2; D (E (D(real) - 1)^2 + E D(fake)^2) / 2.
 
-    Source: arXiv:1611.04076 eq. 9, with CycleGAN's factors: half for D, but not for G.
+    Source: arXiv:1611.04076 eq. 9, with CycleGAN's factors: 1/2 for D but not for G.
     """
 
     def __init__(self, lambda_d: float = 0.5) -> None:
@@ -139,7 +139,7 @@ class LSGAN(Objective):
 
 
 class Hinge(Objective):
-    """The hinge: G minimises -E D(fake); D E max(0, 1 - D(real)) + E max(0, 1 + D(fake)).
+    """Hinge loss: G minimises -E D(fake); D E max(0, 1 - D(real)) + E max(0, 1 + D(fake)).
 
     Source: arXiv:1705.02894 section 3; SNGAN, SAGAN, BigGAN and SPADE use it with lambda_d = 1.
     """
@@ -158,14 +158,14 @@ class Hinge(Objective):
 
 
 class WGANGP(Objective):
-    """Wasserstein: G minimises -E D(fake); D E D(fake) - E D(real) + lambda_gp * gradient penalty.
+    """Wasserstein loss: G minimises -E D(fake); D E D(fake) - E D(real) + lambda_gp * gradient penalty.
 
-    Source: arXiv:1704.00028 eq. 3, algorithm 1. D needs instance, layer or no norm: batch norm mixes the
-    images whose gradients are penalised one by one.
+    Source: arXiv:1704.00028 eq. 3, algorithm 1. D must not use batch norm, which mixes the images of a batch, while
+    the gradient is penalised per image.
 
     Args:
         lambda_gp: weight of the gradient penalty, 10 in the paper.
-        lambda_d: factor on D's two terms, not on the penalty.
+        lambda_d: factor on D's two terms, but not on the penalty.
     """
 
     def __init__(self, lambda_gp: float = 10.0, lambda_d: float = 1.0) -> None:
@@ -173,7 +173,7 @@ class WGANGP(Objective):
         self.lambda_gp = lambda_gp
 
     def discriminator(self, D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the critic's loss with its penalty, a scalar; arguments as in `Objective`."""
+        """Return the critic's loss including the penalty, a scalar; arguments as in `Objective`."""
         return super().discriminator(D, real, fake) + self.lambda_gp * gradient_penalty(D, real, fake)
 
     def convince(self, logits: Tensor) -> Tensor:
@@ -190,13 +190,13 @@ class WGANGP(Objective):
 
 
 class Relativistic(Objective):
-    """The relativistic average GAN: is a real image more real than fakes are on average, and a fake less than reals?
+    """The relativistic average GAN: are real images more realistic than the average fake, and fakes less?
 
     With r = D(real) - mean D(fake) and f = D(fake) - mean D(real), D minimises -(E log s(r) + E log(1 - s(f))) *
-    lambda_d, and G -(E log s(f) + E log(1 - s(r))) / 2. The means are over all patches of the pictures that are
-    judged together: of one micro-batch on one process.
+    lambda_d, and G -(E log s(f) + E log(1 - s(r))) / 2. The means are over all patches of a micro-batch on one
+    process.
 
-    Source: arXiv:1807.00734; ESRGAN, arXiv:1809.00219 eq. 1 and 2, with the halves of its code.
+    Source: arXiv:1807.00734; ESRGAN, arXiv:1809.00219 eq. 1 and 2, with the factors 1/2 of its code.
     """
 
     def __init__(self, lambda_d: float = 0.5) -> None:
@@ -206,21 +206,23 @@ class Relativistic(Objective):
         """Return the generator's loss, a scalar; arguments as in `Objective`.
 
         Raises:
-            ConfigError: the task gives no real images, because it does not know this objective.
+            ConfigError: the task passes no real images, so it does not support this objective.
         """
         if real is None:
-            raise ConfigError("the objective 'relativistic' compares with real images, and this task gives none")
+            raise ConfigError(
+                "the objective 'relativistic' needs real images, which this task does not pass: use another"
+            )
         with torch.no_grad():
-            judged = D(real)
-        return self.apart(D(fake), judged) / 2
+            real_logits = D(real)
+        return self.apart(D(fake), real_logits) / 2
 
     def discriminator(self, D: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         """Return the discriminator's loss, a scalar; arguments as in `Objective`."""
         return self.apart(D(real), D(fake.detach())) * self.lambda_d
 
     @staticmethod
-    def apart(more: Tensor | Sequence[Tensor], less: Tensor | Sequence[Tensor]) -> Tensor:
-        """Return what it costs that the logits `more` are not above the mean of `less`, and the reverse."""
-        more, less = ([x] if isinstance(x, Tensor) else list(x) for x in (more, less))
-        pairs = zip(more, less, strict=True)
+    def apart(high: Tensor | Sequence[Tensor], low: Tensor | Sequence[Tensor]) -> Tensor:
+        """Return the loss that pushes logits `high` above the mean of `low`, and `low` below the mean of `high`."""
+        high, low = ([x] if isinstance(x, Tensor) else list(x) for x in (high, low))
+        pairs = zip(high, low, strict=True)
         return torch.stack([softplus(b.mean() - a).mean() + softplus(b - a.mean()).mean() for a, b in pairs]).mean()

@@ -1,10 +1,10 @@
-"""Fixed networks with named layers: what perceptual losses and metrics look through.
+"""Frozen networks with named layers, the feature extractors of perceptual losses and metrics.
 
     vgg19          VGG-19 of torchvision, arXiv:1409.1556: conv1_1, relu1_1, ..., pool5
     squeezenet     SqueezeNet 1.1, arXiv:1602.07360, converted from a Keras port: relu1, fire2, ..., fire9
-    random_conv    four convolutions with random weights, of no file, the same on every machine: stage1 ... stage4
+    random_conv    four convolutions with random weights, needs no file, the same on every machine: stage1 ... stage4
 
-Tried by `pytest tests/test_perceptual.py`.
+Tested by: `pytest tests/test_perceptual.py`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ SQUEEZENET = Weights(
 
 
 class Backbone(nn.Module):
-    """A sequence of named layers that tells what comes out of those one asks for.
+    """A sequence of named layers that returns the outputs of the requested ones.
 
     Args:
         layers: the layers by name, in order.
-        inputs: what the first layer takes: "imagenet" is RGB with ImageNet's mean and deviation, "caffe" is BGR in
-            0..255 less ImageNet's mean, "plain" is RGB in [-1, 1].
+        inputs: input normalisation: "imagenet" is RGB standardised with ImageNet's mean and standard deviation,
+            "caffe" is BGR in 0..255 minus ImageNet's mean, "plain" is RGB in [-1, 1].
     """
 
     def __init__(self, layers: dict[str, nn.Module], inputs: Inputs) -> None:
@@ -55,18 +55,18 @@ class Backbone(nn.Module):
         self.features = nn.Sequential(*layers.values())
 
     def forward(self, image: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
-        """Return the outputs of the `wanted` layers by name; layers behind the last of them do not run.
+        """Return the outputs of the `wanted` layers by name; layers after the last of them do not run.
 
         Args:
-            image: [N, 1 or 3, H, W] in [-1, 1]; grey is repeated.
+            image: [N, 1 or 3, H, W] in [-1, 1]; a grey channel is repeated.
             wanted: names of layers.
 
         Raises:
-            ConfigError: a name that is none, with those that are.
+            ConfigError: unknown layer; the message lists the known ones.
         """
         unknown = sorted(set(wanted) - set(self.names))
         if unknown:
-            raise ConfigError(f"unknown layer {', '.join(unknown)}: possible are {', '.join(self.names)}")
+            raise ConfigError(f"unknown layer {', '.join(unknown)}: choose from {', '.join(self.names)}")
         found: dict[str, Tensor] = {}
         x = prepared(image, self.inputs)
         for name, layer in zip(self.names, self.features, strict=True):
@@ -79,7 +79,7 @@ class Backbone(nn.Module):
 
 
 def prepared(image: Tensor, inputs: Inputs) -> Tensor:
-    """Return images [N, 1 or 3, H, W] in [-1, 1] as [N, 3, H, W] the way a network was taught to see them."""
+    """Normalise images [N, 1 or 3, H, W] in [-1, 1] as a network was trained with, to [N, 3, H, W]."""
 
     def channels(*values: float) -> Tensor:
         return image.new_tensor(values)[:, None, None]
@@ -92,11 +92,11 @@ def prepared(image: Tensor, inputs: Inputs) -> Tensor:
     return image
 
 
-# ---------------------------------------------------------------------------------------------- the layers
+# ---------------------------------------------------------------------------------------------- layers
 
 
 def vgg19_layers() -> dict[str, nn.Module]:
-    """Return the convolutions of VGG-19, `conv{block}_{n}`, `relu{block}_{n}` and `pool{block}`."""
+    """Return the convolutional layers of VGG-19: `conv{block}_{n}`, `relu{block}_{n}` and `pool{block}`."""
     layers: dict[str, nn.Module] = {}
     before = 3
     for block, (count, width) in enumerate(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), start=1):
@@ -109,7 +109,7 @@ def vgg19_layers() -> dict[str, nn.Module]:
 
 
 class Fire(nn.Module):
-    """SqueezeNet's module: few channels, then many, half of them by 1x1 and half by 3x3 convolutions."""
+    """Fire module of SqueezeNet: a 1x1 convolution to few channels, then 1x1 and 3x3 convolutions side by side."""
 
     def __init__(self, before: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Fire(nn.Module):
 
 
 def squeezenet_layers() -> dict[str, nn.Module]:
-    """Return the convolutions of SqueezeNet 1.1, up to fire9: 512 channels at 1/16 of the size."""
+    """Return the convolutional layers of SqueezeNet 1.1 up to fire9: 512 channels at 1/16 of the size."""
     layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(3, 64, 3, stride=2), "relu1": nn.ReLU()}
     before, fire = 64, 2
     for block, widths in enumerate(((16, 16), (32, 32), (48, 48, 64, 64)), start=1):
@@ -136,7 +136,7 @@ def squeezenet_layers() -> dict[str, nn.Module]:
 
 
 def random_conv_layers() -> dict[str, nn.Module]:
-    """Return four stages of convolution, ReLU and halving, 240 channels in all."""
+    """Return four stages of convolution, ReLU and 2x2 average pooling, 240 channels in total."""
 
     def stage(before: int, width: int) -> nn.Module:
         convolution = nn.Conv2d(before, width, 3, padding=1, padding_mode="replicate")
@@ -147,11 +147,11 @@ def random_conv_layers() -> dict[str, nn.Module]:
 
 
 def random_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return random weights for a network, the same on every machine and with every version of everything.
+    """Return random weights for a network, the same on every machine and with every version of every library.
 
-    They are uniform, about as large as He et al. (arXiv:1502.01852) say; biases are uniform in [-0.1, 0.1]. Each
-    filter adds up to 0, so that it answers to differences and not to the brightness that all of them share. numpy
-    promises the raw bits of a generator, not the distributions that it makes of them.
+    Weights are uniform, scaled about as in He et al. (arXiv:1502.01852); biases are uniform in [-0.1, 0.1]. Each
+    filter sums to 0, so that it responds to differences rather than to overall brightness. The numbers come from raw
+    bits, because numpy guarantees a stable bit stream but not stable distributions.
     """
     bits, state = np.random.PCG64(0), {}
     for name, value in network.state_dict().items():
@@ -165,11 +165,11 @@ def random_state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-# --------------------------------------------------------------------------------------------- their names
+# --------------------------------------------------------------------------------------------- names
 
 
 class Known(NamedTuple):
-    """What a named backbone is made of; without `weights`, they are random."""
+    """The definition of a named backbone; if `weights` is None, they are random."""
 
     layers: Callable[[], dict[str, nn.Module]]
     inputs: Inputs
@@ -187,19 +187,19 @@ KNOWN: dict[Name, Known] = {
 def backbone(
     name: Name, weights_dir: str | None = None, device: str = "cpu", inputs: Inputs | None = None
 ) -> Backbone:
-    """Return a fixed network, the same one each time in this process.
+    """Return a frozen network, cached within this process.
 
     Args:
-        name: which.
-        weights_dir: where else to look for its file.
-        device: where it is to run.
-        inputs: the inputs it takes, where not those it was trained with.
+        name: name of the network.
+        weights_dir: an additional folder to search for its file.
+        device: the device it runs on.
+        inputs: input normalisation, if not the one it was trained with.
 
     Raises:
-        WeightsError: its file is missing, or is another.
+        WeightsError: its file is missing, or has the wrong sha256.
     """
     known = KNOWN[name]
-    # No random number is drawn here, and a metric's inference mode must not stick to a loss's weights.
+    # Draws no random numbers (meta), and a metric's inference mode must not make a loss's weights inference tensors.
     with torch.inference_mode(False):
         with torch.device("meta"):
             network = Backbone(known.layers(), inputs or known.inputs)

@@ -1,6 +1,6 @@
-"""Feature matching: the generator is to give the discriminator's layers what real pictures give them.
+"""Feature matching: generated images should produce the same discriminator features as real ones.
 
-Papers: pix2pixHD arXiv:1711.11585 eq. 5, SPADE arXiv:1903.07291. Tried by `pytest tests/test_perceptual.py`.
+Papers: pix2pixHD arXiv:1711.11585 eq. 5, SPADE arXiv:1903.07291. Tested by: `pytest tests/test_perceptual.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch.nn.functional import l1_loss
 
 
 def feature_matching(fakes: Sequence[Sequence[Tensor]], reals: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return the L1 distance between a discriminator's features, added up over layers, the mean over scales.
+    """Return the L1 distance between discriminator features, summed over layers and averaged over scales.
 
     Args:
-        fakes: for each discriminator (scale) what its layers give for generated images, in order; the last are its
-            logits, and they do not count.
+        fakes: the layer outputs of each discriminator (scale) for generated images, in order; the last are the
+            logits, which are ignored.
         reals: the same for real images; detached here.
 
     Returns:

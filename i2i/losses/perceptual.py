@@ -1,4 +1,4 @@
-"""Perceptual loss: the distance of two pictures in the layers of a fixed network.
+"""Perceptual loss: the distance between two images in the feature space of a pretrained network.
 
     perceptual: {use: perceptual}                                                       # SPADE, pix2pixHD
     perceptual: {use: perceptual, layers: {conv5_4: 1.0}, inputs: imagenet}                       # ESRGAN
@@ -28,27 +28,27 @@ LAYERS: dict[Name, dict[str, float]] = {
 
 
 class Perceptual:
-    """The weighted distances of two pictures in some layers of a fixed network.
+    """Weighted sum of the distances between two images in some layers of a pretrained network.
 
-    It holds no network: that is read at the first call, once for each process and device. So it has no parameter
-    and no state, published weights carry none of it, and a trained model works where its file is missing.
+    The network is loaded at the first call, once per process and device, and is not a submodule. So the loss has no
+    parameters and no state, published weights do not contain it, and a trained model works without its file.
 
     Args:
-        network: "vgg19" as published; "squeezenet", a small one; "random_conv", which needs no file and has learned
-            nothing, so that it says little more than colours, edges and textures do.
-        layers: name of a layer -> weight. By default SPADE's for vgg19. For the others they are ours: each layer
-            counts the same, and the sum is about 1 for two photographs that have nothing to do with each other.
-        distance: "l1" is the mean absolute, "l2" the mean squared difference.
-        inputs: what the network is given: "imagenet", "caffe" or "plain" (see `backbones.Backbone`). By default
-            what it was trained with; but "plain" for vgg19, as SPADE and pix2pixHD do.
-        weights_dir: where else to look for the network's file.
+        network: "vgg19" as published; "squeezenet", a small one; "random_conv", which is untrained and needs no file,
+            so it compares little more than colours, edges and textures.
+        layers: layer name -> weight. The default for vgg19 is SPADE's. For the others it is ours: all layers count
+            the same, and the loss of two unrelated photographs is about 1.
+        distance: "l1" for the mean absolute, "l2" for the mean squared difference.
+        inputs: input normalisation: "imagenet", "caffe" or "plain" (see `backbones.Backbone`). By default the one the
+            network was trained with, except "plain" for vgg19, as in SPADE and pix2pixHD.
+        weights_dir: an additional folder to search for the network's file.
 
     Raises:
-        ConfigError: an unknown layer.
+        ConfigError: unknown layer.
 
     Source:
-        The weights 1/32 ... 1 with L1 and unscaled inputs: the published code of SPADE. SRGAN divides features by
-        12.75, which is a weight of 1 / 12.75^2 = 0.00615. ESRGAN: features before the activation, L1.
+        SPADE's code for the weights 1/32 ... 1 with L1 and unnormalised inputs. SRGAN divides features by 12.75,
+        which is a weight of 1 / 12.75^2 = 0.00615. ESRGAN uses features before the activation, with L1.
 
     Example:
         >>> loss = Perceptual("random_conv")
@@ -72,22 +72,22 @@ class Perceptual:
             names = list(KNOWN[network].layers())
         unknown = sorted(set(self.layers) - set(names))
         if unknown or not self.layers:
-            given = f"no layer {', '.join(unknown)}" if unknown else "layers, and none is asked for"
-            raise ConfigError(f"{network} has {given}: possible are {', '.join(names)}")
+            problem = f"{network} has no layer {', '.join(unknown)}" if unknown else f"{network}: no layer is named"
+            raise ConfigError(f"{problem}: choose from {', '.join(names)}")
 
     def __call__(self, fake: Tensor, real: Tensor) -> Tensor:
         """Return the loss, a scalar, differentiable in `fake` only.
 
         Args:
-            fake: generated images [N, 1 or 3, H, W] in [-1, 1], on the device where the network is to run.
-            real: what they should look like, the same shape.
+            fake: generated images [N, 1 or 3, H, W] in [-1, 1]; the network runs on their device.
+            real: target images of the same shape.
 
         Raises:
-            WeightsError: the network's file is missing; the message says where to get it.
+            WeightsError: the network's file is missing; the message states where to get it.
         """
         network = backbone(self.network, self.weights_dir, str(fake.device), self.inputs)
         with torch.no_grad():
-            wanted = network(real, self.layers)
-        found = network(fake, self.layers)
+            targets = network(real, self.layers)
+        features = network(fake, self.layers)
         distance = l1_loss if self.distance == "l1" else mse_loss
-        return torch.stack([w * distance(found[name], wanted[name]) for name, w in self.layers.items()]).sum()
+        return torch.stack([w * distance(features[name], targets[name]) for name, w in self.layers.items()]).sum()

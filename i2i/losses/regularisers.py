@@ -1,7 +1,7 @@
-"""Penalties on a discriminator's slope, by a second differentiation.
+"""Penalties on a discriminator's gradient with respect to its input.
 
 Papers: R1 arXiv:1801.04406, gradient penalty of WGAN-GP arXiv:1704.00028.
-Tried by: `pytest tests/test_losses.py`.
+Tested by: `pytest tests/test_losses.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def r1_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Tensor, g
 
     Source: arXiv:1801.04406 eq. 9.
     """
-    return 0.5 * gamma * slopes(D, real).square().mean()
+    return 0.5 * gamma * gradient_norms(D, real).square().mean()
 
 
 def gradient_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Tensor, fake: Tensor) -> Tensor:
     """Return E (|dD/dx| - 1)^2 at random points between real and fake images, a scalar.
 
-    The points are drawn from torch's global generator, one number for each image.
+    The points are drawn from torch's global generator, one random number per image.
 
     Args:
         D: images -> logits, or a list of them.
@@ -39,13 +39,13 @@ def gradient_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Ten
     Source: arXiv:1704.00028 eq. 3.
     """
     t = torch.rand(real.shape[0], 1, 1, 1, device=real.device, dtype=real.dtype)
-    return (slopes(D, torch.lerp(real, fake.detach(), t)) - 1).square().mean()
+    return (gradient_norms(D, torch.lerp(real, fake.detach(), t)) - 1).square().mean()
 
 
-def slopes(D: Callable[[Tensor], Tensor | Sequence[Tensor]], images: Tensor) -> Tensor:
-    """Return |dD/dx| [N] at `images`, differentiable once more.
+def gradient_norms(D: Callable[[Tensor], Tensor | Sequence[Tensor]], images: Tensor) -> Tensor:
+    """Return |dD/dx| [N] at `images`, itself differentiable.
 
-    D is an image's mean logit, over its patches and scales, as in the objectives.
+    As in the objectives, D is the mean logit of an image over its patches and scales.
     """
     x = images.detach().requires_grad_()
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The replay pool: a discriminator also sees older fakes, so that it does not forget what G once did.
+"""The replay pool: the discriminator also sees older fakes, so that it does not forget them.
 
 Papers: Shrivastava et al. arXiv:1612.07828 section 2.3, CycleGAN arXiv:1703.10593 section 4.
 Run by: `i2i run configs/cyclegan.yaml` (`pool: 50`).
@@ -13,20 +13,19 @@ from torch import Tensor, nn
 
 
 class ReplayPool(nn.Module):
-    """Remember `size` images and mix them into those that pass.
+    """A buffer of generated images, mixed into those that pass through.
 
-    Image by image: while the pool is not full, the image is stored and returned. Afterwards, half the time, a
-    random stored image is returned and the new one takes its place.
+    For each image: until the pool is full, store and return it. Then, with probability 1/2, return a random stored
+    image and store the new one in its place.
 
-    All that a resume needs (the images, the generator) is extra state of the module, no buffer: a published
-    weights file does not carry it. The random numbers are the pool's own, drawn on the CPU, so nothing else
-    shifts them.
+    Images and random state are extra state of the module rather than buffers: checkpoints contain them, published
+    weights do not. The pool has its own CPU generator, so nothing else affects its random numbers.
 
     Args:
-        size: images to remember; 0 returns what comes.
-        seed: start of the pool's random numbers; pools with different seeds decide independently.
+        size: number of images to store; 0 disables the pool.
+        seed: seed of the pool's generator; pools with different seeds are independent.
 
-    Source: pytorch-CycleGAN-and-pix2pix, pool of 50 and one swap in two.
+    Source: pytorch-CycleGAN-and-pix2pix, with a pool of 50 and a swap probability of 1/2.
 
     Example:
         >>> pool = ReplayPool(size=1)
@@ -44,7 +43,7 @@ class ReplayPool(nn.Module):
         """Pass images through the pool.
 
         Args:
-            images: [N, C, H, W], all calls alike in C, H and W.
+            images: [N, C, H, W]; C, H and W are the same in all calls.
 
         Returns:
             The same shape, detached.
@@ -55,7 +54,7 @@ class ReplayPool(nn.Module):
         return torch.stack([self.exchange(image) for image in images])
 
     def exchange(self, image: Tensor) -> Tensor:
-        """Return `image` [C, H, W] or a stored one in its stead."""
+        """Return `image` [C, H, W], or a stored one in its place."""
         if len(self.stored) < self.size:
             self.stored.append(image.clone())  # a view would keep the whole batch in memory
             return image
@@ -67,11 +66,11 @@ class ReplayPool(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return {"images": [count, C, H, W] or empty, "count": int, "random": uint8 [n]}."""
-        stored = [image.to(self.stored[0]) for image in self.stored]  # one device, if the task has moved
+        stored = [image.to(self.stored[0]) for image in self.stored]  # one device, even if the task was moved
         images = torch.stack(stored) if stored else torch.empty(0)
         return {"images": images, "count": len(self.stored), "random": self.random.get_state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Continue where `get_extra_state` was called; images move to the device of those that come next."""
+        """Restore what `get_extra_state` returned; images move to the device of later calls."""
         self.stored = [image.clone() for image in state["images"][: int(state["count"])]]
         self.random.set_state(state["random"].cpu())

@@ -1,8 +1,8 @@
-"""Lets libraries import torchvision where its wheel does not match torch. `import_torchvision()` before `lpips`.
+"""Make torchvision importable when its wheel does not match torch: `import_torchvision()` before `import lpips`.
 
-The wheel of the package index is built for CUDA. Beside a torch for CPUs its compiled part does not load, and then
-`import torchvision` dies over declaring shapes for an operator that does not exist, though its networks need none of
-it. The core imports no torchvision; what does so inside a library calls this first.
+The torchvision wheel on PyPI is built for CUDA. With a CPU build of torch its compiled extension does not load, and
+`import torchvision` fails on registering shapes of an operator that does not exist, although its networks need none.
+The core does not import torchvision itself; this is called before importing a library that does.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from types import ModuleType
 import torch
 
 ARGUMENTS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_library: list[torch.library.Library] = []  # what it defines is there as long as it is
+_library: list[torch.library.Library] = []  # kept alive: its definitions disappear with it
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, if need be with two of its operators declared but not implemented, and return it.
+    """Import and return torchvision, if necessary with two of its operators declared but not implemented.
 
     Raises:
         ImportError: torchvision is not installed.
-        RuntimeError: it fails for another reason.
+        RuntimeError: the import fails for another reason.
     """
     try:
         return importlib.import_module("torchvision")

@@ -1,8 +1,9 @@
-"""Shared networks, one family a file: plain modules that initialise themselves and know no engine.
+"""Shared networks, one family per file: plain modules that initialise themselves and know nothing of the engine.
 
-`blocks` holds the pieces, `resnet` CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator,
-`spade` what paints label maps; `dense`, `dcgan`, `sngan` and `biggan` make pictures of codes, with the pieces in
-`conditional`. Their names for a config are listed by `i2i catalog`.
+`resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
+label maps, `superres` and `rrdb` the super-resolution networks, with their discriminators in `judges`. `dense`,
+`dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and
+`spectral`. `i2i catalog` lists the names to use in a config.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ __all__ = [
 
 
 def register(catalog: Catalog) -> None:
-    """Add the networks of this folder to `catalog`."""
+    """Register the networks of this package in `catalog`."""
     catalog.network("resnet_generator", ResnetGenerator)
     catalog.network("unet_generator", UnetGenerator)
     catalog.network("patch_discriminator", PatchDiscriminator)

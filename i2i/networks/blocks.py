@@ -1,7 +1,7 @@
-"""Pieces that several networks share: normalisation by name, its bias rule, the GANs' initialisation.
+"""Building blocks shared by several networks: normalisation layers, initialisation, colour spaces, batching.
 
 Papers: instance norm arXiv:1607.08022, DCGAN's N(0, 0.02) initialisation arXiv:1511.06434.
-Tried by: `pytest tests/test_networks.py`.
+Tested by: `pytest tests/test_networks.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Norm = Literal["instance", "batch", "none"]
 class InstanceNorm(nn.Module):
     """Instance norm without affine parameters or running statistics: each channel of each image to N(0, 1).
 
-    It is a group norm with one channel a group: the maths of `nn.InstanceNorm2d(C)`, but 4.6 to 5.5 times
-    faster forward and 1.7 to 1.8 times with its backward on a CPU. A 1x1 map becomes zero, as everywhere in
-    statistics of one value, where `nn.InstanceNorm2d` and `F.group_norm` refuse it.
+    This is group norm with one channel per group: mathematically `nn.InstanceNorm2d(C)`, but on a CPU 4.6 to 5.5
+    times faster forward, and 1.7 to 1.8 times forward and backward. A 1x1 map becomes zero, where
+    `nn.InstanceNorm2d` and `F.group_norm` raise an error.
 
     Args:
         eps: added to the variance.
@@ -38,15 +38,15 @@ class InstanceNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x [N, C, H, W]; the shape stays."""
+        """Normalise x [N, C, H, W]; the shape is unchanged."""
         return torch.group_norm(x, x.shape[1], eps=self.eps)
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Return the normalisation called `norm` for maps of `channels` channels.
+    """Return the normalisation layer `norm` for `channels` channels.
 
     Raises:
-        ConfigError: no such norm.
+        ConfigError: unknown norm.
     """
     if norm == "instance":
         return InstanceNorm()
@@ -54,23 +54,21 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
     if norm == "none":
         return nn.Identity()
-    raise ConfigError(f"unknown norm '{norm}': possible are {', '.join(get_args(Norm))}")
+    raise ConfigError(f"unknown norm '{norm}': choose from {', '.join(get_args(Norm))}")
 
 
 def needs_bias(norm: Norm) -> bool:
-    """Say whether a convolution before `norm` carries a bias.
+    """Return whether a convolution followed by `norm` has a bias.
 
-    Batch norm has its own. Instance norm removes one too, but the published networks keep it, and so do their
-    weights.
+    Batch norm has its own. Instance norm cancels it too, but the published networks and weights keep it.
     """
     return norm != "batch"
 
 
 def init_normal(module: nn.Module, gain: float = 0.02) -> None:
-    """Draw weights from N(0, gain), those of batch norm from N(1, gain), and set biases to 0.
+    """Initialise all layers of `module`: weights from N(0, gain), batch norm weights from N(1, gain), zero biases.
 
-    All layers of `module` are drawn. The numbers come from torch's global generator, layer by layer in the
-    order of construction.
+    The numbers come from torch's global generator, layer by layer in order of construction.
 
     Source: DCGAN section 3; pytorch-CycleGAN-and-pix2pix's default.
     """
@@ -85,13 +83,13 @@ def init_normal(module: nn.Module, gain: float = 0.02) -> None:
             nn.init.zeros_(layer.bias)
 
 
-# Red, green, blue -> brightness and two colour differences, an orthonormal basis: lengths stay what they are.
+# RGB -> luma and two colour differences. The basis is orthonormal, so it preserves norms.
 OPPONENT = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
 OPPONENT = OPPONENT / OPPONENT.norm(dim=1, keepdim=True)
 
 
 def to_opponent(image: Tensor, chroma: float) -> Tensor:
-    """Turn RGB [N, 3, H, W] into brightness and two colour differences, these times `chroma`.
+    """Convert RGB [N, 3, H, W] to luma and two colour differences, the differences scaled by `chroma`.
 
     The basis is orthonormal: (R + G + B) / sqrt 3, (R - B) / sqrt 2, (R - 2 G + B) / sqrt 6.
     """
@@ -100,24 +98,24 @@ def to_opponent(image: Tensor, chroma: float) -> Tensor:
 
 
 def from_opponent(values: Tensor, chroma: float) -> Tensor:
-    """Turn brightness and two colour differences [N, 3, H, W] into RGB, the differences times `chroma` first.
+    """Convert luma and two colour differences [N, 3, H, W] to RGB, after scaling the differences by `chroma`.
 
-    So `from_opponent(to_opponent(image, c), 1 / c)` is the image.
+    The inverse of `to_opponent`: `from_opponent(to_opponent(image, c), 1 / c)` is `image`.
     """
     weight = OPPONENT.T * torch.tensor([1, chroma, chroma])
     return conv2d(values, weight[..., None, None].to(values))
 
 
 def in_parts(network: Callable[..., Tensor], *given: Tensor | None, most: int = 64) -> Tensor:
-    """Call a network on a few samples at a time, so that the memory it needs does not grow with their number.
+    """Run a network in mini-batches, so that memory does not grow with the number of samples.
 
     Args:
-        network: maps [N, ...] to [N, ...], each sample for itself, as networks in `eval` do.
-        given: what it takes, [N, ...] each; None stays None.
-        most: samples at a time.
+        network: maps [N, ...] to [N, ...], each sample independently, as networks in eval mode do.
+        given: its inputs, [N, ...] each; None is passed on as None.
+        most: samples per mini-batch.
 
     Returns:
-        What the network makes of all of them.
+        The outputs of all samples, concatenated.
     """
     counts = range(0, max(len(one) for one in given if one is not None), most) or range(1)
     return torch.cat([network(*(None if one is None else one[n : n + most] for one in given)) for n in counts])

@@ -1,4 +1,4 @@
-"""Pieces of generators and discriminators that know of a class, or look at the whole picture at once.
+"""Layers of class-conditional generators and discriminators, and self-attention.
 
 Papers: conditional batch norm arXiv:1610.07629, projection arXiv:1802.05637, self-attention arXiv:1805.08318.
 Run by: `i2i run configs/sagan.yaml`.
@@ -17,10 +17,10 @@ from .spectral import spectral
 
 
 class Layers(NamedTuple):
-    """How a network makes its layers: initialised by one rule, with spectral norm or without.
+    """Layer factory of a network: one initialisation for all layers, with or without spectral norm.
 
     Attributes:
-        init: draws a weight, in place; it sees the weight [out, in, ...].
+        init: initialises a weight [out, in, ...] in place.
         spectral_norm: divide each weight by its largest singular value.
     """
 
@@ -36,7 +36,7 @@ class Layers(NamedTuple):
         padding: int | None = None,
         bias: bool = True,
     ) -> nn.Module:
-        """Return a convolution, by default one that keeps height and width."""
+        """Return a convolution; the default padding keeps height and width."""
         padding = kernel // 2 if padding is None else padding
         return self._finished(nn.Conv2d(channels, out, kernel, stride, padding, bias=bias))
 
@@ -45,7 +45,7 @@ class Layers(NamedTuple):
         return self._finished(nn.Linear(features, out, bias=bias))
 
     def embedding(self, classes: int, features: int) -> nn.Module:
-        """Return a vector for each class."""
+        """Return a class embedding."""
         return self._finished(nn.Embedding(classes, features))
 
     def _finished(self, layer: Any) -> nn.Module:
@@ -57,14 +57,14 @@ class Layers(NamedTuple):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose gain and bias are made of a condition; without one, plain batch norm.
+    """Batch norm whose gain and bias are functions of a condition; without one, plain batch norm.
 
     Args:
-        channels: of what is normalised.
-        make: returns a module, condition -> [N, channels], for what is added to a gain of 1 and for the bias; None
-            for batch norm with gains and biases of its own.
+        channels: channels of the feature map.
+        make: channels -> module, which maps a condition to [N, channels]; called twice, for the bias and for the
+            offset of the gain from 1. None for plain batch norm with learned gains and biases.
 
-    Source: arXiv:1610.07629 eq. 5, for whole batches as in arXiv:1802.05637.
+    Source: arXiv:1610.07629 eq. 5, with batch statistics as in arXiv:1802.05637.
     """
 
     def __init__(self, channels: int, make: Callable[[int], nn.Module] | None = None) -> None:
@@ -74,7 +74,7 @@ class ConditionalBatchNorm(nn.Module):
         self.bias = make(channels) if make else None
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Normalise x [N, channels, H, W]; the shape stays."""
+        """Normalise x [N, channels, H, W]; the shape is unchanged."""
         h = self.plain(x)
         if self.gain is None or self.bias is None:
             return h
@@ -83,7 +83,7 @@ class ConditionalBatchNorm(nn.Module):
 
 
 def by_label(classes: int) -> Callable[[int], nn.Module] | None:
-    """Return what makes gains and biases of labels int64 [N], at first the same for all; None for no classes."""
+    """Return `make` for `ConditionalBatchNorm` on labels int64 [N], initially zero; None if there are no classes."""
 
     def make(channels: int) -> nn.Module:
         table = nn.Embedding(classes, channels)
@@ -94,14 +94,13 @@ def by_label(classes: int) -> Callable[[int], nn.Module] | None:
 
 
 class SelfAttention(nn.Module):
-    """x + gamma * what each place of the map takes from all others; gamma starts at 0, so at first x itself.
+    """Self-attention over all positions: x + gamma * attention(x), with gamma = 0 at initialisation.
 
-    Queries and keys have an eighth of the channels, values half of them; keys and values are those of 2x2 pixels
-    together, by their maximum.
+    Queries and keys have an eighth of the channels, values half; keys and values are 2x2 max-pooled.
 
     Args:
-        channels: of the map.
-        layers: how its convolutions are made; they have no bias.
+        channels: channels of the feature map.
+        layers: factory of its convolutions, which have no bias.
 
     Source: arXiv:1805.08318 section 3, with the sizes of the published code.
     """
@@ -119,19 +118,19 @@ class SelfAttention(nn.Module):
         """Map x [N, channels, H, W], H and W even, to the same shape."""
         query = self.query(x).flatten(2)
         key, value = (max_pool2d(part(x), 2).flatten(2) for part in (self.key, self.value))
-        share = torch.softmax(query.transpose(1, 2) @ key, 2)  # [N, H W, H W / 4]
-        taken = (value @ share.transpose(1, 2)).unflatten(2, x.shape[2:])
-        return x + self.gamma * self.out(taken)
+        attention = torch.softmax(query.transpose(1, 2) @ key, 2)  # [N, H W, H W / 4]
+        h = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return x + self.gamma * self.out(h)
 
 
 class Projection(nn.Module):
-    """Features to a logit: a linear function of them, plus their product with a vector for the class.
+    """Projection discriminator head: a linear layer, plus the inner product of features and class embedding.
 
     Args:
-        features: how many there are.
-        classes: how many there are; 0 for none.
-        layers: how its parts are made.
-        bias: of the linear function.
+        features: number of features.
+        classes: number of classes; 0 for unconditional.
+        layers: factory of its layers.
+        bias: whether the linear layer has a bias.
 
     Source: arXiv:1802.05637 eq. 3 and figure 1d.
     """
@@ -142,11 +141,11 @@ class Projection(nn.Module):
         self.table = layers.embedding(classes, features) if classes else None
 
     def forward(self, h: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return logits [N, 1] of features [N, D], and of labels int64 [N] where there are classes."""
+        """Map features [N, D], and labels int64 [N] if there are classes, to logits [N, 1]."""
         logit = self.linear(h)
         return logit if self.table is None else logit + (self.table(label) * h).sum(1, keepdim=True)
 
 
 def summed(h: Tensor) -> Tensor:
-    """Return the features [N, C] of maps [N, C, H, W]: ReLU, then the sum over all places."""
+    """Reduce feature maps [N, C, H, W] to features [N, C]: ReLU, then the sum over all positions."""
     return relu(h).sum((2, 3))

@@ -1,4 +1,4 @@
-"""The fully connected generator and discriminator of the first GANs, with or without a class.
+"""The fully connected generator and discriminator of the first GANs, unconditional or class-conditional.
 
 Papers: GAN arXiv:1406.2661, conditional GAN arXiv:1411.1784. Run by: `i2i run configs/gan.yaml`.
 """
@@ -14,19 +14,19 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-Share = Annotated[float, Ge(0), Lt(1)]
+Probability = Annotated[float, Ge(0), Lt(1)]
 
 
 class DenseGenerator(nn.Module):
-    """Latent codes to pictures through fully connected layers with ReLU; tanh at the end.
+    """Latent codes to images: fully connected layers with ReLU, then tanh.
 
     Args:
-        channels: of the pictures.
-        size: their height and width.
-        latent: numbers in a code.
-        classes: the class is put beside the code, one number each; 0 for none.
-        widths: of the hidden layers, from the code on.
-        batch_norm: in the hidden layers.
+        channels: image channels.
+        size: image height and width.
+        latent: length of a code.
+        classes: number of classes, concatenated one-hot with the code; 0 for unconditional.
+        widths: units of the hidden layers, from the code to the image.
+        batch_norm: whether the hidden layers have batch norm.
 
     Example:
         >>> DenseGenerator(1, 28, 100, 0)(torch.zeros(2, 100)).shape
@@ -52,19 +52,19 @@ class DenseGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(last, channels * size * size), nn.Tanh())
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Turn codes [N, latent], and labels int64 [N] where there are classes, into images [N, C, H, W]."""
-        return self.layers(beside(z, label, self.classes)).unflatten(1, self.shape)
+        """Map codes [N, latent], and labels int64 [N] if there are classes, to images [N, C, H, W] in [-1, 1]."""
+        return self.layers(with_label(z, label, self.classes)).unflatten(1, self.shape)
 
 
 class DenseDiscriminator(nn.Module):
-    """Pictures to a logit each through fully connected layers with leaky ReLU.
+    """Images to one logit each: fully connected layers with leaky ReLU.
 
     Args:
-        channels: of the pictures.
-        size: their height and width.
-        classes: the class is put beside the pixels, one number each; 0 for none.
-        widths: of the hidden layers, from the picture on.
-        dropout: share of the hidden units that are left out while training.
+        channels: image channels.
+        size: image height and width.
+        classes: number of classes, concatenated one-hot with the pixels; 0 for unconditional.
+        widths: units of the hidden layers, from the image to the logit.
+        dropout: probability of dropping a hidden unit in training.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class DenseDiscriminator(nn.Module):
         classes: int = 0,
         /,
         widths: tuple[PositiveInt, ...] = (512, 256),
-        dropout: Share = 0.0,
+        dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
         self.classes = classes
@@ -85,10 +85,10 @@ class DenseDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(last, 1))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return logits [N, 1], high where x [N, C, H, W] looks real and, where there are classes, like its label."""
-        return self.layers(beside(x.flatten(1), label, self.classes))
+        """Return logits [N, 1], high where x [N, C, H, W] looks real and, if there are classes, matches its label."""
+        return self.layers(with_label(x.flatten(1), label, self.classes))
 
 
-def beside(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """Return x [N, D] with its label int64 [N] beside it, one number for each class: [N, D + classes]."""
+def with_label(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
+    """Concatenate x [N, D] with its one-hot label int64 [N]: [N, D + classes]."""
     return torch.cat([x, one_hot(label, classes).to(x)], 1) if classes and label is not None else x

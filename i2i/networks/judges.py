@@ -1,4 +1,4 @@
-"""Discriminators for super-resolution: SRGAN's and ESRGAN's in the manner of VGG, and Real-ESRGAN's U-Net.
+"""Discriminators for super-resolution: the VGG-style one of SRGAN and ESRGAN, and Real-ESRGAN's U-Net.
 
 Papers: SRGAN arXiv:1609.04802, ESRGAN arXiv:1809.00219, Real-ESRGAN arXiv:2107.10833.
 Run by: `i2i run configs/real/superres_gan.yaml` (`discriminator: {use: unet_discriminator}`).
@@ -17,22 +17,22 @@ from .spectral import spectral
 
 
 class VGGDiscriminator(nn.Module):
-    """Picture of a fixed size to one logit: pairs of convolutions, of which one halves, then two linear layers.
+    """Images of a fixed size to one logit each: pairs of a plain and a stride-2 convolution, then two linear layers.
 
     The defaults are ESRGAN's for 128 pixels, 14,499,401 parameters as published. SRGAN's for 96 pixels is
     `size: 96, halvings: 4, kernel: 3, hidden: 1024`, 23,563,649 parameters.
 
     Args:
-        size: height and width of the pictures, a multiple of 2**halvings.
-        width: channels after the first convolution; they double up to 8 times that.
-        halvings: pairs of convolutions.
-        kernel: size of the convolutions that halve.
-        hidden: width of the linear layer.
+        size: image height and width, a multiple of 2**halvings.
+        width: channels after the first convolution; they double with each pair, up to 8 * width.
+        halvings: number of pairs of convolutions.
+        kernel: kernel size of the stride-2 convolutions.
+        hidden: units of the hidden linear layer.
 
     Raises:
-        ConfigError: a size that cannot be halved so often.
+        ConfigError: `size` is not a multiple of 2**halvings.
 
-    Source: BasicSR (VGGStyleDiscriminator), whose parameter count it reproduces; arXiv:1609.04802, figure 4.
+    Source: BasicSR (VGGStyleDiscriminator), including its parameter count; arXiv:1609.04802, figure 4.
 
     Example:
         >>> VGGDiscriminator(size=32, width=4)(torch.zeros(2, 3, 32, 32)).shape
@@ -50,7 +50,7 @@ class VGGDiscriminator(nn.Module):
         super().__init__()
         if size % 2**halvings:
             raise ConfigError(
-                f"vgg_discriminator cannot halve {size} pixels {halvings} times: give a multiple of {2**halvings}"
+                f"vgg_discriminator cannot halve {size} pixels {halvings} times: use a multiple of {2**halvings}"
             )
         self.size = size
         layers: list[nn.Module] = []
@@ -69,23 +69,23 @@ class VGGDiscriminator(nn.Module):
         """Return logits [N, 1], high where x [N, 3, size, size] in [-1, 1] looks real.
 
         Raises:
-            DataError: another size.
+            DataError: x has another size.
         """
         if x.shape[-2:] != (self.size, self.size):
             raise DataError(
                 f"vgg_discriminator was built for {self.size}x{self.size} pixels and got "
-                f"{x.shape[-2]}x{x.shape[-1]}: set its size, or data.size, so that both are the same"
+                f"{x.shape[-2]}x{x.shape[-1]}: set its size and data.size to the same value"
             )
         return self.body(x)
 
 
 class UnetDiscriminator(nn.Module):
-    """Picture to a logit for each pixel: three halvings, three doublings, additions between them, spectral norm.
+    """Images to one logit per pixel: a U-Net of three scales with additive skips and spectral norm.
 
     4,376,897 parameters.
 
     Args:
-        width: channels after the first convolution; up to 8 times that at an eighth of the size.
+        width: channels after the first convolution; 8 times as many at 1/8 of the resolution.
 
     Source: arXiv:2107.10833, figure 6; the published code.
 
@@ -112,12 +112,12 @@ class UnetDiscriminator(nn.Module):
         """Return logits [N, 1, H, W], high where x [N, 3, H, W] in [-1, 1] looks real.
 
         Raises:
-            DataError: a height or a width that is no multiple of 8.
+            DataError: height or width is not a multiple of 8.
         """
         if x.shape[-2] % 8 or x.shape[-1] % 8:
             raise DataError(
-                f"a picture of {x.shape[-2]}x{x.shape[-1]} pixels does not fit unet_discriminator, which halves "
-                f"three times: its sides must be multiples of 8 (in a config: data.size)"
+                f"an image of {x.shape[-2]}x{x.shape[-1]} pixels does not fit unet_discriminator, which halves it "
+                f"three times: height and width must be multiples of 8 (in a config: data.size)"
             )
         maps = [F.leaky_relu(self.head(x), 0.2)]
         for down in self.downs:

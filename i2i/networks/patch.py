@@ -1,4 +1,4 @@
-"""The PatchGAN discriminator of pix2pix and CycleGAN: one judgement for each patch, not one for the image.
+"""The PatchGAN discriminator of pix2pix and CycleGAN: one logit per patch rather than per image.
 
 Papers: pix2pix arXiv:1611.07004 (appendix 6.1.2), CycleGAN arXiv:1703.10593 (appendix 7.2).
 Run by: `i2i run configs/cyclegan.yaml` (`discriminator: {use: patch_discriminator, layers: 3}`).
@@ -14,27 +14,26 @@ from .blocks import Norm, init_normal, needs_bias, norm_layer, to_opponent
 
 
 class PatchDiscriminator(nn.Module):
-    """Image to a map of logits, each seeing one patch: the papers' C64-C128-C256-C512 on 70x70 pixels.
+    """Images to a map of logits, one per patch: the papers' C64-C128-C256-C512 with a 70x70 receptive field.
 
-    `layers` counts the halvings: 1 sees 16x16, 2 sees 34x34, 3 sees 70x70, 5 sees 286x286. `layers=0` is
-    pix2pix's pixel discriminator: 1x1 convolutions only, each logit sees one pixel. No sigmoid: the losses
-    want logits.
+    `layers` sets the receptive field: 1 for 16x16, 2 for 34x34, 3 for 70x70, 5 for 286x286. `layers=0` is pix2pix's
+    pixel discriminator of 1x1 convolutions. There is no sigmoid: the losses take logits.
 
-    Parameters as published: 2,764,737 (3 channels, instance norm), 2,768,705 (6, batch), 9,024 (6, batch,
-    layers 0).
+    Parameters as published: 2,764,737 (3 channels, instance norm), 2,768,705 (6 channels, batch norm), 9,024 (6
+    channels, batch norm, layers=0).
 
     Args:
         in_channels: channels of the image, or of image and condition concatenated.
-        width: channels after the first convolution; they double up to 8 times that.
-        layers: stride-2 convolutions.
-        norm: normalisation after each convolution but the first and the last.
-        chroma: see the image as brightness and two colour differences, these times `chroma`: more than 1 makes it
-            hard to please with wrong colours. Not in the papers; null for plain RGB.
+        width: channels after the first convolution; they double up to 8 * width.
+        layers: number of stride-2 convolutions.
+        norm: normalisation after each convolution except the first and the last.
+        chroma: convert the image to luma and two colour differences, and scale the differences by `chroma`: above 1
+            it is stricter about colours. Not in the papers; null for plain RGB.
 
     Raises:
-        ConfigError: negative `layers`, an unknown norm, or `chroma` with other than 3 channels.
+        ConfigError: negative `layers`, unknown norm, or `chroma` without exactly 3 channels.
 
-    Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
+    Source: pytorch-CycleGAN-and-pix2pix, including its parameter counts.
 
     Example:
         >>> import torch
@@ -52,9 +51,9 @@ class PatchDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         if layers < 0:
-            raise ConfigError(f"patch_discriminator got layers={layers}: give 0 (pixels) or more, such as 3")
+            raise ConfigError(f"patch_discriminator got layers={layers}: use 0 (single pixels) or more, e.g. 3")
         if chroma is not None and in_channels != 3:
-            raise ConfigError(f"chroma is about red, green and blue, but in_channels is {in_channels}: set it to 3")
+            raise ConfigError(f"chroma needs RGB images, but in_channels is {in_channels}: set it to 3")
         self.chroma = chroma
         self.smallest = 3 * 2**layers if layers else 1  # two unstrided 4x4 convolutions take one pixel each
         bias = needs_bias(norm)
@@ -70,27 +69,27 @@ class PatchDiscriminator(nn.Module):
             body += [conv(channels, out, 2 if n < layers else 1, bias), norm_layer(norm, out)]
             body += [nn.LeakyReLU(0.2, inplace=True)]
             channels = out
-        # The published pixel discriminator leaves the last bias out with batch norm, the others never do.
+        # With batch norm, only the published pixel discriminator has no bias in the last layer.
         body += [conv(channels, 1, 1, bias or layers > 0)]
         self.body = nn.Sequential(*body)
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge x.
+        """Classify each patch of x as real or fake.
 
         Args:
             x: images [N, in_channels, H, W] in [-1, 1].
 
         Returns:
-            Logits [N, 1, h, w], high where the patch looks real; h = H / 2**layers - 2 for such sizes.
+            Logits [N, 1, h, w], high where the patch looks real; h = H / 2**layers - 2 if 2**layers divides H.
 
         Raises:
-            DataError: an image smaller than 3 * 2**layers pixels, which leaves no patch.
+            DataError: the image is smaller than 3 * 2**layers pixels, so there is no patch.
         """
         height, width = x.shape[-2:]
         if min(height, width) < self.smallest:
             raise DataError(
                 f"an image of {height}x{width} pixels is too small for this patch_discriminator: "
-                f"give at least {self.smallest} pixels a side, or fewer layers"
+                f"use at least {self.smallest}x{self.smallest} pixels, or fewer layers"
             )
         return self.body(x if self.chroma is None else to_opponent(x, self.chroma))

@@ -1,4 +1,4 @@
-"""The residual generator of CycleGAN (after Johnson et al.): two halvings, residual blocks, two doublings.
+"""The residual generator of CycleGAN (after Johnson et al.): downsample twice, residual blocks, upsample twice.
 
 Papers: CycleGAN arXiv:1703.10593 (appendix 7.2), perceptual losses arXiv:1603.08155.
 Run by: `i2i run configs/cyclegan.yaml` (`generator: {use: resnet_generator, blocks: 9}`).
@@ -17,7 +17,7 @@ from .blocks import Norm, from_opponent, init_normal, needs_bias, norm_layer
 
 
 class ResnetBlock(nn.Module):
-    """x + (conv3, norm, ReLU, conv3, norm)(x), reflection-padded, with nothing after the addition."""
+    """x + (conv3, norm, ReLU, conv3, norm)(x), with reflection padding and no activation after the addition."""
 
     def __init__(self, width: int, norm: Norm = "instance") -> None:
         super().__init__()
@@ -38,41 +38,41 @@ class ResnetBlock(nn.Module):
 class ResnetGenerator(nn.Module):
     """Image to image at the same size: the paper's c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3.
 
-    With the defaults it is the published network, parameter for parameter (11,378,179; 7,837,699 with 6
-    blocks).
+    The defaults are the published network, with the same 11,378,179 parameters (7,837,699 with 6 blocks).
 
-    Three options are not in the paper. `upsample="resize"` doubles by nearest neighbour and a reflection-padded
-    conv3, which cannot draw the checkerboards of a transposed convolution
-    (distill.pub/2016/deconv-checkerboard). `masked=True` also learns, from the same losses, where to paint:
-    one more channel is a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN, arXiv:1911.11897).
-    What a translation should leave alone, such as a background, need not be redrawn then. Here m is a sigmoid
-    stretched a little, so that it reaches 0 and 1 exactly. `chroma` lets the last layer speak of luma and two colour
-    differences instead of red, green and blue: where its three channels do not quite agree, as on every edge early in
-    a training, the error is one of brightness and not a coloured speck.
+    Three options are not in the paper:
+
+    - `upsample="resize"` is nearest-neighbour upsampling and a reflection-padded conv3, which avoids the checkerboard
+      artefacts of transposed convolutions (distill.pub/2016/deconv-checkerboard).
+    - `masked=True` also predicts a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN,
+      arXiv:1911.11897), so the network need not redraw what should stay the same, such as the background. The mask
+      needs no loss of its own. Here m is a slightly stretched sigmoid, so that it reaches 0 and 1 exactly.
+    - `chroma` makes the last layer predict luma and two colour differences instead of RGB. Where its three channels
+      disagree, as on edges early in training, the error is in brightness rather than a coloured speck.
 
     Args:
         in_channels: channels of the input image.
         out_channels: channels of the output image.
-        width: channels after the first convolution; the blocks have 4 times as many.
-        blocks: residual blocks, 9 in the paper for 256 pixels and 6 for 128.
-        norm: normalisation after each convolution but the last.
+        width: channels after the first convolution; the blocks have 4 * width.
+        blocks: number of residual blocks; in the paper 9 for 256 pixels and 6 for 128.
+        norm: normalisation after each convolution except the last.
         upsample: "transposed" as published, or "resize".
-        masked: learn where to paint, and copy the input elsewhere; needs in_channels == out_channels.
-        chroma: the last layer gives brightness and two colour differences, these times `chroma`; null for plain RGB.
+        masked: predict a mask, and copy the input where it is 0; needs in_channels == out_channels.
+        chroma: predict luma and two colour differences, the differences scaled by `chroma`; null for plain RGB.
 
     Raises:
-        ConfigError: `masked` with different numbers of channels, `chroma` with other than 3, or an unknown norm or
-            upsample.
+        ConfigError: `masked` with in_channels != out_channels, `chroma` without exactly 3 channels, or unknown norm
+            or upsample.
 
-    Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts it reproduces.
+    Source: pytorch-CycleGAN-and-pix2pix, including its parameter counts.
 
     Example:
         >>> ResnetGenerator(width=8, blocks=1)(torch.zeros(1, 3, 32, 48)).shape
         torch.Size([1, 3, 32, 48])
     """
 
-    multiple = 4  # height and width must be multiples of this: two halvings
-    minimum = 8  # and at least this: the blocks mirror a border of 1 at a quarter of the size
+    multiple = 4  # of height and width: the network downsamples twice
+    minimum = 8  # of height and width: the blocks need 2 pixels at a quarter of the size for reflection padding
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         if masked and in_channels != out_channels:
             raise ConfigError(
-                f"masked: true copies parts of the input, but in_channels is {in_channels} and out_channels "
+                f"masked: true copies from the input, but in_channels is {in_channels} and out_channels "
                 f"{out_channels}: make them equal or set masked: false"
             )
         if chroma is not None and out_channels != 3:
-            raise ConfigError(f"chroma mixes red, green and blue, but out_channels is {out_channels}: set it to 3")
+            raise ConfigError(f"chroma needs RGB images, but out_channels is {out_channels}: set it to 3")
         self.masked, self.chroma = masked, chroma
         bias = needs_bias(norm)
 
@@ -120,21 +120,20 @@ class ResnetGenerator(nn.Module):
             Images [N, out_channels, H, W] in [-1, 1].
 
         Raises:
-            DataError: a height or a width that does not fit.
+            DataError: unsupported height or width.
         """
-        # An exported or compiled graph keeps its sizes free; there the caller pads.
+        # Not checked in exported or compiled graphs, whose sizes are symbolic; there the caller pads.
         if not torch.compiler.is_compiling():
             height, width = x.shape[-2:]
             if height % 4 or width % 4 or min(height, width) < 8:
                 raise DataError(
-                    f"an image of {height}x{width} pixels does not fit resnet_generator, which halves twice: "
+                    f"an image of {height}x{width} pixels does not fit resnet_generator, which halves it twice: "
                     f"crop or pad it to multiples of 4, at least 8x8 (in a config: data.size)"
                 )
         h = self.head(self.body(x))
         colours = h[:, :-1] if self.masked else h
-        if (
-            self.chroma is not None
-        ):  # times sqrt 3, so that brightness alone moves each colour as its own channel would
+        if self.chroma is not None:
+            # Scaled by sqrt 3, so that one unit of luma changes R, G and B by one unit each.
             colours = 3**0.5 * from_opponent(colours, self.chroma)
         painting = torch.tanh(colours)
         if not self.masked:
@@ -144,7 +143,7 @@ class ResnetGenerator(nn.Module):
 
 
 def double(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
-    """Return the layers that double height and width, [N, channels, H, W] -> [N, out_channels, 2H, 2W].
+    """Return layers that double height and width: [N, channels, H, W] -> [N, out_channels, 2H, 2W].
 
     Raises:
         ConfigError: `upsample` is neither "transposed" nor "resize".
@@ -154,4 +153,4 @@ def double(channels: int, out_channels: int, upsample: str, bias: bool) -> list[
     if upsample == "resize":
         conv = nn.Conv2d(channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
         return [nn.Upsample(scale_factor=2, mode="nearest"), conv]
-    raise ConfigError(f"unknown upsample '{upsample}': possible are transposed, resize")
+    raise ConfigError(f"unknown upsample '{upsample}': choose from transposed, resize")

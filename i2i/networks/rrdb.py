@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from .superres import Scale, conv, init_small, steps_of
 
-RESIDUAL = 0.2  # factor on what a dense block, and a block of three of them, adds
+RESIDUAL = 0.2  # scale of the residual branches of DenseBlock and RRDB
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all maps before it; the last one's result, times 0.2, is added to x."""
+    """x + 0.2 * (five densely connected convolutions)(x)."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
         grown = [width + n * growth for n in range(5)]
-        self.convs = nn.ModuleList(conv(seen, width if n == 4 else growth) for n, seen in enumerate(grown))
+        self.convs = nn.ModuleList(conv(channels, width if n == 4 else growth) for n, channels in enumerate(grown))
         init_small(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class DenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Three dense blocks; what they add, times 0.2, is added to x."""
+    """Residual-in-residual dense block: x + 0.2 * (three dense blocks)(x)."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class RRDBNet(nn.Module):
     """The generator of ESRGAN; 16,697,987 parameters at x4.
 
     Args:
-        scale: enlargement: 2, 3 or 4.
+        scale: upscaling factor: 2, 3 or 4.
         width: channels.
-        blocks: residual-in-residual blocks, 23 in the paper.
-        growth: channels that each convolution of a dense block adds.
+        blocks: number of RRDBs, 23 in the paper.
+        growth: channels added by each convolution of a dense block.
 
-    Source: arXiv:1809.00219, section 3.1; the published code, whose parameter count it reproduces.
+    Source: arXiv:1809.00219, section 3.1; parameter count as in the published code.
 
     Example:
         >>> RRDBNet(width=8, blocks=1, growth=4)(torch.zeros(1, 3, 12, 16)).shape
@@ -71,7 +71,7 @@ class RRDBNet(nn.Module):
         self.tail = nn.Sequential(conv(width, width), nn.LeakyReLU(0.2), conv(width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
+        """Upscale x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
         h = self.head((x + 1) / 2)
         h = h + self.body(h)
         for step, up in zip(steps_of(self.scale), self.ups, strict=True):

@@ -1,4 +1,4 @@
-"""The residual networks of SNGAN and SAGAN: a generator and a discriminator, with classes, attention, spectral norm.
+"""Residual generator and discriminator of SNGAN and SAGAN, with optional classes, attention and spectral norm.
 
 Papers: SNGAN arXiv:1802.05957, projection arXiv:1802.05637, SAGAN arXiv:1805.08318.
 Run by: `i2i run configs/sngan.yaml`, `i2i run configs/sagan.yaml`.
@@ -20,24 +20,24 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from ..errors import ConfigError
 from .conditional import ConditionalBatchNorm, Layers, Projection, SelfAttention, by_label, summed
-from .dcgan import LEAST, maps
+from .dcgan import BASE, maps
 
 
 def glorot(weight: Tensor) -> Any:
-    """Draw by Glorot's rule, with a gain of sqrt 2 for 3x3 convolutions and of 1 for others. Source: pfnet's code."""
+    """Glorot initialisation, with a gain of sqrt 2 for 3x3 convolutions and 1 otherwise. Source: pfnet's code."""
     return nn.init.xavier_uniform_(weight, math.sqrt(2) if weight.shape[2:] == (3, 3) else 1.0)
 
 
 class UpBlock(nn.Module):
-    """Twice (norm, ReLU, 3x3 convolution), doubling in between, plus what came in, doubled and convolved 1x1.
+    """Upsampling residual block: twice (norm, ReLU, conv3), upsampled before the first conv3, and a conv1 shortcut.
 
-    The 1x1 convolution comes before the doubling: the same result for a quarter of the work.
+    The shortcut is convolved before it is upsampled: the same result for a quarter of the work.
 
     Args:
-        channels: what comes in.
-        out: what goes out.
-        layers: how convolutions are made.
-        norm: channels -> norm, called with the map and the condition.
+        channels: input channels.
+        out: output channels.
+        layers: factory of its convolutions.
+        norm: channels -> norm layer, which is called with the feature map and the condition.
     """
 
     def __init__(self, channels: int, out: int, layers: Layers, norm: Callable[[int], nn.Module]) -> None:
@@ -53,14 +53,14 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Twice (ReLU, 3x3 convolution), halved by averages, plus what came in, halved and convolved 1x1 where needed.
+    """Downsampling residual block: twice (ReLU, conv3), then average pooling, and a conv1 shortcut where needed.
 
     Args:
-        channels: what comes in.
-        out: what goes out.
-        layers: how convolutions are made.
+        channels: input channels.
+        out: output channels.
+        layers: factory of its convolutions.
         halve: halve height and width.
-        first: what comes in is the picture, so no ReLU before it.
+        first: the input is the image, so it gets no ReLU.
     """
 
     def __init__(self, channels: int, out: int, layers: Layers, halve: bool = True, first: bool = False) -> None:
@@ -78,24 +78,24 @@ class DownBlock(nn.Module):
 
 
 class SNGANGenerator(nn.Module):
-    """Latent codes to pictures: a linear layer to a 4x4 map, then residual blocks that double it.
+    """Latent codes to images: a linear layer to a 4x4 feature map, then residual blocks that upsample it.
 
-    4,276,739 parameters for 3 channels of 32 px, codes of 128, no classes: SNGAN's. With 10 classes and spectral norm
-    4,304,387: that of BigGAN's code for CIFAR-10.
+    SNGAN: 4,276,739 parameters for 3 channels, 32 px, codes of length 128 and no classes. With 10 classes and
+    spectral norm 4,304,387, as in BigGAN's code for CIFAR-10.
 
     Args:
-        channels: of the pictures.
-        size: their height and width: 4 times a power of 2, 8 at least.
-        latent: numbers in a code.
-        classes: batch norm takes gain and bias from the class; 0 for none.
-        width: channels of the last map.
-        widest: each map before it has twice as many channels, up to this many times `width`: 1 for SNGAN at 32 px,
-            16 for SAGAN at 128 px.
+        channels: image channels.
+        size: image height and width, 4 times a power of 2 and at least 8.
+        latent: length of a code.
+        classes: number of classes, each with its own batch norm gains and biases; 0 for unconditional.
+        width: channels of the last feature map.
+        widest: channels double from each map to the one before it, up to `widest` times `width`: 1 for SNGAN at 32
+            px, 16 for SAGAN at 128 px.
         spectral_norm: divide the weights by their largest singular values, as SAGAN does.
-        attention: side of the map on which self-attention stands; 0 for none.
+        attention: resolution of the feature map with self-attention; 0 for none.
 
     Raises:
-        ConfigError: another size, or no map of the side `attention`.
+        ConfigError: unsupported size, or no feature map of resolution `attention`.
 
     Source: arXiv:1802.05957 table 4 and arXiv:1805.08318; pfnet's code, whose parameter count it reproduces.
     """
@@ -115,42 +115,42 @@ class SNGANGenerator(nn.Module):
         super().__init__()
         layers = Layers(glorot, spectral_norm)
         widths = growing(size, width, widest)
-        check_attention("sngan_generator", attention, [LEAST * 2 ** (n + 1) for n in range(len(widths) - 1)])
-        self.start = layers.linear(latent, widths[0] * LEAST**2)
+        check_attention("sngan_generator", attention, [BASE * 2 ** (n + 1) for n in range(len(widths) - 1)])
+        self.start = layers.linear(latent, widths[0] * BASE**2)
         parts: list[nn.Module] = []
         for n, (before, after) in enumerate(pairwise(widths)):
             parts += [UpBlock(before, after, layers, lambda c: ConditionalBatchNorm(c, by_label(classes)))]
-            parts += [SelfAttention(after, layers)] if attention == LEAST * 2 ** (n + 1) else []
+            parts += [SelfAttention(after, layers)] if attention == BASE * 2 ** (n + 1) else []
         self.parts = nn.ModuleList(parts)
         self.end = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(), layers.conv(widths[-1], channels), nn.Tanh())
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Turn codes [N, latent], and labels int64 [N] where there are classes, into images in [-1, 1]."""
-        h = self.start(z).unflatten(1, (-1, LEAST, LEAST))
+        """Map codes [N, latent], and labels int64 [N] if there are classes, to images [N, C, H, W] in [-1, 1]."""
+        h = self.start(z).unflatten(1, (-1, BASE, BASE))
         for part in self.parts:
             h = part(h, label) if isinstance(part, UpBlock) else part(h)
         return self.end(h)
 
 
 class SNGANDiscriminator(nn.Module):
-    """Pictures to a logit each: residual blocks with spectral norm, the sum over all places, a projection.
+    """Images to one logit each: residual blocks with spectral norm, a sum over all positions, a projection head.
 
-    1,053,824 parameters for 3 channels of 32 px, no classes: SNGAN's.
+    SNGAN: 1,053,824 parameters for 3 channels, 32 px and no classes.
 
     Args:
-        channels: of the pictures.
-        size: their height and width: `smallest` times a power of 2, and larger.
-        classes: the features times a vector for the class are added to the logit; 0 for none.
-        width: channels of the first map.
-        widest: each map after it has twice as many channels, up to this many times `width`: 1 for SNGAN at 32 px, 16
-            for SAGAN at 128 px.
-        smallest: side of the map at which halving ends: 8 for SNGAN, 4 for SAGAN.
-        plain: blocks at this side that do not halve: 2 for SNGAN, 1 for SAGAN.
-        attention: side of the map on which self-attention stands; 0 for none.
-        bias: of the last layer.
+        channels: image channels.
+        size: image height and width, `smallest` times a power of 2 and larger than `smallest`.
+        classes: number of classes, with a projection of the features; 0 for unconditional.
+        width: channels of the first feature map.
+        widest: channels double from each map to the next, up to `widest` times `width`: 1 for SNGAN at 32 px, 16 for
+            SAGAN at 128 px.
+        smallest: resolution of the last feature map: 8 for SNGAN, 4 for SAGAN.
+        plain: number of blocks at that resolution which do not downsample: 2 for SNGAN, 1 for SAGAN.
+        attention: resolution of the feature map with self-attention; 0 for none.
+        bias: whether the last layer has a bias.
 
     Raises:
-        ConfigError: another size, or no map of the side `attention`.
+        ConfigError: unsupported size, or no feature map of resolution `attention`.
 
     Source: arXiv:1802.05957 table 4 and arXiv:1805.08318; pfnet's code, whose parameter count it reproduces.
     """
@@ -174,7 +174,7 @@ class SNGANDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return logits [N, 1], high where x [N, C, H, W] looks real and, where there are classes, like its label."""
+        """Return logits [N, 1], high where x [N, C, H, W] looks real and, if there are classes, matches its label."""
         return self.head(summed(self.body(x)), label)
 
 
@@ -190,10 +190,10 @@ def judge(
     attention: int,
     bias: bool,
 ) -> tuple[nn.Sequential, Projection]:
-    """Return the blocks of a residual discriminator, and its projection; arguments as in `SNGANDiscriminator`."""
+    """Return the blocks and the head of a residual discriminator; arguments as in `SNGANDiscriminator`."""
     halvings = (size // smallest).bit_length() - 1
     if halvings < 1 or size != smallest * 2**halvings:
-        raise ConfigError(f"discriminator: {size} pixels cannot be halved to {smallest}: set its `smallest`")
+        raise ConfigError(f"discriminator: {size} pixels cannot be halved down to {smallest}: change its `smallest`")
     check_attention("discriminator", attention, [size // 2 ** (n + 1) for n in range(halvings)])
     parts: list[nn.Module] = []
     before = channels
@@ -206,20 +206,20 @@ def judge(
 
 
 def growing(size: int, width: int, widest: int) -> list[int]:
-    """Return the channels of a generator's maps, from 4x4 to the size of the picture."""
+    """Return the channels of a generator's feature maps, from 4x4 to the image size."""
     steps = len(maps(size, 1))
     return [width * min(2**n, widest) for n in reversed(range(steps + 1))]
 
 
 def check_attention(name: str, attention: int, sides: list[int]) -> None:
-    """Raise ConfigError where no map has the side on which attention is wanted."""
+    """Raise ConfigError unless a feature map has the resolution `attention`, or it is 0."""
     if attention and attention not in sides:
         raise ConfigError(
-            f"{name}: no map is {attention} pixels wide, so attention cannot stand there; possible: "
+            f"{name}: no feature map is {attention} pixels wide for attention; possible: "
             f"{', '.join(map(str, sides))}, or 0 for none"
         )
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Return maps of twice the height and width, each pixel repeated."""
+    """Double height and width by nearest neighbour."""
     return interpolate(x, scale_factor=2, mode="nearest")

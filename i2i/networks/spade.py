@@ -1,6 +1,6 @@
-"""The networks of SPADE: a picture from a label map, with a style, and judges at two scales.
+"""The networks of SPADE: label map to image, a style encoder, and a multi-scale discriminator.
 
-Papers: SPADE arXiv:1903.07291 (appendix A), the judges after pix2pixHD arXiv:1711.11585.
+Papers: SPADE arXiv:1903.07291 (appendix A); the discriminator follows pix2pixHD arXiv:1711.11585.
 Run by: `i2i run configs/spade.yaml`.
 """
 
@@ -25,29 +25,29 @@ DOUBLINGS = {"normal": 5, "more": 6, "most": 7}
 
 
 def conv(channels: int, out: int, kernel: int = 3, stride: int = 1, padding: int = 1, bias: bool = True) -> nn.Conv2d:
-    """Return a convolution as the published code initialises all of them."""
+    """Return a convolution, initialised as in the published code."""
     layer = nn.Conv2d(channels, out, kernel, stride, padding, bias=bias)
     initialise(layer)
     return layer
 
 
 def initialise(layer: nn.Conv2d | nn.Linear) -> None:
-    """Draw the weights by Xavier's rule with a gain of 0.02, and set the bias to 0."""
+    """Xavier-initialise the weight with a gain of 0.02, and set the bias to 0."""
     nn.init.xavier_normal_(layer.weight, gain=0.02)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
 
 class SpadeNorm(nn.Module):
-    """Spatially-adaptive normalisation: x normalised, times 1 + gamma, plus beta, both made of the label map.
+    """Spatially-adaptive normalisation: norm(x) * (1 + gamma) + beta, with gamma and beta from the label map.
 
     Args:
-        channels: channels of what is normalised.
+        channels: channels of the feature map.
         segments: channels of the label map.
-        hidden: channels between the label map and gamma and beta, 128 in the paper.
-        norm: "batch" as in the paper, or "instance", which is the same in training and use.
+        hidden: hidden channels between the label map and gamma and beta, 128 in the paper.
+        norm: "batch" as in the paper, or "instance", which behaves the same in training and inference.
 
-    Source: arXiv:1903.07291 eq. 1 to 3 and figure 3. Batch norm has no parameters of its own.
+    Source: arXiv:1903.07291 eq. 1 to 3 and figure 3. The batch norm is not affine.
     """
 
     def __init__(self, channels: int, segments: int, hidden: int = 128, norm: SpadeNormalisation = "batch") -> None:
@@ -57,13 +57,13 @@ class SpadeNorm(nn.Module):
         self.gamma, self.beta = conv(hidden, channels), conv(hidden, channels)
 
     def forward(self, x: Tensor, segmap: Tensor) -> Tensor:
-        """Normalise x [N, channels, H, W] by the label map [N, segments, any, any]; the shape stays."""
+        """Normalise x [N, channels, H, W] given a label map [N, segments, any, any]; the shape is unchanged."""
         h = F.relu(self.shared(F.interpolate(segmap, x.shape[2:], mode="nearest")))
         return torch.addcmul(self.beta(h), self.plain(x), 1 + self.gamma(h))
 
 
 class SpadeBlock(nn.Module):
-    """x + (SPADE, leaky ReLU, conv3) twice, with spectral norm; where widths differ, x passes SPADE and conv1 too."""
+    """x + twice (SPADE, leaky ReLU, conv3), with spectral norm; if widths differ, the shortcut is SPADE and conv1."""
 
     def __init__(
         self, channels: int, out: int, segments: int, hidden: int = 128, norm: SpadeNormalisation = "batch"
@@ -89,28 +89,28 @@ class SpadeBlock(nn.Module):
 
 
 class SpadeGenerator(nn.Module):
-    """Label map to picture, of any height and width divisible by `multiple`.
+    """Label map to image, at any height and width divisible by `multiple`.
 
-    It starts from the label map itself, made 32 times smaller, or from a code `z` that says the style, and doubles
-    height and width between its blocks; every block sees the label map.
+    It starts from the downsampled label map, or from a style code `z`, and doubles height and width between its
+    blocks. Every block is conditioned on the label map.
 
     Parameters as published: 97,480,899 (184 channels: COCO-Stuff), 96,492,483 (151: ADE20K), 93,048,003 (36, "more":
     Cityscapes).
 
     Args:
-        channels: channels of the label map; the task gives them.
-        z: length of the code; 0 starts from the label map. The task gives it.
-        width: channels of the last block; the first has 16 times as many.
+        channels: channels of the label map; set by the task.
+        z: length of the style code; 0 starts from the label map. Set by the task.
+        width: channels of the last block; the first has 16 * width.
         upsampling: "normal" doubles 5 times, "more" 6 times (512 pixels in the paper), "most" 7 times.
-        size: height and width of the pictures in training, one number or two. With `z`, other sizes stretch
-            what the code says about places.
-        hidden: channels inside each SPADE, 128 in the paper.
+        size: height and width of the training images, one number or two. With `z`, the first feature map is
+            interpolated for other sizes.
+        hidden: hidden channels of each SPADE, 128 in the paper.
         norm: "batch" as in the paper, or "instance".
 
     Raises:
         ConfigError: `size` is not divisible by `multiple`.
 
-    Source: NVlabs/SPADE, whose parameter counts it reproduces.
+    Source: NVlabs/SPADE, including its parameter counts.
 
     Example:
         >>> SpadeGenerator(12, width=4)(torch.zeros(1, 12, 64, 96)).shape
@@ -134,7 +134,7 @@ class SpadeGenerator(nn.Module):
         if z and (height % self.multiple or wide % self.multiple):
             raise ConfigError(
                 f"spade_generator doubles {DOUBLINGS[upsampling]} times (upsampling: {upsampling}), so its size must "
-                f"be divisible by {self.multiple}, and {height}x{wide} is not"
+                f"be divisible by {self.multiple}, but it is {height}x{wide}"
             )
         self.first = (16 * width, height // self.multiple, wide // self.multiple)
 
@@ -153,21 +153,21 @@ class SpadeGenerator(nn.Module):
             last = max(1, width // 2)
             blocks.append(SpadeBlock(width, last, channels, hidden, norm))
         self.blocks = nn.ModuleList(blocks)
-        self.unscaled = () if upsampling != "normal" else (2,)  # blocks before which nothing is doubled
+        self.unscaled = () if upsampling != "normal" else (2,)  # blocks without upsampling before them
         self.head = conv(last, 3)
 
     def forward(self, segmap: Tensor, z: Tensor | None = None) -> Tensor:
-        """Paint a label map.
+        """Generate images from label maps.
 
         Args:
-            segmap: [N, channels, H, W], one channel a class; H and W multiples of `multiple`.
-            z: codes [N, z] for a generator that starts from them.
+            segmap: [N, channels, H, W], one channel per class; H and W multiples of `multiple`.
+            z: style codes [N, z], if the generator starts from them.
 
         Returns:
-            Pictures [N, 3, H, W] in [-1, 1].
+            Images [N, 3, H, W] in [-1, 1].
 
         Raises:
-            DataError: a height or a width that does not fit.
+            DataError: unsupported height or width.
         """
         height, width = segmap.shape[-2:]
         if height % self.multiple or width % self.multiple:
@@ -190,19 +190,19 @@ class SpadeGenerator(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Picture to the mean and the log-variance of a code that says its style: the encoder of a VAE.
+    """Images to the mean and log-variance of their style codes: the encoder of a VAE.
 
     Parameters as published: 10,463,424.
 
     Args:
-        width: channels after the first convolution; they double up to 8 times that.
-        z: length of the code, 256 in the paper.
-        size: every picture is resized to `size` squared first, a power of two; 256 in the paper.
+        width: channels after the first convolution; they double up to 8 * width.
+        z: length of a style code, 256 in the paper.
+        size: images are first resized to size x size pixels, a power of two; 256 in the paper.
 
     Raises:
-        ConfigError: `size` is no power of two, or less than 8.
+        ConfigError: `size` is not a power of two, or less than 8.
 
-    Source: arXiv:1903.07291 figure 14; NVlabs/SPADE, whose parameter count it reproduces.
+    Source: arXiv:1903.07291 figure 14; NVlabs/SPADE, including its parameter count.
 
     Example:
         >>> mu, logvar = StyleEncoder(width=4, z=8, size=64)(torch.zeros(2, 3, 96, 128))
@@ -214,7 +214,7 @@ class StyleEncoder(nn.Module):
         super().__init__()
         halvings = size.bit_length() - 3  # down to 4x4
         if size != 2 ** (halvings + 2) or halvings < 1:
-            raise ConfigError(f"style_encoder cannot look at {size} pixels a side: give a power of two, 8 or more")
+            raise ConfigError(f"style_encoder cannot use a size of {size} pixels: set a power of two, at least 8")
         self.size, self.z = size, z
         widths = [3, *(width * min(2**n, 8) for n in range(halvings))]
         layers: list[nn.Module] = []
@@ -226,25 +226,25 @@ class StyleEncoder(nn.Module):
             initialise(layer)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance [N, z] for pictures [N, 3, H, W] in [-1, 1] of any size."""
+        """Return mean and log-variance [N, z] of images [N, 3, H, W] in [-1, 1] of any size."""
         square = F.interpolate(image, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
         h = self.body(square)
         return self.mu(h), self.logvar(h)
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """Judges the patches of a picture at several scales, each with networks of its own.
+    """A patch discriminator for each of several scales of the image.
 
     Parameters as published, with two scales: 5,904,514 (187 channels: COCO-Stuff), 5,836,930 (154: ADE20K),
     5,601,410 (39: Cityscapes).
 
     Args:
-        channels: channels of label map and picture together; the task gives them.
-        width: channels after the first convolution; they double up to 8 times that.
-        layers: convolutions but the last one, 4 in the paper; all but the last of these halve.
-        scales: how many judges there are; each sees half the height and width of the one before.
+        channels: channels of label map and image together; set by the task.
+        width: channels after the first convolution; they double up to 8 * width.
+        layers: number of convolutions before the logits, 4 in the paper; all of them but the last have stride 2.
+        scales: number of discriminators; each sees half the height and width of the one before.
 
-    Source: arXiv:1903.07291 figure 13; NVlabs/SPADE, whose parameter counts it reproduces.
+    Source: arXiv:1903.07291 figure 13; NVlabs/SPADE, including its parameter counts.
 
     Example:
         >>> [tuple(logits.shape) for logits in MultiscaleDiscriminator(15, width=4)(torch.zeros(1, 15, 64, 64))]
@@ -261,7 +261,7 @@ class MultiscaleDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
 
-        def judge() -> nn.ModuleList:
+        def discriminator() -> nn.ModuleList:
             parts: list[nn.Module] = [nn.Sequential(conv(channels, width, 4, 2, 2), nn.LeakyReLU(0.2))]
             for n in range(1, layers):
                 before, after = (width * min(2**power, 8) for power in (n - 1, n))
@@ -269,18 +269,18 @@ class MultiscaleDiscriminator(nn.Module):
                 parts.append(nn.Sequential(strided, InstanceNorm(), nn.LeakyReLU(0.2)))
             return nn.ModuleList([*parts, conv(after, 1, 4, 1, 2)])
 
-        self.judges = nn.ModuleList(judge() for _ in range(scales))
+        self.judges = nn.ModuleList(discriminator() for _ in range(scales))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the logits [N, 1, h, w] at each scale for x [N, channels, H, W], high where x looks real."""
         return [maps[-1] for maps in self.maps(x)]
 
     def maps(self, x: Tensor) -> list[list[Tensor]]:
-        """Return, for each scale, what every layer makes of x; the last are the logits."""
+        """Return the output of every layer at each scale; the last of each scale are the logits."""
         scales = []
-        for judge in self.judges:
+        for discriminator in self.judges:
             maps = [x]
-            for part in judge.children():
+            for part in discriminator.children():
                 maps.append(part(maps[-1]))
             scales.append(maps[1:])
             x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)

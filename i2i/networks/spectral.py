@@ -1,10 +1,10 @@
-"""Spectral norm: a layer whose weight is divided by its largest singular value.
+"""Spectral norm: the weight of a layer divided by its largest singular value.
 
 Paper: SNGAN, arXiv:1802.05957. Run by: `i2i run configs/spade.yaml`.
 
-This stays close to PyTorch's `parametrizations.spectral_norm` but for two things. Averaged weights come with averaged
-singular vectors, which lag behind and are shorter than 1: PyTorch would take the singular value for half of what it
-is (the median of a generator's layers after 150 steps), and pictures become white. And it refuses to be pickled.
+It follows PyTorch's `parametrizations.spectral_norm` with two differences. It works with averaged weights: the
+averaged singular vectors lag behind and are shorter than 1, so PyTorch would underestimate the singular value by half
+(the median of a generator's layers after 150 steps), and images turn white. And it can be pickled.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.nn.utils import parametrize
 
 
 class Spectral(nn.Module):
-    """Weight [out, ...] to weight / its largest singular value, by power iteration from where the last one ended.
+    """Weight [out, ...] divided by its largest singular value, estimated by warm-started power iteration.
 
-    While training there is one iteration for each forward pass, and it is remembered. In use there are three, which
-    are forgotten again: the same weight gives the same result each time, and averaged weights are right to 1 %.
+    In training, each forward pass runs one iteration and stores its result. In eval mode it runs three and stores
+    nothing, so the same weight always gives the same result, and averaged weights are accurate to 1 %.
 
     Source: arXiv:1802.05957, algorithm 1.
     """
@@ -35,7 +35,7 @@ class Spectral(nn.Module):
         self.u.copy_(self.vectors(flat, 10)[0])
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight, its largest singular value 1."""
+        """Return the weight, scaled to a largest singular value of 1."""
         flat = weight.flatten(1)
         u, v = self.vectors(flat.detach(), 1 if self.training else 3)
         if self.training:
@@ -43,7 +43,7 @@ class Spectral(nn.Module):
         return weight / torch.dot(u, torch.mv(flat, v))
 
     def vectors(self, flat: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-        """Return the first left and right singular vectors of [out, n], better with every iteration."""
+        """Estimate the leading left and right singular vectors of [out, n] by power iteration."""
         u = self.u
         for _ in range(iterations):
             v = normalize(torch.mv(flat.T, u), dim=0, eps=1e-12)
@@ -55,10 +55,10 @@ def spectral(layer: nn.Module) -> nn.Module:
     """Divide the weight of a layer by its largest singular value.
 
     Args:
-        layer: a convolution or a linear layer, initialised; it is changed.
+        layer: an initialised convolution, linear or embedding layer; modified in place.
 
     Returns:
-        The same layer; what is trained is `layer.parametrizations.weight.original`.
+        The same layer; the trained parameter is `layer.parametrizations.weight.original`.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -74,14 +74,14 @@ def spectral(layer: nn.Module) -> nn.Module:
 
 
 def _reduced(layer: Any, protocol: Any) -> tuple[Any, ...]:
-    """Take a layer apart for pickling: its class before it was changed, its attributes, its parametrization."""
+    """Reduce a layer for pickling to its original class, its attributes and its parametrization."""
     own = {"weight": layer.parametrizations.weight.original, **layer._parameters}
     attributes = {**layer.__dict__, "_parameters": own, "_modules": {}}
     return _restored, (type(layer).__base__, attributes, layer.parametrizations.weight[0])
 
 
 def _restored(kind: type[nn.Module], attributes: dict[str, Any], parametrization: Spectral) -> nn.Module:
-    """Put it together again."""
+    """Rebuild a layer from what `_reduced` returned."""
     layer: Any = kind.__new__(kind)
     layer.__dict__.update(attributes)
     training = parametrization.training

@@ -1,12 +1,12 @@
-"""Networks that enlarge pictures: SRResNet, MSRResNet, EDSR, and a compact one for CPUs. `rrdb` has ESRGAN's.
+"""Super-resolution networks: SRResNet, MSRResNet, EDSR, and a compact one for CPUs. ESRGAN's is in `rrdb`.
 
 Papers: SRResNet arXiv:1609.04802, EDSR arXiv:1707.02921, ESRGAN arXiv:1809.00219, sub-pixel convolutions
 arXiv:1609.05158.
 Run by: `i2i run configs/superres.yaml` (`generator: {use: compact_sr, scale: 4}`).
 
-Each takes pictures in [-1, 1] and gives pictures around [-1, 1]; where the published ones work on 0..1, the range is
-mapped inside, so that parameters and their meaning are the published ones. None looks at the whole picture, so all of
-them may be used on tiles (but SRResNet only in eval mode, because of its batch norm).
+All map images in [-1, 1] to images around [-1, 1]. Where the published network works in 0..1, the range is converted
+inside, so published weights keep their meaning. None depends on the whole image, so all can be run on tiles (SRResNet
+only in eval mode, because of its batch norm).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in 0..1
 
 
 def conv(channels: int, out: int, kernel: int = 3) -> nn.Conv2d:
-    """Return a convolution that keeps the size."""
+    """Return a convolution that keeps height and width."""
     return nn.Conv2d(channels, out, kernel, padding=kernel // 2)
 
 
 def steps_of(scale: Scale) -> list[int]:
-    """Return the factors by which one enlarges in turn: 4 in two steps."""
+    """Return the factors of successive upsampling layers: 4 is two steps of 2."""
     return [2, 2] if scale == 4 else [scale]
 
 
 def init_small(module: nn.Module, gain: float = 0.1) -> None:
-    """Draw the weights of all convolutions by He's rule, times `gain`, and set biases to 0.
+    """Initialise all convolutions with He-normal weights times `gain` and zero biases.
 
     Source: arXiv:1809.00219, section 3.1: residual networks without batch norm train better from small weights.
     """
@@ -61,12 +61,12 @@ class Residual(nn.Module):
 class SRResNet(nn.Module):
     """The generator of SRGAN as published: residual blocks with batch norm and PReLU, 9x9 convolutions at both ends.
 
-    1,549,462 parameters at x4. It works on [-1, 1] itself.
+    1,549,462 parameters at x4. It works in [-1, 1] directly.
 
     Args:
-        scale: enlargement: 2, 3 or 4.
+        scale: upscaling factor: 2, 3 or 4.
         width: channels.
-        blocks: residual blocks, 16 in the paper.
+        blocks: number of residual blocks, 16 in the paper.
 
     Source: arXiv:1609.04802, section 2.1.1 and figure 4; each PReLU has one parameter.
 
@@ -95,21 +95,21 @@ class SRResNet(nn.Module):
         self.tail = conv(width, 3, 9)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
+        """Upscale x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
         return self.tail(self.up(self.body(self.head(x))))
 
 
 class MSRResNet(nn.Module):
-    """SRResNet without batch norm: it learns what is to be added to the bilinear enlargement.
+    """SRResNet without batch norm, which predicts the residual to bilinear upscaling.
 
     1,517,571 parameters at x4.
 
     Args:
-        scale: enlargement: 2, 3 or 4.
+        scale: upscaling factor: 2, 3 or 4.
         width: channels.
-        blocks: residual blocks.
+        blocks: number of residual blocks.
 
-    Source: BasicSR (MSRResNet), whose parameter count it reproduces.
+    Source: BasicSR (MSRResNet), including its parameter count.
 
     Example:
         >>> MSRResNet(scale=3, width=8, blocks=1)(torch.zeros(1, 3, 12, 16)).shape
@@ -139,25 +139,25 @@ class MSRResNet(nn.Module):
         init_small(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
+        """Upscale x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
         x = (x + 1) / 2
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         return 2 * (self.tail(self.up(self.body(self.head(x)))) + base) - 1
 
 
 class EDSR(nn.Module):
-    """Residual blocks without batch norm, one addition around all of them, sub-pixel convolutions at the end.
+    """Residual blocks without batch norm, a global skip connection and sub-pixel convolutions.
 
     The defaults are the paper's baseline, 1,517,571 parameters at x4. `blocks: 32, width: 256, residual_scale: 0.1`
     is its large network, 43,089,923.
 
     Args:
-        scale: enlargement: 2, 3 or 4.
+        scale: upscaling factor: 2, 3 or 4.
         width: channels.
-        blocks: residual blocks.
-        residual_scale: factor on what each block adds; 0.1 keeps wide networks stable.
+        blocks: number of residual blocks.
+        residual_scale: factor on the residual branch of each block; 0.1 keeps wide networks stable.
 
-    Source: arXiv:1707.02921, section 3 and table 1; as in its code, it works on 0..255 less the mean of DIV2K.
+    Source: arXiv:1707.02921, section 3 and table 1; as in its code, it works in 0..255 minus the mean of DIV2K.
 
     Example:
         >>> EDSR(scale=2, width=8, blocks=1)(torch.zeros(1, 3, 12, 16)).shape
@@ -189,12 +189,12 @@ class EDSR(nn.Module):
         self.tail = conv(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
+        """Upscale x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
         return self.tail(self.up(self.body(self.head((x - self.mean) * 127.5)))) / 127.5 + self.mean
 
 
 class Gated(nn.Module):
-    """x + y * sigmoid(gate(y)), y being what some convolutions make of x: a residual block with pixel attention."""
+    """Residual block with pixel attention: x + y * sigmoid(gate(y)), with y = convs(x)."""
 
     def __init__(self, width: int, convs: int) -> None:
         super().__init__()
@@ -212,21 +212,21 @@ class Gated(nn.Module):
 
 
 class CompactSR(nn.Module):
-    """A network for CPUs: everything happens at the small size, and a sub-pixel convolution enlarges at the very end.
+    """A network for CPUs: all layers work at the input resolution, and a final sub-pixel convolution upscales.
 
-    What it learns is added to the bilinear enlargement. Its blocks are convolutions in a row with a gate for each
-    value (pixel attention), which costs a ninth of a convolution. It works in channels_last, in which a training step
-    took 0.86 of the time on one thread of a CPU.
+    It predicts the residual to bilinear upscaling. Its blocks are plain convolutions with pixel attention, a gate per
+    value that costs a ninth of a convolution. It runs in channels_last, which cut the time of a training step to 0.86
+    on one CPU thread.
 
-    366,432 parameters with the defaults, about as many multiplications for each pixel of the input.
+    366,432 parameters with the defaults, and about as many multiplications per input pixel.
 
     Args:
-        scale: enlargement: 2, 3 or 4.
+        scale: upscaling factor: 2, 3 or 4.
         width: channels; multiples of 16 are fast.
-        blocks: residual blocks.
-        convs: 3x3 convolutions in each block.
+        blocks: number of residual blocks.
+        convs: number of 3x3 convolutions per block.
 
-    Source: pixel attention as in arXiv:2010.01073, the arrangement is ours.
+    Source: pixel attention as in arXiv:2010.01073; the architecture is ours.
 
     Example:
         >>> CompactSR(width=8, blocks=1)(torch.zeros(1, 3, 12, 16)).shape
@@ -244,7 +244,7 @@ class CompactSR(nn.Module):
         init_small(self.tail)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
+        """Upscale x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         added = self.tail(self.body(self.head(x.contiguous(memory_format=torch.channels_last))))
         return base + added.contiguous()

@@ -1,4 +1,4 @@
-"""The U-Net generator of pix2pix: halvings down to one pixel, doublings back, and a skip at each size.
+"""The U-Net generator of pix2pix: downsampling to one pixel, upsampling back, and a skip connection at each scale.
 
 Papers: pix2pix arXiv:1611.07004 (appendix 6.1.1), U-Net arXiv:1505.04597.
 Run by: `i2i run configs/facades.yaml` (`generator: {use: unet_generator, downs: 6}`).
@@ -18,28 +18,28 @@ from .blocks import Norm, init_normal, needs_bias, norm_layer
 
 
 class UnetGenerator(nn.Module):
-    """Image to image at the same size, with a skip connection at each of its sizes.
+    """Image to image at the same size, with a skip connection at each scale.
 
-    With the defaults it is the published network for 256 pixels, parameter for parameter (54,413,955); `downs=7`
-    is the one for 128 pixels (41,828,995). The maps have width, 2, 4 and then 8 times that many channels. What a
-    paper calls noise is the dropout of the inner doublings, those of 8 times the width but the innermost one,
-    so there is none with fewer than 6 halvings.
+    The defaults are the published network for 256 pixels, with the same 54,413,955 parameters; `downs=7` is the one
+    for 128 pixels (41,828,995). The feature maps have width * 1, 2, 4, 8, 8, ... channels. The noise of the paper is
+    dropout in the inner upsampling layers, those with 8 * width channels except the innermost, so there is none
+    with downs < 6.
 
     Args:
         in_channels: channels of the input image.
         out_channels: channels of the output image.
-        width: channels after the first halving.
-        downs: halvings; the input's sides must be multiples of 2**downs.
-        norm: normalisation after each convolution but the first, the innermost and the last.
-        dropout: probability with which the inner doublings forget a value while training; 0 for none.
+        width: channels after the first convolution.
+        downs: number of downsampling layers; height and width must be multiples of 2**downs.
+        norm: normalisation after each convolution except the first, the innermost and the last.
+        dropout: dropout probability of the inner upsampling layers; 0 for none.
         upsample: "transposed" convolutions as published, or "resize" (nearest neighbour and a 3x3 convolution),
-            which cannot draw checkerboards.
+            which avoids checkerboard artefacts.
 
     Raises:
-        ConfigError: an unknown norm or upsample.
+        ConfigError: unknown norm or upsample.
 
-    Source: pytorch-CycleGAN-and-pix2pix, whose parameter counts and layers it reproduces. The paper's own Lua code
-    has dropout in the innermost doubling too.
+    Source: pytorch-CycleGAN-and-pix2pix, including its layers and parameter counts. The paper's own Lua code has
+    dropout in the innermost upsampling layer too.
 
     Example:
         >>> UnetGenerator(width=8, downs=5)(torch.zeros(1, 3, 32, 64)).shape
@@ -61,19 +61,19 @@ class UnetGenerator(nn.Module):
         bias = needs_bias(norm)
         widths = [width * min(2**n, 8) for n in range(downs)]
 
-        # On the way down the first convolution sees the image itself, and the innermost map is not normalised.
+        # Encoder: no activation before the first convolution, and no norm on the innermost feature map.
         self.downs = nn.ModuleList([nn.Conv2d(in_channels, width, 4, 2, 1, bias=bias)])
         for n, (before, after) in enumerate(pairwise(widths), start=1):
             layers = [nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1, bias=bias)]
             self.downs.append(nn.Sequential(*layers, *([norm_layer(norm, after)] if n < downs - 1 else [])))
 
-        # On the way up each map but the innermost comes together with the one of its size on the way down.
+        # Decoder: each input but the innermost is concatenated with the encoder's feature map of the same size.
         self.ups = nn.ModuleList()
         for n in reversed(range(1, downs)):
             before = widths[n] * (1 if n == downs - 1 else 2)
             layers = [nn.ReLU(), *doubled(before, widths[n - 1], upsample, bias), norm_layer(norm, widths[n - 1])]
-            forgets = dropout > 0 and 4 <= n < downs - 1
-            self.ups.append(nn.Sequential(*layers, *([nn.Dropout(dropout)] if forgets else [])))
+            drops = dropout > 0 and 4 <= n < downs - 1
+            self.ups.append(nn.Sequential(*layers, *([nn.Dropout(dropout)] if drops else [])))
         self.head = nn.Sequential(nn.ReLU(), *doubled(2 * width, out_channels, upsample, True))
         init_normal(self)
 
@@ -87,13 +87,13 @@ class UnetGenerator(nn.Module):
             Images [N, out_channels, H, W] in [-1, 1].
 
         Raises:
-            DataError: a height or a width that does not fit.
+            DataError: unsupported height or width.
         """
         if not torch.compiler.is_compiling():
             height, width = x.shape[-2:]
             if height % self.multiple or width % self.multiple:
                 raise DataError(
-                    f"an image of {height}x{width} pixels does not fit this unet_generator, which halves "
+                    f"an image of {height}x{width} pixels does not fit this unet_generator, which halves it "
                     f"{len(self.downs)} times: crop or pad it to multiples of {self.multiple} "
                     f"(in a config: data.size)"
                 )
@@ -108,7 +108,7 @@ class UnetGenerator(nn.Module):
 
 
 def doubled(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
-    """Return the layers that double height and width, [N, channels, H, W] -> [N, out_channels, 2H, 2W].
+    """Return layers that double height and width: [N, channels, H, W] -> [N, out_channels, 2H, 2W].
 
     Raises:
         ConfigError: `upsample` is neither "transposed" nor "resize".
@@ -118,4 +118,4 @@ def doubled(channels: int, out_channels: int, upsample: str, bias: bool) -> list
     if upsample == "resize":
         conv = nn.Conv2d(channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
         return [nn.Upsample(scale_factor=2, mode="nearest"), conv]
-    raise ConfigError(f"unknown upsample '{upsample}': possible are transposed, resize")
+    raise ConfigError(f"unknown upsample '{upsample}': choose from transposed, resize")
