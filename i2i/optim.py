@@ -3,8 +3,8 @@
     optimizer: {use: adam, lr: 2.0e-4, betas: [0.5, 0.999]}       # or one per player: {G: {...}, D: {...}}
     schedule: {use: linear_decay, start: 100, end: 200}
 
-An optimizer takes the parameters of one player; a schedule is a factor on the learning rate and a pure
-function of where the training is, so there is nothing to save and nothing to restore.
+An optimizer gets the parameters of one player. A schedule is a factor on the learning rate, a pure function of
+epoch and step, so it has no state to save.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Beta = Annotated[float, Ge(0), Lt(1)]
 Unit = Literal["epochs", "steps"]
-Factor = Callable[[int, int], float]  # (epoch, step), both counted from 0
+Factor = Callable[[int, int], float]  # (epoch, step), both starting at 0
 
 
 def adam(
@@ -32,7 +32,7 @@ def adam(
     eps: Positive = 1e-8,
     weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam in its fused form, 3 times as fast as the default on CPUs. Source: arXiv:1412.6980."""
+    """Fused Adam, 3 times as fast as the default implementation on CPUs. Source: arXiv:1412.6980."""
     return torch.optim.Adam(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
 
@@ -47,7 +47,7 @@ def sgd(
 
 
 def linear_decay(start: NonNegative, end: Positive, unit: Unit = "epochs") -> Factor:
-    """Return a factor of 1 up to `start` that then falls linearly and is 0 just after `end`.
+    """Return a factor that is 1 up to `start`, then decays linearly to 0 just after `end`.
 
     Source: the schedule of CycleGAN and pix2pix (arXiv:1703.10593, section 7.1; 100 and 200 epochs).
     """
@@ -60,7 +60,7 @@ def linear_decay(start: NonNegative, end: Positive, unit: Unit = "epochs") -> Fa
 
 
 def cosine(end: Positive, unit: Unit = "epochs") -> Factor:
-    """Return a factor that falls from 1 to 0 at `end` along half a cosine. Source: arXiv:1608.03983."""
+    """Return a factor that decays from 1 to 0 at `end` along half a cosine. Source: arXiv:1608.03983."""
 
     def factor(epoch: int, step: int) -> float:
         now = epoch if unit == "epochs" else step
@@ -70,7 +70,7 @@ def cosine(end: Positive, unit: Unit = "epochs") -> Factor:
 
 
 def register(catalog: Catalog) -> None:
-    """Add the optimizers and schedules of this file."""
+    """Register the optimizers and schedules of this file in `catalog`."""
     catalog.optimizer("adam", adam)
     catalog.optimizer("sgd", sgd)
     catalog.schedule("linear_decay", linear_decay)

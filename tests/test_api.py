@@ -193,11 +193,11 @@ def test_D10_weights_that_are_not_finite_are_refused(
 ) -> None:
     tensors, text, about = checkpoint.load_model(run / "model.safetensors")
     tensors[next(name for name in tensors if name.startswith("G_ab."))].view(-1)[0] = float("nan")
-    with pytest.raises(NumericError, match="is not written, because of NaN"):
+    with pytest.raises(NumericError, match="was not written, because of NaN"):
         checkpoint.save_model(tmp_path / "m.safetensors", tensors, text, about)
     monkeypatch.setattr(checkpoint.weights, "refuse_non_finite", lambda *_: None)  # as another program would write it
     checkpoint.save_model(tmp_path / "m.safetensors", tensors, text, about)
-    with pytest.raises(WeightsError, match=r"m\.safetensors holds NaN or infinity in G_ab\.") as caught:
+    with pytest.raises(WeightsError, match=r"m\.safetensors contains NaN or infinity in G_ab\.") as caught:
         i2i.load(tmp_path / "m.safetensors")
     assert caught.value.exit_code == 4
 

@@ -85,7 +85,7 @@ def test_a_network_without_batch_norm_is_not_run_again() -> None:
     for step in range(2 * EVERY):
         one.train()(pictures(step))
         average.update(one)
-    assert average.seen is None
+    assert average.inputs is None
 
 
 def test_gradients_do_not_reach_what_is_kept() -> None:

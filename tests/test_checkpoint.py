@@ -213,9 +213,9 @@ def test_a_checkpoint_of_a_newer_i2i_is_refused_with_the_format(two: Path, monke
     checkpoint.save(two, 300, state(300), keep=3)
     checkpoint.save_model(two / "m.safetensors", {"a": torch.ones(1)}, "")
     monkeypatch.undo()
-    with pytest.raises(WeightsError, match="format 2, and this i2i knows up to 1"):
+    with pytest.raises(WeightsError, match="format 2, but this i2i supports up to 1"):
         checkpoint.newest(two, say=pytest.fail)
-    with pytest.raises(WeightsError, match="format 2, and this i2i knows up to 1"):
+    with pytest.raises(WeightsError, match="format 2, but this i2i supports up to 1"):
         checkpoint.load_model(two / "m.safetensors")
 
 
@@ -544,7 +544,7 @@ def test_weights_that_do_not_fit_list_the_first_ten_of_each_fault_and_change_not
         assert text.startswith("w.safetensors does not fit Sequential: 10 missing (0.bias, 1.bias, ")
         assert "21 unexpected (module.0.weight, " in text
         assert "module.4.bias and 11 more)" in text
-        assert "11 of another shape or type (0.weight: [3, 2, 1, 1] float32, not [2, 2, 1, 1] float32, " in text
+        assert "11 with another shape or type (0.weight: [3, 2, 1, 1] float32, not [2, 2, 1, 1] float32, " in text
         assert "and 1 more): " in text
         assert "\n" not in text
 
@@ -565,7 +565,7 @@ def test_partial_weights_load_what_fits_and_say_how_much() -> None:
 def test_weights_of_another_network_are_refused_partial_or_not(partial: bool) -> None:
     module, _ = networks()
     for weights in ({"x": torch.ones(1)}, {}):
-        with pytest.raises(WeightsError, match="nothing fits"):
+        with pytest.raises(WeightsError, match="no tensor matches"):
             checkpoint.load_weights(module, weights, "w", partial=partial)
 
 
@@ -576,7 +576,7 @@ def test_weights_with_nan_or_infinity_are_refused(partial: bool, bad: float) -> 
     weights["3.weight"][1, 0] = bad
 
     def act() -> None:
-        with pytest.raises(WeightsError, match=r"w holds NaN or infinity in 3\.weight"):
+        with pytest.raises(WeightsError, match=r"w contains NaN or infinity in 3\.weight"):
             checkpoint.load_weights(module, weights, "w", partial=partial)
 
     untouched(module, act)
@@ -585,7 +585,7 @@ def test_weights_with_nan_or_infinity_are_refused(partial: bool, bad: float) -> 
 def test_half_precision_weights_are_converted_and_that_is_said() -> None:
     module, weights = networks()
     half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-    assert checkpoint.load_weights(module, half, "w") == "w: float16 made float32"
+    assert checkpoint.load_weights(module, half, "w") == "w: float16 converted to float32"
     assert same(dict(module.state_dict()), weights)
 
 

@@ -1,17 +1,17 @@
 """Checkpoints (exact states to resume from) and weights files: safetensors and JSON, verified, without pickle.
 
-    checkpoints/step_00001000/    state.safetensors   every tensor
-                                  state.json          all else, and where each tensor belongs
-                                  manifest.json       size and sha256 of these two, and a sha256 of itself
+    checkpoints/step_00001000/    state.safetensors   all tensors
+                                  state.json          everything else, and where each tensor belongs
+                                  manifest.json       size and sha256 of these two files, and a sha256 of itself
     model.safetensors             averaged weights under plain names; the config and a sha256 in its metadata
 
-    states.py      `save`, `load`, `newest`: what a run writes every so often and `i2i run config.yaml --resume` reads
-    manifest.py    how damage is seen: a flipped bit anywhere, a file that is missing, of another step or too many
-    tree.py        `pack`, `unpack`: nested dicts, lists and values <-> named tensors and a tree that JSON can hold
-    tensors.py     which tensors can be saved, and their bytes
-    weights.py     `save_model`, `load_model`, `load_weights`: what a trained model is published as
+    states.py      `save`, `load`, `newest`: the checkpoints of a run, which `i2i run config.yaml --resume` reads
+    manifest.py    detection of damage: any flipped bit, a file that is missing, surplus or from another step
+    tree.py        `pack`, `unpack`: nested dicts, lists and values <-> named tensors and a JSON tree
+    tensors.py     which tensors can be saved, and their serialisation
+    weights.py     `save_model`, `load_model`, `load_weights`: weights files of trained models
 
-The files are written by `i2i.files`, whole or not at all.
+Files are written atomically by `i2i.files`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is saved and resumed: the exact state of a training after a step, as one folder of `checkpoints/`.
+"""Saving and loading checkpoints: the exact training state after a step, one folder each in `checkpoints/`.
 
-A damaged one is left alone and the one before it used: `i2i run config.yaml --resume`.
+`i2i run config.yaml --resume` skips a damaged one, without deleting it, and uses the one before.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ TENSORS, TREE = "state.safetensors", "state.json"
 def save(
     folder: str | Path, step: int, state: Mapping[str, Any], keep: int, about: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write `folder/step_<step>`, whole or not at all; then delete all but the newest `keep` up to this step.
+    """Write `folder/step_<step>` atomically, then delete all but the newest `keep` up to this step.
 
     Args:
-        folder: where the checkpoints of a run lie; made when missing.
-        step: the number of training steps done.
+        folder: the folder of a run's checkpoints; created if missing.
+        step: number of training steps done.
         state: nested dicts, lists, tuples, tensors and plain values; see `pack`.
-        keep: how many whole checkpoints to keep, at least 1.
-        about: what else a reader may want to know, as JSON.
+        keep: number of intact checkpoints to keep, at least 1.
+        about: further information for readers, as JSON.
 
     Returns:
         The folder of the new checkpoint.
 
     Raises:
-        NumericError: a tensor holds NaN or infinity; nothing is written.
-        ResourceError: the disk is full or broken; the older checkpoints are untouched.
-        WeightsError: the state holds what cannot be saved.
+        NumericError: a tensor contains NaN or infinity; nothing is written.
+        ResourceError: the disk is full or broken; older checkpoints are untouched.
+        WeightsError: the state contains a value that cannot be saved.
     """
     folder = Path(folder)
     target = folder / f"step_{step:08d}"
@@ -52,48 +52,48 @@ def save(
     about = {"i2i": __version__, "torch": torch.__version__, **(about or {})}
     text = json.dumps({"format": manifest.FORMAT, "step": step, "about": about, "tree": tree}, allow_nan=False)
     contents: dict[str, list[Any]] = {TENSORS: serialise(tensors, {}), TREE: [text.encode()]}
-    told = {name: {"sha256": sha256(parts), "size": sum(map(len, parts))} for name, parts in contents.items()}
-    contents[MANIFEST] = [sealed({"files": told, "format": manifest.FORMAT, "step": step})]
+    listed = {name: {"sha256": sha256(parts), "size": sum(map(len, parts))} for name, parts in contents.items()}
+    contents[MANIFEST] = [sealed({"files": listed, "format": manifest.FORMAT, "step": step})]
     files.make_folder(folder)
     need, free = sum(len(part) for parts in contents.values() for part in parts) + (1 << 16), files.free_bytes(folder)
     if need > free:
         raise ResourceError(
-            f"{target} needs {need / 1e6:.1f} MB and {free / 1e6:.1f} MB are free: free some space; the checkpoints "
-            f"before it are untouched"
+            f"{target} needs {need / 1e6:.1f} MB, but only {free / 1e6:.1f} MB are free: free some space; older "
+            f"checkpoints are untouched"
         )
     files.write_folder(target, contents)
-    whole = [path for number, path in checkpoints_in(folder) if number <= step and looks_whole(path)]
-    for path in whole[: -max(keep, 1)]:
+    intact = [path for number, path in checkpoints_in(folder) if number <= step and looks_whole(path)]
+    for path in intact[: -max(keep, 1)]:
         files.remove(path)
     return target
 
 
 def load(path: str | Path) -> tuple[int, Any]:
-    """Return the step and the state of a checkpoint, after verifying all of it; tensors are on the CPU.
+    """Verify a checkpoint and return its step and its state, with tensors on the CPU.
 
     Raises:
-        WeightsError: it is damaged, no checkpoint, or of a newer i2i; names the file and the reason.
+        WeightsError: it is damaged, not a checkpoint, or from a newer i2i; names the file and the reason.
     """
     path = Path(path)
     try:
-        told = manifest.read(path)
-        contents = {name: (path / name).read_bytes() for name in told["files"]}
+        listed = manifest.read(path)
+        contents = {name: (path / name).read_bytes() for name in listed["files"]}
         for name, content in contents.items():
-            if sha256([content]) != told["files"][name]["sha256"]:
+            if sha256([content]) != listed["files"][name]["sha256"]:
                 raise ValueError(f"{name}: sha256 differs")
         document = json.loads(contents[TREE])
-        if document["step"] != told["step"]:
+        if document["step"] != listed["step"]:
             raise ValueError(f"{TREE} is of step {document['step']}")
-        return told["step"], unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
+        return listed["step"], unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
     except Malformed as error:
         raise Damaged(path, str(error)) from error
 
 
 def newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, Any] | None:
-    """Return path and state of the newest whole checkpoint; damaged ones are told through `say` and left alone.
+    """Return path and state of the newest intact checkpoint; damaged ones are reported to `say` and kept.
 
     Raises:
-        WeightsError: the newest is of a newer i2i.
+        WeightsError: the newest is from a newer i2i.
     """
     damaged, found = [], None
     for _, path in reversed(checkpoints_in(Path(folder))):
@@ -109,7 +109,7 @@ def newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, Any] |
 
 
 def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
-    """Return step and path of the checkpoints in a folder, oldest first; a link is none."""
+    """Return step and path of the checkpoints in a folder, oldest first, ignoring symlinks."""
     paths = folder.iterdir() if folder.is_dir() else ()
     named = [path for path in paths if re.fullmatch(r"step_\d{8,}", path.name, re.ASCII)]
     return sorted((int(path.name[5:]), path) for path in named if path.is_dir() and not path.is_symlink())

@@ -1,4 +1,4 @@
-"""Nested values <-> named tensors and a tree that JSON can hold: `tensors, tree = pack(state)`."""
+"""Nested values <-> named tensors and a JSON tree: `tensors, tree = pack(state)`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
-    """Take nested values apart into named tensors and a tree that JSON can hold; `unpack` is the inverse.
+    """Split nested values into named tensors and a JSON-serialisable tree; `unpack` is the inverse.
 
-    Dicts (keys: str, int, float, bool, None), lists, tuples, None, bool, int, float, str and dense tensors come back
-    with type, order, value and memory order. Tensors are detached and on the CPU, where they may share memory.
+    Dicts (keys: str, int, float, bool, None), lists, tuples, None, bool, int, float, str and dense tensors keep their
+    type, order, value and memory format. Tensors are detached and on the CPU, where they may share memory.
 
     Raises:
-        WeightsError: a value of another type; says where.
+        WeightsError: a value of another type; names its place in the tree.
 
     Example:
         >>> pack({"adam": {0: torch.tensor(3.0)}, "betas": (0.5, 0.9)})
@@ -38,7 +38,7 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
             while name in tensors or name == "__metadata__":
                 name += "'"
             tensors[name] = plain(value, place)
-            form = CHANNELS_LAST.get(value.dim())  # a fused optimizer needs its state in the memory order of before
+            form = CHANNELS_LAST.get(value.dim())  # fused optimizers need the memory format of their state to be kept
             last = form and not value.is_contiguous() and value.is_contiguous(memory_format=form)
             return {"$tensor": name} | ({"channels": "last"} if last else {})
         if isinstance(value, float):
@@ -55,15 +55,15 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
                 return dict(items)
             return {"$items": [[take(key, place), item] for key, item in items]}
         raise WeightsError(
-            f"the state at '{place}' is a {type(value).__module__}.{type(value).__qualname__}: a checkpoint holds "
-            f"tensors, numbers, strings, None, and dicts, lists and tuples of them; turn it into these"
+            f"the state at '{place}' is a {type(value).__module__}.{type(value).__qualname__}: a checkpoint can "
+            f"contain tensors, numbers, strings, None, and dicts, lists and tuples of these; convert it"
         )
 
     return tensors, take(tree, "")
 
 
 def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
-    """Put together again what `pack` took apart."""
+    """Rebuild the nested values from the output of `pack`."""
     if isinstance(tree, list):
         return [unpack(tensors, item) for item in tree]
     if not isinstance(tree, dict):

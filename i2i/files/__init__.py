@@ -1,12 +1,12 @@
-"""The one room that writes files: whole or not at all, and still there after a power cut. `files.write(path, data)`.
+"""Atomic and durable file writes, the only code that writes files: `files.write(path, data)`.
 
-    calls.py    the one place that every system call of a save passes, and what is said when one fails
-    held.py     `lock`: a run folder belongs to one process, and nothing is written through links that lead out of it
-    whole.py    `write`, `write_folder`, `make_folder`, `remove`; `sweep` removes what a killed process left half-done
-    find.py     `find`: the files that files, folders and globs stand for
-    log.py      `append_line`, `truncate_log`: a log of JSON lines
+    calls.py    a single entry point for the system calls of a save, and the messages for their errors
+    held.py     `lock`: one process per run folder, and no writes through symlinks that lead out of it
+    whole.py    `write`, `write_folder`, `make_folder`, `remove`; `sweep` cleans up after killed processes
+    find.py     `find`: the files behind files, folders and globs
+    log.py      `append_line`, `truncate_log`: JSON lines logs
 
-`i2i run`, `i2i translate` and plugins all write through here (`from i2i import files`). Importing it does not import
+`i2i run`, `i2i translate` and plugins all write through this package (`from i2i import files`), which does not import
 torch.
 """
 

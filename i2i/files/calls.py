@@ -1,6 +1,6 @@
-"""The one place that every system call of a save passes: `system(os.fsync, handle)`.
+"""A single entry point for the system calls of a save: `system(os.fsync, handle)`.
 
-tests/test_files.py stands in for `system`, and lets each call of a save fail, or end the process, in turn.
+tests/test_files.py patches `system` to make each call of a save fail, or kill the process, in turn.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def system(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Make one system call. All pass here, so that a test can let the n-th one fail or end the process."""
+    """Make a system call. All go through here, so that a test can make the n-th fail or kill the process."""
     return call(*arguments)
 
 
 class File(io.FileIO):
-    """A file whose writes are such calls; open it with `opener=opened`."""
+    """A file whose writes go through `system`; open it with `opener=opened`."""
 
     def write(self, data: Any, /) -> int:
-        """Write some of the data and return how much."""
+        """Write some of the data and return the number of bytes written."""
         return system(super().write, data)
 
 
 def opened(path: str | Path, flags: int) -> int:
-    """Open a file that is no link, and return its handle."""
+    """Open a file that is not a symlink, and return its descriptor."""
     return system(os.open, path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def free_bytes(folder: str | Path) -> int:
-    """Return how many bytes can still be written to the disk of a folder."""
+    """Return the number of free bytes on the disk of a folder."""
     return shutil.disk_usage(folder).free
 
 
 def lacking(path: Path, wanted: Literal["file", "folder"]) -> str:
-    """Say why there is no such file or folder to read: nothing has that name, or something else has."""
+    """Describe why there is no such file or folder: it does not exist, or is something else."""
     if path.is_dir():
         return "a folder, not a file"
     if path.exists():
@@ -54,7 +54,7 @@ def lacking(path: Path, wanted: Literal["file", "folder"]) -> str:
 
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
-    """Turn an error of the system into a sentence that says what to do."""
+    """Convert an OSError to a ResourceError that states what to do."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""A run folder belongs to one process at a time: `with lock(folder): ...`.
+"""Locks a run folder for one process at a time: `with lock(folder): ...`.
 
-While it does, nothing is written through links that lead out of it. A process that has died holds nothing.
+Under the lock, nothing is written through symlinks that lead out of the folder. The lock ends with the process.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ HELD: set[Path] = set()  # the run folders that this process has locked
 
 @contextmanager
 def lock(folder: str | Path) -> Iterator[None]:
-    """Hold a run folder for this process; until it ends, nothing is written through links that lead out of it.
+    """Lock a run folder for this process; meanwhile, nothing is written through symlinks that lead out of it.
 
     Raises:
-        WeightsError: another process holds it. A process that has died holds nothing.
+        WeightsError: another running process holds the lock.
     """
     home = Path(os.path.abspath(folder))
     with explained(folder):
@@ -36,10 +36,10 @@ def lock(folder: str | Path) -> Iterator[None]:
 
 
 def stay_inside(path: Path) -> None:
-    """Refuse a path that a link leads out of the run folder it seems to lie in."""
+    """Raise WeightsError if a symlink leads `path` out of the locked run folder that contains it."""
     for home in HELD:
         if home in Path(os.path.abspath(path)).parents and not path.parent.resolve().is_relative_to(home.resolve()):
-            raise WeightsError(f"{path.parent} is a link that leads out of {home}: put a folder in its place")
+            raise WeightsError(f"{path.parent} is a symlink that leads out of {home}: replace it with a folder")
 
 
 def _claim(home: Path) -> int:
@@ -47,7 +47,7 @@ def _claim(home: Path) -> int:
     if home not in HELD:
         handle = opened(home / ".lock", os.O_RDWR | os.O_CREAT)
         try:
-            # A record lock: a flock would pass to the loader processes and, in them, outlive a kill -9 of this one.
+            # A record lock, because loader processes would inherit a flock and keep it after a kill -9 of this one.
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(handle, 0)
             os.pwrite(handle, owner.encode(), 0)

@@ -1,4 +1,4 @@
-"""A log of JSON lines, `log.jsonl` of a run: `append_line(path, text)`, and `truncate_log` when a run goes on."""
+"""JSON lines logs, such as `log.jsonl` of a run: `append_line(path, text)`, and `truncate_log` on resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .whole import write
 
 
 def append_line(path: str | Path, text: str, *, sync: bool = False) -> None:
-    """Append a line to a log, whole or not at all; `sync` waits until the disk has it. Raises: as `write`."""
+    """Append a line to a log atomically; `sync` waits until it is on disk. Raises: see `write`."""
     stay_inside(Path(path))
     with calls.explained(path), calls.File(path, "ab", opener=calls.opened) as out:
         line, before = text.encode() + b"\n", out.tell()
@@ -30,7 +30,7 @@ def append_line(path: str | Path, text: str, *, sync: bool = False) -> None:
 
 
 def truncate_log(path: str | Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Keep those lines of a JSON log, byte for byte, that are whole and of which `keep` says so."""
+    """Keep only the complete lines of a JSON log for which `keep` is true, byte for byte."""
     kept = []
     with suppress(FileNotFoundError), open(path, "rb") as source:
         for line in source:

@@ -1,7 +1,8 @@
-"""The atomic writer: a file or folder is written whole or not at all. `write(path, data)`.
+"""Atomic writes of files and folders: `write(path, data)`.
 
-What is new is built as `.tmp-i2i-...` beside its target (a rename cannot cross file systems), synced to the disk and
-renamed; then the folder is synced. A kill at any moment leaves the old or the new, and strays that `sweep` removes.
+Data is written to `.tmp-i2i-...` next to its target (a rename cannot cross file systems), synced to disk and renamed;
+then the parent folder is synced. A kill at any moment leaves the old or the new version, and temporary files that
+`sweep` removes.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from typing import Any, BinaryIO
 from . import calls
 from .held import stay_inside
 
-Content = bytes | Iterable[Any] | Callable[[BinaryIO], Any]  # the bytes, parts of them, or what writes them to a file
+Content = bytes | Iterable[Any] | Callable[[BinaryIO], Any]  # bytes, chunks, or a function that writes to a file
 TEMPORARY, OLD = ".tmp-i2i-", ".old-i2i-"
 
 
 def write(path: str | Path, data: Content) -> None:
-    """Write a file, whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        ResourceError: the disk is full, read-only or broken; what was there before still is.
-        WeightsError: a link leads out of the run folder.
+        ResourceError: the disk is full, read-only or broken; an existing file is untouched.
+        WeightsError: a symlink leads out of the locked run folder.
     """
     with _replacing(Path(path)) as temporary:
         _fill(temporary, data)
 
 
 def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
-    """Write a folder of files, whole or not at all; one that is there already is replaced. Raises: as `write`."""
+    """Write a folder of files atomically, replacing an existing one. Raises: see `write`."""
     path = Path(path)
     old = path.with_name(OLD + path.name)
     _settle(old)
@@ -46,13 +47,13 @@ def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
                 _fill(temporary / name, data)
             _sync(temporary)
             if os.path.lexists(path):
-                calls.system(os.rename, path, old)  # killed before the new one has its name, sweep() puts it back
+                calls.system(os.rename, path, old)  # if killed before the new one is in place, sweep() restores it
     finally:
         _settle(old)
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder, and those above it, unless it is there. Raises: as `write`."""
+    """Create a folder and its parents, unless they exist. Raises: see `write`."""
     with calls.explained(path):
         if Path(path).is_file():
             raise NotADirectoryError(errno.ENOTDIR, "a file, not a folder")
@@ -60,7 +61,7 @@ def make_folder(path: str | Path) -> None:
 
 
 def remove(path: str | Path) -> None:
-    """Delete a file or folder; killed on the way, it leaves nothing that looks like one."""
+    """Delete a file or folder atomically: if killed, it leaves only a temporary name."""
     with calls.explained(path):
         temporary = _beside(Path(path))
         calls.system(os.rename, path, temporary)
@@ -68,10 +69,10 @@ def remove(path: str | Path) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Clean up, below a folder that this process holds, what killed processes left half-done."""
+    """Clean up what killed processes left unfinished below a folder that this process has locked."""
     with calls.explained(folder):
-        for stray in list(Path(folder).rglob(TEMPORARY + "*")):
-            _discard(stray)
+        for temporary in list(Path(folder).rglob(TEMPORARY + "*")):
+            _discard(temporary)
         for old in list(Path(folder).rglob(OLD + "*")):
             _settle(old)
 

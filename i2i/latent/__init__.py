@@ -1,14 +1,14 @@
-"""What can be done in a latent space: sample, interpolate, traverse, reconstruct, compare, add up, edit.
+"""Tools for latent spaces: sample, interpolate, traverse, reconstruct, find neighbours, do arithmetic, edit.
 
     model = i2i.load("runs/faces_vae")
-    learned = i2i.latent.learn(model)                                        # directions, from labelled examples
+    learned = i2i.latent.learn(model)                                        # directions from labelled examples
     z = i2i.latent.encode(model, "photo.png")                                # a code
     out = i2i.latent.decode(model, z + 2 * learned.along("smile"))           # [1, 3, H, W] in [0, 1]
 
-Works on every model whose task has `encode`, `decode` and `prior`, or some of them; what a task lacks is said in one
-sentence. Codes are float32 [N, ...] on the CPU, as the task shapes them. Pictures come in any kind that
-`i2i.images.take` takes, and go out as float32 [..., C, H, W] in [0, 1], like those of `i2i.sample`. The command is
-`i2i latent ...` (plugins/i2i_latent).
+They work for any model whose task has `encode`, `decode` and `prior`, or some of these; an error names what is
+missing. Codes are float32 [N, ...] on the CPU, in the shape the task gives them. Input images are anything that
+`i2i.images.take` accepts; output images are float32 [..., C, H, W] in [0, 1], like those of `i2i.sample`. On the
+command line: `i2i latent ...` (plugins/i2i_latent).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Codes of pictures and pictures of codes: what every tool for a latent space starts from and ends with."""
+"""Encoding images and decoding latent codes: the basis of all latent space tools."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from ..model import Model
 from ..networks import in_parts
 from ..task import Task
 
-BATCH = 64  # pictures or codes that go through a network at a time
+BATCH = 64  # images or codes per forward pass
 CLAIMS = {
-    "encode": "encode pictures",
+    "encode": "encode images",
     "decode": "decode codes",
     "prior": "draw codes",
 }
 
 
 def can(model: Model, *what: str) -> bool:
-    """Say whether a model's task has all of `what`: "encode", "decode", "prior", "sample"."""
+    """Return whether a model's task has all of `what`: "encode", "decode", "prior", "sample"."""
     return all(getattr(type(model.task), name) is not getattr(Task, name) for name in what)
 
 
 def need(model: Model, *what: str) -> None:
-    """Raise ConfigError unless the task has all of `what`, and say what is possible instead."""
+    """Raise ConfigError unless the task has all of `what`, naming what is possible instead."""
     lacking = [CLAIMS[name] for name in what if not can(model, name)]
     if not lacking:
         return
     if can(model, "decode", "prior"):
-        rest = "possible are sample, interpolate and traverse of drawn codes, and neighbours in pixels"
+        rest = "possible: sample, interpolate and traverse with random codes, and neighbours in pixel space"
     elif can(model, "encode", "decode"):
-        rest = "possible is what starts from pictures: interpolate, traverse, reconstruct, neighbours, edit"
+        rest = "possible: whatever starts from images (interpolate, traverse, reconstruct, neighbours, edit)"
     else:
-        rest = "it has no latent space: use a model of a task that has one, such as vae"
+        rest = "it has no latent space: use a model with one, e.g. vae"
     raise ConfigError(f"{model.source}: {type(model.task).__name__} cannot {' or '.join(lacking)}; {rest}")
 
 
@@ -54,11 +54,11 @@ def unit(model: Model, x: Tensor) -> Tensor:
 
 
 def encode(model: Model, pictures: Any) -> Tensor:
-    """Return the codes [N, ...] of pictures; see `gather` of the modality for what they may be.
+    """Return the codes [N, ...] of images; `gather` of their modality lists the accepted types.
 
     Raises:
         ConfigError: the task cannot encode.
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
     """
     need(model, "encode")
     return encoded(model, model.task.makes.gather(pictures))
@@ -70,41 +70,41 @@ def encoded(model: Model, x: Tensor) -> Tensor:
         z = in_parts(lambda part: task.encode(part.to(device)).cpu(), x, most=BATCH)
     if not z.is_floating_point():
         raise ConfigError(
-            f"{model.source}: the codes of {type(task).__name__} are whole numbers ({z.dtype}), which cannot be "
-            f"moved or mixed: use a model of a task with continuous codes, such as vae"
+            f"{model.source}: the codes of {type(task).__name__} are discrete ({z.dtype}), so they cannot be edited "
+            f"or interpolated: use a model with continuous codes, e.g. vae"
         )
     return z.float().clone()
 
 
 def prior(model: Model, n: int, seed: int = 0, **condition: Any) -> Tensor:
-    """Return `n` codes [n, ...], drawn as `sample` draws its own; the same seed gives the same ones."""
+    """Draw `n` codes [n, ...] from the prior, as `sample` does; the same seed gives the same codes."""
     need(model, "prior", "decode")
-    mine, _ = divided(model, condition)
+    own, _ = divided(model, condition)
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(conditions.seed(seed))
-        return model.task.eval().prior(n, **mine).float().cpu().clone()
+        return model.task.eval().prior(n, **own).float().cpu().clone()
 
 
 def decode(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Tensor:
-    """Return the pictures [N, C, H, W] in [0, 1] of codes [N, ...].
+    """Decode codes [N, ...] to images [N, C, H, W] in [0, 1].
 
     Args:
-        model: its task decodes.
+        model: a model whose task can decode.
         z: codes, float32 [N, ...].
-        seed: of what the task itself draws, such as a label that is not given.
-        condition: what `prior` or `decode` of the task take besides, such as `label=3`.
+        seed: seed of what the task draws itself, such as a label that is not given.
+        condition: further arguments of the task's `prior` or `decode`, e.g. `label=3`.
 
     Raises:
-        ConfigError: the task cannot decode, or does not know a condition.
-        NumericError: the codes lead to values that are not finite.
+        ConfigError: the task cannot decode, or does not accept a condition.
+        NumericError: a decoded value is not finite.
     """
     return decode_paths(model, z[:, None], seed, **condition)[:, 0]
 
 
 def decode_paths(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Tensor:
-    """Return the pictures [N, steps, C, H, W] in [0, 1] of codes [N, steps, ...].
+    """Decode paths of codes [N, steps, ...] to images [N, steps, C, H, W] in [0, 1].
 
-    What the task draws itself, such as a label that is not given, stays the same along a path.
+    What the task draws itself, such as a label that is not given, is the same at all steps of a path.
     """
     need(model, "decode")
     _, rest = divided(model, condition)
@@ -117,16 +117,16 @@ def decode_paths(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Te
     shown = torch.stack(steps, 1).clone()
     if not shown.isfinite().all():
         raise NumericError(
-            f"{model.source}: the pictures hold values that are not finite; are codes and weights whole?"
+            f"{model.source}: the decoded images contain NaN or infinity: check the codes and the weights"
         )
     return shown
 
 
 def divided(model: Model, condition: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return which conditions are for the task's `prior` and which for its `decode`.
+    """Split conditions into those of the task's `prior` and those of its `decode`.
 
     Raises:
-        ConfigError: one is for neither.
+        ConfigError: neither accepts a condition.
     """
     known = []
     for method in (model.task.prior, model.task.decode):
@@ -135,7 +135,7 @@ def divided(model: Model, condition: dict[str, Any]) -> tuple[dict[str, Any], di
     for name in condition:
         if name not in known[0] + known[1]:
             raise ConfigError(
-                f"{type(model.task).__name__} knows no condition '{name}' for its codes; "
+                f"{type(model.task).__name__} has no condition '{name}' for its codes; "
                 f"possible: {', '.join(dict.fromkeys(known[0] + known[1])) or 'none'}"
             )
     first, second = ({name: condition[name] for name in names if name in condition} for names in known)

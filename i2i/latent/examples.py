@@ -1,4 +1,4 @@
-"""The pictures a model was trained on, in its latent space: the nearest ones, and sums of their codes."""
+"""Training images in the latent space of a model: nearest neighbours and arithmetic on codes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Space = Literal["latent", "pixel"]
 
 
 def data_of(model: Model, root: str | None = None) -> Data:
-    """Return the data set that a model was trained on, as its config names it.
+    """Return the data set that a model was trained on, according to its config.
 
     Args:
-        model: its config says which.
-        root: where its files lie now, if they were moved.
+        model: a model, with its config.
+        root: the new folder of the data set, if it was moved.
 
     Raises:
-        ConfigError: the config does not fit what is installed, or the data set has no files whose place could change.
-        DataError: the files are not there.
+        ConfigError: the config does not match what is installed, or `root` is given for a data set without files.
+        DataError: the files do not exist.
     """
     data = model.config.get("data") or {}
     if root is not None:
         if "root" not in data:
-            raise ConfigError(f"{model.source}: was trained on {data.get('use')}, which needs no files: give no root")
+            raise ConfigError(f"{model.source}: was trained on {data.get('use')}, which has no files: give no root")
         data = {**data, "root": root}
     return config.from_dict(
         {**model.config, "data": data, "metrics": []}, registry().catalog, str(model.source)
@@ -42,16 +42,16 @@ def data_of(model: Model, root: str | None = None) -> Data:
 
 
 def batches(model: Model, data: Data, n: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (numbers [B], pictures [B, C, H, W] in [-1, 1], attributes [B, K]) of training samples.
+    """Yield (indices [B], images [B, C, H, W] in [-1, 1], attributes [B, K]) of training samples.
 
-    Where only `n` of them are asked for, they are drawn, always the same ones. Attributes are those of the data set
-    in [0, 1]; where it has classes, 1 for the own and 0 for the others.
+    With `n`, they are a random subset, always the same one. Attributes are those of the data set in [0, 1], or else
+    its classes, one-hot.
 
     Raises:
-        ConfigError: its samples have no "image".
+        ConfigError: the samples have no "image".
     """
     count = min(n or len(data), len(data))
-    # Evenly spread ones would skip classes that come in turn.
+    # Random, because evenly spaced samples would miss classes that alternate.
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:count].sort().values
     names = attributes_of(data)
     for part in chosen.split(BATCH):
@@ -67,18 +67,18 @@ def batches(model: Model, data: Data, n: int | None = None) -> Iterator[tuple[Te
 
 
 def attributes_of(data: Data) -> tuple[str, ...]:
-    """Return the names of what is known about each picture: its attributes, or else the classes."""
-    classes = getattr(data, "classes", ())  # those of label maps are of pixels, and no list of names
+    """Return the names of a data set's attributes, or else of its classes."""
+    classes = getattr(data, "classes", ())  # classes of label maps belong to pixels, and are not a list of names
     return tuple(getattr(data, "attributes", ())) or (tuple(classes) if isinstance(classes, list | tuple) else ())
 
 
 class Neighbours(NamedTuple):
-    """The nearest training pictures.
+    """The nearest training images.
 
     Attributes:
-        numbers: theirs in the data set, int64 [N, k], nearest first.
-        distance: [N, k]: between codes (Euclid), or between pixels in [0, 1] (root of the mean square).
-        pictures: themselves, [N, k, C, H, W] in [0, 1].
+        numbers: their indices in the data set, int64 [N, k], nearest first.
+        distance: [N, k], Euclidean between codes, or root mean square between pixels in [0, 1].
+        pictures: the images, [N, k, C, H, W] in [0, 1].
     """
 
     numbers: Tensor
@@ -87,34 +87,36 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(model: Model, pictures: Any, data: Data, k: int = 5, space: Space = "latent") -> Neighbours:
-    """Find the training pictures that are nearest to others.
+    """Find the training images nearest to the given images.
 
     Args:
-        model: in the latent space, its task encodes.
+        model: a model, whose task can encode if `space` is "latent".
         pictures: see `prepared`.
-        data: the data set, as `data_of(model)`.
-        k: how many.
-        space: compare "latent" codes or "pixel"s.
+        data: the data set, e.g. `data_of(model)`.
+        k: number of neighbours.
+        space: compare "latent" codes or "pixel" values.
 
     Raises:
-        ConfigError: the task cannot encode, or no such space.
-        DataError: a picture cannot be read.
+        ConfigError: the task cannot encode, or unknown space.
+        DataError: an image cannot be read.
     """
     if space not in get_args(Space):
-        raise ConfigError(f"space '{space}' is not known: use {' or '.join(get_args(Space))}")
+        raise ConfigError(f"unknown space '{space}': use {' or '.join(get_args(Space))}")
     if space == "latent":
         need(model, "encode")
     x = prepared(model, pictures)
 
-    def place(x: Tensor) -> Tensor:
+    def features(x: Tensor) -> Tensor:
         return encoded(model, x).flatten(1) if space == "latent" else x.flatten(1) / (2 * math.sqrt(x[0].numel()))
 
-    # Keep the best k while going through the data once.
-    here = place(x)
+    # One pass over the data, keeping the k nearest so far.
+    query = features(x)
     best = torch.full((len(x), 0), math.inf)
     index = torch.zeros(len(x), 0, dtype=torch.long)
     for numbers, images_, _ in batches(model, data):
-        best = torch.cat([best, torch.cdist(here, place(images_), compute_mode="donot_use_mm_for_euclid_dist")], 1)
+        best = torch.cat(
+            [best, torch.cdist(query, features(images_), compute_mode="donot_use_mm_for_euclid_dist")], 1
+        )
         index = torch.cat([index, numbers.expand(len(x), -1)], 1)
         best, order = best.topk(min(k, best.shape[1]), 1, largest=False)
         index = index.gather(1, order)
@@ -124,8 +126,8 @@ def neighbours(model: Model, pictures: Any, data: Data, k: int = 5, space: Space
 
 
 def arithmetic(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a - b + c [1, ...], where each is the average of codes [N, ...].
+    """Return mean(a) - mean(b) + mean(c) [1, ...] of codes [N, ...].
 
-    Source: arXiv:1511.06434, figure 7: "smiling woman - neutral woman + neutral man", each of several examples.
+    Source: arXiv:1511.06434, figure 7: "smiling woman - neutral woman + neutral man", averaged over examples.
     """
     return a.mean(0, keepdim=True) - b.mean(0, keepdim=True) + c.mean(0, keepdim=True)

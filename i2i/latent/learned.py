@@ -1,4 +1,4 @@
-"""Directions of attributes, learned from labelled examples and kept beside the weights, and editing along them."""
+"""Attribute directions: learned from labelled examples, cached next to the weights, and used for editing."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .codes import decode_paths, encode, encoded, need
 from .examples import attributes_of, batches, data_of
 
 Method = Literal["regression", "means"]
-FORM = 3  # of what is kept; another one makes directions anew, as when how they are computed was mended
+VERSION = 3  # of the cached file; increased whenever the computation changes, so that old files are ignored
 
 
 class Learned(NamedTuple):
-    """What attributes are in a latent space.
+    """The directions of attributes in a latent space.
 
     Attributes:
-        attributes: their names.
-        vectors: [K, ...]: what is added to a code for an attribute to go from 0 to 1.
-        fit: [K]: the correlation of an attribute with where codes lie along its vector, -1 to 1.
-        examples: how many there were.
+        attributes: names of the K attributes.
+        vectors: [K, ...], each the change of a code that takes an attribute from 0 to 1.
+        fit: [K], correlation in [-1, 1] between an attribute and the projection of codes onto its vector.
+        examples: number of training images used.
     """
 
     attributes: tuple[str, ...]
@@ -45,40 +45,40 @@ class Learned(NamedTuple):
         """Return the vector of one attribute, shaped like a code.
 
         Raises:
-            ConfigError: it is not known.
+            ConfigError: unknown attribute.
         """
         if attribute not in self.attributes:
             near = difflib.get_close_matches(attribute, self.attributes, n=1)
             raise ConfigError(
-                f"attribute '{attribute}' is not known{f', did you mean {near[0]}?' if near else '.'} "
+                f"unknown attribute '{attribute}'{f', did you mean {near[0]}?' if near else '.'} "
                 f"Possible: {', '.join(self.attributes)}"
             )
         return self.vectors[self.attributes.index(attribute)]
 
 
 def directions(z: Tensor, values: Tensor, method: Method = "regression") -> Tensor:
-    """Return what is added to a code for each attribute to go from 0 to 1: [K, ...].
+    """Return for each attribute the change of a code that takes it from 0 to 1: [K, ...].
 
     Args:
         z: codes [N, ...].
         values: attributes [N, K].
-        method: "regression" explains the codes by all attributes together (least squares), so that an attribute that
-            often comes with another does not take its part; "means" subtracts the mean code of those below the middle
-            of the attribute's range from that of those above.
+        method: "regression" predicts the codes from all attributes jointly (least squares), which separates
+            correlated attributes; "means" is the difference of the mean codes above and below the middle of an
+            attribute's range, scaled to a change of 1.
 
     Raises:
-        ConfigError: another method, or an attribute that is the same in all examples.
+        ConfigError: unknown method, or an attribute that is constant over the examples.
     """
     if method not in get_args(Method):
-        raise ConfigError(f"method '{method}' is not known: use {' or '.join(get_args(Method))}")
+        raise ConfigError(f"unknown method '{method}': use {' or '.join(get_args(Method))}")
     low, high = values.amin(0), values.amax(0)
     if (low == high).any():
-        raise ConfigError("an attribute is the same in all examples, so nothing can be learned about it: use more")
+        raise ConfigError("an attribute is the same in all examples, so it has no direction: use more examples")
     flat = z.flatten(1).double()
     if method == "regression":
-        # In double precision from the start: a mean in single precision leaves classes a sum that is not quite 0.
+        # In double precision from the start: after a single precision mean, centred classes do not quite sum to 0.
         centred = values.double() - values.double().mean(0)
-        # Classes add up to 1, so the least squares need the solution that is the shortest.
+        # One-hot classes sum to 1, so the system is rank-deficient: gelsd finds the minimum-norm solution.
         found = torch.linalg.lstsq(centred, flat - flat.mean(0), driver="gelsd").solution
     else:
         above = (values > (low + high) / 2).double()
@@ -88,12 +88,12 @@ def directions(z: Tensor, values: Tensor, method: Method = "regression") -> Tens
 
 
 def orthogonal(vectors: Tensor) -> Tensor:
-    """Return vectors [K, ...] of which each has lost what it shares with all the others.
+    """Project each of the vectors [K, ...] onto the orthogonal complement of all the others.
 
-    An edit with one of these does not move a code along the other directions, and is the weaker for it.
+    Editing with the result does not move a code along the other directions, but has a weaker effect.
 
     Raises:
-        ConfigError: one lies in what the others span, as with classes, and nothing of it would be left.
+        ConfigError: a vector is in the span of the others, as with classes.
     """
     flat = vectors.flatten(1).double()
     kept = []
@@ -103,8 +103,8 @@ def orthogonal(vectors: Tensor) -> Tensor:
     left = torch.stack(kept)
     if (left.norm(dim=1) < 1e-4 * flat.norm(dim=1)).any():
         raise ConfigError(
-            "nothing is left of a direction without what it shares with the others, as with classes, each of which "
-            "is what the others are not: leave `apart` away"
+            "a direction is a linear combination of the others, as is always the case with classes, so no part "
+            "of it is orthogonal to them: do not use `apart`"
         )
     return left.float().unflatten(1, vectors.shape[1:])
 
@@ -117,25 +117,25 @@ def learn(
     n: int = 4000,
     keep: bool = True,
 ) -> Learned:
-    """Learn the directions of attributes from the labelled examples that a model was trained on.
+    """Learn attribute directions from the labelled examples that a model was trained on.
 
-    They are computed once and kept beside the weights, in `directions.safetensors`. Other weights, another config or
-    another number of examples make them anew.
+    They are computed once and cached next to the weights in `directions.safetensors`. They are recomputed if the
+    weights, the data of the config or the number of examples change.
 
     Args:
-        model: its task encodes, its config names a data set with attributes or classes.
+        model: a model whose task can encode and whose data set has attributes or classes.
         method: see `directions`.
-        apart: take from each direction what it shares with the others; see `orthogonal`.
-        root: where the files of the data set lie now, if they were moved.
-        n: how many training pictures at most, drawn from all.
-        keep: False neither reads nor writes the file.
+        apart: make each direction orthogonal to the others; see `orthogonal`.
+        root: the new folder of the data set, if it was moved.
+        n: maximum number of training images, a random subset.
+        keep: whether to read and write the cached file.
 
     Raises:
-        ConfigError: the task cannot encode, or nothing is known about its pictures.
+        ConfigError: the task cannot encode, or the data set has no attributes.
     """
     need(model, "encode")
     if method not in get_args(Method):
-        raise ConfigError(f"method '{method}' is not known: use {' or '.join(get_args(Method))}")
+        raise ConfigError(f"unknown method '{method}': use {' or '.join(get_args(Method))}")
     file = model.source.parent / "directions.safetensors"
     key = _key(model, n) if keep else ""
     kept = _read(file, key) if keep else None
@@ -154,12 +154,12 @@ Kept = tuple[dict[str, Tensor], dict[str, str]]
 
 
 def _measured(model: Model, data: Data, n: int) -> Kept:
-    """Return the directions by each method, and their fits."""
+    """Compute the directions and their fits with each method."""
     names = attributes_of(data)
     if not names:
         raise ConfigError(
-            f"{model.source}: was trained on {model.config['data'].get('use')}, which tells nothing about its "
-            f"pictures: directions need a data set with attributes or classes, such as faces"
+            f"{model.source}: was trained on {model.config['data'].get('use')}, which has no attributes or classes: "
+            f"directions need a data set that does, e.g. faces"
         )
     codes, known = [], []
     for _, x, values in batches(model, data, n):
@@ -176,14 +176,14 @@ def _measured(model: Model, data: Data, n: int) -> Kept:
 
 
 def _key(model: Model, n: int) -> str:
-    """Return a hash of the weights, of the config and of how many examples are asked for."""
+    """Return a hash of the weights, the data section of the config and the number of examples."""
     weights = hashlib.sha256(model.source.read_bytes()).hexdigest()
     data = {name: value for name, value in (model.config.get("data") or {}).items() if name != "root"}
-    return hashlib.sha256(json.dumps([FORM, weights, data, n], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([VERSION, weights, data, n], sort_keys=True).encode()).hexdigest()
 
 
 def _read(file: Path, key: str) -> Kept | None:
-    """Return what the file holds, or None where there is none that fits."""
+    """Return the contents of the file, or None if it is missing, unreadable or has another key."""
     try:
         with safe_open(file, "pt") as source:
             about = source.metadata() or {}
@@ -198,17 +198,17 @@ def _keep(file: Path, kept: Kept, key: str) -> None:
     try:
         files.write(file, save({name: t.contiguous() for name, t in kept[0].items()}, {**kept[1], "key": key}))
     except ResourceError as error:
-        print(f"i2i: the directions are not kept: {error}", file=sys.stderr)
+        print(f"i2i: the directions were not saved: {error}", file=sys.stderr)
 
 
 def edit(model: Model, pictures: Any, vector: Tensor, amounts: Sequence[float] = (1.0,), **condition: Any) -> Tensor:
-    """Return pictures [N, len(amounts), C, H, W] in [0, 1], moved along a vector: encode, z, move it, decode.
+    """Edit images by moving their codes along a vector: images [N, len(amounts), C, H, W] in [0, 1].
 
     Args:
-        model: its task encodes and decodes.
+        model: a model whose task can encode and decode.
         pictures: see `prepared`.
-        vector: shaped like a code, as `learn(model).along("smile")`.
-        amounts: how far: 0 leaves the code where it is, 1 adds the vector, 2 exaggerates, -1 goes the other way.
+        vector: shaped like a code, e.g. `learn(model).along("smile")`.
+        amounts: multiples of the vector: 0 reconstructs, 1 adds it, 2 exaggerates, -1 subtracts it.
     """
     need(model, "encode", "decode")
     z = encode(model, pictures)

@@ -110,12 +110,12 @@ class Image(Modality):
 
         given = things if isinstance(things, list | tuple) else [things]
         if not given:
-            raise DataError("no images are given")
+            raise DataError("no images given: pass at least one")
         taken = [self.sized(self.take(thing).values) for thing in given]
         sizes = sorted({tuple(image.shape[2:]) for image in taken})
         if len(sizes) > 1:
             shown = ", ".join(f"{height}x{width}" for height, width in sizes)
-            raise DataError(f"the images differ in size ({shown}) and the model takes any size: resize them to one")
+            raise DataError(f"the images differ in size ({shown}) and the model fixes none: resize them to one size")
         return torch.cat(taken)
 
     def accept(self, values: Any, who: str) -> Tensor:
