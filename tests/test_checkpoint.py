@@ -1,6 +1,6 @@
-"""Checkpoints come back bit for bit, and any damage to them is seen. Cases D1 to D3, D9, D10, D13 of the catalogue.
+"""Checkpoints are restored bit for bit, and any damage is detected. Cases D1 to D3, D9, D10, D13 of the catalogue.
 
-What happens when a save is cut short is in test_files.py.
+Interrupted saves are tested in test_files.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAGE = 4096
 
 
 def same(a: Any, b: Any) -> bool:
-    """Say whether two states are equal in type, order and every bit."""
+    """Check that two states are equal in type, order and every bit."""
     if isinstance(a, Tensor):
         if not isinstance(b, Tensor) or (a.dtype, a.shape) != (b.dtype, b.shape):
             return False
@@ -58,7 +58,7 @@ def state(seed: int, size: int = 300) -> dict[str, Any]:
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory where there is one: fsyncs on a shared disk are slow."""
+    """Yield a folder in memory if possible: fsyncs on a shared disk are slow."""
     if not os.access("/dev/shm", os.W_OK):
         yield tmp_path
         return
@@ -69,33 +69,33 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """Give a folder with checkpoints of steps 100 and 200."""
+    """Return a folder with checkpoints of steps 100 and 200."""
     for step in (100, 200):
         checkpoint.save(tmp_path / "two", step, state(step), keep=3)
     return tmp_path / "two"
 
 
 def falls_back(folder: Path, named: str) -> bool:
-    """Say whether the damage to step 200 is seen, told with the file, and step 100 used and whole."""
-    said: list[str] = []
-    found = checkpoint.newest(folder, said.append)
+    """Check that damage to step 200 is detected and reported with the file, and step 100 used, intact."""
+    messages: list[str] = []
+    found = checkpoint.newest(folder, messages.append)
     assert found is not None
-    assert found[0].name == "step_00000100", f"{named}: used all the same"
+    assert found[0].name == "step_00000100", f"{named}: used in spite of the damage"
     assert same(found[1], state(100))
     with pytest.raises(WeightsError, match="step_00000200"):
         checkpoint.load(folder / "step_00000200")
-    assert len(said) == 1
-    assert said[0].startswith("checkpoint step_00000200 is damaged (")
-    assert said[0].endswith("); using step_00000100 instead")
-    assert named in said[0], said
-    assert "\n" not in said[0]
+    assert len(messages) == 1
+    assert messages[0].startswith("checkpoint step_00000200 is damaged (")
+    assert messages[0].endswith("); using step_00000100 instead")
+    assert named in messages[0], messages
+    assert "\n" not in messages[0]
     return True
 
 
 # --- damage (D1, D2, D3, D13) ----------------------------------------------------------------------------------
 
 
-def test_each_of_1000_flipped_bits_is_seen_and_the_checkpoint_before_is_used(two: Path) -> None:
+def test_each_of_1000_flipped_bits_is_detected_and_the_previous_checkpoint_used(two: Path) -> None:
     rng = random.Random(1)
     contents = {path: path.read_bytes() for path in sorted((two / "step_00000200").iterdir())}
     assert [path.name for path in contents] == ["manifest.json", "state.json", "state.safetensors"]
@@ -111,7 +111,7 @@ def test_each_of_1000_flipped_bits_is_seen_and_the_checkpoint_before_is_used(two
     assert checkpoint.newest(two, say=pytest.fail)[0].name == "step_00000200"  # type: ignore[index]
 
 
-def test_every_bit_of_a_manifest_matters(two: Path) -> None:
+def test_a_flip_of_any_bit_of_a_manifest_is_detected(two: Path) -> None:
     path = two / "step_00000200" / "manifest.json"
     content = path.read_bytes()
     assert checkpoint.looks_whole(path.parent)
@@ -122,7 +122,7 @@ def test_every_bit_of_a_manifest_matters(two: Path) -> None:
         assert not checkpoint.looks_whole(path.parent), f"bit {bit}"
 
 
-def test_each_of_1000_flipped_bits_of_a_model_is_seen(tmp_path: Path) -> None:
+def test_each_of_1000_flipped_bits_of_a_weights_file_is_detected(tmp_path: Path) -> None:
     rng = random.Random(2)
     path = tmp_path / "model.safetensors"
     checkpoint.save_model(path, {"a": torch.randn(200), "b": torch.zeros(3)}, "task:\n  use: x\n", {"step": "7"})
@@ -137,7 +137,7 @@ def test_each_of_1000_flipped_bits_of_a_model_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])
-def test_truncation_and_zeros_at_every_page_are_seen(tmp_path: Path, name: str) -> None:
+def test_truncation_and_zeros_at_every_page_are_detected(tmp_path: Path, name: str) -> None:
     big = {"w": torch.randn(5000), "text": ["x" * 30000]}
     checkpoint.save(tmp_path, 100, state(100), keep=3)
     path = checkpoint.save(tmp_path, 200, big, keep=3) / name
@@ -156,13 +156,13 @@ def test_truncation_and_zeros_at_every_page_are_seen(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])
-def test_a_file_that_is_missing_or_no_file_is_seen(two: Path, tmp_path: Path, name: str) -> None:
+def test_a_missing_file_or_anything_else_in_its_place_is_detected(two: Path, tmp_path: Path, name: str) -> None:
     path = two / "step_00000200" / name
-    kept = path.rename(tmp_path / "kept")
+    moved = path.rename(tmp_path / "moved")
     makes: list[Callable[[], Any]] = [
         lambda: None,
         path.mkdir,
-        lambda: path.symlink_to(kept),
+        lambda: path.symlink_to(moved),
         lambda: os.mkfifo(path),
     ]
     for make in makes[: 2 if name == "manifest.json" else 4]:
@@ -172,20 +172,20 @@ def test_a_file_that_is_missing_or_no_file_is_seen(two: Path, tmp_path: Path, na
 
 
 @pytest.mark.parametrize("extra", ["optimizer.pth", "state.safetensors.bak", ".hidden"])
-def test_a_file_that_does_not_belong_is_seen(two: Path, extra: str) -> None:
+def test_a_surplus_file_is_detected(two: Path, extra: str) -> None:
     (two / "step_00000200" / extra).write_bytes(b"x")
     assert falls_back(two, extra)
 
 
 @pytest.mark.parametrize("taken", range(1, 8))
-def test_files_of_two_checkpoints_do_not_mix(two: Path, taken: int) -> None:
+def test_a_mix_of_files_from_two_checkpoints_is_detected(two: Path, taken: int) -> None:
     for bit, name in enumerate(["state.safetensors", "state.json", "manifest.json"]):
         if taken >> bit & 1:
             shutil.copy(two / "step_00000100" / name, two / "step_00000200" / name)
     assert falls_back(two, "manifest.json is of step 100" if taken >= 4 else "state")
 
 
-def test_a_damaged_checkpoint_stays_and_is_replaced_when_its_step_comes_again(two: Path) -> None:
+def test_a_damaged_checkpoint_is_kept_until_its_step_is_saved_again(two: Path) -> None:
     (two / "step_00000200" / "state.json").write_bytes(b"")
     assert falls_back(two, "state.json")
     checkpoint.save(two, 150, state(150), keep=1)
@@ -196,19 +196,19 @@ def test_a_damaged_checkpoint_stays_and_is_replaced_when_its_step_comes_again(tw
     assert same(found, state(200))
 
 
-def test_with_no_checkpoint_left_it_says_so(two: Path) -> None:
+def test_if_no_intact_checkpoint_is_left_the_message_says_so(two: Path) -> None:
     for step in (100, 200):
         (two / f"step_{step:08d}" / "manifest.json").unlink()
-    said: list[str] = []
-    assert checkpoint.newest(two, said.append) is None
-    assert said == [
+    messages: list[str] = []
+    assert checkpoint.newest(two, messages.append) is None
+    assert messages == [
         f"checkpoint step_00000{step} is damaged (manifest.json is missing); there is no older one"
         for step in (200, 100)
     ]
     assert checkpoint.newest(two / "not there", say=pytest.fail) is None
 
 
-def test_a_checkpoint_of_a_newer_i2i_is_refused_with_the_format(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_a_newer_i2i_is_rejected_with_its_format(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint.manifest, "FORMAT", 2)
     checkpoint.save(two, 300, state(300), keep=3)
     checkpoint.save_model(two / "m.safetensors", {"a": torch.ones(1)}, "")
@@ -219,7 +219,7 @@ def test_a_checkpoint_of_a_newer_i2i_is_refused_with_the_format(two: Path, monke
         checkpoint.load_model(two / "m.safetensors")
 
 
-def test_a_well_sealed_manifest_with_nonsense_is_refused_not_crashed(two: Path) -> None:
+def test_an_invalid_manifest_with_a_valid_sha256_counts_as_damaged(two: Path) -> None:
     for nonsense in (
         {},
         {"format": 1},
@@ -246,9 +246,9 @@ def test_rotation_keeps_the_newest(tmp_path: Path, keep: int) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {f"step_{s:08d}" for s in (10, 20, 30, 40, 50)[-keep:]}
 
 
-def test_rotation_spares_the_checkpoint_just_written_when_a_later_one_is_there(two: Path) -> None:
+def test_rotation_keeps_the_checkpoint_just_written_even_if_a_later_one_exists(two: Path) -> None:
     path = two / "step_00000200" / "state.json"
-    path.write_bytes(path.read_bytes().replace(b"1", b"2"))  # of the right size, so only its sha256 tells
+    path.write_bytes(path.read_bytes().replace(b"1", b"2"))  # same size, so only its sha256 differs
     assert falls_back(two, "state.json")
     checkpoint.save(two, 150, state(150), keep=1)
     found = checkpoint.newest(two, say=lambda text: None)
@@ -256,7 +256,7 @@ def test_rotation_spares_the_checkpoint_just_written_when_a_later_one_is_there(t
     assert found[0].name == "step_00000150"
 
 
-def test_a_truncated_checkpoint_is_not_counted_among_those_to_keep(tmp_path: Path) -> None:
+def test_rotation_does_not_count_a_truncated_checkpoint(tmp_path: Path) -> None:
     for step in (1, 2):
         checkpoint.save(tmp_path, step, state(step), keep=2)
     (tmp_path / "step_00000002" / "state.safetensors").write_bytes(b"")
@@ -264,7 +264,7 @@ def test_a_truncated_checkpoint_is_not_counted_among_those_to_keep(tmp_path: Pat
     assert [step for step, _ in checkpoint.checkpoints_in(tmp_path)] == [1, 2, 3]
 
 
-def test_steps_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
+def test_steps_beyond_eight_digits_are_sorted_as_numbers(tmp_path: Path) -> None:
     for step in (99_999_999, 100_000_000):
         checkpoint.save(tmp_path, step, state(1), keep=2)
     assert checkpoint.newest(tmp_path, say=pytest.fail)[0].name == "step_100000000"  # type: ignore[index]
@@ -312,7 +312,7 @@ STATES = st.recursive(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[*HealthCheck])
 @given(STATES)
-def test_any_state_comes_back_as_it_was(tree: Any) -> None:
+def test_any_state_survives_a_round_trip(tree: Any) -> None:
     tensors, packed = checkpoint.pack(tree)
     text = json.dumps(packed, allow_nan=False)
     data = b"".join(bytes(part) for part in checkpoint.serialise(tensors, {}))
@@ -321,20 +321,20 @@ def test_any_state_comes_back_as_it_was(tree: Any) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 @given(st.dictionaries(st.text(max_size=5), tensors(), max_size=5), st.text(max_size=5))
-def test_the_file_is_byte_for_byte_what_the_safetensors_library_writes(named: dict[str, Tensor], note: str) -> None:
+def test_the_file_is_identical_to_that_of_the_safetensors_library(named: dict[str, Tensor], note: str) -> None:
     plain = {name: t.contiguous().clone() for name, t in named.items() if name != "__metadata__"}
     ours = b"".join(bytes(part) for part in checkpoint.serialise(plain, {"note": note}))
     theirs = safetensors.torch.save(plain, metadata={"note": note})
     assert ours == theirs
 
 
-def test_tensors_that_share_memory_come_back_each(tmp_path: Path) -> None:
+def test_tensors_that_share_memory_are_restored_independently(tmp_path: Path) -> None:
     base = torch.arange(12.0)
     tied = {"a": base, "b": base, "c": base[3:], "d": base.view(3, 4).T, "e": base[:1].expand(5), "f": base[::2]}
     _, found = checkpoint.load(checkpoint.save(tmp_path, 1, tied, keep=1))
     assert same(found, tied)
     found["a"].zero_()
-    assert found["c"].sum() == 63, "and are apart, so that training one does not change another"
+    assert found["c"].sum() == 63, "restored independently, so that training one does not change another"
 
 
 def test_ordered_dicts_sizes_and_parameters_become_plain(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ Point = collections.namedtuple("Point", "x y")
         (torch.zeros(2, dtype=torch.complex128), "complex128"),
     ],
 )
-def test_what_cannot_be_saved_is_named_by_its_place_and_nothing_is_written(
+def test_a_value_that_cannot_be_saved_is_named_by_its_place_and_nothing_is_written(
     tmp_path: Path, value: Any, named: str
 ) -> None:
     with pytest.raises(WeightsError, match=f"'task.pool.1'.*{named}"):
@@ -378,7 +378,7 @@ def test_what_cannot_be_saved_is_named_by_its_place_and_nothing_is_written(
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64])
-def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
+def test_values_that_are_not_finite_are_never_written(tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
     weights = {f"w{number}": torch.ones(100, dtype=dtype) for number in range(14)}
     for number in range(1, 14):
         weights[f"w{number}"][number * 7] = bad
@@ -390,17 +390,17 @@ def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path, bad: float,
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_that_are_not_tensors_may_be_infinite(tmp_path: Path) -> None:
+def test_plain_numbers_may_be_infinite(tmp_path: Path) -> None:
     _, found = checkpoint.load(checkpoint.save(tmp_path, 1, {"best": math.inf, "last": math.nan}, keep=1))
     assert found["best"] == math.inf
     assert math.isnan(found["last"])
 
 
-# --- a real training goes on as if nothing had been ------------------------------------------------------------
+# --- resuming a real training ----------------------------------------------------------------------------------
 
 
 class Remembering(nn.Module):
-    """A network with a buffer, tied weights and state of its own that is neither."""
+    """A network with a buffer, tied weights and extra state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -434,7 +434,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_training_goes_on_bit_for_bit(tmp_path: Path, name: str, form: torch.memory_format) -> None:
+def test_training_resumes_bit_for_bit(tmp_path: Path, name: str, form: torch.memory_format) -> None:
     def fresh(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(seed)
         module = Remembering().to(memory_format=form)
@@ -472,7 +472,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
     assert [p.read_bytes() for p in sorted(first.iterdir())] == [p.read_bytes() for p in sorted(second.iterdir())]
 
 
-def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+def test_a_checkpoint_describes_itself(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 5, state(5), keep=1, about={"config": {"task": "x"}})
     about = json.loads((path / "state.json").read_text())["about"]
     assert about["config"] == {"task": "x"}
@@ -486,7 +486,7 @@ def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
 # --- weights files ---------------------------------------------------------------------------------------------
 
 
-def test_a_model_comes_back_and_any_reader_of_safetensors_opens_it(tmp_path: Path) -> None:
+def test_a_model_survives_a_round_trip_and_any_safetensors_reader_can_open_it(tmp_path: Path) -> None:
     path, config = tmp_path / "model.safetensors", f"task:\n  use: größe  # {'0' * 64}\n"
     weights = {"G.weight": torch.randn(3, 4).T, "G.n": torch.tensor(3), "half": torch.ones(2, dtype=torch.bfloat16)}
     checkpoint.save_model(path, weights, config, {"step": "7"})
@@ -500,7 +500,7 @@ def test_a_model_comes_back_and_any_reader_of_safetensors_opens_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 8, b"\2\0\0\0\0\0\0\0{}", b"PK\3\4 a torch zip", None])
-def test_a_file_that_is_no_model_is_refused_in_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_model_is_rejected(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "other.safetensors"
     if content is None:
         safetensors.torch.save_file({"a": torch.ones(1)}, path, {"format": "pt"})
@@ -517,19 +517,19 @@ def networks() -> tuple[nn.Module, dict[str, Tensor]]:
     return module, {name: torch.full_like(value, 3) for name, value in module.state_dict().items()}
 
 
-def untouched(module: nn.Module, act: Callable[[], Any]) -> None:
+def assert_unchanged(module: nn.Module, act: Callable[[], Any]) -> None:
     before = {name: value.clone() for name, value in module.state_dict().items()}
     act()
     assert same(before, dict(module.state_dict()))
 
 
-def test_weights_that_fit_are_loaded_without_a_word() -> None:
+def test_matching_weights_are_loaded_without_a_note() -> None:
     module, weights = networks()
     assert checkpoint.load_weights(module, weights, "file") is None
     assert same(dict(module.state_dict()), weights)
 
 
-def test_weights_that_do_not_fit_list_the_first_ten_of_each_fault_and_change_nothing() -> None:
+def test_weights_that_do_not_match_are_rejected_with_the_first_ten_of_each_problem() -> None:
     module, weights = networks()
     other = {f"module.{name}": value for name, value in weights.items()}
     other |= {f"{n}.weight": torch.ones(3, 2, 1, 1) for n in range(8)} | {
@@ -548,21 +548,21 @@ def test_weights_that_do_not_fit_list_the_first_ten_of_each_fault_and_change_not
         assert "and 1 more): " in text
         assert "\n" not in text
 
-    untouched(module, act)
+    assert_unchanged(module, act)
 
 
-def test_partial_weights_load_what_fits_and_say_how_much() -> None:
+def test_partial_loading_loads_what_matches_and_reports_how_much() -> None:
     module, weights = networks()
     some = {name: value for name, value in weights.items() if not name.startswith(("0.", "8."))}
-    said = checkpoint.load_weights(module, {**some, "new": torch.ones(1)}, "w", partial=True)
-    assert said is not None
-    assert said.startswith("w: 14 of 21 tensors loaded, 7 missing (0.weight, ")
+    note = checkpoint.load_weights(module, {**some, "new": torch.ones(1)}, "w", partial=True)
+    assert note is not None
+    assert note.startswith("w: 14 of 21 tensors loaded, 7 missing (0.weight, ")
     assert module.state_dict()["1.weight"].eq(3).all()
     assert not module.state_dict()["0.weight"].eq(3).all()
 
 
 @pytest.mark.parametrize("partial", [False, True])
-def test_weights_of_another_network_are_refused_partial_or_not(partial: bool) -> None:
+def test_weights_of_another_network_are_rejected_partial_or_not(partial: bool) -> None:
     module, _ = networks()
     for weights in ({"x": torch.ones(1)}, {}):
         with pytest.raises(WeightsError, match="no tensor matches"):
@@ -571,7 +571,7 @@ def test_weights_of_another_network_are_refused_partial_or_not(partial: bool) ->
 
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_weights_with_nan_or_infinity_are_refused(partial: bool, bad: float) -> None:
+def test_weights_with_nan_or_infinity_are_rejected(partial: bool, bad: float) -> None:
     module, weights = networks()
     weights["3.weight"][1, 0] = bad
 
@@ -579,10 +579,10 @@ def test_weights_with_nan_or_infinity_are_refused(partial: bool, bad: float) -> 
         with pytest.raises(WeightsError, match=r"w contains NaN or infinity in 3\.weight"):
             checkpoint.load_weights(module, weights, "w", partial=partial)
 
-    untouched(module, act)
+    assert_unchanged(module, act)
 
 
-def test_half_precision_weights_are_converted_and_that_is_said() -> None:
+def test_half_precision_weights_are_converted_with_a_note() -> None:
     module, weights = networks()
     half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     assert checkpoint.load_weights(module, half, "w") == "w: float16 converted to float32"
@@ -590,7 +590,7 @@ def test_half_precision_weights_are_converted_and_that_is_said() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64])
-def test_integers_do_not_become_weights(dtype: torch.dtype) -> None:
+def test_weights_of_another_kind_of_dtype_are_rejected(dtype: torch.dtype) -> None:
     module, weights = networks()
     weights["3.weight"] = weights["3.weight"].to(dtype)
 
@@ -598,7 +598,7 @@ def test_integers_do_not_become_weights(dtype: torch.dtype) -> None:
         with pytest.raises(WeightsError, match=f"3.weight: .* {str(dtype)[6:]}, not .* float32"):
             checkpoint.load_weights(module, weights, "w")
 
-    untouched(module, act)
+    assert_unchanged(module, act)
 
 
 def test_extra_state_may_be_missing_from_a_weights_file(tmp_path: Path) -> None:

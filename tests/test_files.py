@@ -1,6 +1,6 @@
-"""What survives a kill, a power cut, a full disk and a second process: every file call of a save is made to fail.
+"""Saves survive a kill, a power cut, a full disk and a second process: every system call of a save is made to fail.
 
-The cases are D15 to D20 and F16 of the fault catalogue. `files.calls.system` is the one place that all calls pass.
+The cases are D15 to D20 and F16 of the fault catalogue. All calls go through `files.calls.system`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Make = Callable[[Path], Any]
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory where there is one: thousands of fsyncs on a shared disk take minutes."""
+    """Yield a folder in memory if possible: thousands of fsyncs on a shared disk take minutes."""
     if not os.access("/dev/shm", os.W_OK):
         yield tmp_path
         return
@@ -47,7 +47,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def strays(folder: Path) -> list[Path]:
+def leftovers(folder: Path) -> list[Path]:
     return [*folder.rglob(".tmp-*"), *folder.rglob(".old-*")]
 
 
@@ -56,7 +56,7 @@ def state(value: float) -> dict[str, Any]:
 
 
 def value_of(folder: Path) -> float | None:
-    """Return which state a training would go on from, or None when there is none."""
+    """Return the value that a training would resume from, or None if there is none."""
     found = checkpoint.newest(folder, say=lambda text: None)
     if found is None:
         return None
@@ -65,8 +65,8 @@ def value_of(folder: Path) -> float | None:
     return value
 
 
-# What can happen to a folder of checkpoints: what is there before, the save, and the values that it may then hold.
-def nothing_there(folder: Path) -> None:
+# Initial contents of a folder of checkpoints, and the save that is tested on each.
+def empty(folder: Path) -> None:
     folder.mkdir()
 
 
@@ -74,7 +74,7 @@ def one_before(folder: Path) -> None:
     checkpoint.save(folder, 1, state(1.0), keep=1)
 
 
-def same_step_whole(folder: Path) -> None:
+def same_step_intact(folder: Path) -> None:
     checkpoint.save(folder, 2, state(1.0), keep=1)
 
 
@@ -87,11 +87,11 @@ def save(folder: Path) -> None:
     checkpoint.save(folder, 2, state(2.0), keep=1)
 
 
-BEFORE = [nothing_there, one_before, same_step_whole, same_step_damaged]
+BEFORE = [empty, one_before, same_step_intact, same_step_damaged]
 
 
 class Calls:
-    """Stands in for `calls.system`: does `fault` instead of call number `n`, or of all from there on."""
+    """Replaces `calls.system`: runs `fault` in place of the n-th call, or of all from there on if `lasting`."""
 
     def __init__(self, n: int = 0, fault: Callable[..., Any] | None = None, *, lasting: bool = False) -> None:
         self.n, self.fault, self.lasting, self.count, self.names = n, fault, lasting, 0, list[str]()
@@ -112,7 +112,7 @@ def calls_of(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 
 
 def in_child(act: Callable[[], Any]) -> int:
-    """Run `act` in a fork of this process and return its exit code; 1 when it raised."""
+    """Run `act` in a fork of this process and return its exit code, 1 if it raised."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -124,7 +124,7 @@ def in_child(act: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-# --- one file -------------------------------------------------------------------------------------------------
+# --- one file --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data", [b"new", [b"n", memoryview(b"ew")], lambda out: out.write(b"new")])
@@ -152,13 +152,13 @@ def test_a_name_of_255_bytes_can_be_written(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == b"1"
 
 
-def test_a_new_file_has_the_permissions_that_any_program_gives(tmp_path: Path) -> None:
+def test_a_new_file_has_the_default_permissions(tmp_path: Path) -> None:
     files.write(tmp_path / "a", b"1")
     (tmp_path / "b").write_bytes(b"1")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-def test_temporaries_lie_beside_their_target_and_never_in_tmpdir(
+def test_temporary_files_are_next_to_their_target_and_never_in_tmpdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -202,7 +202,7 @@ def test_a_save_to_another_file_system_than_tmpdir_is_atomic(
 def raising(code: int) -> Callable[..., Any]:
     def fault(call: Callable[..., Any], *arguments: Any) -> Any:
         if call.__name__ == "write" and len(arguments[0]) > 1:
-            call(memoryview(arguments[0])[: len(arguments[0]) // 2])  # a full disk takes a part
+            call(memoryview(arguments[0])[: len(arguments[0]) // 2])  # a full disk accepts a part
         raise OSError(code, os.strerror(code))
 
     return fault
@@ -213,7 +213,7 @@ def raising(code: int) -> Callable[..., Any]:
     ("code", "lasting"),
     [(errno.EIO, False), (errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EROFS, True), (errno.ENOSPC, True)],
 )
-def test_whatever_call_of_a_save_fails_the_old_or_the_new_state_is_there(
+def test_if_any_call_of_a_save_fails_the_old_or_the_new_state_remains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: Make, lasting: bool, code: int
 ) -> None:
     before(tmp_path / "dry")
@@ -229,13 +229,13 @@ def test_whatever_call_of_a_save_fails_the_old_or_the_new_state_is_there(
         assert value_of(folder) in (old, 2.0), f"call {n} of {total}"
         files.sweep(folder)
         assert value_of(folder) in (old, 2.0), f"call {n} of {total}, after the sweep"
-        assert not strays(folder)
+        assert not leftovers(folder)
         save(folder)
         assert value_of(folder) == 2.0
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_whatever_call_of_a_write_fails_the_old_or_the_new_file_is_there(
+def test_if_any_call_of_a_write_fails_the_old_or_the_new_file_remains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     target = tmp_path / "model.safetensors"
@@ -250,19 +250,19 @@ def test_whatever_call_of_a_write_fails_the_old_or_the_new_file_is_there(
         assert tree(tmp_path) in ({"model.safetensors": b"old"}, {"model.safetensors": b"new"})
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_before(tmp_path / "c")
-    was = tree(tmp_path)
+    contents = tree(tmp_path)
     monkeypatch.setattr(files, "free_bytes", lambda folder: 100)
     with pytest.raises(ResourceError, match="free some space") as error:
         save(tmp_path / "c")
     assert error.value.exit_code == 6
-    assert tree(tmp_path) == was
+    assert tree(tmp_path) == contents
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a disk of 640 KiB."""
+    """Yield a disk of 640 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", str(disk)]
@@ -275,7 +275,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_on_a_disk_that_is_really_full_the_old_checkpoint_stays(
+def test_the_old_checkpoint_survives_a_really_full_disk(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, checked: bool
 ) -> None:
     folder = small_disk / "checkpoints"
@@ -289,10 +289,10 @@ def test_on_a_disk_that_is_really_full_the_old_checkpoint_stays(
     path, found = checkpoint.newest(folder, say=pytest.fail)  # type: ignore[misc]
     assert path.name == "step_00000001"
     assert found["w"].sum() == 0
-    assert not strays(small_disk)
+    assert not leftovers(small_disk)
 
 
-# --- the process dies at every call of a save (D18, F16) -------------------------------------------------------
+# --- the process is killed at every call of a save (D18, F16) --------------------------------------------------
 
 
 def dying(when: str) -> Callable[..., Any]:
@@ -307,7 +307,7 @@ def dying(when: str) -> Callable[..., Any]:
 
 
 def values_after_each_crash(folder: Path, monkeypatch: pytest.MonkeyPatch, before: Make, when: str) -> list[Any]:
-    """Let a process die at each call of a save in turn, and return what the next one finds."""
+    """Kill a process at each call of a save in turn, and return the values that the next process finds."""
     before(folder / "dry")
     found = []
     for n in range(1, len(calls_of(save, folder / "dry", monkeypatch)) + 1):
@@ -317,7 +317,7 @@ def values_after_each_crash(folder: Path, monkeypatch: pytest.MonkeyPatch, befor
             patch.setattr(calls, "system", Calls(n, dying(when)))
             assert in_child(lambda here=here: save(here)) == 9  # type: ignore[misc]
         files.sweep(here)
-        assert not strays(here)
+        assert not leftovers(here)
         found.append(value_of(here))
         save(here)
         assert value_of(here) == 2.0
@@ -326,12 +326,12 @@ def values_after_each_crash(folder: Path, monkeypatch: pytest.MonkeyPatch, befor
 
 @pytest.mark.parametrize("when", ["before", "within", "after"])
 @pytest.mark.parametrize("before", BEFORE)
-def test_a_process_that_dies_at_any_call_of_a_save_leaves_the_old_or_the_new_state(
+def test_a_process_killed_at_any_call_of_a_save_leaves_the_old_or_the_new_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: Make, when: str
 ) -> None:
     found = values_after_each_crash(tmp_path, monkeypatch, before, when)
-    old = None if before is nothing_there else 1.0
-    assert found == sorted(found, key=lambda value: value == 2.0), "once the new one is there, it stays"
+    old = None if before is empty else 1.0
+    assert found == sorted(found, key=lambda value: value == 2.0), "once the new state is found, it stays"
     assert set(found) == {old, 2.0}
 
 
@@ -354,18 +354,18 @@ write_folder = files.write_folder
 
 @pytest.mark.parametrize(
     ("mistake", "before"),
-    [(saved_in_place, same_step_whole), (deleted_first, one_before)],
+    [(saved_in_place, same_step_intact), (deleted_first, one_before)],
     ids=["in place", "deleted"],
 )
-def test_the_crash_enumeration_finds_planted_mistakes(
+def test_the_crash_enumeration_detects_planted_mistakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: Callable[..., None], before: Make
 ) -> None:
     monkeypatch.setattr(files, "write_folder", mistake)
     assert None in values_after_each_crash(tmp_path, monkeypatch, before, "before")
 
 
-def test_a_process_killed_again_and_again_always_finds_a_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Kill -9 at 40 random times, on a real disk, with the rotation keeping one only."""
+def test_a_process_killed_repeatedly_always_finds_a_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kill -9 at 40 random times, on a real disk, with a single checkpoint kept."""
     rng = random.Random(0)
     folder = tmp_path_factory.mktemp("run") / "c"
     one_before(folder)
@@ -388,22 +388,22 @@ def test_a_process_killed_again_and_again_always_finds_a_state(tmp_path_factory:
         reached = int(value)
     assert reached > 2
     files.sweep(folder)
-    assert not strays(folder)
+    assert not leftovers(folder)
     assert len(list(folder.iterdir())) <= 2
 
 
-# --- the power fails, and the disk had not written all (D19) ---------------------------------------------------
+# --- a power cut before everything is on disk (D19) ------------------------------------------------------------
 
 
 class Node:
-    """A file or folder of the model: what programs see (`now`) and what a power cut leaves for certain (`safe`)."""
+    """A file or folder of the model: what programs see (`now`), and what surely survives a power cut (`safe`)."""
 
     def __init__(self, content: Any) -> None:
         self.now, self.safe = content, content.copy() if isinstance(content, dict) else content
 
 
 class Disk:
-    """Repeats the calls of `files` on a model that forgets whatever was not synced."""
+    """Repeats the calls of `files` on a model of a disk that loses whatever was not synced."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.top, self.handles = root, self.read(root), dict[int, Node]()
@@ -442,10 +442,10 @@ class Disk:
         elif name == "_discard":
             self.folder(arguments[0]).pop(Path(arguments[0]).name)
         else:
-            raise AssertionError(f"the model does not know {name}")
+            raise AssertionError(f"the model does not support {name}")
 
     def after_power_cut(self, to: Path, lost: Callable[[bool], bool], node: Node | None = None) -> None:
-        """Write what is left to a real folder; `lost(is_folder)` says whether a node falls back to what is safe."""
+        """Write what is left to a real folder; a node falls back to its safe content if `lost(is_folder)`."""
         node = node or self.top
         content = node.safe if lost(isinstance(node.now, dict)) else node.now
         if not isinstance(content, dict):
@@ -462,7 +462,7 @@ def states_after_a_power_cut(
     """Return the values found after a power cut during and after a save of 2.0 over 1.0.
 
     Args:
-        forget: of which path a planted mistake forgets the fsync.
+        forget: the paths whose fsync a planted mistake omits.
     """
     root, rng = tmp_path / "model", random.Random(0)
     one_before(root)
@@ -510,7 +510,7 @@ def test_a_power_cut_leaves_the_old_or_the_new_state_and_after_the_save_the_new(
     ],
     ids=["no fsync of the tensors", "no fsync of the manifest", "no fsync of the folder", "no fsync of its parent"],
 )
-def test_the_power_cut_model_finds_each_forgotten_fsync(tmp_path: Path, forget: Callable[[Path], bool]) -> None:
+def test_the_power_cut_model_detects_each_missing_fsync(tmp_path: Path, forget: Callable[[Path], bool]) -> None:
     found = states_after_a_power_cut(tmp_path, forget)
     assert None in found["during"] | found["after"] or 1.0 in found["after"]
 
@@ -518,7 +518,7 @@ def test_the_power_cut_model_finds_each_forgotten_fsync(tmp_path: Path, forget: 
 # --- logs ------------------------------------------------------------------------------------------------------
 
 
-def test_a_log_keeps_whole_lines_byte_for_byte(tmp_path: Path) -> None:
+def test_a_log_keeps_complete_lines_byte_for_byte(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     files.append_line(log, '{"step": 1,   "loss": 0.1}')
     files.append_line(log, '{"step": 2}', sync=True)
@@ -529,20 +529,18 @@ def test_a_log_keeps_whole_lines_byte_for_byte(tmp_path: Path) -> None:
     assert log.read_bytes() == b'{"step": 1,   "loss": 0.1}\n{"step": 2}\n'
 
 
-def test_a_last_line_without_its_end_is_torn_even_when_it_parses(tmp_path: Path) -> None:
+def test_a_last_line_without_a_newline_is_dropped_even_if_it_parses(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b'{"step": 1}\n{"step": 2}')
     files.truncate_log(tmp_path / "log", lambda line: True)
     assert (tmp_path / "log").read_bytes() == b'{"step": 1}\n'
 
 
-def test_a_log_that_is_not_there_stays_so(tmp_path: Path) -> None:
+def test_truncating_a_missing_log_does_not_create_it(tmp_path: Path) -> None:
     files.truncate_log(tmp_path / "log", lambda line: True)
     assert not (tmp_path / "log").exists()
 
 
-def test_a_line_that_the_full_disk_took_by_half_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_half_written_to_a_full_disk_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     files.append_line(log, "one")
     with monkeypatch.context() as patch:
@@ -576,7 +574,7 @@ def hold(folder: Path) -> tuple[subprocess.Popen[str], int]:
     return child, child.pid
 
 
-def test_a_second_process_is_refused_with_the_pid_of_the_first_until_that_dies(tmp_path: Path) -> None:
+def test_a_second_process_is_rejected_with_the_pid_of_the_first_until_that_dies(tmp_path: Path) -> None:
     child, pid = hold(tmp_path)
     with pytest.raises(WeightsError, match=f"in use by process {pid}:") as error, files.lock(tmp_path):
         pytest.fail("entered")
@@ -587,7 +585,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first_until_that_dies(t
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
 
 
-def test_this_process_cannot_hold_a_folder_twice_and_still_holds_it_then(tmp_path: Path) -> None:
+def test_a_process_cannot_lock_a_folder_twice_and_keeps_its_lock(tmp_path: Path) -> None:
     def second() -> None:
         with files.lock(tmp_path):
             os._exit(5)
@@ -595,14 +593,14 @@ def test_this_process_cannot_hold_a_folder_twice_and_still_holds_it_then(tmp_pat
     with files.lock(tmp_path):
         with pytest.raises(WeightsError, match=str(os.getpid())), files.lock(tmp_path / "." / "x" / ".."):
             pytest.fail("entered")
-        held.HELD.clear()  # as another process would see it
+        held.HELD.clear()  # as in another process
         assert in_child(second) == 1
         held.HELD.add(tmp_path)
     assert in_child(second) == 5
 
 
-def test_a_loader_process_that_outlives_its_parent_does_not_hold_the_folder(tmp_path: Path) -> None:
-    """After kill -9 the loader processes live on for seconds; a resume must not wait for them."""
+def test_a_loader_process_that_outlives_its_parent_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """After kill -9, loader processes survive for seconds; a resume must not wait for them."""
     reading, writing = os.pipe()
 
     def parent() -> None:
@@ -629,7 +627,7 @@ def test_a_loader_process_that_outlives_its_parent_does_not_hold_the_folder(tmp_
 # --- nothing outside the run folder ----------------------------------------------------------------------------
 
 
-def test_a_link_in_place_of_a_target_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_a_symlink_in_place_of_a_target_is_replaced_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
@@ -652,11 +650,11 @@ def test_a_link_in_place_of_a_target_is_replaced_not_followed(tmp_path: Path) ->
     assert tree(outside) == {"precious": b"precious"}
 
 
-def test_a_folder_that_leads_out_of_the_locked_run_is_refused(tmp_path: Path) -> None:
+def test_a_symlink_that_leads_out_of_the_locked_run_is_rejected(tmp_path: Path) -> None:
     outside, run, disk = tmp_path / "outside", tmp_path / "run", tmp_path / "big disk"
     outside.mkdir()
     disk.mkdir()
-    run.symlink_to(disk)  # the run itself may lie wherever the user says
+    run.symlink_to(disk)  # the run folder itself may be a symlink
     (run / "checkpoints").symlink_to(outside)
     with files.lock(run):
         files.write(run / "config.yaml", b"1")
@@ -673,18 +671,18 @@ def test_a_folder_that_leads_out_of_the_locked_run_is_refused(tmp_path: Path) ->
     assert sorted(tree(disk)) == [".lock", "config.yaml", "samples/1.png"]
 
 
-def test_sweep_touches_nothing_but_strays(tmp_path: Path) -> None:
+def test_sweep_removes_only_its_own_temporary_files(tmp_path: Path) -> None:
     one_before(tmp_path / "checkpoints")
     (tmp_path / ".tmp-of-somebody-else").write_bytes(b"1")
-    was = tree(tmp_path)
+    contents = tree(tmp_path)
     (tmp_path / "samples" / f"{whole.TEMPORARY}a").mkdir(parents=True)
     (tmp_path / "samples" / f"{whole.TEMPORARY}a" / f"{whole.TEMPORARY}b").write_bytes(b"1")
     files.sweep(tmp_path)
-    assert tree(tmp_path) == was
+    assert tree(tmp_path) == contents
     files.sweep(tmp_path / "not there")
 
 
-def test_a_file_in_place_of_a_folder_is_told_from_nothing(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_distinguished_from_a_missing_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match="file: a file, not a folder; check"):
         files.make_folder(tmp_path / "file")
@@ -694,7 +692,7 @@ def test_a_file_in_place_of_a_folder_is_told_from_nothing(tmp_path: Path) -> Non
     assert files.lacking(tmp_path / "file" / "in", "folder") == f"no such folder, {tmp_path}/file is a file"
 
 
-def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_write_error_is_reported_in_one_sentence(tmp_path: Path) -> None:
     for path in (tmp_path / "missing" / "a", tmp_path / ("x" * 300), tmp_path):
         with pytest.raises(ResourceError, match="cannot write") as error:
             files.write(path, b"1")
@@ -703,7 +701,7 @@ def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert files.free_bytes(tmp_path) > 0
 
 
-# --- standing guard: one room writes files, and none runs what it reads ----------------------------------------
+# --- guard: one package writes files, and none executes what it reads ------------------------------------------
 
 LOADS_CODE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RUNS_CODE = {
@@ -722,8 +720,8 @@ OUR_SAVES = {"images", "checkpoint"}
 METHODS = {"write_text", "write_bytes", "tofile", "touch", "symlink_to", "hardlink_to"}
 
 
-def offences(source: str) -> list[str]:
-    """Return what a module does that only `i2i/files/whole.py`, or nobody, may do."""
+def violations(source: str) -> list[str]:
+    """Return the calls and imports of a module that only `i2i/files/whole.py`, or no module, may contain."""
     found: list[ast.AST] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -731,19 +729,19 @@ def offences(source: str) -> list[str]:
                 [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             )
             found += [node for name in modules if name.split(".")[0] in LOADS_CODE]
-        elif isinstance(node, ast.Call) and is_offence(node):
+        elif isinstance(node, ast.Call) and is_violation(node):
             found.append(node)
     return [f"{node.lineno}: {ast.unparse(node)[:80]}" for node in found]  # type: ignore[attr-defined]
 
 
-def is_offence(call: ast.Call) -> bool:
+def is_violation(call: ast.Call) -> bool:
     name, method = ast.unparse(call.func), call.func.attr if isinstance(call.func, ast.Attribute) else ""
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     if method == "open" or name == "open":
         position = 1 if name in ("open", "io.open", "os.fdopen") else 0
         mode = given.get("mode") or "".join(ast.unparse(argument) for argument in call.args[position : position + 1])
         return re.fullmatch(r"""['"][rwaxbt+]*[wax+][rwaxbt+]*['"]""", mode) is not None
-    if method == "save":  # of a Pillow image: into a buffer, which needs the format; else one of our own modules
+    if method == "save":  # allowed for Pillow images to a buffer, which needs a format, and for our own modules
         return bool(call.args) and name.split(".")[0] not in OUR_SAVES and "format" not in given
     return name in RUNS_CODE | WRITES or method in METHODS or given.get("allow_pickle") == "True"
 
@@ -767,8 +765,8 @@ def is_offence(call: ast.Call) -> bool:
         "image.save(path)",
     ],
 )
-def test_the_guard_sees(bad: str) -> None:
-    assert offences(bad)
+def test_the_guard_detects(bad: str) -> None:
+    assert violations(bad)
 
 
 @pytest.mark.parametrize(
@@ -782,8 +780,8 @@ def test_the_guard_sees(bad: str) -> None:
         "np.load(path, mmap_mode='r')",
     ],
 )
-def test_the_guard_lets_pass(good: str) -> None:
-    assert not offences(good)
+def test_the_guard_allows(good: str) -> None:
+    assert not violations(good)
 
 
 MODULES = [
@@ -794,11 +792,11 @@ MODULES = [
 ]
 
 
-def test_only_one_module_writes_files_and_none_runs_what_it_reads() -> None:
+def test_only_one_module_writes_files_and_none_executes_what_it_reads() -> None:
     assert len(MODULES) > 10
-    found = {str(path.relative_to(ROOT)): offences(path.read_text()) for path in MODULES}
+    found = {str(path.relative_to(ROOT)): violations(path.read_text()) for path in MODULES}
     assert found.pop("i2i/files/whole.py")
-    # Published backbones are pickles: read as weights only, and only the file whose sha256 is known.
+    # Published backbones are pickles: loaded with weights_only, and only if the sha256 matches.
     (published,) = found.pop("i2i/losses/pretrained.py")
     assert "torch.load" in published
     assert "weights_only=True" in published

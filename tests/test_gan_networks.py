@@ -1,4 +1,4 @@
-"""Networks that make pictures of codes, and those that judge them: published counts, formulas written out by hand."""
+"""GAN generators and discriminators: published parameter counts, and formulas written out by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from i2i.networks.sngan import DownBlock, UpBlock
 PLAIN = Layers(partial(nn.init.normal_, std=0.3))
 CIFAR = {"width": 256, "spectral_norm": True}
 
-# Small ones of each family, for grey pictures of 16 px. The generators take codes of 12.
+# A small one of each family, for grey images of 16 px. The generators take codes of length 12.
 GENERATORS: dict[str, Callable[..., nn.Module]] = {
     "dense": partial(DenseGenerator, widths=(8,)),
     "dcgan": partial(DCGANGenerator, width=4),
@@ -67,18 +67,18 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def loud(network: nn.Module) -> nn.Module:
-    """Draw anew all that starts at zero, so that what a network depends on is far above rounding."""
+def randomised(network: nn.Module) -> nn.Module:
+    """Randomise parameters that start at zero, so that every input affects the output well above rounding."""
     for number, p in enumerate(network.parameters()):
         if not p.any():
             p.data = noise(*p.shape, seed=number)
     return network
 
 
-# ---- what is published
+# ---- published parameter counts
 
 
-# The counts are those of the official modules, instantiated: REFERENCE.md section 2. No memory is needed for them.
+# Counted on instances of the official modules: REFERENCE.md section 2. On "meta", so without memory.
 @pytest.mark.parametrize(
     ("network", "sizes", "options", "published"),
     [
@@ -92,7 +92,7 @@ def loud(network: nn.Module) -> nn.Module:
         (SNGANDiscriminator, (3, 32, 10), {"width": 256, "bias": True}, 4_207_361),
     ],
 )
-def test_parameter_counts_are_the_published_ones(
+def test_parameter_counts_match_the_published_ones(
     network: Any, sizes: tuple[int, ...], options: dict[str, Any], published: int
 ) -> None:
     with torch.device("meta"):
@@ -107,14 +107,14 @@ def test_networks_are_in_the_catalog() -> None:
     assert both <= set(catalog.names("network"))
 
 
-# ---- what all of them promise
+# ---- all networks
 
 
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("build", GENERATORS.values(), ids=GENERATORS)
-def test_a_generator_makes_pictures_in_the_range(build: Any, classes: int) -> None:
+def test_a_generator_makes_images_in_range(build: Any, classes: int) -> None:
     for channels, size in ((1, 16), (3, 32)):
-        latent = 12 if size == 16 else 16  # for BigGAN a multiple of its parts
+        latent = 12 if size == 16 else 16  # for BigGAN a multiple of its number of chunks
         network = seeded(build, channels, size, latent, classes)
         z, label = 5 * noise(4, latent), torch.arange(4) % 3
         made = network(z, label if classes else None)
@@ -124,14 +124,14 @@ def test_a_generator_makes_pictures_in_the_range(build: Any, classes: int) -> No
 
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("build", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
-def test_a_discriminator_gives_a_logit_for_each_picture(build: Any, classes: int) -> None:
+def test_a_discriminator_returns_one_logit_per_image(build: Any, classes: int) -> None:
     network = seeded(build, 3, 16, classes)
     assert network(noise(4, 3, 16, 16), torch.arange(4) % 3 if classes else None).shape == (4, 1)
 
 
 @pytest.mark.parametrize("build", GENERATORS.values(), ids=GENERATORS)
-def test_a_generator_draws_another_picture_for_another_class(build: Any) -> None:
-    network = loud(seeded(build, 1, 16, 12, 3)).eval()
+def test_a_generator_depends_on_the_class(build: Any) -> None:
+    network = randomised(seeded(build, 1, 16, 12, 3)).eval()
     z = noise(1, 12).expand(2, -1)
     same, other = network(z, torch.tensor([1, 1])), network(z, torch.tensor([0, 2]))
     torch.testing.assert_close(same[0], same[1])
@@ -139,7 +139,7 @@ def test_a_generator_draws_another_picture_for_another_class(build: Any) -> None
 
 
 @pytest.mark.parametrize("build", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
-def test_a_discriminator_looks_at_the_class(build: Any) -> None:
+def test_a_discriminator_depends_on_the_class(build: Any) -> None:
     network = seeded(build, 1, 16, 3).eval()
     image = noise(1, 1, 16, 16).expand(2, -1, -1, -1)
     same, other = network(image, torch.tensor([1, 1])), network(image, torch.tensor([0, 2]))
@@ -150,14 +150,14 @@ def test_a_discriminator_looks_at_the_class(build: Any) -> None:
 @pytest.mark.parametrize(
     ("build", "sizes"), BOTH, ids=[*(f"{name} G" for name in GENERATORS), *(f"{name} D" for name in DISCRIMINATORS)]
 )
-def test_networks_draw_the_same_weights_from_the_same_seed(build: Any, sizes: tuple[int, ...]) -> None:
+def test_the_same_seed_gives_the_same_weights(build: Any, sizes: tuple[int, ...]) -> None:
     one, two, other = (seeded(build, *sizes, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("size", [4, 28, 48])
-def test_a_size_that_cannot_be_doubled_to_is_refused_with_what_to_use(size: int) -> None:
+def test_an_unsupported_size_is_rejected_with_an_alternative(size: int) -> None:
     for build in (DCGANGenerator, DCGANDiscriminator, SNGANGenerator, BigGANGenerator):
         sizes = (1, size) if build is DCGANDiscriminator else (1, size, 12)
         with pytest.raises(ConfigError, match=f"need a size of 4 times a power of 2, and {size} is not: use"):
@@ -168,7 +168,7 @@ def test_a_size_that_cannot_be_doubled_to_is_refused_with_what_to_use(size: int)
 # ---- dense
 
 
-def test_a_dense_network_has_the_class_beside_what_it_is_given() -> None:
+def test_dense_networks_concatenate_the_one_hot_class_with_their_input() -> None:
     G, D = seeded(DenseGenerator, 1, 4, 5, 3, widths=(7,), batch_norm=False), DenseDiscriminator(1, 4, 3, widths=())
     z, label = noise(2, 5), torch.tensor([2, 0])
     beside = torch.tensor([[0.0, 0, 1], [1, 0, 0]])
@@ -178,7 +178,7 @@ def test_a_dense_network_has_the_class_beside_what_it_is_given() -> None:
     assert torch.equal(D(by_hand, label), D.layers(torch.cat([by_hand.view(2, 16), beside], 1)))
 
 
-def test_dropout_is_in_training_only() -> None:
+def test_dropout_is_active_in_training_only() -> None:
     network, x = seeded(DenseDiscriminator, 1, 4, dropout=0.5), noise(3, 1, 4, 4)
     assert not torch.equal(network(x), network(x))
     assert torch.equal(network.eval()(x), network(x))
@@ -187,7 +187,7 @@ def test_dropout_is_in_training_only() -> None:
 # ---- DCGAN
 
 
-def test_dcgan_draws_its_weights_as_published() -> None:
+def test_dcgan_weights_are_initialised_as_published() -> None:
     for network in (seeded(DCGANGenerator, 3, 32, 100, width=32), seeded(DCGANDiscriminator, 3, 32, width=32)):
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -201,7 +201,7 @@ def test_dcgan_draws_its_weights_as_published() -> None:
 @pytest.mark.parametrize(
     ("norm", "alone"), [("batch", False), ("instance", True), ("none", True), ("spectral", True)]
 )
-def test_only_with_batch_norm_a_logit_depends_on_the_other_pictures(norm: Any, alone: bool) -> None:
+def test_a_logit_depends_on_the_rest_of_the_batch_only_with_batch_norm(norm: Any, alone: bool) -> None:
     network, x = seeded(DCGANDiscriminator, 1, 16, width=4, norm=norm), noise(3, 1, 16, 16).requires_grad_()
     (slope,) = torch.autograd.grad(network(x)[0].sum(), x)
     assert slope[0].any()
@@ -211,7 +211,7 @@ def test_only_with_batch_norm_a_logit_depends_on_the_other_pictures(norm: Any, a
 # ---- SNGAN and SAGAN
 
 
-def test_sngan_draws_its_weights_by_glorots_rule() -> None:
+def test_sngan_weights_are_glorot_initialised() -> None:
     for network in (seeded(SNGANGenerator, 3, 16, 32, width=32), seeded(SNGANDiscriminator, 3, 16, width=32)):
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -223,8 +223,8 @@ def test_sngan_draws_its_weights_by_glorots_rule() -> None:
                 assert layer.bias is None or not layer.bias.any()
 
 
-def test_spectral_norm_is_on_every_layer_that_is_asked_for() -> None:
-    """SAGAN has it in G too, but for the gains and biases of batch norm; SNGAN in D alone."""
+def test_spectral_norm_is_on_every_required_layer() -> None:
+    """SAGAN has it in G too, except for batch norm gains and biases; SNGAN only in D."""
     everywhere, nowhere = seeded(GENERATORS["sagan"], 1, 16, 12, 3), seeded(GENERATORS["sngan"], 1, 16, 12, 3)
     judges = [seeded(DISCRIMINATORS[name], 1, 16, 3) for name in ("sngan", "sagan", "dcgan, spectral norm")]
     for network in (everywhere, nowhere, *judges):
@@ -233,8 +233,8 @@ def test_spectral_norm_is_on_every_layer_that_is_asked_for() -> None:
         assert found == {network is not nowhere}
 
 
-def test_an_up_block_is_its_published_form() -> None:
-    """With the 1x1 convolution after the doubling, as in pfnet's code; ours comes before it."""
+def test_an_up_block_matches_its_published_form() -> None:
+    """In pfnet's code the 1x1 convolution comes after upsampling, in ours before it."""
     block = seeded(UpBlock, 3, 5, PLAIN, ConditionalBatchNorm)
     block.conv_s.bias.data = noise(5)
     x = noise(2, 3, 4, 4)
@@ -246,8 +246,8 @@ def test_an_up_block_is_its_published_form() -> None:
 @pytest.mark.parametrize("halve", [True, False])
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("out", [3, 5])
-def test_a_down_block_is_its_published_form(halve: bool, first: bool, out: int) -> None:
-    """With the 1x1 convolution before the halving, as in pfnet's code but for the first block."""
+def test_a_down_block_matches_its_published_form(halve: bool, first: bool, out: int) -> None:
+    """In pfnet's code the 1x1 convolution comes before pooling, except in the first block."""
     block = seeded(DownBlock, 3, out, PLAIN, halve, first)
     x = noise(2, 3, 4, 4)
     h = block.conv_1(relu(block.conv_0(x if first else relu(x))))
@@ -256,7 +256,7 @@ def test_a_down_block_is_its_published_form(halve: bool, first: bool, out: int) 
     torch.testing.assert_close(block(x), avg_pool2d(h + short, 2) if halve else h + short)
 
 
-def test_halving_ends_at_the_smallest_map_and_plain_blocks_follow() -> None:
+def test_downsampling_ends_at_the_smallest_map_and_plain_blocks_follow() -> None:
     network = SNGANDiscriminator(1, 32, width=4, widest=4, smallest=8, plain=2)
     sides = []
     x = noise(1, 1, 32, 32)
@@ -268,7 +268,7 @@ def test_halving_ends_at_the_smallest_map_and_plain_blocks_follow() -> None:
         SNGANDiscriminator(1, 32, smallest=12)
 
 
-def test_the_features_are_the_sum_over_all_places_after_relu() -> None:
+def test_features_are_summed_over_all_positions_after_relu() -> None:
     torch.testing.assert_close(summed(torch.tensor([[[[1.0, -2], [3, -4]]]])), torch.tensor([[4.0]]))
 
 
@@ -276,7 +276,7 @@ def test_the_features_are_the_sum_over_all_places_after_relu() -> None:
 
 
 def without_attention(network: nn.Module, plain: nn.Module) -> nn.Module:
-    """Give `plain` the weights and buffers that `network` has outside its attention."""
+    """Copy the weights and buffers of `network` outside its attention to `plain`."""
     inside = {
         f"{name}.{key}"
         for name, module in network.named_modules()
@@ -301,7 +301,7 @@ def without_attention(network: nn.Module, plain: nn.Module) -> nn.Module:
     ],
     ids=["sagan G", "sagan D", "biggan G", "biggan D"],
 )
-def test_attention_starts_as_the_identity_bit_for_bit(build: Any, sizes: tuple[int, ...]) -> None:
+def test_attention_is_initialised_as_the_exact_identity(build: Any, sizes: tuple[int, ...]) -> None:
     network = seeded(build, *sizes)
     plain = without_attention(network, build(*sizes, attention=0))
     x = noise(4, 12) if len(sizes) == 4 else noise(4, 1, 16, 16)
@@ -314,8 +314,8 @@ def test_attention_starts_as_the_identity_bit_for_bit(build: Any, sizes: tuple[i
     assert not torch.equal(network(x, label), plain(x, label))
 
 
-def test_attention_is_the_published_formula() -> None:
-    """Place by place: how much of each 2x2 patch it takes (arXiv:1805.08318 eq. 1 and 2, sizes of the code)."""
+def test_attention_matches_the_published_formula() -> None:
+    """Position by position, over 2x2 max-pooled keys (arXiv:1805.08318 eq. 1 and 2, sizes of the code)."""
     channels, side = 16, 4
     attention = seeded(SelfAttention, channels, PLAIN)
     nn.init.constant_(attention.gamma, 0.7)
@@ -341,7 +341,7 @@ def test_attention_is_the_published_formula() -> None:
 
 
 @pytest.mark.parametrize("attention", [4, 12, 64])
-def test_attention_at_a_side_that_no_map_has_is_refused(attention: int) -> None:
+def test_attention_at_a_resolution_that_no_map_has_is_rejected(attention: int) -> None:
     build: Any
     for build, sizes, possible in (
         (SNGANGenerator, (1, 32, 16), "8, 16, 32"),
@@ -355,7 +355,7 @@ def test_attention_at_a_side_that_no_map_has_is_refused(attention: int) -> None:
 
 
 @pytest.mark.parametrize("side", [8, 16])
-def test_attention_stands_at_the_side_that_is_named(side: int) -> None:
+def test_attention_is_at_the_given_resolution(side: int) -> None:
     seen = []
     build: Any
     for build, sizes in (
@@ -373,12 +373,12 @@ def test_attention_stands_at_the_side_that_is_named(side: int) -> None:
 # ---- classes
 
 
-def test_conditional_batch_norm_is_a_batch_norm_with_gain_and_bias_of_the_class() -> None:
+def test_conditional_batch_norm_has_a_gain_and_bias_per_class() -> None:
     norm: Any = ConditionalBatchNorm(3, by_label(4))
     x, label = 2 * noise(5, 3, 4, 4) + 1, torch.tensor([0, 3, 1, 3, 0])
     mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
     normal = (x - mean) / (variance + 1e-5).sqrt()
-    torch.testing.assert_close(norm(x, label), normal)  # at first the same for all classes
+    torch.testing.assert_close(norm(x, label), normal)  # initially the same for all classes
     gain, bias = noise(4, 3, seed=2), noise(4, 3, seed=3)
     norm.gain.weight.data, norm.bias.weight.data = gain, bias
     by_hand = torch.stack(
@@ -387,7 +387,7 @@ def test_conditional_batch_norm_is_a_batch_norm_with_gain_and_bias_of_the_class(
     torch.testing.assert_close(norm(x, label), by_hand)
 
 
-def test_without_classes_it_is_the_batch_norm_of_torch() -> None:
+def test_without_classes_it_is_plain_batch_norm() -> None:
     ours, stock = ConditionalBatchNorm(3, by_label(0)), nn.BatchNorm2d(3)
     for norm in (ours.plain, stock):
         norm.weight.data, norm.bias.data = noise(3, seed=2), noise(3, seed=3)
@@ -397,8 +397,8 @@ def test_without_classes_it_is_the_batch_norm_of_torch() -> None:
     assert parameters(ours) == 6
 
 
-def test_the_projection_is_equation_3() -> None:
-    """f(x, y) = y' V phi(x) + psi(phi(x)) of arXiv:1802.05637, y one number for each class."""
+def test_the_projection_matches_equation_3() -> None:
+    """f(x, y) = y' V phi(x) + psi(phi(x)) of arXiv:1802.05637, with y one-hot."""
     projection = seeded(Projection, 6, 4, PLAIN)
     projection.linear.bias.data.fill_(0.3)
     phi, label = noise(5, 6), torch.tensor([0, 3, 1, 3, 0])
@@ -422,54 +422,54 @@ def test_dcgan_projects_the_features_of_its_last_map() -> None:
 # ---- BigGAN
 
 
-def given(network: Any, z: Tensor, label: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-    """Return what each block gets, maps and conditions."""
+def block_inputs(network: Any, z: Tensor, label: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the inputs of each block: feature maps and conditions."""
     seen: list[tuple[Tensor, Tensor]] = []
     hooks = [block.register_forward_pre_hook(lambda _, args: seen.append(args)) for block in network.blocks]
     with torch.no_grad():
         network(z, label)
     for hook in hooks:
         hook.remove()
-    return [h for h, _ in seen], [known for _, known in seen]
+    return [h for h, _ in seen], [conditions for _, conditions in seen]
 
 
-def test_each_part_of_a_code_reaches_its_own_block_and_no_other() -> None:
+def test_each_chunk_of_a_code_reaches_only_its_own_block() -> None:
     network = seeded(BigGANGenerator, 1, 32, 16, 3, width=4, widest=2, attention=8, shared=5).eval()
     z, label = noise(1, 16), torch.tensor([1])
-    maps, known = given(network, z, label)
-    assert [one.shape[1] for one in known] == [5 + 4] * 3
+    maps, conditions = block_inputs(network, z, label)
+    assert [one.shape[1] for one in conditions] == [5 + 4] * 3
     for part in range(4):
         changed = z.clone()
         changed[:, 4 * part : 4 * part + 4] += 1
-        new_maps, new_known = given(network, changed, label)
-        differ = [not torch.equal(a, b) for a, b in zip(known, new_known, strict=True)]
+        new_maps, new_conditions = block_inputs(network, changed, label)
+        differ = [not torch.equal(a, b) for a, b in zip(conditions, new_conditions, strict=True)]
         assert differ == [block == part - 1 for block in range(3)]
         assert [torch.equal(a, b) for a, b in zip(maps, new_maps, strict=True)] == [n < part for n in range(3)]
         assert not torch.equal(network(z, label), network(changed, label))
 
 
-def test_one_embedding_of_the_class_serves_all_blocks() -> None:
+def test_all_blocks_share_one_class_embedding() -> None:
     network = seeded(BigGANGenerator, 1, 32, 16, 3, width=4, widest=2, attention=0, shared=5).eval()
     z = noise(1, 16)
-    maps, known = given(network, z, torch.tensor([1]))
-    assert all(torch.equal(one[:, :5], network.table.weight[1:2]) for one in known)
-    assert torch.equal(torch.cat([one[:, 5:] for one in known], 1), z[:, 4:])
+    maps, conditions = block_inputs(network, z, torch.tensor([1]))
+    assert all(torch.equal(one[:, :5], network.table.weight[1:2]) for one in conditions)
+    assert torch.equal(torch.cat([one[:, 5:] for one in conditions], 1), z[:, 4:])
     assert torch.equal(maps[0].flatten(1), network.start(z[:, :4]))
-    other, _ = given(network, z, torch.tensor([2]))
+    other, _ = block_inputs(network, z, torch.tensor([2]))
     assert [torch.equal(a, b) for a, b in zip(maps, other, strict=True)] == [True, False, False]
     assert BigGANGenerator(1, 32, 16, 0, width=4, attention=0).table is None
 
 
-def test_a_code_that_cannot_be_divided_is_refused_with_one_that_can() -> None:
+def test_a_code_length_that_is_not_divisible_is_rejected_with_one_that_is() -> None:
     for latent, possible in ((15, 12), (3, 4)):
         with pytest.raises(ConfigError, match=rf"into 4 chunks at 32 pixels, .* set task\.latent to {possible}$"):
             BigGANGenerator(1, 32, latent, attention=0)
 
 
-def test_biggan_starts_orthogonal_and_all_but_the_embedding_has_spectral_norm() -> None:
+def test_biggan_is_initialised_orthogonally_with_spectral_norm_on_all_but_the_embedding() -> None:
     for network in (seeded(GENERATORS["biggan"], 1, 16, 12, 3), seeded(DISCRIMINATORS["biggan"], 1, 16, 3)):
         for name, p in network.named_parameters():
-            if p.ndim < 2:  # biases, and batch norm
+            if p.ndim < 2:  # biases and batch norm
                 continue
             assert name.endswith("parametrizations.weight.original") or name == "table.weight"
             flat = p.detach().flatten(1)

@@ -1,4 +1,4 @@
-"""The latent tools: exact on a task whose codes are its pixels, useful on principal components of the drawn faces."""
+"""The latent tools: exact results with pixels as codes, and useful ones with principal components of drawn faces."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ unit = ImageModality().release
 
 
 class Pixels(Task):
-    """Its codes are its pixels, all of them."""
+    """A task whose codes are the pixels."""
 
     def __init__(self, channels: int = 3, size: int | None = 8) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Pixels(Task):
 
 
 class Decoder(Task):
-    """Makes pictures and encodes none; a label that is not given is drawn, and is the picture's brightness."""
+    """A decoder without encoder: the label is the brightness of the image, random if not given."""
 
     channels, size = 1, 4
 
@@ -67,14 +67,14 @@ class Decoder(Task):
 
 
 class Wide(Decoder):
-    """The same with codes of two numbers."""
+    """The same with codes of length 2."""
 
     def decode(self, z: Tensor, label: Any = None) -> Tensor:
         return super().decode(z[:, :1], label)
 
 
 class Components(Pixels):
-    """Principal components of the drawn faces: a linear autoencoder, trained in closed form."""
+    """Principal components of drawn faces: a linear autoencoder, fitted in closed form."""
 
     def __init__(self, data: Data, latent: int = 60) -> None:
         super().__init__(3, 32)
@@ -111,10 +111,10 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-# ---- pictures and codes
+# ---- images and codes
 
 
-def test_pictures_of_every_kind_become_codes_and_come_back() -> None:
+def test_images_of_every_type_can_be_encoded_and_decoded() -> None:
     x = noise(2, 3, 8, 8)
     one = (x[0] * 255).round().byte()
     z = latent.encode(model(Pixels()), [x, Image.fromarray(one.permute(1, 2, 0).numpy())])
@@ -126,9 +126,9 @@ def test_pictures_of_every_kind_become_codes_and_come_back() -> None:
     assert torch.allclose(back[2], one / 255, atol=1e-6)
 
 
-def test_a_picture_is_fitted_to_the_task() -> None:
+def test_an_image_is_resized_and_cropped_to_the_task() -> None:
     wide = np.zeros((16, 48, 3), np.uint8)
-    wide[:, 16:32] = (255, 0, 0)  # the middle square
+    wide[:, 16:32] = (255, 0, 0)  # the central square
     assert latent.prepared(model(Pixels()), wide).shape == (1, 3, 8, 8)
     grey = latent.prepared(model(Pixels(1)), wide)
     assert grey.shape == (1, 1, 8, 8)
@@ -141,7 +141,7 @@ def test_a_picture_is_fitted_to_the_task() -> None:
         latent.prepared(model(free), [noise(3, 9, 14), noise(3, 8, 8)])
 
 
-def test_a_task_without_an_encoder_says_what_is_possible() -> None:
+def test_a_task_without_an_encoder_is_rejected_with_what_is_possible() -> None:
     made = model(Decoder())
     with pytest.raises(ConfigError, match="Decoder cannot encode images; possible: sample, interpolate"):
         latent.encode(made, noise(1, 1, 4, 4))
@@ -152,7 +152,7 @@ def test_a_task_without_an_encoder_says_what_is_possible() -> None:
         latent.decode(model(Task()), z)
 
 
-def test_codes_that_are_whole_numbers_are_refused() -> None:
+def test_discrete_codes_are_rejected() -> None:
     class Whole(Pixels):
         def encode(self, image: Tensor) -> Tensor:
             return image.flatten(1).long()
@@ -161,12 +161,12 @@ def test_codes_that_are_whole_numbers_are_refused() -> None:
         latent.encode(model(Whole()), noise(1, 3, 8, 8))
 
 
-def test_what_is_not_finite_is_refused() -> None:
+def test_images_that_are_not_finite_are_rejected() -> None:
     with pytest.raises(NumericError, match="contain NaN or infinity"):
         latent.decode(model(Pixels()), torch.full((1, 192), float("nan")))
 
 
-def test_what_the_task_draws_stays_the_same_along_a_path() -> None:
+def test_random_choices_of_the_task_are_constant_along_a_path() -> None:
     made = model(Decoder())
     z = latent.prior(made, 6)
     shown = latent.interpolate(made, z[:3], z[3:], 5)
@@ -178,7 +178,7 @@ def test_what_the_task_draws_stays_the_same_along_a_path() -> None:
         latent.decode(made, z, lable=3)
 
 
-def test_the_same_seed_draws_the_same_codes_and_leaves_torch_alone() -> None:
+def test_the_same_seed_gives_the_same_codes_and_does_not_advance_the_global_generator() -> None:
     before = torch.random.get_rng_state()
     assert torch.equal(latent.prior(model(Pixels()), 3, 5), latent.prior(model(Pixels()), 3, 5))
     assert not torch.equal(latent.prior(model(Pixels()), 3, 5), latent.prior(model(Pixels()), 3, 6))
@@ -188,7 +188,7 @@ def test_the_same_seed_draws_the_same_codes_and_leaves_torch_alone() -> None:
 # ---- paths and planes
 
 
-def test_a_line_is_even_and_holds_both_ends() -> None:
+def test_a_line_is_evenly_spaced_and_includes_both_ends() -> None:
     a, b = noise(2, 3, 2), noise(2, 3, 2, seed=1)
     line = latent.between(a, b, 5)
     assert line.shape == (2, 5, 3, 2)
@@ -197,7 +197,7 @@ def test_a_line_is_even_and_holds_both_ends() -> None:
     assert torch.allclose(line.diff(dim=1), ((b - a) / 4)[:, None].expand(-1, 4, -1, -1), atol=1e-6)
 
 
-def test_an_arc_keeps_its_radius_and_turns_evenly() -> None:
+def test_an_arc_keeps_its_radius_and_is_evenly_spaced() -> None:
     a, b = (nn.functional.normalize(noise(4, 9, seed=s) - 0.5, dim=1) * 3 for s in (0, 1))
     arc = latent.between(a, b, 7, "spherical")
     assert torch.allclose(arc.norm(dim=2), torch.tensor(3.0), atol=1e-4)
@@ -207,7 +207,7 @@ def test_an_arc_keeps_its_radius_and_turns_evenly() -> None:
     assert torch.allclose(angles, angles[:, :1].expand_as(angles), atol=1e-4)
 
 
-def test_codes_that_point_the_same_or_opposite_ways_have_a_line() -> None:
+def test_parallel_and_antiparallel_codes_are_joined_by_a_line() -> None:
     a = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0]])
     b = torch.tensor([[2.0, 4.0], [-1.0, -2.0], [1.0, 1.0]])
     assert torch.allclose(latent.between(a, b, 5, "spherical")[:2], latent.between(a, b, 5)[:2], atol=1e-3)
@@ -215,21 +215,21 @@ def test_codes_that_point_the_same_or_opposite_ways_have_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [((1,), "a path needs at least 2 steps, not 1"), ((3, "round"), "unknown path 'round': use linear or spherical")],
 )
-def test_a_path_that_is_none_is_refused(arguments: tuple[Any, ...], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_an_invalid_path_is_rejected(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         latent.between(noise(1, 2), noise(1, 2), *arguments)
 
 
-def test_quantiles_are_those_of_the_normal_distribution() -> None:
+def test_quantiles_match_the_normal_distribution() -> None:
     for n in (1, 2, 7, 20):
         expected = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
         assert latent.quantiles(n).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_plane_moves_its_two_numbers_and_no_other() -> None:
+def test_a_plane_changes_only_its_two_dimensions() -> None:
     z = noise(1, 192) * 0.5
     plane = 2 * latent.traverse(model(Pixels()), z, (5, 70), 4).flatten(3).flatten(2) - 1
     values = latent.quantiles(4).clamp(-1, 1)
@@ -240,14 +240,14 @@ def test_a_plane_moves_its_two_numbers_and_no_other() -> None:
     assert torch.allclose(plane[..., rest], z[0, rest].expand(4, 4, -1), atol=1e-6)
 
 
-def test_what_the_task_draws_stays_the_same_over_a_plane() -> None:
+def test_random_choices_of_the_task_are_constant_over_a_plane() -> None:
     plane = latent.traverse(model(Wide()), torch.zeros(1, 2), (0, 1), 4)
     assert plane.shape == (4, 4, 1, 4, 4)
     assert (plane == plane[0, 0]).all()
 
 
 @pytest.mark.parametrize(
-    ("axes", "n", "said"),
+    ("axes", "n", "message"),
     [
         ((192,), 1, "axis 192 is out of range for Pixels: use 0 to 191"),
         ((1, 1), 1, "axes must be one or two different indices"),
@@ -255,8 +255,8 @@ def test_what_the_task_draws_stays_the_same_over_a_plane() -> None:
         ((0, 1), 2, "two axes need a single code"),
     ],
 )
-def test_an_axis_that_is_none_is_refused(axes: tuple[int, ...], n: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_axes_are_rejected(axes: tuple[int, ...], n: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         latent.traverse(model(Pixels()), noise(n, 192), axes)
 
 
@@ -264,7 +264,7 @@ def test_an_axis_that_is_none_is_refused(axes: tuple[int, ...], n: int, said: st
 
 
 @pytest.mark.parametrize("space", ["latent", "pixel"])
-def test_neighbours_are_those_that_all_distances_say(components: Model, faces: Faces, space: Any) -> None:
+def test_neighbours_match_an_exhaustive_search(components: Model, faces: Faces, space: Any) -> None:
     asked = torch.stack([unit(faces.sample(7, np.random.default_rng())["image"]), noise(3, 32, 32)])
     found = latent.neighbours(components, asked, faces, 4, space)
     train = torch.stack([unit(faces.sample(i, np.random.default_rng())["image"]) for i in range(500)])
@@ -284,60 +284,62 @@ def test_neighbours_are_those_that_all_distances_say(components: Model, faces: F
 # ---- directions, arithmetic, editing
 
 
-def test_regression_tells_attributes_apart_that_come_together() -> None:
-    """The true directions are known; the second attribute comes with the first in four of five."""
-    chance = torch.Generator().manual_seed(0)
-    truth = torch.randn(2, 3, 4, generator=chance)
-    first = (torch.rand(4000, generator=chance) < 0.5).float()
-    second = torch.where(torch.rand(4000, generator=chance) < 0.8, first, 1 - first)
+def test_regression_separates_correlated_attributes() -> None:
+    """The true directions are known; the second attribute equals the first in 80 % of the examples."""
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.randn(2, 3, 4, generator=rng)
+    first = (torch.rand(4000, generator=rng) < 0.5).float()
+    second = torch.where(torch.rand(4000, generator=rng) < 0.8, first, 1 - first)
     values = torch.stack([first, second], 1)
-    z = torch.einsum("nk,kij->nij", values, truth) + 0.1 * torch.randn(4000, 3, 4, generator=chance)
+    z = torch.einsum("nk,kij->nij", values, truth) + 0.1 * torch.randn(4000, 3, 4, generator=rng)
     assert torch.allclose(latent.directions(z, values), truth, atol=0.03)
     means = latent.directions(z, values, "means")
     assert torch.allclose(means[0], truth[0] + 0.6 * truth[1], atol=0.1)
 
 
-def test_both_methods_give_the_change_from_0_to_1_of_a_number() -> None:
+def test_both_methods_return_the_change_that_takes_an_attribute_from_0_to_1() -> None:
     age = torch.linspace(0.2, 0.7, 2000)[:, None]
     z = 3 + age @ torch.tensor([[2.0, -4.0]])
     for method in ("regression", "means"):
         assert torch.allclose(latent.directions(z, age, method), torch.tensor([[2.0, -4.0]]), atol=1e-4)  # type: ignore[arg-type]
 
 
-def test_classes_that_add_up_to_one_have_directions() -> None:
+def test_one_hot_classes_have_directions() -> None:
     label = torch.arange(300) % 3
     centres = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 6.0]])
     found = latent.directions(centres[label], nn.functional.one_hot(label).float())
     assert torch.allclose(found, centres - centres.mean(0), atol=1e-4)
 
 
-def test_directions_of_many_classes_are_as_long_as_the_classes_are_apart() -> None:
-    label = torch.cat([torch.arange(10).repeat(400), torch.tensor([0, 3, 3, 7])])  # shares that are not round
+def test_directions_of_many_classes_are_as_long_as_the_distances_between_them() -> None:
+    label = torch.cat([torch.arange(10).repeat(400), torch.tensor([0, 3, 3, 7])])  # slightly unbalanced
     centres = noise(10, 30)
     found = latent.directions(centres[label] + noise(len(label), 30), nn.functional.one_hot(label, 10).float())
     middle = nn.functional.one_hot(label, 10).float().mean(0) @ centres
     truth = centres - middle
     assert (found - found.mean(0) - (truth - truth.mean(0))).norm(dim=1).max() < 0.1 * truth.norm(dim=1).min()
-    assert found.mean(0).norm() < 0.05 * truth.norm(dim=1).min()  # no common part, which the classes cannot tell
+    assert (
+        found.mean(0).norm() < 0.05 * truth.norm(dim=1).min()
+    )  # no common component, which one-hot classes cannot determine
     with pytest.raises(ConfigError, match=r"a linear combination of the others, .*: do not use `apart`"):
         latent.orthogonal(found)
 
 
-def test_what_is_the_same_everywhere_cannot_be_learned() -> None:
+def test_a_constant_attribute_and_an_unknown_method_are_rejected() -> None:
     with pytest.raises(ConfigError, match="the same in all examples"):
         latent.directions(noise(5, 2), torch.ones(5, 1))
     with pytest.raises(ConfigError, match="unknown method 'svm': use regression or means"):
         latent.directions(noise(5, 2), noise(5, 1), "svm")  # type: ignore[arg-type]
 
 
-def test_the_classes_of_label_maps_are_no_attributes_of_pictures() -> None:
+def test_classes_of_label_maps_are_not_attributes_of_images() -> None:
     class Maps(Data):
         classes = object()
 
     assert attributes_of(Maps()) == ()
 
 
-def test_vectors_apart_share_nothing_with_the_others() -> None:
+def test_orthogonal_vectors_are_orthogonal_to_the_other_directions() -> None:
     vectors = noise(4, 5, 6) - 0.3
     apart = latent.orthogonal(vectors)
     products = apart.flatten(1) @ vectors.flatten(1).T
@@ -347,11 +349,11 @@ def test_vectors_apart_share_nothing_with_the_others() -> None:
 
 
 def smiles(pictures: Tensor) -> Tensor:
-    """How much whiter the middle of the mouth is than in a mean face: the teeth of the drawn ones."""
+    """Brightness of the middle of the mouth, where drawn faces show teeth when they smile."""
     return pictures[..., 21:24, 13:19].amin(-3).mean((-1, -2))
 
 
-def test_an_edit_adds_a_smile_and_takes_it_away(components: Model, faces: Faces) -> None:
+def test_an_edit_adds_and_removes_a_smile(components: Model, faces: Faces) -> None:
     z, values = codes(components, faces)
     vector = latent.directions(z, values)[0]
     straight = [person((1 << 62) + i)._replace(angle=0.5, beard=0.0, smile=0.0) for i in range(12)]
@@ -362,7 +364,7 @@ def test_an_edit_adds_a_smile_and_takes_it_away(components: Model, faces: Faces)
         [torch.from_numpy(render(f._replace(smile=1.0), 32) / 255.0).permute(2, 0, 1) for f in straight]
     )
     seen = smiles(made)
-    assert (seen.diff(dim=1) >= 0).float().mean() > 0.9  # more is more
+    assert (seen.diff(dim=1) >= 0).float().mean() > 0.9  # monotonic in the amount
     gain = smiles(made[:, 2]) - smiles(made[:, 1])
     wanted = smiles(truth.float()) - smiles(unit(latent.prepared(components, pictures)))
     assert gain.mean() > 0.3 * wanted.mean() > 0
@@ -376,7 +378,7 @@ def codes(made: Model, faces: Faces) -> tuple[Tensor, Tensor]:
     return torch.cat([z for z, _ in parts]), torch.cat([values for _, values in parts])
 
 
-def test_arithmetic_is_done_on_averages(components: Model, faces: Faces) -> None:
+def test_arithmetic_uses_averages(components: Model, faces: Faces) -> None:
     a, b, c = (noise(n, 2, 3, seed=n) for n in (4, 5, 6))
     assert torch.allclose(latent.arithmetic(a, b, c)[0], a.mean(0) - b.mean(0) + c.mean(0), atol=1e-6)
     z, values = codes(components, faces)
@@ -385,14 +387,14 @@ def test_arithmetic_is_done_on_averages(components: Model, faces: Faces) -> None
     made = latent.arithmetic(z[smile & ~man], z[~smile & ~man], neutral)
     vector = latent.directions(z, values)[0]
     moved = (made - neutral.mean(0)).flatten() @ vector / vector.square().sum()
-    assert 0.6 < moved < 1.4  # as far as a smile is
+    assert 0.6 < moved < 1.4  # about the length of a smile
 
 
-# ---- what is learned and kept
+# ---- learned and cached directions
 
 
-class Known(Data):
-    """Codes are known here: two pixels say what the attributes are."""
+class Labelled(Data):
+    """A data set where two pixels encode the attributes."""
 
     attributes = ("light", "warm")
     channels, size = 3, 8
@@ -407,8 +409,8 @@ class Known(Data):
         return {"image": image, "attributes": values}
 
 
-class Classed(Known):
-    """And here they are classes."""
+class Classed(Labelled):
+    """A data set with classes in place of attributes."""
 
     attributes = ()
     classes = ("even", "odd")
@@ -420,11 +422,11 @@ class Classed(Known):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: Known())
+    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: Labelled())
     return model(Pixels(), tmp_path)
 
 
-def test_directions_are_learned_from_the_data_of_the_run(run: Model) -> None:
+def test_directions_are_learned_from_the_training_data_of_the_run(run: Model) -> None:
     learned = latent.learn(run)
     assert (learned.attributes, learned.examples) == (("light", "warm"), 40)
     expected = torch.zeros(3, 8, 8)
@@ -436,15 +438,15 @@ def test_directions_are_learned_from_the_data_of_the_run(run: Model) -> None:
         learned.along("lihgt")
 
 
-def test_directions_are_kept_until_the_weights_change(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directions_are_cached_until_the_weights_change(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     first = latent.learn(run)
     assert [path.name for path in run.source.parent.iterdir() if "direct" in path.name] == ["directions.safetensors"]
 
-    def never(model: Model, root: str | None = None) -> Data:
+    def rebuilt(model: Model, root: str | None = None) -> Data:
         raise AssertionError("the data set was built again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(latent.learned, "data_of", never)
+        patched.setattr(latent.learned, "data_of", rebuilt)
         again = latent.learn(run)
         assert torch.equal(first.vectors, again.vectors)
         assert torch.allclose(latent.learn(run, "means").vectors, first.vectors, atol=1e-5)
@@ -456,13 +458,13 @@ def test_directions_are_kept_until_the_weights_change(run: Model, monkeypatch: p
     assert torch.equal(latent.learn(run).vectors, first.vectors)
 
 
-def test_a_folder_that_cannot_be_written_does_not_stop_an_edit(
+def test_directions_are_learned_even_if_the_folder_is_not_writable(
     run: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def read_only(path: Path, data: bytes) -> None:
         raise ResourceError(f"cannot write {path}: read-only")
 
-    monkeypatch.setattr("i2i.files.write", full)
+    monkeypatch.setattr("i2i.files.write", read_only)
     assert latent.learn(run).examples == 40
     assert "the directions were not saved: cannot write" in capsys.readouterr().err
 
@@ -474,20 +476,20 @@ def test_classes_are_attributes_too(run: Model, monkeypatch: pytest.MonkeyPatch)
     assert torch.allclose(learned.along("odd"), torch.full((192,), 0.5), atol=1e-5)
 
 
-def test_the_examples_of_a_direction_are_of_all_classes_though_these_come_in_turn(run: Model) -> None:
+def test_the_examples_include_all_classes_even_if_these_alternate(run: Model) -> None:
     data = Classed()
     data.classes = tuple("0123456789")
     data.sample = lambda index, rng: {"image": torch.zeros(3, 8, 8), "label": torch.tensor(index % 10)}  # type: ignore
-    chosen = [values for _, _, values in latent.batches(run, data, 20)]  # every other one would be even
+    chosen = [values for _, _, values in latent.batches(run, data, 20)]  # evenly spaced ones would all be even
     assert torch.cat(chosen).sum(0).count_nonzero() > 7
     again = [values for _, _, values in latent.batches(run, data, 20)]
     assert torch.equal(torch.cat(chosen), torch.cat(again))
 
 
-def test_data_that_tells_nothing_is_refused(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = Known()
-    silent.attributes = ()
-    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: silent)
+def test_data_without_attributes_or_classes_is_rejected(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlabelled = Labelled()
+    unlabelled.attributes = ()
+    monkeypatch.setattr(latent.learned, "data_of", lambda model, root=None: unlabelled)
     with pytest.raises(ConfigError, match="has no attributes or classes"):
         latent.learn(run)
 
@@ -495,7 +497,7 @@ def test_data_that_tells_nothing_is_refused(run: Model, monkeypatch: pytest.Monk
 # ---- animations
 
 
-def test_a_gif_holds_its_frames() -> None:
+def test_a_gif_contains_all_frames() -> None:
     frames = np.zeros((5, 6, 9, 3), np.uint8)
     frames[:, :, :, 0] = np.arange(5)[:, None, None] * 50
     with Image.open(io.BytesIO(images.gif(frames, fps=10))) as read:
@@ -504,7 +506,7 @@ def test_a_gif_holds_its_frames() -> None:
         assert np.array(read.convert("RGB"))[2, 2].tolist() == [150, 0, 0]
 
 
-def test_mp4_holds_its_frames_or_says_why_not(tmp_path: Path) -> None:
+def test_an_mp4_contains_all_frames_or_is_rejected_with_the_reason(tmp_path: Path) -> None:
     import cv2
 
     frames = np.full((7, 33, 48, 3), (200, 100, 50), np.uint8)
@@ -521,7 +523,7 @@ def test_mp4_holds_its_frames_or_says_why_not(tmp_path: Path) -> None:
     assert np.abs(first.mean((0, 1)) - [50, 100, 200]).max() < 12
 
 
-def test_an_opencv_that_writes_no_mp4_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opencv_without_mp4_support_gives_a_one_sentence_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
     class Closed:
@@ -539,7 +541,7 @@ def test_an_opencv_that_writes_no_mp4_is_one_sentence(monkeypatch: pytest.Monkey
         images.mp4(np.zeros((2, 8, 8, 3), np.uint8))
 
 
-# ---- the command, on a real run: a VAE that was trained for two steps
+# ---- the command, on a real run: a VAE trained for two steps
 
 
 CONFIG = """
@@ -595,7 +597,7 @@ def command(
         ("edit 0.png 1.png --attribute smile --attribute age --amount 2 --amount -1 --steps 3 --apart", 5, 2),
     ],
 )
-def test_each_command_writes_its_sheet(
+def test_each_command_writes_its_contact_sheet(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     trained: Path,
@@ -611,7 +613,7 @@ def test_each_command_writes_its_sheet(
         assert sheet.size == (columns * 132 + 4, 16 + rows * 132 + 4)
 
 
-def test_what_is_given_no_file_writes_one_of_its_name_and_nothing_over_another(
+def test_without_o_the_file_is_named_after_the_command_and_never_overwritten(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
     rest = ("edit", "0.png", "-m", "run", "--attribute", "smile", "--amount")
@@ -624,7 +626,7 @@ def test_what_is_given_no_file_writes_one_of_its_name_and_nothing_over_another(
     assert (trained / "edit.png").read_bytes() != first
 
 
-def test_an_edit_can_be_written_alone(
+def test_an_edit_can_be_written_without_its_original(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
     rest = ("edit", "0.png", "-m", "run", "--attribute", "glasses", "-o", "one.png", "--alone")
@@ -640,17 +642,17 @@ def test_an_edit_can_be_written_alone(
     ("arguments", "frames"),
     [("interpolate -n 2 --steps 5", 8), ("edit 0.png --attribute age --steps 4", 8), ("traverse --steps 3", 4)],
 )
-def test_a_path_can_be_an_animation_that_goes_there_and_back(
+def test_a_path_can_be_an_animation_that_plays_forwards_and_backwards(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, arguments: str, frames: int
 ) -> None:
     assert command(capsys, monkeypatch, trained, *arguments.split(), "-m", "run", "-o", "a.gif", "--force")[0] == 0
     with Image.open(trained / "a.gif") as read:
         wide = 2 if "-n 2" in arguments else 1
         assert read.size == (128 * wide, 128)
-        assert read.n_frames <= frames  # frames that look the same are joined
+        assert read.n_frames <= frames  # identical frames are merged
 
 
-def test_direction_prints_what_is_known_of_each_attribute(
+def test_direction_prints_the_fit_of_each_attribute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
     rest = ("-m", "run", "--method", "means", "-o", "rows.png", "--force")
@@ -711,7 +713,7 @@ def test_direction_prints_what_is_known_of_each_attribute(
         ("jump -o o.png", 2, "jump"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_its_exit_code(
+def test_a_mistake_gives_a_one_sentence_error_and_an_exit_code(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     trained: Path,
@@ -739,7 +741,7 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     ],
 )
 @pytest.mark.parametrize(("source", "out"), [("in.png", "in.png"), ("in.png", "../inputs/in.png"), (".", "link.png")])
-def test_a_picture_is_never_written_over_by_what_is_made_of_it(
+def test_an_input_image_is_never_overwritten(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     trained: Path,
@@ -760,7 +762,7 @@ def test_a_picture_is_never_written_over_by_what_is_made_of_it(
     assert (folder / "in.png").read_bytes() == (trained / "0.png").read_bytes()
 
 
-def test_a_model_without_a_latent_space_is_one_sentence(
+def test_a_model_without_a_latent_space_gives_a_one_sentence_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
     monkeypatch.setattr("i2i_latent.commands.load", lambda source: model(Task(), trained))
@@ -775,8 +777,8 @@ def test_a_model_without_a_latent_space_is_one_sentence(
         assert ("does not generate" if what == "sample" else "has no latent space: use a model with") in said, what
 
 
-def test_the_plugin_of_a_file_is_known_to_the_command(tmp_path: Path) -> None:
-    """And help is there without torch."""
+def test_the_command_accepts_a_plugin_file(tmp_path: Path) -> None:
+    """Importing the command does not import torch."""
     shown = subprocess.run(
         [sys.executable, "-c", "import sys; from i2i.cli import main; main() if 0 else None; import i2i_latent; "
          "assert 'torch' not in sys.modules"],

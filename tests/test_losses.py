@@ -1,4 +1,4 @@
-"""Shared losses: each objective against its formula, the penalties against a known slope, the pool's rule."""
+"""Shared losses: objectives against their formulas, penalties against known gradients, and the replay pool."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REAL, FAKE = [2.0, -0.5, 0.25], [-1.0, 0.75, 3.0]
 
 
 def as_logits(x: Tensor) -> Tensor:
-    """A discriminator that reads its logits off its input."""
+    """A discriminator that returns its input as logits."""
     return x
 
 
@@ -41,7 +41,7 @@ def mean(term: Callable[[float], float], values: list[float]) -> float:
     return sum(map(term, values)) / len(values)
 
 
-# Objective, its generator's loss, its discriminator's two terms (all from the papers), its default factor.
+# Objective, generator loss and the two discriminator terms from the papers, default lambda_d.
 FORMULAS: list[tuple[Objective, Callable[[float], float], Callable[[float], float], Callable[[float], float], float]]
 FORMULAS = [
     (
@@ -67,7 +67,7 @@ FORMULAS = [
 @pytest.mark.parametrize(
     ("objective", "convince", "on_real", "on_fake", "factor"), FORMULAS, ids=lambda v: type(v).__name__
 )
-def test_an_objective_is_its_published_formula(
+def test_an_objective_matches_its_published_formula(
     objective: Objective, convince: Any, on_real: Any, on_fake: Any, factor: float
 ) -> None:
     real, fake = torch.tensor(REAL).view(3, 1, 1, 1), torch.tensor(FAKE).view(3, 1, 1, 1)
@@ -77,7 +77,7 @@ def test_an_objective_is_its_published_formula(
 
 
 @pytest.mark.parametrize("build", [Vanilla, Minimax, LSGAN, Hinge])
-def test_lambda_d_scales_the_discriminators_loss_only(build: Any) -> None:
+def test_lambda_d_scales_only_the_discriminator_loss(build: Any) -> None:
     real, fake = torch.tensor(REAL).view(3, 1, 1, 1), torch.tensor(FAKE).view(3, 1, 1, 1)
     one, three = build(lambda_d=1.0), build(lambda_d=3.0)
     assert three.discriminator(as_logits, real, fake).item() == pytest.approx(
@@ -93,14 +93,14 @@ def slope(objective: Objective, logit: float) -> float:
     return fake.grad.item()
 
 
-def test_saturating_slope_vanishes_where_the_discriminator_is_sure_and_the_other_does_not() -> None:
+def test_only_the_minimax_gradient_vanishes_when_the_discriminator_is_confident() -> None:
     assert slope(Minimax(), -6.0) == pytest.approx(-sigmoid(-6.0), rel=1e-4)
     assert slope(Vanilla(), -6.0) == pytest.approx(-1 + sigmoid(-6.0), rel=1e-4)
     assert abs(slope(Minimax(), -6.0)) < 0.01 < 0.99 < abs(slope(Vanilla(), -6.0))
     assert slope(Minimax(), 0.0) == pytest.approx(slope(Vanilla(), 0.0))
 
 
-def test_hinge_leaves_logits_outside_the_margin_alone() -> None:
+def test_hinge_has_no_gradient_outside_the_margin() -> None:
     real = torch.tensor([1.5, 0.5]).view(2, 1, 1, 1).requires_grad_()
     Hinge().discriminator(as_logits, real, torch.full((2, 1, 1, 1), -2.0)).backward()
     assert real.grad is not None
@@ -119,7 +119,7 @@ def test_large_logits_give_finite_losses_and_gradients(build: Any) -> None:
 
 
 @pytest.mark.parametrize("build", [Vanilla, Minimax, LSGAN, Hinge, WGANGP])
-def test_scales_count_alike_whatever_their_size(build: Any) -> None:
+def test_scales_count_the_same_whatever_their_size(build: Any) -> None:
     def two_scales(x: Tensor) -> list[Tensor]:
         return [x, 2 * x[..., :1, :1]]
 
@@ -133,7 +133,7 @@ def test_scales_count_alike_whatever_their_size(build: Any) -> None:
 
 
 @pytest.mark.parametrize("build", [Vanilla, Minimax, LSGAN, Hinge, WGANGP])
-def test_a_discriminators_loss_sends_nothing_into_the_fakes(build: Any) -> None:
+def test_a_discriminator_loss_has_no_gradient_in_the_fakes(build: Any) -> None:
     D = nn.Conv2d(1, 1, 1)
     fake = torch.rand(2, 1, 3, 3, requires_grad=True)
     build().discriminator(D, torch.rand(2, 1, 3, 3), fake).backward()
@@ -143,7 +143,7 @@ def test_a_discriminators_loss_sends_nothing_into_the_fakes(build: Any) -> None:
 
 
 class Linear(nn.Module):
-    """D(x) = <w, x>: its slope is w everywhere."""
+    """D(x) = <w, x>, whose gradient is w everywhere."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Linear(nn.Module):
         return (self.w * x).sum((1, 2, 3))[:, None]
 
 
-def test_r1_of_a_linear_discriminator_is_half_gamma_times_its_slope_squared() -> None:
+def test_r1_of_a_linear_discriminator_is_half_gamma_times_its_squared_gradient_norm() -> None:
     D = Linear()
     penalty = r1_penalty(D, torch.rand(5, 3, 4, 4), gamma=6.0)
     penalty.backward()
@@ -162,7 +162,7 @@ def test_r1_of_a_linear_discriminator_is_half_gamma_times_its_slope_squared() ->
     assert torch.allclose(D.w.grad, 6.0 * D.w, rtol=1e-4)
 
 
-def test_gradient_penalty_of_a_linear_discriminator_is_the_distance_of_its_slope_from_one() -> None:
+def test_gradient_penalty_of_a_linear_discriminator_is_the_squared_distance_of_its_gradient_norm_from_1() -> None:
     D = Linear()
     penalty = gradient_penalty(D, torch.rand(5, 3, 4, 4), torch.rand(5, 3, 4, 4))
     penalty.backward()
@@ -172,7 +172,7 @@ def test_gradient_penalty_of_a_linear_discriminator_is_the_distance_of_its_slope
     assert torch.allclose(D.w.grad, 2 * (norm - 1) * D.w / norm, rtol=1e-4)
 
 
-def test_gradient_penalty_looks_between_real_and_fake_at_one_point_per_image() -> None:
+def test_gradient_penalty_is_taken_at_one_point_between_real_and_fake_per_image() -> None:
     seen: list[Tensor] = []
 
     def D(x: Tensor) -> Tensor:
@@ -185,16 +185,16 @@ def test_gradient_penalty_looks_between_real_and_fake_at_one_point_per_image() -
     assert 0 <= flat.min() < 0.2 < 0.8 < flat.max() <= 1
 
 
-def test_penalties_take_the_mean_logit_of_patches_and_scales() -> None:
+def test_penalties_use_the_mean_logit_over_patches_and_scales() -> None:
     real = torch.rand(2, 1, 4, 4)
 
     def patches(x: Tensor) -> list[Tensor]:
-        return [x, 3 * x]  # mean logit = 2 * mean pixel, slope 2/16 for each of 16 pixels
+        return [x, 3 * x]  # mean logit = 2 * mean pixel, so the gradient is 2/16 at each of 16 pixels
 
     assert r1_penalty(patches, real, gamma=2.0).item() == pytest.approx(16 * (2 / 16) ** 2, rel=1e-5)
 
 
-def test_penalty_is_finite_where_the_slope_is_zero() -> None:
+def test_penalty_is_finite_where_the_gradient_is_zero() -> None:
     D = nn.Conv2d(1, 1, 1)
     nn.init.zeros_(D.weight)
     gradient_penalty(D, torch.rand(2, 1, 3, 3), torch.rand(2, 1, 3, 3)).backward()
@@ -211,7 +211,7 @@ def test_wgan_gp_adds_lambda_gp_times_the_penalty() -> None:
 
 
 def numbered(first: int, last: int) -> Tensor:
-    """Images 1x2x2, each filled with its own number."""
+    """Images [1, 2, 2], each filled with its own number."""
     return torch.arange(float(first), float(last)).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
 
 
@@ -220,27 +220,27 @@ def stream(pool: ReplayPool, first: int, last: int, step: int = 1) -> list[int]:
     return [int(image[0, 0, 0]) for batch in out for image in batch]
 
 
-def test_pool_returns_what_comes_until_it_is_full() -> None:
+def test_pool_returns_its_input_until_it_is_full() -> None:
     assert stream(ReplayPool(50), 0, 50) == list(range(50))
 
 
-def test_full_pool_swaps_half_of_what_comes_and_never_repeats_an_image() -> None:
+def test_full_pool_swaps_half_of_the_images_and_never_repeats_one() -> None:
     out = stream(ReplayPool(50), 0, 2050)
     new = [i for i in range(50, 2050) if out[i] == i]
     assert 900 < len(new) < 1100
-    # What comes back is older and has left the pool.
+    # A returned image is older and has left the pool.
     later = out[50:]
     assert all(value <= i for i, value in enumerate(out))
     assert len(set(later)) == len(later)
 
 
-def test_pool_keeps_the_stream_whatever_the_batch_size() -> None:
+def test_pool_output_does_not_depend_on_the_batch_size() -> None:
     one = stream(ReplayPool(7), 0, 60)
     assert stream(ReplayPool(7), 0, 60, step=5) == one
     assert stream(ReplayPool(7), 0, 60, step=9) == one
 
 
-def test_pool_continues_from_its_extra_state_as_if_never_stopped() -> None:
+def test_pool_resumes_exactly_from_its_extra_state() -> None:
     for stop in (0, 3, 40):
         unbroken = ReplayPool(7)
         stream(unbroken, 0, stop)
@@ -249,7 +249,7 @@ def test_pool_continues_from_its_extra_state_as_if_never_stopped() -> None:
         assert stream(resumed, stop, 200) == stream(unbroken, stop, 200)
 
 
-def test_pool_state_is_not_shared_with_the_pool() -> None:
+def test_pool_state_shares_no_memory_with_the_pool() -> None:
     pool = ReplayPool(2)
     stream(pool, 0, 2)
     state = pool.get_extra_state()
@@ -258,7 +258,7 @@ def test_pool_state_is_not_shared_with_the_pool() -> None:
     assert state["count"] == 2
 
 
-def test_pool_has_nothing_that_a_weights_file_would_carry() -> None:
+def test_pool_has_no_parameters_or_buffers() -> None:
     pool = ReplayPool(2)
     stream(pool, 0, 2)
     assert [*pool.parameters(), *pool.buffers()] == []
@@ -266,7 +266,7 @@ def test_pool_has_nothing_that_a_weights_file_would_carry() -> None:
     assert {type(value) for value in pool.get_extra_state().values()} == {Tensor, int}
 
 
-def test_pool_neither_uses_nor_moves_the_global_random_numbers() -> None:
+def test_pool_neither_uses_nor_advances_the_global_generator() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     first = stream(ReplayPool(2), 0, 40)
@@ -276,7 +276,7 @@ def test_pool_neither_uses_nor_moves_the_global_random_numbers() -> None:
     assert stream(ReplayPool(2, seed=1), 0, 40) != first
 
 
-def test_pool_gives_images_without_a_graph_that_later_changes_do_not_reach() -> None:
+def test_pool_returns_detached_images_that_later_changes_do_not_affect() -> None:
     images = torch.ones(1, 1, 2, 2, requires_grad=True)
     pool = ReplayPool(1)
     assert not pool(images * 2).requires_grad
@@ -287,7 +287,7 @@ def test_pool_gives_images_without_a_graph_that_later_changes_do_not_reach() -> 
     assert other.stored[0].eq(3).all()
 
 
-def test_pool_of_size_zero_gives_back_its_input_without_a_graph() -> None:
+def test_pool_of_size_zero_returns_its_input_detached() -> None:
     images = torch.rand(3, 1, 2, 2, requires_grad=True)
     out = ReplayPool(0)(images)
     assert torch.equal(out, images)

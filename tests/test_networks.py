@@ -1,4 +1,4 @@
-"""Shared networks: the published ones parameter for parameter, and what our own options promise."""
+"""Shared networks: published parameter counts and architectures, and our own options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def pictures(*shape: int) -> Tensor:
+def images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -38,7 +38,7 @@ def copy_in_order(source: nn.Module, target: nn.Module) -> None:
         q.data.copy_(p.data)
 
 
-# The counts are those of the official modules, instantiated: REFERENCE.md section 2.
+# Counted on instances of the official modules: REFERENCE.md section 2.
 @pytest.mark.parametrize(
     ("network", "options", "published"),
     [
@@ -50,17 +50,17 @@ def copy_in_order(source: nn.Module, target: nn.Module) -> None:
         (PatchDiscriminator, {"in_channels": 6, "norm": "batch", "layers": 0}, 9_024),
     ],
 )
-def test_parameter_counts_are_the_published_ones(network: Any, options: dict[str, Any], published: int) -> None:
+def test_parameter_counts_match_the_published_ones(network: Any, options: dict[str, Any], published: int) -> None:
     assert parameters(network(**options)) == published
 
 
-def test_instance_norm_equals_that_of_torch() -> None:
-    x = pictures(3, 5, 9, 7) * 4 + 2
+def test_instance_norm_matches_torch() -> None:
+    x = images(3, 5, 9, 7) * 4 + 2
     assert torch.allclose(InstanceNorm()(x), nn.InstanceNorm2d(5)(x), atol=1e-5)
 
 
 def test_instance_norm_of_a_single_pixel_is_zero_and_differentiable() -> None:
-    x = pictures(1, 4, 1, 1).requires_grad_()
+    x = images(1, 4, 1, 1).requires_grad_()
     y = InstanceNorm()(x)
     y.sum().backward()
     assert torch.equal(y, torch.zeros_like(y))
@@ -68,16 +68,16 @@ def test_instance_norm_of_a_single_pixel_is_zero_and_differentiable() -> None:
     assert x.grad.isfinite().all()
 
 
-def test_instance_norm_of_a_flat_map_is_finite() -> None:
+def test_instance_norm_of_a_constant_map_is_zero() -> None:
     assert torch.equal(InstanceNorm()(torch.full((2, 3, 4, 4), 7.0)), torch.zeros(2, 3, 4, 4))
 
 
-def test_unknown_norm_names_the_possible_ones() -> None:
+def test_an_unknown_norm_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="unknown norm 'layer': choose from instance, batch, none"):
         norm_layer("layer", 4)  # type: ignore[arg-type]
 
 
-def test_init_normal_draws_weights_and_zeroes_biases() -> None:
+def test_init_normal_sets_normal_weights_and_zero_biases() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(16, 64, 5), nn.BatchNorm2d(4096), nn.ConvTranspose2d(16, 64, 5), nn.Linear(99, 99))
     init_normal(net)
@@ -89,7 +89,7 @@ def test_init_normal_draws_weights_and_zeroes_biases() -> None:
         assert torch.equal(bias, torch.zeros_like(bias))
 
 
-class Carried(nn.Module):
+class Residual(nn.Module):
     def __init__(self, *body: nn.Module) -> None:
         super().__init__()
         self.body = nn.Sequential(*body)
@@ -98,12 +98,12 @@ class Carried(nn.Module):
         return x + self.body(x)
 
 
-def plain_generator(w: int, blocks: int) -> nn.Sequential:
-    """CycleGAN's generator once more, from torch's stock layers, as REFERENCE.md section 3 lists them."""
+def reference_generator(w: int, blocks: int) -> nn.Sequential:
+    """CycleGAN's generator reimplemented with plain torch layers, as listed in REFERENCE.md section 3."""
 
-    def block() -> Carried:
+    def block() -> Residual:
         first = (nn.ReflectionPad2d(1), nn.Conv2d(4 * w, 4 * w, 3), nn.InstanceNorm2d(4 * w), nn.ReLU())
-        return Carried(*first, nn.ReflectionPad2d(1), nn.Conv2d(4 * w, 4 * w, 3), nn.InstanceNorm2d(4 * w))
+        return Residual(*first, nn.ReflectionPad2d(1), nn.Conv2d(4 * w, 4 * w, 3), nn.InstanceNorm2d(4 * w))
 
     return nn.Sequential(
         *(nn.ReflectionPad2d(3), nn.Conv2d(3, w, 7), nn.InstanceNorm2d(w), nn.ReLU()),
@@ -116,7 +116,7 @@ def plain_generator(w: int, blocks: int) -> nn.Sequential:
     )
 
 
-def plain_discriminator(w: int) -> nn.Sequential:
+def reference_discriminator(w: int) -> nn.Sequential:
     return nn.Sequential(
         *(nn.Conv2d(3, w, 4, 2, 1), nn.LeakyReLU(0.2)),
         *(nn.Conv2d(w, 2 * w, 4, 2, 1), nn.InstanceNorm2d(2 * w), nn.LeakyReLU(0.2)),
@@ -127,21 +127,21 @@ def plain_discriminator(w: int) -> nn.Sequential:
 
 
 @pytest.mark.parametrize(
-    ("ours", "plain"),
+    ("ours", "reference"),
     [
-        (lambda: ResnetGenerator(width=8, blocks=3), lambda: plain_generator(8, 3)),
-        (lambda: PatchDiscriminator(width=8), lambda: plain_discriminator(8)),
+        (lambda: ResnetGenerator(width=8, blocks=3), lambda: reference_generator(8, 3)),
+        (lambda: PatchDiscriminator(width=8), lambda: reference_discriminator(8)),
     ],
     ids=["generator", "discriminator"],
 )
-def test_a_network_equals_its_plain_transcription(ours: Any, plain: Any) -> None:
-    network, stock = ours(), plain()
-    copy_in_order(network, stock)
-    x = pictures(2, 3, 32, 48)
-    assert torch.allclose(network(x), stock(x), atol=1e-5)
+def test_a_network_matches_its_plain_reimplementation(ours: Any, reference: Any) -> None:
+    network, expected = ours(), reference()
+    copy_in_order(network, expected)
+    x = images(2, 3, 32, 48)
+    assert torch.allclose(network(x), expected(x), atol=1e-5)
 
 
-def test_networks_draw_the_same_weights_from_the_same_seed() -> None:
+def test_the_same_seed_gives_the_same_weights() -> None:
     for build in (ResnetGenerator, PatchDiscriminator):
         torch.manual_seed(3)
         first = build(width=4)
@@ -152,21 +152,21 @@ def test_networks_draw_the_same_weights_from_the_same_seed() -> None:
 
 @pytest.mark.parametrize("upsample", ["transposed", "resize"])
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-def test_generator_keeps_the_size_and_the_range(upsample: Any, norm: Any) -> None:
+def test_generator_keeps_the_size_and_stays_in_range(upsample: Any, norm: Any) -> None:
     network = ResnetGenerator(1, 2, width=4, blocks=1, norm=norm, upsample=upsample)
     for height, width in ((8, 8), (12, 40)):
-        y = network(pictures(2, 1, height, width))
+        y = network(images(2, 1, height, width))
         assert y.shape == (2, 2, height, width)
         assert y.abs().max() <= 1
 
 
-def test_resizing_generator_draws_no_checkerboard() -> None:
-    # In a constant picture any pattern comes from the upsampling.
+def test_resize_upsampling_makes_no_checkerboard() -> None:
+    # With a constant input, any pattern comes from the upsampling.
     def unevenness(upsample: Any) -> float:
         torch.manual_seed(0)
         network = ResnetGenerator(width=8, blocks=1, norm="none", upsample=upsample)
         for p in network.parameters():
-            p.data.mul_(10)  # N(0, 0.2): loud enough to see
+            p.data.mul_(10)  # N(0, 0.2): large enough to be visible
         middle = network(torch.full((1, 3, 64, 64), 0.5))[..., 24:40, 24:40]
         return (middle.amax((2, 3)) - middle.amin((2, 3))).max().item()
 
@@ -174,18 +174,18 @@ def test_resizing_generator_draws_no_checkerboard() -> None:
     assert unevenness("transposed") > 1e-3
 
 
-def test_resizing_repeats_pixels_and_convolves() -> None:
+def test_resize_upsampling_repeats_pixels_and_convolves() -> None:
     layers = nn.Sequential(*double(2, 2, "resize", bias=True))
     nn.init.dirac_(layers[1].weight)  # type: ignore[arg-type]
     nn.init.zeros_(layers[1].bias)  # type: ignore[arg-type]
-    x = pictures(1, 2, 3, 4)
+    x = images(1, 2, 3, 4)
     assert torch.equal(layers(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     with pytest.raises(ConfigError, match="unknown upsample 'bicubic': choose from transposed, resize"):
         ResnetGenerator(upsample="bicubic")  # type: ignore[arg-type]
 
 
-def test_masked_generator_copies_the_input_where_the_mask_is_shut_and_paints_where_it_is_open() -> None:
-    x = pictures(2, 3, 32, 32)
+def test_masked_generator_copies_the_input_where_the_mask_is_0_and_paints_where_it_is_1() -> None:
+    x = images(2, 3, 32, 32)
     network = ResnetGenerator(width=8, blocks=1, masked=True)
     assert network.head.bias is not None
     with torch.no_grad():
@@ -196,29 +196,29 @@ def test_masked_generator_copies_the_input_where_the_mask_is_shut_and_paints_whe
         assert torch.allclose(network(x), painted, atol=1e-6)
 
 
-def test_masked_generator_refuses_other_output_channels() -> None:
+def test_masked_generator_rejects_different_input_and_output_channels() -> None:
     with pytest.raises(ConfigError, match="in_channels is 1 and out_channels 2"):
         ResnetGenerator(1, 2, masked=True)
 
 
 @pytest.mark.parametrize("size", [(30, 32), (32, 33), (4, 8)])
-def test_generator_names_a_size_that_does_not_fit(size: tuple[int, int]) -> None:
+def test_generator_rejects_an_unsupported_size(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=f"{size[0]}x{size[1]} pixels .* multiples of {ResnetGenerator.multiple}"):
         ResnetGenerator(width=4, blocks=1)(torch.zeros(1, 3, *size))
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_exported_generator_takes_other_sizes(masked: bool) -> None:
+def test_exported_generator_accepts_other_sizes(masked: bool) -> None:
     network = ResnetGenerator(width=4, blocks=1, masked=masked).eval()
     auto = torch.export.Dim.AUTO
-    example = pictures(2, 3, 16, 16)
+    example = images(2, 3, 16, 16)
     exported = torch.export.export(network, (example,), dynamic_shapes=({0: auto, 2: auto, 3: auto},)).module()
-    x = pictures(3, 3, 24, 40)
+    x = images(3, 3, 24, 40)
     assert torch.allclose(exported(x), network(x), atol=1e-6)
 
 
 @pytest.mark.parametrize(("layers", "field"), [(0, 1), (1, 16), (2, 34), (3, 70)])
-def test_one_logit_sees_one_patch_of_the_published_size(layers: int, field: int) -> None:
+def test_receptive_field_of_a_logit_is_the_published_one(layers: int, field: int) -> None:
     network = PatchDiscriminator(1, width=2, layers=layers, norm="none")
     for p in network.parameters():
         p.data.fill_(0.1)
@@ -235,25 +235,25 @@ def test_discriminator_widths_stop_at_eight_times_the_first() -> None:
     assert widths == [2, 4, 8, 16, 16, 16, 1]
 
 
-def test_discriminator_names_the_smallest_picture() -> None:
+def test_discriminator_rejects_images_below_its_minimum_size() -> None:
     network = PatchDiscriminator(width=4)
     assert network(torch.zeros(1, 3, 24, 24)).shape == (1, 1, 1, 1)
     with pytest.raises(DataError, match=r"24x23 pixels is too small .* at least 24"):
         network(torch.zeros(1, 3, 24, 23))
 
 
-def test_discriminator_refuses_negative_layers() -> None:
+def test_discriminator_rejects_negative_layers() -> None:
     with pytest.raises(ConfigError, match="layers=-1"):
         PatchDiscriminator(layers=-1)
 
 
-def test_networks_can_be_copied_and_come_back_from_their_state() -> None:
+def test_networks_can_be_copied_and_restored_from_their_state_dict() -> None:
     for network in (ResnetGenerator(width=4, blocks=1), PatchDiscriminator(width=4, layers=1)):
         other = copy.deepcopy(network)
         for p in other.parameters():
             p.data.zero_()
         other.load_state_dict(network.state_dict())
-        x = pictures(1, 3, 16, 16)
+        x = images(1, 3, 16, 16)
         assert torch.equal(network(x), other(x))
 
 
@@ -263,15 +263,17 @@ def test_networks_are_in_the_catalog() -> None:
     assert {"patch_discriminator", "resnet_generator"} <= set(catalog.names("network"))
 
 
-def test_brightness_and_colour_differences_keep_lengths_and_go_back() -> None:
+def test_opponent_colours_preserve_norms_and_can_be_inverted() -> None:
     image = torch.rand(2, 3, 4, 5) * 2 - 1
     torch.testing.assert_close(to_opponent(image, 1.0).norm(dim=1), image.norm(dim=1))
     torch.testing.assert_close(from_opponent(to_opponent(image, 2.0), 0.5), image)
-    assert to_opponent(image[:, :1].expand(-1, 3, -1, -1), 2.0)[:, 1:].abs().max() < 1e-6  # grey has no differences
+    assert (
+        to_opponent(image[:, :1].expand(-1, 3, -1, -1), 2.0)[:, 1:].abs().max() < 1e-6
+    )  # grey has no colour differences
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_chroma_changes_what_the_last_layer_says_and_not_its_size(masked: bool) -> None:
+def test_chroma_changes_the_output_but_not_the_state_dict(masked: bool) -> None:
     torch.manual_seed(0)
     plain = ResnetGenerator(width=4, blocks=1, masked=masked)
     coloured = ResnetGenerator(width=4, blocks=1, masked=masked, chroma=1.0)
@@ -279,30 +281,30 @@ def test_chroma_changes_what_the_last_layer_says_and_not_its_size(masked: bool) 
     x = torch.rand(1, 3, 16, 16) * 2 - 1
     assert not torch.equal(plain(x), coloured(x))
     with torch.no_grad():
-        coloured.head.weight[1:3], coloured.head.bias[1:3] = 0, 0  # no colour differences: a grey painting
+        coloured.head.weight[1:3], coloured.head.bias[1:3] = 0, 0  # no colour differences: a grey output
     if not masked:
         grey = coloured(x)
         torch.testing.assert_close(grey[:, 0], grey[:, 2])
         torch.testing.assert_close(grey[:, 0], grey[:, 1])
 
 
-def test_a_discriminator_sees_colour_differences_times_its_chroma() -> None:
+def test_chroma_scales_the_colour_differences_a_discriminator_sees() -> None:
     torch.manual_seed(0)
     seen = [PatchDiscriminator(width=8, layers=1, norm="none", chroma=chroma) for chroma in (1.0, 4.0)]
     seen[1].load_state_dict(seen[0].state_dict())
-    tint = torch.tensor([0.2, 0, -0.2])[:, None, None].expand(1, 3, 16, 16)  # as bright as black
-    torch.testing.assert_close(seen[1](tint), 4 * seen[0](tint))  # without biases it is homogeneous
+    tint = torch.tensor([0.2, 0, -0.2])[:, None, None].expand(1, 3, 16, 16)  # same luma as black
+    torch.testing.assert_close(seen[1](tint), 4 * seen[0](tint))  # homogeneous, as all biases are 0
 
 
 @pytest.mark.parametrize(
     "build", [lambda: ResnetGenerator(out_channels=2, chroma=1.0), lambda: PatchDiscriminator(6, chroma=2.0)]
 )
-def test_chroma_wants_three_channels(build: Callable[[], nn.Module]) -> None:
+def test_chroma_requires_three_channels(build: Callable[[], nn.Module]) -> None:
     with pytest.raises(ConfigError, match=r"chroma needs RGB images, but .*_channels is"):
         build()
 
 
-def test_parts_give_what_the_whole_gives_and_are_not_larger_than_asked() -> None:
+def test_in_parts_matches_a_single_call_and_limits_the_batch_size() -> None:
     seen = []
 
     def network(x: Tensor, label: Tensor | None) -> Tensor:

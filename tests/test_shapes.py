@@ -1,4 +1,4 @@
-"""What does not fit a task is refused in one sentence, by its name."""
+"""Batches and codes that do not fit a task are rejected with a one-sentence error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from i2i.data.shapes import refuse_other_codes, refuse_other_samples
 IMAGE, LABEL = torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])
 
 
-def test_a_batch_that_fits_is_let_through() -> None:
+def test_a_valid_batch_is_accepted() -> None:
     refuse_other_samples({"image": IMAGE}, "vae", (1, 4, 4))
     refuse_other_samples({"image": IMAGE, "label": LABEL}, "gan", (1, 4, 4), ("a", "b"))
 
@@ -31,13 +31,13 @@ def test_a_batch_that_fits_is_let_through() -> None:
         ({"image": IMAGE, "label": LABEL + 1}, "gan was built for 2 classes but the data has label 2"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_refused(batch: dict[str, Any], said: str) -> None:
+def test_an_invalid_batch_is_rejected(batch: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
         refuse_other_samples(batch, "gan", (1, 4, 4), ("a", "b"))
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3,), (2, 3, 1)])
-def test_codes_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+def test_codes_of_another_shape_are_rejected(shape: tuple[int, ...]) -> None:
     refuse_other_codes(torch.zeros(2, 3), 3)
     message = rf"^a latent of shape {re.escape(str(shape))} cannot be decoded: it should be \[N, 3\]$"
     with pytest.raises(DataError, match=message):

@@ -31,7 +31,7 @@ def plain(tensor: Tensor, place: str) -> Tensor:
 
 
 def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Any]:
-    """Return header and data of a safetensors file; the data are views of the tensors, not copies.
+    """Return header and data of a safetensors file; the data are views of the tensors.
 
     Source: https://github.com/huggingface/safetensors; byte for byte identical to what that library writes.
     """
@@ -52,8 +52,8 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     """Raise NumericError if a tensor contains NaN or infinity."""
     if bad := non_finite(tensors):
         raise NumericError(
-            f"{path} was not written, because of NaN or infinity in {first_ten(bad)}: resume from the last checkpoint "
-            f"with a lower learning rate or train.clip=1 (register a mask of inf with persistent=False)"
+            f"{path} was not written, because of NaN or infinity in {first_ten(bad)}: resume from the last "
+            f"checkpoint with a lower learning rate or train.clip=1 (register a mask of inf with persistent=False)"
         )
 
 
