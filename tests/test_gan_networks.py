@@ -28,7 +28,7 @@ from i2i.networks import (
     SNGANGenerator,
     register,
 )
-from i2i.networks.conditional import Layers, Projection, by_label, summed
+from i2i.networks.conditional import Layers, Projection, by_label, sum_pool
 from i2i.networks.sngan import DownBlock, UpBlock
 
 PLAIN = Layers(partial(nn.init.normal_, std=0.3))
@@ -269,7 +269,7 @@ def test_downsampling_ends_at_the_smallest_map_and_plain_blocks_follow() -> None
 
 
 def test_features_are_summed_over_all_positions_after_relu() -> None:
-    torch.testing.assert_close(summed(torch.tensor([[[[1.0, -2], [3, -4]]]])), torch.tensor([[4.0]]))
+    torch.testing.assert_close(sum_pool(torch.tensor([[[[1.0, -2], [3, -4]]]])), torch.tensor([[4.0]]))
 
 
 # ---- attention

@@ -22,7 +22,7 @@ from i2i.networks import (
     register,
 )
 from i2i.networks.blocks import from_opponent, to_opponent
-from i2i.networks.resnet import double
+from i2i.networks.resnet import upsampling
 
 
 def parameters(network: nn.Module) -> int:
@@ -175,7 +175,7 @@ def test_resize_upsampling_makes_no_checkerboard() -> None:
 
 
 def test_resize_upsampling_repeats_pixels_and_convolves() -> None:
-    layers = nn.Sequential(*double(2, 2, "resize", bias=True))
+    layers = nn.Sequential(*upsampling(2, 2, "resize", bias=True))
     nn.init.dirac_(layers[1].weight)  # type: ignore[arg-type]
     nn.init.zeros_(layers[1].bias)  # type: ignore[arg-type]
     x = images(1, 2, 3, 4)

@@ -26,7 +26,7 @@ def lock(folder: str | Path) -> Iterator[None]:
     """
     home = Path(os.path.abspath(folder))
     with explained(folder):
-        handle = _claim(home)
+        handle = _acquire(home)
     HELD.add(home)
     try:
         yield
@@ -42,7 +42,7 @@ def stay_inside(path: Path) -> None:
             raise WeightsError(f"{path.parent} is a symlink that leads out of {home}: replace it with a folder")
 
 
-def _claim(home: Path) -> int:
+def _acquire(home: Path) -> int:
     owner = str(os.getpid())
     if home not in HELD:
         handle = opened(home / ".lock", os.O_RDWR | os.O_CREAT)

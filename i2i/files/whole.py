@@ -39,7 +39,7 @@ def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
     """Write a folder of files atomically, replacing an existing one. Raises: see `write`."""
     path = Path(path)
     old = path.with_name(OLD + path.name)
-    _settle(old)
+    _restore_or_discard(old)
     try:
         with _replacing(path) as temporary:
             calls.system(os.mkdir, temporary)
@@ -49,7 +49,7 @@ def write_folder(path: str | Path, contents: Mapping[str, Content]) -> None:
             if os.path.lexists(path):
                 calls.system(os.rename, path, old)  # if killed before the new one is in place, sweep() restores it
     finally:
-        _settle(old)
+        _restore_or_discard(old)
 
 
 def make_folder(path: str | Path) -> None:
@@ -63,7 +63,7 @@ def make_folder(path: str | Path) -> None:
 def remove(path: str | Path) -> None:
     """Delete a file or folder atomically: if killed, it leaves only a temporary name."""
     with calls.explained(path):
-        temporary = _beside(Path(path))
+        temporary = _temporary_for(Path(path))
         calls.system(os.rename, path, temporary)
         calls.system(_discard, temporary)
 
@@ -74,13 +74,13 @@ def sweep(folder: str | Path) -> None:
         for temporary in list(Path(folder).rglob(TEMPORARY + "*")):
             _discard(temporary)
         for old in list(Path(folder).rglob(OLD + "*")):
-            _settle(old)
+            _restore_or_discard(old)
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     with calls.explained(path):
-        temporary = _beside(path)
+        temporary = _temporary_for(path)
         try:
             yield temporary
             calls.system(os.replace, temporary, path)
@@ -109,7 +109,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _settle(old: Path) -> None:
+def _restore_or_discard(old: Path) -> None:
     if os.path.lexists(old):
         home = old.with_name(old.name.removeprefix(OLD))
         remove(old) if os.path.lexists(home) else os.rename(old, home)
@@ -120,6 +120,6 @@ def _discard(path: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _beside(path: Path) -> Path:
+def _temporary_for(path: Path) -> Path:
     stay_inside(path)
     return path.with_name(f"{TEMPORARY}{path.name[:40]}-{os.getpid()}-{secrets.token_hex(4)}")

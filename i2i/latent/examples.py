@@ -24,7 +24,7 @@ def data_of(model: Model, root: str | None = None) -> Data:
     """Return the data set that a model was trained on, according to its config.
 
     Args:
-        model: a model, with its config.
+        model: a trained model, whose config names the data set.
         root: the new folder of the data set, if it was moved.
 
     Raises:

@@ -96,11 +96,12 @@ def orthogonal(vectors: Tensor) -> Tensor:
         ConfigError: a vector is in the span of the others, as with classes.
     """
     flat = vectors.flatten(1).double()
-    kept = []
+    residuals = []
     for k, vector in enumerate(flat):
         others = torch.cat([flat[:k], flat[k + 1 :]])
-        kept.append(vector - others.T @ torch.linalg.lstsq(others.T, vector[:, None], driver="gelsd").solution[:, 0])
-    left = torch.stack(kept)
+        shared = others.T @ torch.linalg.lstsq(others.T, vector[:, None], driver="gelsd").solution[:, 0]
+        residuals.append(vector - shared)
+    left = torch.stack(residuals)
     if (left.norm(dim=1) < 1e-4 * flat.norm(dim=1)).any():
         raise ConfigError(
             "a direction is a linear combination of the others, as is always the case with classes, so no part "
@@ -138,22 +139,22 @@ def learn(
         raise ConfigError(f"unknown method '{method}': use {' or '.join(get_args(Method))}")
     file = model.source.parent / "directions.safetensors"
     key = _key(model, n) if keep else ""
-    kept = _read(file, key) if keep else None
-    if kept is None:
-        kept = _measured(model, data_of(model, root), n)
+    cached = _read(file, key) if keep else None
+    if cached is None:
+        cached = _compute(model, data_of(model, root), n)
         if keep:
-            _keep(file, kept, key)
-    names = tuple(json.loads(kept[1]["attributes"]))
-    vectors = kept[0][method]
+            _save(file, cached, key)
+    names = tuple(json.loads(cached[1]["attributes"]))
+    vectors = cached[0][method]
     return Learned(
-        names, orthogonal(vectors) if apart else vectors, kept[0][f"{method} fit"], int(kept[1]["examples"])
+        names, orthogonal(vectors) if apart else vectors, cached[0][f"{method} fit"], int(cached[1]["examples"])
     )
 
 
-Kept = tuple[dict[str, Tensor], dict[str, str]]
+Cached = tuple[dict[str, Tensor], dict[str, str]]
 
 
-def _measured(model: Model, data: Data, n: int) -> Kept:
+def _compute(model: Model, data: Data, n: int) -> Cached:
     """Compute the directions and their fits with each method."""
     names = attributes_of(data)
     if not names:
@@ -182,7 +183,7 @@ def _key(model: Model, n: int) -> str:
     return hashlib.sha256(json.dumps([VERSION, weights, data, n], sort_keys=True).encode()).hexdigest()
 
 
-def _read(file: Path, key: str) -> Kept | None:
+def _read(file: Path, key: str) -> Cached | None:
     """Return the contents of the file, or None if it is missing, unreadable or has another key."""
     try:
         with safe_open(file, "pt") as source:
@@ -194,9 +195,9 @@ def _read(file: Path, key: str) -> Kept | None:
     return None
 
 
-def _keep(file: Path, kept: Kept, key: str) -> None:
+def _save(file: Path, cached: Cached, key: str) -> None:
     try:
-        files.write(file, save({name: t.contiguous() for name, t in kept[0].items()}, {**kept[1], "key": key}))
+        files.write(file, save({name: t.contiguous() for name, t in cached[0].items()}, {**cached[1], "key": key}))
     except ResourceError as error:
         print(f"i2i: the directions were not saved: {error}", file=sys.stderr)
 
@@ -214,5 +215,5 @@ def edit(model: Model, pictures: Any, vector: Tensor, amounts: Sequence[float] =
     z = encode(model, pictures)
     if vector.shape != z.shape[1:]:
         raise ConfigError(f"a vector of shape {list(vector.shape)} does not fit codes of {list(z.shape[1:])}")
-    far = torch.tensor(amounts, dtype=torch.float32).reshape(-1, *[1] * vector.ndim)
-    return decode_paths(model, z[:, None] + far * vector, **condition)
+    offsets = torch.tensor(amounts, dtype=torch.float32).reshape(-1, *[1] * vector.ndim)
+    return decode_paths(model, z[:, None] + offsets * vector, **condition)

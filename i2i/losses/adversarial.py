@@ -103,7 +103,7 @@ class Vanilla(Objective):
 class Minimax(Vanilla):
     """The saturating GAN of equation 1: G minimises E log(1 - s(D(fake))), D as in `Vanilla`.
 
-    The generator learns slowly while D easily spots the fakes: its gradient is -s(D), compared to -(1 - s(D)).
+    The generator learns slowly while D easily spots the fakes: its gradient is -s(D), that of `Vanilla` -(1 - s(D)).
 
     Source: arXiv:1406.2661 eq. 1, where lambda_d = 1, the default here.
     """
@@ -190,7 +190,7 @@ class WGANGP(Objective):
 
 
 class Relativistic(Objective):
-    """The relativistic average GAN: are real images more realistic than the average fake, and fakes less?
+    """The relativistic average GAN: compares each logit with the average logit of the opposite kind.
 
     With r = D(real) - mean D(fake) and f = D(fake) - mean D(real), D minimises -(E log s(r) + E log(1 - s(f))) *
     lambda_d, and G -(E log s(f) + E log(1 - s(r))) / 2. The means are over all patches of a micro-batch on one

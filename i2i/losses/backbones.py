@@ -79,7 +79,7 @@ class Backbone(nn.Module):
 
 
 def prepared(image: Tensor, inputs: Inputs) -> Tensor:
-    """Normalise images [N, 1 or 3, H, W] in [-1, 1] as a network was trained with, to [N, 3, H, W]."""
+    """Convert images [N, 1 or 3, H, W] in [-1, 1] to network inputs [N, 3, H, W]."""
 
     def channels(*values: float) -> Tensor:
         return image.new_tensor(values)[:, None, None]
@@ -199,7 +199,7 @@ def backbone(
         WeightsError: its file is missing, or has the wrong sha256.
     """
     known = KNOWN[name]
-    # Draws no random numbers (meta), and a metric's inference mode must not make a loss's weights inference tensors.
+    # On "meta", no random numbers are drawn. Weights loaded in a metric's inference mode could not be used by a loss.
     with torch.inference_mode(False):
         with torch.device("meta"):
             network = Backbone(known.layers(), inputs or known.inputs)

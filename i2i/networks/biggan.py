@@ -12,9 +12,9 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .conditional import ConditionalBatchNorm, Layers, SelfAttention, summed
+from .conditional import ConditionalBatchNorm, Layers, SelfAttention, sum_pool
 from .dcgan import BASE
-from .sngan import UpBlock, check_attention, growing, judge
+from .sngan import UpBlock, check_attention, generator_widths, residual_discriminator
 
 ORTHOGONAL = Layers(nn.init.orthogonal_, spectral_norm=True)
 
@@ -57,7 +57,7 @@ class BigGANGenerator(nn.Module):
         shared: PositiveInt = 128,
     ) -> None:
         super().__init__()
-        widths = growing(size, width, widest)
+        widths = generator_widths(size, width, widest)
         check_attention("biggan_generator", attention, [BASE * 2 ** (n + 1) for n in range(len(widths) - 1)])
         self.chunks = len(widths)
         if latent % self.chunks:
@@ -96,7 +96,7 @@ class BigGANGenerator(nn.Module):
 
 
 class BigGANDiscriminator(nn.Module):
-    """Images to one logit each: `sngan_discriminator` with orthogonal initialisation.
+    """Images to one logit each: the blocks and head of `sngan_discriminator`, initialised orthogonally.
 
     87,982,370 parameters for 3 channels, 128 px and 1000 classes.
 
@@ -122,8 +122,10 @@ class BigGANDiscriminator(nn.Module):
         attention: NonNegativeInt = 64,
     ) -> None:
         super().__init__()
-        self.body, self.head = judge(ORTHOGONAL, channels, size, classes, width, widest, BASE, 1, attention, True)
+        self.body, self.head = residual_discriminator(
+            ORTHOGONAL, channels, size, classes, width, widest, BASE, 1, attention, True
+        )
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Return logits [N, 1], high where x [N, C, H, W] looks real and, if there are classes, matches its label."""
-        return self.head(summed(self.body(x)), label)
+        return self.head(sum_pool(self.body(x)), label)

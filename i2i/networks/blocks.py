@@ -83,13 +83,13 @@ def init_normal(module: nn.Module, gain: float = 0.02) -> None:
             nn.init.zeros_(layer.bias)
 
 
-# RGB -> luma and two colour differences. The basis is orthonormal, so it preserves norms.
+# RGB -> brightness and two colour differences. The basis is orthonormal, so it preserves norms.
 OPPONENT = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
 OPPONENT = OPPONENT / OPPONENT.norm(dim=1, keepdim=True)
 
 
 def to_opponent(image: Tensor, chroma: float) -> Tensor:
-    """Convert RGB [N, 3, H, W] to luma and two colour differences, the differences scaled by `chroma`.
+    """Convert RGB [N, 3, H, W] to brightness and two colour differences, the differences scaled by `chroma`.
 
     The basis is orthonormal: (R + G + B) / sqrt 3, (R - B) / sqrt 2, (R - 2 G + B) / sqrt 6.
     """
@@ -98,7 +98,7 @@ def to_opponent(image: Tensor, chroma: float) -> Tensor:
 
 
 def from_opponent(values: Tensor, chroma: float) -> Tensor:
-    """Convert luma and two colour differences [N, 3, H, W] to RGB, after scaling the differences by `chroma`.
+    """Convert brightness and two colour differences [N, 3, H, W] to RGB, after scaling the differences by `chroma`.
 
     The inverse of `to_opponent`: `from_opponent(to_opponent(image, c), 1 / c)` is `image`.
     """

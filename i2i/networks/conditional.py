@@ -146,6 +146,6 @@ class Projection(nn.Module):
         return logit if self.table is None else logit + (self.table(label) * h).sum(1, keepdim=True)
 
 
-def summed(h: Tensor) -> Tensor:
+def sum_pool(h: Tensor) -> Tensor:
     """Reduce feature maps [N, C, H, W] to features [N, C]: ReLU, then the sum over all positions."""
     return relu(h).sum((2, 3))

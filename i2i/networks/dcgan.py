@@ -43,7 +43,7 @@ class DCGANGenerator(nn.Module):
 
     def __init__(self, channels: int, size: int, latent: int, classes: int = 0, /, width: PositiveInt = 64) -> None:
         super().__init__()
-        widths = maps(size, width)[::-1]
+        widths = map_widths(size, width)[::-1]
         self.start = nn.ConvTranspose2d(latent, widths[0], BASE, bias=False)
         self.norms = nn.ModuleList(ConditionalBatchNorm(channel, by_label(classes)) for channel in widths)
         self.convs = nn.ModuleList(
@@ -88,7 +88,7 @@ class DCGANDiscriminator(nn.Module):
         norm: Judging = "batch",
     ) -> None:
         super().__init__()
-        widths = maps(size, width)
+        widths = map_widths(size, width)
         between: Norm = "none" if norm == "spectral" else norm
         layers = Layers(partial(nn.init.normal_, std=0.02), spectral_norm=norm == "spectral")
         self.convs = nn.ModuleList(
@@ -108,7 +108,7 @@ class DCGANDiscriminator(nn.Module):
         return logit if self.table is None else logit + (self.table(label) * x.sum((2, 3))).sum(1, keepdim=True)
 
 
-def maps(size: int, width: int) -> list[int]:
+def map_widths(size: int, width: int) -> list[int]:
     """Return the channels of the feature maps from half of `size` down to 4 pixels."""
     halvings = (size // BASE).bit_length() - 1
     if halvings < 1 or size != BASE * 2**halvings:

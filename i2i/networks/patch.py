@@ -27,8 +27,8 @@ class PatchDiscriminator(nn.Module):
         width: channels after the first convolution; they double up to 8 * width.
         layers: number of stride-2 convolutions.
         norm: normalisation after each convolution except the first and the last.
-        chroma: convert the image to luma and two colour differences, and scale the differences by `chroma`: above 1
-            it is stricter about colours. Not in the papers; null for plain RGB.
+        chroma: convert the image to brightness and two colour differences, and scale the differences by `chroma`:
+            above 1 it is stricter about colours. Not in the papers; null for plain RGB.
 
     Raises:
         ConfigError: negative `layers`, unknown norm, or `chroma` without exactly 3 channels.
@@ -69,7 +69,7 @@ class PatchDiscriminator(nn.Module):
             body += [conv(channels, out, 2 if n < layers else 1, bias), norm_layer(norm, out)]
             body += [nn.LeakyReLU(0.2, inplace=True)]
             channels = out
-        # With batch norm, only the published pixel discriminator has no bias in the last layer.
+        # Only the published pixel discriminator drops the bias of the last layer with batch norm.
         body += [conv(channels, 1, 1, bias or layers > 0)]
         self.body = nn.Sequential(*body)
         init_normal(self)
@@ -81,7 +81,8 @@ class PatchDiscriminator(nn.Module):
             x: images [N, in_channels, H, W] in [-1, 1].
 
         Returns:
-            Logits [N, 1, h, w], high where the patch looks real; h = H / 2**layers - 2 if 2**layers divides H.
+            Logits [N, 1, h, w], high where the patch looks real; h = H / 2**layers - 2 for multiples of
+                2**layers, and h = H for layers=0.
 
         Raises:
             DataError: the image is smaller than 3 * 2**layers pixels, so there is no patch.

@@ -47,8 +47,8 @@ class ResnetGenerator(nn.Module):
     - `masked=True` also predicts a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN,
       arXiv:1911.11897), so the network need not redraw what should stay the same, such as the background. The mask
       needs no loss of its own. Here m is a slightly stretched sigmoid, so that it reaches 0 and 1 exactly.
-    - `chroma` makes the last layer predict luma and two colour differences instead of RGB. Where its three channels
-      disagree, as on edges early in training, the error is in brightness rather than a coloured speck.
+    - `chroma` makes the last layer predict brightness and two colour differences instead of RGB. Where its three
+      channels disagree, as on edges early in training, the error is in brightness rather than a coloured speck.
 
     Args:
         in_channels: channels of the input image.
@@ -58,7 +58,7 @@ class ResnetGenerator(nn.Module):
         norm: normalisation after each convolution except the last.
         upsample: "transposed" as published, or "resize".
         masked: predict a mask, and copy the input where it is 0; needs in_channels == out_channels.
-        chroma: predict luma and two colour differences, the differences scaled by `chroma`; null for plain RGB.
+        chroma: predict brightness and two colour differences, the differences scaled by `chroma`; null for plain RGB.
 
     Raises:
         ConfigError: `masked` with in_channels != out_channels, `chroma` without exactly 3 channels, or unknown norm
@@ -105,7 +105,7 @@ class ResnetGenerator(nn.Module):
             layers += activated([nn.Conv2d(wide // 2, wide, 3, stride=2, padding=1, bias=bias)], wide)
         layers += [ResnetBlock(4 * width, norm) for _ in range(blocks)]
         for narrow in (2 * width, width):
-            layers += activated(double(2 * narrow, narrow, upsample, bias), narrow)
+            layers += activated(upsampling(2 * narrow, narrow, upsample, bias), narrow)
         self.body = nn.Sequential(*layers)
         self.head = nn.Conv2d(width, out_channels + masked, 7, padding=3, padding_mode="reflect")
         init_normal(self)
@@ -133,7 +133,7 @@ class ResnetGenerator(nn.Module):
         h = self.head(self.body(x))
         colours = h[:, :-1] if self.masked else h
         if self.chroma is not None:
-            # Scaled by sqrt 3, so that one unit of luma changes R, G and B by one unit each.
+            # Scaled by sqrt 3, so that one unit of brightness changes R, G and B by one unit each.
             colours = 3**0.5 * from_opponent(colours, self.chroma)
         painting = torch.tanh(colours)
         if not self.masked:
@@ -142,7 +142,7 @@ class ResnetGenerator(nn.Module):
         return mask * painting + (1 - mask) * x
 
 
-def double(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
+def upsampling(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
     """Return layers that double height and width: [N, channels, H, W] -> [N, out_channels, 2H, 2W].
 
     Raises:

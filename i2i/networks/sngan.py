@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from ..errors import ConfigError
-from .conditional import ConditionalBatchNorm, Layers, Projection, SelfAttention, by_label, summed
-from .dcgan import BASE, maps
+from .conditional import ConditionalBatchNorm, Layers, Projection, SelfAttention, by_label, sum_pool
+from .dcgan import BASE, map_widths
 
 
 def glorot(weight: Tensor) -> Any:
@@ -48,8 +48,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map x [N, channels, H, W] to [N, out, 2H, 2W]."""
-        h = self.conv_0(doubled(relu(self.norm_0(x, condition))))
-        return self.conv_1(relu(self.norm_1(h, condition))) + doubled(self.conv_s(x))
+        h = self.conv_0(upsample(relu(self.norm_0(x, condition))))
+        return self.conv_1(relu(self.norm_1(h, condition))) + upsample(self.conv_s(x))
 
 
 class DownBlock(nn.Module):
@@ -114,7 +114,7 @@ class SNGANGenerator(nn.Module):
     ) -> None:
         super().__init__()
         layers = Layers(glorot, spectral_norm)
-        widths = growing(size, width, widest)
+        widths = generator_widths(size, width, widest)
         check_attention("sngan_generator", attention, [BASE * 2 ** (n + 1) for n in range(len(widths) - 1)])
         self.start = layers.linear(latent, widths[0] * BASE**2)
         parts: list[nn.Module] = []
@@ -169,16 +169,16 @@ class SNGANDiscriminator(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.body, self.head = judge(
+        self.body, self.head = residual_discriminator(
             Layers(glorot, True), channels, size, classes, width, widest, smallest, plain, attention, bias
         )
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Return logits [N, 1], high where x [N, C, H, W] looks real and, if there are classes, matches its label."""
-        return self.head(summed(self.body(x)), label)
+        return self.head(sum_pool(self.body(x)), label)
 
 
-def judge(
+def residual_discriminator(
     layers: Layers,
     channels: int,
     size: int,
@@ -205,9 +205,9 @@ def judge(
     return nn.Sequential(*parts), Projection(before, classes, layers, bias)
 
 
-def growing(size: int, width: int, widest: int) -> list[int]:
+def generator_widths(size: int, width: int, widest: int) -> list[int]:
     """Return the channels of a generator's feature maps, from 4x4 to the image size."""
-    steps = len(maps(size, 1))
+    steps = len(map_widths(size, 1))
     return [width * min(2**n, widest) for n in reversed(range(steps + 1))]
 
 
@@ -220,6 +220,6 @@ def check_attention(name: str, attention: int, sides: list[int]) -> None:
         )
 
 
-def doubled(x: Tensor) -> Tensor:
+def upsample(x: Tensor) -> Tensor:
     """Double height and width by nearest neighbour."""
     return interpolate(x, scale_factor=2, mode="nearest")

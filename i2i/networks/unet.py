@@ -21,9 +21,9 @@ class UnetGenerator(nn.Module):
     """Image to image at the same size, with a skip connection at each scale.
 
     The defaults are the published network for 256 pixels, with the same 54,413,955 parameters; `downs=7` is the one
-    for 128 pixels (41,828,995). The feature maps have width * 1, 2, 4, 8, 8, ... channels. The noise of the paper is
-    dropout in the inner upsampling layers, those with 8 * width channels except the innermost, so there is none
-    with downs < 6.
+    for 128 pixels (41,828,995). The feature maps have 1, 2, 4, 8, 8, ... times `width` channels. The noise of the
+    paper is dropout in the inner upsampling layers, those with 8 * width channels except the innermost, so there is
+    none with downs < 6.
 
     Args:
         in_channels: channels of the input image.
@@ -71,10 +71,10 @@ class UnetGenerator(nn.Module):
         self.ups = nn.ModuleList()
         for n in reversed(range(1, downs)):
             before = widths[n] * (1 if n == downs - 1 else 2)
-            layers = [nn.ReLU(), *doubled(before, widths[n - 1], upsample, bias), norm_layer(norm, widths[n - 1])]
+            layers = [nn.ReLU(), *upsampling(before, widths[n - 1], upsample, bias), norm_layer(norm, widths[n - 1])]
             drops = dropout > 0 and 4 <= n < downs - 1
             self.ups.append(nn.Sequential(*layers, *([nn.Dropout(dropout)] if drops else [])))
-        self.head = nn.Sequential(nn.ReLU(), *doubled(2 * width, out_channels, upsample, True))
+        self.head = nn.Sequential(nn.ReLU(), *upsampling(2 * width, out_channels, upsample, True))
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class UnetGenerator(nn.Module):
         return torch.tanh(self.head(torch.cat([skips.pop(), x], 1)))
 
 
-def doubled(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
+def upsampling(channels: int, out_channels: int, upsample: str, bias: bool) -> list[nn.Module]:
     """Return layers that double height and width: [N, channels, H, W] -> [N, out_channels, 2H, 2W].
 
     Raises:
