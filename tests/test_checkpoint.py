@@ -182,7 +182,7 @@ def test_a_mix_of_files_from_two_checkpoints_is_detected(two: Path, taken: int) 
     for bit, name in enumerate(["state.safetensors", "state.json", "manifest.json"]):
         if taken >> bit & 1:
             shutil.copy(two / "step_00000100" / name, two / "step_00000200" / name)
-    assert falls_back(two, "manifest.json is of step 100" if taken >= 4 else "state")
+    assert falls_back(two, "manifest.json belongs to step 100" if taken >= 4 else "state")
 
 
 def test_a_damaged_checkpoint_is_kept_until_its_step_is_saved_again(two: Path) -> None:

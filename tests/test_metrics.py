@@ -391,7 +391,7 @@ def test_an_extractor_whose_file_is_missing_says_what_to_put_where(
     monkeypatch.setenv("I2I_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("I2I_DATA", raising=False)
-    with pytest.raises(WeightsError, match=rf"is not there .*https://.*sha256 .*{tmp_path}/home/weights"):
+    with pytest.raises(WeightsError, match=rf"not found .*https://.*sha256 .*{tmp_path}/home/weights"):
         features([picture(3, 8, 8)], name, str(tmp_path / "mine"))
 
 
@@ -424,7 +424,7 @@ train: {steps: 1, threads: 1}
 )
 def test_a_missing_file_is_told_before_training(metric: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    with pytest.raises(WeightsError, match="is not there"):
+    with pytest.raises(WeightsError, match="not found"):
         api.run(tmp_path / "tiny.yaml", f"metrics=[{metric}]", out=tmp_path / "run")
     assert not (tmp_path / "run" / "log.jsonl").exists()
 

@@ -457,7 +457,7 @@ def test_a_missing_perceptual_loss_file_is_reported_in_the_pixel_stage(
     for name in ("I2I_HOME", "TORCH_HOME", "I2I_DATA"):
         monkeypatch.setenv(name, str(tmp_path))
     task = two_stages(pixel_steps=9, perceptual=partial(Perceptual, weights_dir=str(tmp_path)))
-    with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth is not there"):
+    with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth not found"):
         next(task.step(batch()))
 
 

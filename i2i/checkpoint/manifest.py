@@ -22,7 +22,7 @@ class Damaged(WeightsError):
     """A checkpoint that differs from what was written."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"checkpoint {path} is damaged ({reason}): delete it, and --resume uses the one before")
+        super().__init__(f"checkpoint {path} is damaged ({reason}): delete it to resume from the one before")
         self.path, self.reason = path, reason
 
 
@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{MANIFEST}: sha256 differs")
     refuse_newer(path, manifest["format"])
     if path.name != f"step_{manifest['step']:08d}":
-        raise ValueError(f"{MANIFEST} is of step {manifest['step']}")
+        raise ValueError(f"{MANIFEST} belongs to step {manifest['step']}")
     expected = {name: f"{file['size']} bytes" for name, file in manifest["files"].items()}
     actual = {file.name: f"{file.lstat().st_size} bytes" for file in path.iterdir() if file.name != MANIFEST}
     for name in sorted(expected | actual):

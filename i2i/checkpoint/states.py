@@ -83,7 +83,7 @@ def load(path: str | Path) -> tuple[int, Any]:
                 raise ValueError(f"{name}: sha256 differs")
         document = json.loads(contents[TREE])
         if document["step"] != listed["step"]:
-            raise ValueError(f"{TREE} is of step {document['step']}")
+            raise ValueError(f"{TREE} belongs to step {document['step']}")
         return listed["step"], unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
     except Malformed as error:
         raise Damaged(path, str(error)) from error

@@ -1,7 +1,7 @@
 """GAN objectives: the losses of generator and discriminator as functions of logits.
 
 Papers: GAN arXiv:1406.2661 (minimax and non-saturating), LSGAN arXiv:1611.04076, hinge arXiv:1705.02894,
-WGAN-GP arXiv:1704.00028, relativistic average arXiv:1807.00734. Named in a config as `gan: {use: lsgan}`; run by
+WGAN-GP arXiv:1704.00028, relativistic average arXiv:1807.00734. Named in a config as `gan: {use: lsgan}`; run with
 `i2i run configs/cyclegan.yaml`.
 
 In the formulas D is the logit, s the sigmoid, and E the mean over images and patches. If a discriminator returns

@@ -4,7 +4,7 @@
     squeezenet     SqueezeNet 1.1, arXiv:1602.07360, converted from a Keras port: relu1, fire2, ..., fire9
     random_conv    four convolutions with random weights, needs no file, the same on every machine: stage1 ... stage4
 
-Tested by: `pytest tests/test_perceptual.py`.
+Test with: `pytest tests/test_perceptual.py`.
 """
 
 from __future__ import annotations

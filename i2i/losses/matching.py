@@ -1,6 +1,6 @@
 """Feature matching: generated images should produce the same discriminator features as real ones.
 
-Papers: pix2pixHD arXiv:1711.11585 eq. 5, SPADE arXiv:1903.07291. Tested by: `pytest tests/test_perceptual.py`.
+Papers: pix2pixHD arXiv:1711.11585 eq. 5, SPADE arXiv:1903.07291. Test with: `pytest tests/test_perceptual.py`.
 """
 
 from __future__ import annotations

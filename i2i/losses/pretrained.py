@@ -3,7 +3,7 @@
 Nothing is downloaded. A file is searched by name in `weights_dir` (an argument of whatever needs it),
 $I2I_HOME/weights (~/.cache/i2i/weights), $TORCH_HOME/hub/checkpoints (~/.cache/torch/hub/checkpoints) and
 $I2I_DATA/weights. If it is missing, the error states where to get it and where to put it.
-Tested by: `pytest tests/test_perceptual.py`.
+Test with: `pytest tests/test_perceptual.py`.
 """
 
 from __future__ import annotations

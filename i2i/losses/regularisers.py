@@ -1,7 +1,7 @@
 """Penalties on a discriminator's gradient with respect to its input.
 
 Papers: R1 arXiv:1801.04406, gradient penalty of WGAN-GP arXiv:1704.00028.
-Tested by: `pytest tests/test_losses.py`.
+Test with: `pytest tests/test_losses.py`.
 """
 
 from __future__ import annotations

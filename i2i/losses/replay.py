@@ -1,7 +1,7 @@
 """The replay pool: the discriminator also sees older fakes, so that it does not forget them.
 
 Papers: Shrivastava et al. arXiv:1612.07828 section 2.3, CycleGAN arXiv:1703.10593 section 4.
-Run by: `i2i run configs/cyclegan.yaml` (`pool: 50`).
+Run with: `i2i run configs/cyclegan.yaml` (`pool: 50`).
 """
 
 from __future__ import annotations

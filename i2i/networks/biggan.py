@@ -1,6 +1,6 @@
 """BigGAN: every block gets its own chunk of the latent code, and all blocks share one class embedding.
 
-Paper: arXiv:1809.11096, appendix B. Run by: `i2i run configs/biggan.yaml`.
+Paper: arXiv:1809.11096, appendix B. Run with: `i2i run configs/biggan.yaml`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Building blocks shared by several networks: normalisation layers, initialisation, colour spaces, batching.
 
 Papers: instance norm arXiv:1607.08022, DCGAN's N(0, 0.02) initialisation arXiv:1511.06434.
-Tested by: `pytest tests/test_networks.py`.
+Test with: `pytest tests/test_networks.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Layers of class-conditional generators and discriminators, and self-attention.
 
 Papers: conditional batch norm arXiv:1610.07629, projection arXiv:1802.05637, self-attention arXiv:1805.08318.
-Run by: `i2i run configs/sagan.yaml`.
+Run with: `i2i run configs/sagan.yaml`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DCGAN: strided convolutions from a 4x4 feature map up to the image, and from the image back down to 4x4.
 
 Papers: DCGAN arXiv:1511.06434; for classes, conditional batch norm and the projection of arXiv:1802.05637.
-Run by: `i2i run configs/dcgan.yaml`.
+Run with: `i2i run configs/dcgan.yaml`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The fully connected generator and discriminator of the first GANs, unconditional or class-conditional.
 
-Papers: GAN arXiv:1406.2661, conditional GAN arXiv:1411.1784. Run by: `i2i run configs/gan.yaml`.
+Papers: GAN arXiv:1406.2661, conditional GAN arXiv:1411.1784. Run with: `i2i run configs/gan.yaml`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Discriminators for super-resolution: the VGG-style one of SRGAN and ESRGAN, and Real-ESRGAN's U-Net.
 
 Papers: SRGAN arXiv:1609.04802, ESRGAN arXiv:1809.00219, Real-ESRGAN arXiv:2107.10833.
-Run by: `i2i run configs/real/superres_gan.yaml` (`discriminator: {use: unet_discriminator}`).
+Run with: `i2i run configs/real/superres_gan.yaml` (`discriminator: {use: unet_discriminator}`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The PatchGAN discriminator of pix2pix and CycleGAN: one logit per patch rather than per image.
 
 Papers: pix2pix arXiv:1611.07004 (appendix 6.1.2), CycleGAN arXiv:1703.10593 (appendix 7.2).
-Run by: `i2i run configs/cyclegan.yaml` (`discriminator: {use: patch_discriminator, layers: 3}`).
+Run with: `i2i run configs/cyclegan.yaml` (`discriminator: {use: patch_discriminator, layers: 3}`).
 """
 
 from __future__ import annotations

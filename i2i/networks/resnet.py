@@ -1,7 +1,7 @@
 """The residual generator of CycleGAN (after Johnson et al.): downsample twice, residual blocks, upsample twice.
 
 Papers: CycleGAN arXiv:1703.10593 (appendix 7.2), perceptual losses arXiv:1603.08155.
-Run by: `i2i run configs/cyclegan.yaml` (`generator: {use: resnet_generator, blocks: 9}`).
+Run with: `i2i run configs/cyclegan.yaml` (`generator: {use: resnet_generator, blocks: 9}`).
 """
 
 from __future__ import annotations

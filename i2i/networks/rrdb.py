@@ -1,6 +1,6 @@
 """ESRGAN's generator: residual-in-residual dense blocks.
 
-Paper: ESRGAN arXiv:1809.00219. Run by: `i2i run configs/paper/esrgan.yaml` (`generator: {use: rrdbnet}`).
+Paper: ESRGAN arXiv:1809.00219. Run with: `i2i run configs/paper/esrgan.yaml` (`generator: {use: rrdbnet}`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Residual generator and discriminator of SNGAN and SAGAN, with optional classes, attention and spectral norm.
 
 Papers: SNGAN arXiv:1802.05957, projection arXiv:1802.05637, SAGAN arXiv:1805.08318.
-Run by: `i2i run configs/sngan.yaml`, `i2i run configs/sagan.yaml`.
+Run with: `i2i run configs/sngan.yaml`, `i2i run configs/sagan.yaml`.
 
     {use: sngan_generator, width: 256}                                                # SNGAN at 32 px
     {use: sngan_generator, width: 64, widest: 16, spectral_norm: true, attention: 32}     # SAGAN at 128 px

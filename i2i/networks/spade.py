@@ -1,7 +1,7 @@
 """The networks of SPADE: label map to image, a style encoder, and a multi-scale discriminator.
 
 Papers: SPADE arXiv:1903.07291 (appendix A); the discriminator follows pix2pixHD arXiv:1711.11585.
-Run by: `i2i run configs/spade.yaml`.
+Run with: `i2i run configs/spade.yaml`.
 """
 
 from __future__ import annotations

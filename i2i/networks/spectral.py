@@ -1,6 +1,6 @@
 """Spectral norm: the weight of a layer divided by its largest singular value.
 
-Paper: SNGAN, arXiv:1802.05957. Run by: `i2i run configs/spade.yaml`.
+Paper: SNGAN, arXiv:1802.05957. Run with: `i2i run configs/spade.yaml`.
 
 It follows PyTorch's `parametrizations.spectral_norm` with two differences. It works with averaged weights: the
 averaged singular vectors lag behind and are shorter than 1, so PyTorch would underestimate the singular value by half

@@ -2,7 +2,7 @@
 
 Papers: SRResNet arXiv:1609.04802, EDSR arXiv:1707.02921, ESRGAN arXiv:1809.00219, sub-pixel convolutions
 arXiv:1609.05158.
-Run by: `i2i run configs/superres.yaml` (`generator: {use: compact_sr, scale: 4}`).
+Run with: `i2i run configs/superres.yaml` (`generator: {use: compact_sr, scale: 4}`).
 
 All map images in [-1, 1] to images around [-1, 1]. Where the published network works in 0..1, the range is converted
 inside, so published weights keep their meaning. None depends on the whole image, so all can be run on tiles (SRResNet

@@ -1,7 +1,7 @@
 """The U-Net generator of pix2pix: downsampling to one pixel, upsampling back, and a skip connection at each scale.
 
 Papers: pix2pix arXiv:1611.07004 (appendix 6.1.1), U-Net arXiv:1505.04597.
-Run by: `i2i run configs/facades.yaml` (`generator: {use: unet_generator, downs: 6}`).
+Run with: `i2i run configs/facades.yaml` (`generator: {use: unet_generator, downs: 6}`).
 """
 
 from __future__ import annotations
