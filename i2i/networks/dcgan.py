@@ -20,7 +20,7 @@ from .conditional import ConditionalBatchNorm, Layers, by_label
 
 BASE = 4  # pixels, height and width of the smallest feature map
 
-Judging = Literal["batch", "instance", "none", "spectral"]
+DiscriminatorNorm = Literal["batch", "instance", "none", "spectral"]
 
 
 class DCGANGenerator(nn.Module):
@@ -85,7 +85,7 @@ class DCGANDiscriminator(nn.Module):
         classes: int = 0,
         /,
         width: PositiveInt = 64,
-        norm: Judging = "batch",
+        norm: DiscriminatorNorm = "batch",
     ) -> None:
         super().__init__()
         widths = map_widths(size, width)
