@@ -1,10 +1,10 @@
 """CycleGAN (arXiv:1703.10593) in plain PyTorch, top to bottom: the published recipe without any framework.
 
-    python docs/cyclegan_by_hand.py FOLDER          # FOLDER/trainA and FOLDER/trainB hold the pictures
+    python docs/cyclegan_by_hand.py FOLDER          # FOLDER contains trainA and trainB
 
-i2i trains the same numbers: tests/test_engine.py compares the two bit for bit. For that, three things are
-written as i2i has them, none of which changes the recipe: instance norm is a group norm with one channel a
-group, Adam is the fused one, and the pools draw from their own generators.
+i2i computes the same training, bit for bit; tests/test_engine.py compares the two. To make that possible, three
+things are written as in i2i, none of which changes the recipe: instance norm is a group norm with one channel per
+group, Adam is fused, and each pool has its own random generator.
 """
 
 import random
@@ -45,7 +45,7 @@ def generator(width=64, blocks=9):
 
 
 def discriminator(width=64, layers=3):
-    """C64, C128, C256, C512 and one logit for each 70x70 patch."""
+    """C64, C128, C256, C512 and one logit per 70x70 patch."""
     net = [nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
     wide = width
     for n in range(1, layers + 1):
@@ -57,7 +57,7 @@ def discriminator(width=64, layers=3):
 
 def initialised(net):
     for p in net.parameters():
-        nn.init.normal_(p, 0.0, 0.02) if p.ndim == 4 else nn.init.zeros_(p)  # a kernel, or a bias
+        nn.init.normal_(p, 0.0, 0.02) if p.ndim == 4 else nn.init.zeros_(p)  # kernel, or bias
     return net
 
 
@@ -66,7 +66,7 @@ def against(logits, target):
 
 
 class Pool:
-    """Past fakes: once it is full, every second time an old one goes out and the new one stays."""
+    """Past fakes: once full, returns an old fake half of the time and keeps the new one instead."""
 
     def __init__(self, size, seed):
         self.size, self.images, self.random = size, [], torch.Generator().manual_seed(seed)
@@ -102,14 +102,14 @@ class CycleGAN:
         for group in self.adam_g.param_groups + self.adam_d.param_groups:
             group["lr"] = 2e-4 * factor
 
-        # Translate there and back, and translate what needs no translation.
+        # Forward and cycle translations, and the identity mappings.
         fake_b = self.G_ab(a)
         rec_a = self.G_ba(fake_b)
         fake_a = self.G_ba(b)
         rec_b = self.G_ab(fake_a)
         same_b, same_a = self.G_ab(b), self.G_ba(a)
 
-        # The generators, while the discriminators stand still.
+        # Update the generators with the discriminators fixed.
         g = {
             "gan_ab": against(self.D_b(fake_b), 1.0),
             "gan_ba": against(self.D_a(fake_a), 1.0),
@@ -122,7 +122,7 @@ class CycleGAN:
         torch.stack([*g.values()]).sum().backward(inputs=self.G)
         self.adam_g.step()
 
-        # The discriminators, on new and past fakes.
+        # Update the discriminators on new and past fakes.
         fake_a, fake_b = self.pool_a(fake_a.detach()), self.pool_b(fake_b.detach())
         d = {
             "a": (against(self.D_a(a), 1.0) + against(self.D_a(fake_a), 0.0)) * 0.5,
@@ -136,7 +136,7 @@ class CycleGAN:
 
 
 def train(batches, epoch_length, constant=100, decay=100, **options):
-    """Step through batches {"A": ..., "B": ...}: `constant` epochs, then `decay` epochs of a falling rate."""
+    """Train on batches {"A": ..., "B": ...}: `constant` epochs, then `decay` epochs with a decaying learning rate."""
     model = CycleGAN(**options)
     for number, batch in enumerate(batches):
         epoch = number // epoch_length
@@ -147,7 +147,7 @@ def train(batches, epoch_length, constant=100, decay=100, **options):
 
 
 def picture(path, device):
-    """Load at 286x286, crop 256x256 anywhere, flip every second time: [1, 3, 256, 256] in [-1, 1]."""
+    """Resize to 286x286, random crop 256x256, random flip: [1, 3, 256, 256] in [-1, 1]."""
     image = Image.open(path).convert("RGB").resize((286, 286), Image.Resampling.BICUBIC)
     x, y = random.randint(0, 30), random.randint(0, 30)
     pixels = np.asarray(image.crop((x, y, x + 256, y + 256)), dtype=np.float32)
@@ -156,7 +156,7 @@ def picture(path, device):
 
 
 def unpaired(a, b, epochs, device):
-    """Give every picture of the larger folder once an epoch, with one of the other by chance."""
+    """Yield every image of the larger folder once per epoch, each with a random one of the other folder."""
     for _ in range(epochs):
         order = random.sample(range(max(len(a), len(b))), max(len(a), len(b)))
         for i in order:
