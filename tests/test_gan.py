@@ -280,7 +280,7 @@ def test_what_does_not_fit_is_named() -> None:
         next(task.step({"image": pictures(1, 3, 4, 5), "label": torch.tensor([0])}))
     with pytest.raises(ConfigError, match=r"for 3 classes but the data has label 3: set task\.classes"):
         next(task.step({"image": pictures(2, 1, 4, 4), "label": torch.tensor([0, 3])}))
-    with pytest.raises(ConfigError, match=r"7 pictures cannot be divided among 2 turns of D .*data\.batch_size"):
+    with pytest.raises(ConfigError, match=r"7 images cannot be split into 2 updates of D .*data\.batch_size"):
         next(made(d_steps=2).step(batch(7, size=4)))
     with pytest.raises(ConfigError, match="GAN has no latent space to encode into"):
         task.encode(pictures(1, 1, 4, 4))
@@ -482,7 +482,7 @@ def test_a_small_truncation_makes_pictures_alike_and_a_large_one_changes_nothing
 
 @pytest.mark.parametrize("nonsense", [0, -1, "0", "none", "nan", "", [0.5, 1.0]])
 def test_a_truncation_that_is_no_number_above_0_is_refused(nonsense: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^truncation=.*: should be a number above 0, such as 0\.5; leave it away"):
+    with pytest.raises(ConfigError, match=r"^truncation=.*: should be a number above 0, such as 0\.5; leave it out"):
         made().sample(1, truncation=nonsense)
 
 
@@ -631,7 +631,7 @@ FINE = {"accuracy": 0.7, "diversity": 0.9, "saturated": 0.2}
     [
         ("diversity", 0.01, r"G has collapsed\. Go back to an earlier checkpoint, and try .* wgan_gp, lambda_r1"),
         ("accuracy", 1.0, r"nearly always .* Try augment, lambda_r1, .* fewer d_steps"),
-        ("saturated", 0.99, r"training has diverged\. Start again with lower learning rates"),
+        ("saturated", 0.99, r"training has diverged\. Restart with lower learning rates"),
     ],
 )
 def test_an_alarm_comes_once_after_so_many_batches_and_says_what_to_try(

@@ -620,7 +620,7 @@ def test_without_o_the_file_is_named_after_the_command_and_never_overwritten(
     assert command(capsys, monkeypatch, trained, *rest, "2")[2].endswith("edit.png: written\n")
     first = (trained / "edit.png").read_bytes()
     code, _, said = command(capsys, monkeypatch, trained, *rest, "-2")
-    assert (code, "'edit.png' is there already: say --force" in said) == (2, True)
+    assert (code, "'edit.png' already exists: use --force" in said) == (2, True)
     assert (trained / "edit.png").read_bytes() == first
     assert command(capsys, monkeypatch, trained, *rest, "-2", "--force")[0] == 0
     assert (trained / "edit.png").read_bytes() != first
@@ -676,40 +676,40 @@ def test_direction_prints_the_fit_of_each_attribute(
         ("edit 0.png --attribute smil -o o.png", 2, "did you mean smile? Possible: smile, glasses"),
         ("edit 0.png -o o.png", 2, "edit needs an attribute"),
         ("edit 0.png --attribute smile --amount 1 --amount 2 -o o.png", 2, "one amount for each"),
-        ("edit 0.png --attribute smile --amount nan -o o.png", 2, "i2i: --amount nan is no way to go: give a finite"),
-        ("edit 0.png --attribute smile --attribute age --amount 1 --amount -inf -o o.png", 2, "--amount -inf is no"),
+        ("edit 0.png --attribute smile --amount nan -o o.png", 2, "i2i: --amount nan is not finite: give a finite"),
+        ("edit 0.png --attribute smile --attribute age --amount 1 --amount -inf -o o.png", 2, "--amount -inf is not"),
         ("edit no.png --attribute smile -o o.png", 3, "no.png"),
         ("edit toy.yaml --attribute smile -o o.png", 3, "toy.yaml"),
-        ("edit 0.png --attribute smile -o 1.png", 2, "'1.png' is there already: say --force to write over it"),
+        ("edit 0.png --attribute smile -o 1.png", 2, "'1.png' already exists: use --force to overwrite it"),
         ("reconstruct 0.png -c label=3 -o o.png", 2, "has no condition 'label'"),
-        ("reconstruct 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn: leave it away"),
-        ("traverse 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 is for what is drawn"),
-        ("neighbours 0.png -c temperature=1 -o o.png", 2, "-c temperature is for samples: leave it away"),
-        ("direction 0.png", 2, "pictures are for rows of them: say with -o where to write these"),
-        ("direction -c temperature=1", 2, "-c temperature is for pictures: say with -o where to write them"),
-        ("edit 0.png 1.png --attribute smile --alone -o o.png", 2, "--alone writes one picture"),
+        ("reconstruct 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 applies to sampling: leave it out"),
+        ("traverse 0.png -c temperature=1 -o o.png", 2, "-c temperature=1 applies to sampling"),
+        ("neighbours 0.png -c temperature=1 -o o.png", 2, "-c temperature applies to samples: leave it out"),
+        ("direction 0.png", 2, "images are only used to write a sheet: use -o to write one"),
+        ("direction -c temperature=1", 2, "-c temperature applies to images: use -o to write them"),
+        ("edit 0.png 1.png --attribute smile --alone -o o.png", 2, "--alone writes one image"),
         (
             "edit 0.png --attribute smile --attribute smile -o o.tga",
             3,
             "o.tga: i2i latent edit cannot write this suffix; possible: .png",
         ),
-        ("edit --attribute smile -o o.png", 2, "edit needs pictures: name files"),
+        ("edit --attribute smile -o o.png", 2, "edit needs images: give files"),
         ("reconstruct 0.png -o o.gif", 3, "reconstruct cannot write this suffix"),
-        ("sample 0.png -o o.png", 2, "sample takes no pictures (0.png); possible: out, n, seed"),
-        ("sample --space pixel -o o.png", 2, "sample takes no --space"),
-        ("interpolate 0.png -o o.png", 2, "1 pictures are no pairs"),
-        ("interpolate 0.png 1.png -n 4 -o o.png", 2, "-n 4 is for what is drawn: leave it away"),
-        ("neighbours 0.png -n 2 -o o.png", 2, "-n 2 is for what is drawn: leave it away"),
+        ("sample 0.png -o o.png", 2, "sample does not accept pictures (0.png); possible: out, n, seed"),
+        ("sample --space pixel -o o.png", 2, "sample does not accept --space"),
+        ("interpolate 0.png -o o.png", 2, "1 images do not form pairs"),
+        ("interpolate 0.png 1.png -n 4 -o o.png", 2, "-n 4 applies to sampling: leave it out"),
+        ("neighbours 0.png -n 2 -o o.png", 2, "-n 2 applies to sampling: leave it out"),
         ("interpolate --steps 1 -o o.png", 2, "a path needs at least 2 steps"),
         ("traverse --axis 6 -o o.png", 2, "use 0 to 5"),
-        ("traverse --axis 0 --axis 1 -o o.gif", 2, "two axes make a plane, which does not move"),
+        ("traverse --axis 0 --axis 1 -o o.gif", 2, "two axes make a plane, which cannot be animated"),
         ("arithmetic 0.png 1.png -o o.png", 2, "give three groups, not 2"),
-        ("arithmetic smile=1 smile=0 beard=1 -o o.png", 2, "'beard=1' is no condition"),
-        ("arithmetic smile=1 smile=0 age>1 -o o.png", 2, "no training picture has age>1"),
+        ("arithmetic smile=1 smile=0 beard=1 -o o.png", 2, "'beard=1' is not a condition"),
+        ("arithmetic smile=1 smile=0 age>1 -o o.png", 2, "no training image matches age>1"),
         ("neighbours 0.png --root elsewhere -o o.png", 2, "has no files: give no root"),
         ("neighbours 0.png -k 65 -o o.png", 2, "Invalid value for '-k': it should be less than or equal to 64"),
         ("sample -c label=3 -o o.png", 2, "has no condition 'label'"),
-        ("interpolate -c seed=3 -o o.png", 2, "say --seed"),
+        ("interpolate -c seed=3 -o o.png", 2, "use --seed"),
         ("jump -o o.png", 2, "jump"),
     ],
 )
@@ -758,7 +758,7 @@ def test_an_input_image_is_never_overwritten(
     rest = [*arguments.format(source).split(), "-m", "../run", "-o", out]
     code, _, said = command(capsys, monkeypatch, folder, *rest)
     assert code == 2, said
-    assert said == "i2i: 'in.png' would be written over by what is made of it: give another -o\n"
+    assert said == "i2i: 'in.png' is also an input and would be overwritten: use another -o\n"
     assert (folder / "in.png").read_bytes() == (trained / "0.png").read_bytes()
 
 

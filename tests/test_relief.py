@@ -172,7 +172,7 @@ def test_normals_are_unit_vectors_that_face_the_viewer() -> None:
     assert torch.allclose(normals.norm(dim=1), torch.ones(2, 32, 32), atol=1e-5)
     assert normals[:, 2].min() > 0
     assert normals[:, :2].abs().max() > 0.9
-    with pytest.raises(ConfigError, match="what 'colour' is not known: use normals or depth"):
+    with pytest.raises(ConfigError, match="unknown what 'colour': use normals or depth"):
         task.translate(image, what="colour")  # type: ignore[arg-type]
 
 
@@ -363,7 +363,7 @@ def crossed(depth: Array) -> int:
 
 def test_a_mesh_is_named_ply_or_obj() -> None:
     assert mesh.encoder("a/b.PLY") is mesh.ply
-    with pytest.raises(ConfigError, match=r"b\.stl: a mesh is written as \.ply or \.obj"):
+    with pytest.raises(ConfigError, match=r"b\.stl: unsupported mesh format: use \.ply or \.obj"):
         mesh.encoder("b.stl")
 
 
@@ -411,9 +411,9 @@ def test_a_mistake_of_the_command_is_one_sentence_and_writes_nothing(
 ) -> None:
     with pytest.raises(DataError, match=r"nothing\.png"):
         i2i_relief.relief("nothing.png", str(tmp_path / "a.ply"), str(trained))
-    with pytest.raises(ConfigError, match=r"a\.stl: a mesh is written as \.ply or \.obj"):
+    with pytest.raises(ConfigError, match=r"a\.stl: unsupported mesh format: use \.ply or \.obj"):
         i2i_relief.relief("nothing.png", str(tmp_path / "a.stl"), str(trained))
     monkeypatch.setattr(i2i, "load", lambda source: i2i.Model(i2i.Task(), {}, Path("runs/other")))
-    with pytest.raises(ConfigError, match="runs/other is a Task and knows no depth"):
+    with pytest.raises(ConfigError, match="runs/other is a Task without depth"):
         i2i_relief.relief("a.png", str(tmp_path / "a.ply"), "runs/other")
     assert not list(tmp_path.iterdir())

@@ -306,7 +306,7 @@ def test_instances_add_a_channel() -> None:
     instance = torch.zeros_like(label)
     assert torch.equal(made.segmap(label, instance)[:, 4:], torch.zeros(2, 1, 32, 32))
     assert torch.equal(made.segmap(label)[:, 4:], outlines(label))
-    with pytest.raises(DataError, match=r"instances is \[2, 1, 8, 8\] and the label map, padded, \[2, 1, 32, 32\]"):
+    with pytest.raises(DataError, match=r"instance map is \[2, 1, 8, 8\] and the padded label map \[2, 1, 32, 32\]"):
         made.segmap(label, instance[..., :8, :8])
 
 
@@ -386,7 +386,7 @@ def test_the_fake_is_painted_anew_for_the_discriminator_unless_it_is_reused(reus
 
 @pytest.mark.parametrize("gan", [WGANGP, Relativistic])
 def test_an_objective_that_looks_at_more_than_single_logits_is_refused(gan: Any) -> None:
-    with pytest.raises(ConfigError, match=r"task\.gan: .* single logits only: hinge, lsgan, vanilla or minimax"):
+    with pytest.raises(ConfigError, match=r"task\.gan: .* only objectives on single logits: hinge, lsgan, vanilla or minimax"):
         task(gan=gan)
 
 
@@ -430,9 +430,9 @@ def test_several_styles_are_blended_by_weight(stylish: SPADE) -> None:
     assert torch.allclose(stylish.blend([one, other]), stylish.blend([other, one]), atol=1e-5)
     for text in ("1,3", ["1", "3"], torch.tensor([1.0, 3.0])):
         assert torch.equal(stylish.blend([one, other], text), quarter)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"weights=\[1\]: they are for styles, and no style is given"):
+    with pytest.raises(ConfigError, match=r"weights=\[1\]: weights are for styles, but no style is given"):
         stylish.translate(label, weights=[1])
-    with pytest.raises(ConfigError, match="does not look at instances"):
+    with pytest.raises(ConfigError, match="does not use instances"):
         stylish.translate(label, instance=label)
     with pytest.raises(ConfigError, match="weights=a: should be numbers, one for each style"):
         stylish.blend([one, other], "a,b")
@@ -445,13 +445,13 @@ def test_several_styles_are_blended_by_weight(stylish: SPADE) -> None:
 
 
 def test_samples_of_another_kind_are_refused() -> None:
-    with pytest.raises(ConfigError, match='needs label maps "A" and photographs "B", and the data gives image'):
+    with pytest.raises(ConfigError, match='needs label maps "A" and photographs "B", but the data has image'):
         next(task().step({"image": pictures(1, 3, 32, 32)}))
 
 
 def test_a_style_for_a_model_without_an_encoder_is_refused() -> None:
     made = task()
-    with pytest.raises(ConfigError, match=r"has no encoder, so it cannot take a style: train one with task\.encoder"):
+    with pytest.raises(ConfigError, match=r"has no encoder, so it cannot use a style: train one with task\.encoder"):
         made.translate(maps(), style=pictures(2, 3, 32, 32))
     with pytest.raises(ConfigError, match="no latent space"):
         made.encode(pictures(2, 3, 32, 32))
@@ -501,7 +501,7 @@ def test_the_border_takes_instances_of_the_size_of_the_label_map_only(tmp_path: 
     assert np.array_equal(painted, model(label, instance=torch.from_numpy(instance)[None, None]))
     assert not np.array_equal(painted, model(label))
     for wrong in (instance[:40], np.pad(instance, (0, 3)), np.pad(instance, (0, 30))):  # in the same padding, or not
-        with pytest.raises(DataError, match="both must be of one size"):
+        with pytest.raises(DataError, match="both must have the same size"):
             model(label, instance=wrong)
 
 

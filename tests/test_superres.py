@@ -483,7 +483,7 @@ def test_charbonnier_is_smooth_at_zero_and_approaches_l1() -> None:
 def test_task_takes_its_scale_from_the_network_and_the_data_must_agree() -> None:
     task = two_stages()
     assert task.makes.scale == 2
-    with pytest.raises(ConfigError, match=r"enlarges 2 times, and the data gives \[16, 16\] pixels for \[64, 64\]"):
+    with pytest.raises(ConfigError, match=r"upscales 2 times, but the data has \[16, 16\] pixels for \[64, 64\]"):
         next(task.step(batch(scale=4)))
 
 
@@ -493,7 +493,7 @@ def test_parts_that_do_not_go_together_are_rejected() -> None:
         Task(generator, gan=Vanilla)
     with pytest.raises(ConfigError, match="`perceptual` belongs to the GAN stage"):
         Task(generator, perceptual=lambda: F.l1_loss)
-    with pytest.raises(ConfigError, match="Conv2d does not say its `scale`"):
+    with pytest.raises(ConfigError, match="Conv2d has no `scale`"):
         Task(partial(nn.Conv2d, 3, 3, 1))
 
 

@@ -28,16 +28,16 @@ class CycleGAN(Task):
         generator: network [N, 3, H, W] -> [N, 3, H, W] in [-1, 1], built twice.
         discriminator: network [N, 3, H, W] -> logits, built twice.
         gan: adversarial objective; least squares in the paper.
-        lambda_cycle: weight of the cycle loss (eq. 2), 10 in the paper; or two: of A -> B -> A and of B -> A -> B.
-        cycle_noise: standard deviation of the noise that is added to a translation before it is translated back, 0 in
-            the paper. A generator can hide in a faint pattern what the other one needs for the way back, such as the
-            colour of a horse in specks on a zebra; noise drowns it (arXiv:1908.01517).
-        lambda_identity: weight of the identity loss as a share of lambda_cycle (section 5.2), 0.5 for
+        lambda_cycle: weight of the cycle loss (eq. 2), 10 in the paper; or a pair, for A -> B -> A and B -> A -> B.
+        cycle_noise: standard deviation of the noise added to a translation before it is translated back, 0 in the
+            paper. A generator can hide what the other one needs for the way back in a faint pattern, such as the
+            colour of a horse in specks on a zebra; noise destroys such patterns (arXiv:1908.01517).
+        lambda_identity: weight of the identity loss relative to lambda_cycle (section 5.2), 0.5 for
             photographs and paintings, and in the published code; 0 turns it off.
         pool: size of the replay pools of past translations shown to the discriminators; 0 turns them off.
 
-    Source: arXiv:1703.10593; the order of updates, the factor 1/2 on the discriminators' losses and the
-    pools' rule are those of the published code (models/cycle_gan_model.py).
+    Source: arXiv:1703.10593; the update order, the factor 1/2 on the discriminator losses and the replay rule of
+    the pools follow the published code (models/cycle_gan_model.py).
     """
 
     ema: ClassVar[tuple[str, ...]] = ("G_ab", "G_ba")
@@ -62,7 +62,7 @@ class CycleGAN(Task):
         self.takes = Image.of(self.G_ab)
 
     def players(self) -> dict[str, list[Any]]:
-        """Both generators move together, and so do both discriminators."""
+        """Both generators share an optimizer, and so do both discriminators."""
         return {"G": [self.G_ab, self.G_ba], "D": [self.D_a, self.D_b]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -75,7 +75,7 @@ class CycleGAN(Task):
         fake_a = self.G_ba(b)
         cycle_b = l1_loss(self.G_ab(self._disturbed(fake_a)), b)
 
-        # The generators: fool the discriminators (eq. 1), come back (eq. 2), leave the target domain alone.
+        # The generators: fool the discriminators (eq. 1), cycle consistency (eq. 2), identity on the target domain.
         losses = {
             "gan_ab": self.gan.generator(self.D_b, fake_b),
             "gan_ba": self.gan.generator(self.D_a, fake_a),
@@ -87,7 +87,7 @@ class CycleGAN(Task):
             losses["identity_a"] = self.lambda_identity * self.lambda_a * l1_loss(self.G_ba(a), a)
         yield "G", losses
 
-        # The discriminators: tell real pictures from a mix of new and past translations.
+        # The discriminators: tell real images from a mix of new and past translations.
         past_a = self.over_processes(self.pool_a, fake_a.detach())
         past_b = self.over_processes(self.pool_b, fake_b.detach())
         yield (
@@ -99,17 +99,17 @@ class CycleGAN(Task):
         )
 
     def _disturbed(self, fake: Tensor) -> Tensor:
-        """Return a translation with the noise in which nothing can be hidden."""
+        """Return a translation with noise added, so that no information can be hidden in it."""
         return fake + self.cycle_noise * torch.randn_like(fake) if self.cycle_noise > 0 else fake
 
     def translate(self, image: Tensor, direction: Literal["AtoB", "BtoA"] = "AtoB") -> Tensor:
         """Translate images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`, into the other domain."""
         if direction not in ("AtoB", "BtoA"):
-            raise ConfigError(f"direction '{direction}' is not known: use AtoB or BtoA")
+            raise ConfigError(f"unknown direction '{direction}': use AtoB or BtoA")
         return (self.G_ab if direction == "AtoB" else self.G_ba)(image)
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return the mean absolute errors, in units of [-1, 1], of the way there and back and of the identity."""
+        """Return the mean absolute cycle and identity errors, in units of [-1, 1]."""
         a, b = batch["A"], batch["B"]
         return {
             "cycle_a": l1_loss(self.G_ba(self.G_ab(a)), a).item(),
@@ -119,7 +119,7 @@ class CycleGAN(Task):
         }
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Both directions with their way back: the columns of `samples/`."""
+        """Both directions with their reconstructions: the columns of `samples/`."""
         fake_b, fake_a = self.G_ab(batch["A"]), self.G_ba(batch["B"])
         return {
             "A": batch["A"],

@@ -1,4 +1,4 @@
-"""Generative adversarial networks: pictures from noise, and from a class. One task, many configs.
+"""Generative adversarial networks: images from noise, optionally class-conditional. One task, many configs.
 
 Papers: GAN arXiv:1406.2661, DCGAN arXiv:1511.06434, WGAN-GP arXiv:1704.00028, SNGAN arXiv:1802.05957, projection
 arXiv:1802.05637, SAGAN arXiv:1805.08318, BigGAN arXiv:1809.11096, differentiable augmentation arXiv:2006.10738.

@@ -1,9 +1,9 @@
-"""Differentiable augmentation: what D sees, real and made alike, is changed in ways through which G can learn.
+"""Differentiable augmentation of everything D sees, real and generated, so that gradients still reach G.
 
 Paper: arXiv:2006.10738. In a config: `augment: [translation, cutout]`.
 
-Not by kornia: its colour jitter cuts values off at 0 and 1, gradients with them, its erased square never stands out
-at an edge, and at 32 pixels it takes about twice as long.
+Does not use kornia: its colour jitter clips values at 0 and 1, and gradients with them, its erased square never
+extends beyond an edge, and at 32 pixels it takes about twice as long.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Kind = Literal["colour", "translation", "cutout", "flip"]
 
 
 def augmented(image: Tensor, kinds: Sequence[Kind]) -> Tensor:
-    """Return images [N, C, H, W], each changed at random in the ways that are named, in that order.
+    """Return images [N, C, H, W], each augmented at random by the given kinds, in that order.
 
-    The numbers come from torch's global generator, a draw for each picture. Gradients pass.
+    Parameters are drawn per image from torch's global generator. Differentiable.
     """
     for kind in kinds:
         image = KINDS[kind](image)
@@ -29,9 +29,9 @@ def augmented(image: Tensor, kinds: Sequence[Kind]) -> Tensor:
 
 
 def colour(image: Tensor) -> Tensor:
-    """Change brightness by up to 0.5, saturation up to twofold and contrast by half, as the paper does.
+    """Change brightness by up to 0.5, saturation up to twofold and contrast by half, as in the paper.
 
-    In units in which black is -1 and white 1. Saturation leaves grey pictures as they are.
+    Black is -1 and white is 1. Saturation does not affect grey images.
     """
     brightness, saturation, contrast = torch.rand(3, len(image), 1, 1, 1, device=image.device).unbind()
     image = image + (brightness - 0.5)
@@ -42,7 +42,7 @@ def colour(image: Tensor) -> Tensor:
 
 
 def translation(image: Tensor) -> Tensor:
-    """Move by up to an eighth of the picture each way; what comes in from outside is 0, as in the paper."""
+    """Shift by up to an eighth of the image in each direction, padding with 0, as in the paper."""
     n, _, height, width = image.shape
     by = [round(side / 8) for side in (height, width)]
     padded = pad(image, (by[1], by[1], by[0], by[0]))
@@ -54,7 +54,7 @@ def translation(image: Tensor) -> Tensor:
 
 
 def cutout(image: Tensor) -> Tensor:
-    """Set a square of half the picture's sides to 0, somewhere; it may stand out at an edge."""
+    """Set a random square of half the image's sides to 0; it may extend beyond an edge."""
     n, _, height, width = image.shape
 
     def inside(side: int) -> Tensor:
@@ -68,7 +68,7 @@ def cutout(image: Tensor) -> Tensor:
 
 
 def flip(image: Tensor) -> Tensor:
-    """Mirror half of the pictures left to right."""
+    """Flip half of the images horizontally."""
     mirrored = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
     return torch.where(mirrored, image.flip(3), image)
 

@@ -25,30 +25,30 @@ from .augment import Kind, augmented
 from .watch import Watch, diversity, ranked
 
 Weight = Annotated[float, Ge(0)]
-COLUMNS = 8  # of made pictures in samples/
+COLUMNS = 8  # of generated images in samples/
 
 
 class GAN(Task):
-    """A generator of pictures from codes z ~ N(0, I), and from classes, against a discriminator.
+    """A generator of images from codes z ~ N(0, I), optionally class-conditional, against a discriminator.
 
-    Players: "D", which has `d_steps` turns, each on its own share of the batch, and then "G". So a batch of the data
-    set holds `d_steps` batches of D.
+    Players: "D", with `d_steps` updates, each on its own share of the batch, and then "G". A batch of the data set
+    therefore contains `d_steps` batches for D.
 
-    The labels of made pictures in training are those of the real ones beside them, so classes are as frequent.
+    In training, generated images take the labels of the real images in the batch, so class frequencies match.
 
     Args:
         generator: network (channels, size, latent, classes): codes [N, latent] and labels [N] -> [N, C, H, W].
         discriminator: network (channels, size, classes): [N, C, H, W] and labels [N] -> logits [N, ...].
         gan: the objective: vanilla, minimax, lsgan, hinge, wgan_gp or relativistic.
-        latent: numbers in a code.
-        channels: of the pictures: 1 for grey ones, 3 for colour.
-        size: their height and width in pixels.
-        classes: names of the classes, or how many there are; null for none.
-        d_steps: turns of D for one of G.
-        g_share: pictures that G makes in its turn, as a multiple of those in a turn of D; SNGAN has 2.
-        lambda_r1: weight gamma of R1, which keeps D flat at real pictures (arXiv:1801.04406); 0 for none.
-        augment: changes, in this order, of all that D sees: colour, translation, cutout, flip (arXiv:2006.10738).
-        alarm_after: batches in a row for which something must be wrong before a warning says so.
+        latent: latent dimensions.
+        channels: image channels: 1 for greyscale, 3 for colour.
+        size: image height and width in pixels.
+        classes: class names, or how many there are; null for none.
+        d_steps: updates of D per update of G.
+        g_share: images in an update of G, as a multiple of those in an update of D; 2 in SNGAN.
+        lambda_r1: weight gamma of the R1 gradient penalty on real images (arXiv:1801.04406); 0 for none.
+        augment: augmentations of all D inputs, in this order: colour, translation, cutout, flip (arXiv:2006.10738).
+        alarm_after: batches in a row that must look wrong before a warning.
 
     Source: arXiv:1406.2661, algorithm 1; arXiv:1802.05637 for classes.
     """
@@ -86,18 +86,18 @@ class GAN(Task):
         return {"G": [self.generator], "D": [self.discriminator]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N]."""
+        """Train on `image` [N, C, H, W] in [-1, 1] and, with classes, `label` int64 [N]."""
         images, labels = self._given(batch)
         if len(images) % self.d_steps:
             raise ConfigError(
-                f"gan: {len(images)} pictures cannot be divided among {self.d_steps} turns of D (task.d_steps): make "
+                f"gan: {len(images)} images cannot be split into {self.d_steps} updates of D (task.d_steps): make "
                 f"data.batch_size a multiple of it"
             )
         shares = zip(
             images.chunk(self.d_steps), labels.chunk(self.d_steps) if labels is not None else [None] * self.d_steps
         )
         for real, label in shares:
-            # The discriminator: ascend on real and made pictures (algorithm 1, inner loop).
+            # The discriminator: ascend on real and generated images (algorithm 1, inner loop).
             with torch.no_grad():
                 fake = self.generator(self.prior(len(real)), label)
             logits: list[Tensor] = []
@@ -106,29 +106,29 @@ class GAN(Task):
                 losses["r1"] = r1_penalty(partial(self._judged, label, []), real, self.lambda_r1)
             yield "D", losses | self.watch(real, fake, logits[0].detach(), logits[1].detach(), label)
 
-        # The generator: new pictures, that D takes for real (section 3).
+        # The generator: new images that D classifies as real (section 3).
         label = label.repeat(self.g_share) if label is not None else None
         fake = self.generator(self.prior(len(real) * self.g_share), label)
         yield "G", {"gan": self.gan.generator(partial(self._judged, label, []), fake, real)}
 
     def _judged(self, label: Tensor | None, kept: list[Tensor], image: Tensor) -> Tensor:
-        """Return D's logits of augmented images, and keep them; the first labels are those of the images."""
+        """Return D's logits on augmented images, and append them to `kept`; uses the first len(image) labels."""
         kept.append(
             self.discriminator(augmented(image, self.augment), None if label is None else label[: len(image)])
         )
         return kept[-1]
 
     def _given(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Return the images and, where there are classes, the labels of a batch, or say what does not fit."""
+        """Return the images and, with classes, the labels of a batch; raise ConfigError if they do not fit."""
         refuse_other_samples(batch, "gan", (self.channels, self.size, self.size), self.classes)
         return batch["image"], batch["label"] if self.classes else None
 
     def prior(self, n: int, truncation: float | str | None = None) -> Tensor:
-        """Return `n` codes [n, latent] of N(0, I), each number within `truncation` of 0 where that is given."""
+        """Return `n` codes [n, latent] from N(0, I), with each component within `truncation` of 0 if given."""
         device = next(self.generator.parameters()).device
         if truncation is None:
             return torch.randn(n, self.latent, device=device)
-        rule = "a number above 0, such as 0.5; leave it away for none"
+        rule = "a number above 0, such as 0.5; leave it out for none"
         return truncated(n, self.latent, number("truncation", truncation, rule, lambda most: most > 0), device)
 
     def decode(self, z: Tensor, label: Any = None) -> Tensor:
@@ -142,22 +142,22 @@ class GAN(Task):
         Args:
             n: how many.
             label: a class by number or name, or a list of n of them; null draws all classes equally often.
-            truncation: codes are drawn from N(0, I) with each number within this distance of 0: the smaller, the
-                less they differ and the better each of them is (arXiv:1809.11096, section 3.1); null for all.
+            truncation: draws codes from N(0, I) with each component within this distance of 0: smaller values trade
+                diversity for fidelity (arXiv:1809.11096, section 3.1); null for no truncation.
 
         Raises:
-            ConfigError: no such class, or a truncation that is no number above 0.
+            ConfigError: no such class, or a truncation that is not a number above 0.
         """
         return self.decode(self.prior(n, truncation), label)
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return what D and G make of pictures that D has not seen.
+        """Evaluate D and G on images that D has not seen.
 
         Returns:
-            value: of the game, in the units of the objective and turned so that D raises it: for vanilla and minimax
-                E log D(x) + E log(1 - D(G(z))) in nats, which is 2 JSD - log 4 for the best D;
-            accuracy and diversity: as they are logged in training (see `watch`). An accuracy far below that in
-                training says that D knows the training pictures by heart.
+            value: of the game, in the units of the objective, signed so that D maximises it: for vanilla and minimax
+                E log D(x) + E log(1 - D(G(z))) in nats, which is 2 JSD - log 4 for the optimal D;
+            accuracy and diversity: as logged in training (see `watch`). An accuracy far below the one in training
+                means that D has memorized the training images.
         """
         real, label = self._given(batch)
         fake = self.generator(self.prior(len(real)), label)
@@ -171,7 +171,7 @@ class GAN(Task):
         return {name: number.item() for name, number in found.items()}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Real pictures, and columns of made ones of the same labels, of the same codes each time."""
+        """Real images, and columns of generated ones with the same labels, from fixed codes."""
         image, label = self._given(batch)
         codes = torch.randn(COLUMNS, len(image), self.latent, generator=torch.Generator().manual_seed(0))
         made = {f"made {n + 1}": self.generator(z.to(image.device), label) for n, z in enumerate(codes)}
@@ -179,9 +179,9 @@ class GAN(Task):
 
 
 def truncated(n: int, latent: int, most: float, device: torch.device) -> Tensor:
-    """Return codes [n, latent] of N(0, I) given that each number lies within `most` of 0.
+    """Return codes [n, latent] from N(0, I) with each component truncated to within `most` of 0.
 
-    By the inverse of the distribution function, which gives what drawing again until it fits would give.
+    Uses the inverse distribution function, which is equivalent to resampling until the value fits.
     """
     inside = math.erf(most / math.sqrt(2))
     u = 2 * torch.rand(n, latent, device=device, dtype=torch.float64) - 1

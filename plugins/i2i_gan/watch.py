@@ -1,11 +1,11 @@
-"""Watches a GAN while it trains, and says what to try when it goes wrong.
+"""Monitors the training of a GAN, and suggests remedies when it fails.
 
-    D/accuracy     share of pairs of a real and a made picture of which D finds the real one more real: 0.5 to 1
-    D/diversity    mean distance of two made pictures over that of two real ones: near 1, and 0 when all are one
-    D/saturated    share of the values of made pictures that are black or white
-    D/alarm        1 as long as one of them has been wrong for too long, else 0
+    D/accuracy     share of (real, generated) pairs in which D gives the real image the higher logit: 0.5 to 1
+    D/diversity    mean distance of generated images over that of real ones: near 1, and 0 if all are the same
+    D/saturated    share of values in generated images that are black or white
+    D/alarm        1 while one of them has been out of range for too long, else 0
 
-These stand among the losses in the log, without a gradient.
+They are logged with the losses, but have no gradient.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from torch import Tensor, nn
 
 log = logging.getLogger("i2i")
 
-DECAY = 0.98  # of the moving averages that are judged
+DECAY = 0.98  # of the moving averages that are checked
 COLLAPSED, CERTAIN, SATURATED = 0.1, 0.99, 0.95
 EDGE = 0.99  # a value beyond this, in either direction, is saturated
 
 ADVICE = {
     "diversity": (
-        "the made pictures are nearly one and the same (diversity {value:.3f} of that of the data, for {batches} "
+        "the generated images are nearly identical (diversity {value:.3f} relative to the data, for {batches} "
         "batches): G has collapsed. Go back to an earlier checkpoint, and try a discriminator with spectral norm, "
-        "the objective wgan_gp, lambda_r1, or a lower learning rate of G"
+        "the objective wgan_gp, lambda_r1, or a lower learning rate for G"
     ),
     "accuracy": (
-        "D tells made pictures from real ones nearly always (accuracy {value:.3f}, for {batches} batches), so G has "
-        "little to learn from it. Try augment, lambda_r1, a lower learning rate of D, fewer d_steps, or a "
+        "D nearly always tells generated images from real ones (accuracy {value:.3f}, for {batches} batches), so G "
+        "gets little signal from it. Try augment, lambda_r1, a lower learning rate for D, fewer d_steps, or a "
         "discriminator with spectral norm"
     ),
     "saturated": (
-        "nearly all values of made pictures are black or white ({value:.3f} of them, for {batches} batches; of real "
-        "ones fewer are), where tanh lets no gradient through: training has diverged. Start again with lower "
-        "learning rates, or with spectral norm"
+        "nearly all values of generated images are black or white ({value:.3f} of them, for {batches} batches; fewer "
+        "in real ones), where tanh has no gradient: training has diverged. Restart with lower learning rates, or "
+        "with spectral norm"
     ),
 }
 
 
 class Watch(nn.Module):
-    """Keeps moving averages of what tells of collapse and divergence, and warns when they are wrong for long.
+    """Tracks moving averages that indicate collapse and divergence, and warns when they stay out of range.
 
-    What it knows is extra state: a resume goes on with it, and published weights do not carry it.
+    They are extra state: part of checkpoints, so that a resume continues them, but not of published weights.
 
     Args:
-        after: batches in a row for which something must be wrong.
-        certain: whether an accuracy above 0.99 is wrong; a critic of `wgan_gp` may be as sure as it can.
-        turns: of D in a batch; it looks at each of them.
+        after: batches in a row that must be out of range.
+        certain: whether an accuracy above 0.99 is wrong; a critic of `wgan_gp` may be as confident as it likes.
+        turns: updates of D per batch; each of them is checked.
 
     Source: the fault catalogue of this project, "collapse".
     """
@@ -65,14 +65,14 @@ class Watch(nn.Module):
     def forward(
         self, real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor, label: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Look at a batch and return what is logged of it.
+        """Check a batch and return the values to log.
 
         Args:
             real: images [N, C, H, W] in [-1, 1].
-            fake: images alike; of the same labels.
-            on_real: D's logits of `real`, [N, ...].
-            on_fake: and of `fake`.
-            label: int64 [N]; where given, pictures are compared with those of their own label only.
+            fake: generated images of the same shape and labels.
+            on_real: D's logits on `real`, [N, ...].
+            on_fake: D's logits on `fake`.
+            label: int64 [N]; if given, images are only compared with those of the same label.
         """
         shown = {
             "accuracy": ranked(on_real, on_fake),
@@ -83,7 +83,7 @@ class Watch(nn.Module):
         return shown | {"alarm": torch.tensor(float(alarmed), device=real.device)}
 
     def judge(self, shown: dict[str, float], real_saturated: float) -> bool:
-        """Take the numbers of a batch in, warn once when it is time, and say whether something is wrong."""
+        """Update the averages with a batch, warn once when due, and return whether something is wrong."""
         for name, value in shown.items():
             self.average[name] = DECAY * self.average.get(name, value) + (1 - DECAY) * value
         now = self.average
@@ -103,17 +103,17 @@ class Watch(nn.Module):
         return {"average": dict(self.average), "wrong": dict(self.wrong)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.average = {name: float(value) for name, value in state["average"].items()}
         self.wrong = {name: int(value) for name, value in state["wrong"].items()}
 
 
 def ranked(on_real: Tensor, on_fake: Tensor) -> Tensor:
-    """Return the share of pairs in which the real picture has the higher logit; half of the ties count.
+    """Return the share of pairs in which the real image has the higher logit; ties count half.
 
     Args:
-        on_real: logits of real pictures [N, ...]; the mean over all but the first dimension is a picture's.
-        on_fake: of made ones [M, ...].
+        on_real: logits of real images [N, ...], averaged over all but the first dimension.
+        on_fake: logits of generated images [M, ...].
     """
     real, fake = (logits.float().reshape(len(logits), -1).mean(1) for logits in (on_real, on_fake))
     apart = real[:, None] - fake[None]
@@ -121,12 +121,12 @@ def ranked(on_real: Tensor, on_fake: Tensor) -> Tensor:
 
 
 def diversity(real: Tensor, fake: Tensor, label: Tensor | None = None) -> Tensor:
-    """Return the mean distance between two made pictures over that between two real ones.
+    """Return the mean distance between generated images over that between real ones.
 
     Args:
         real: images [N, C, H, W].
         fake: images [N, C, H, W].
-        label: of both, int64 [N]; where given, only pictures of one label are compared.
+        label: of both, int64 [N]; if given, only images of the same label are compared.
     """
     same = torch.ones(len(real), len(real), device=real.device)
     if label is not None:
@@ -136,5 +136,5 @@ def diversity(real: Tensor, fake: Tensor, label: Tensor | None = None) -> Tensor
 
 
 def saturated(image: Tensor) -> Tensor:
-    """Return the share of values of images in [-1, 1] that are nearly -1 or 1."""
+    """Return the share of values that are nearly -1 or 1, for images in [-1, 1]."""
     return (image.abs() > EDGE).float().mean()

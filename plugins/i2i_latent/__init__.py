@@ -1,4 +1,4 @@
-"""`i2i latent`: look into a latent space from the command line; the work is done by `i2i.latent`.
+"""`i2i latent`: explore a latent space from the command line; the work is done by `i2i.latent`.
 
 i2i latent sample -m RUN -n 16 -o sheet.png
 i2i latent interpolate a.png b.png -m RUN -o path.gif --path spherical
@@ -9,7 +9,7 @@ i2i latent arithmetic smile=1,sex=1 smile=0,sex=1 smile=0,sex=0 -m RUN -o sheet.
 i2i latent direction -m RUN
 i2i latent edit photo.png -m RUN --attribute smile --amount 2 -o out.png
 
-commands.py holds a function for each; it is imported when one is used, so that `i2i --help` stays quick.
+commands.py has one function for each; it is imported on first use, so that `i2i --help` stays fast.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class What(str, Enum):
 
 
 class Path(str, Enum):
-    """How codes are joined."""
+    """How codes are interpolated."""
 
     linear = "linear"
     spherical = "spherical"
 
 
 class Space(str, Enum):
-    """Where pictures are compared."""
+    """The space in which images are compared."""
 
     latent = "latent"
     pixel = "pixel"
 
 
 class Method(str, Enum):
-    """How directions are found."""
+    """How directions are computed."""
 
     regression = "regression"
     means = "means"
@@ -61,47 +61,47 @@ def latent(
     pictures: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files, folders and globs; for arithmetic three of them, or three of KEY=VALUE,... as a b c."
+            help="Files, folders and globs; for arithmetic three of these, or three conditions KEY=VALUE,... (a b c)."
         ),
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", help="The sheet to write (WHAT.png); where there is a path also .gif, .mp4."),
+        typer.Option("-o", "--out", help="The sheet to write (WHAT.png); for a path also .gif or .mp4."),
     ] = None,
     model: ModelOption = None,
-    n: Annotated[int | None, typer.Option("-n", help="How many: samples, pairs, examples.", min=1)] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed draws the same codes.")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Number of samples, pairs or examples.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed for sampled codes.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="interpolate, traverse, edit: pictures along a path.", min=1)
+        int | None, typer.Option(help="interpolate, traverse, edit: images per path.", min=1)
     ] = None,
-    path: Annotated[Path | None, typer.Option(help="interpolate: how codes are joined.")] = None,
-    axis: Annotated[list[int] | None, typer.Option(help="traverse: a number of the code; two make a plane.")] = None,
-    k: Annotated[int | None, typer.Option("-k", help="neighbours: how many of each.", min=1, max=64)] = None,
-    space: Annotated[Space | None, typer.Option(help="neighbours: where pictures are compared.")] = None,
-    attribute: Annotated[list[str] | None, typer.Option(help="edit: an attribute; several are added up.")] = None,
+    path: Annotated[Path | None, typer.Option(help="interpolate: shape of the path.")] = None,
+    axis: Annotated[list[int] | None, typer.Option(help="traverse: latent dimension; two make a plane.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="neighbours: how many per image.", min=1, max=64)] = None,
+    space: Annotated[Space | None, typer.Option(help="neighbours: space in which images are compared.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="edit: an attribute; several are summed.")] = None,
     amount: Annotated[
-        list[float] | None, typer.Option(help="edit: how far, one for all or one for each; 1 is from 0 to 1.")
+        list[float] | None, typer.Option(help="edit: how far, one for all or one each; 1 takes it from 0 to 1.")
     ] = None,
-    alone: Annotated[bool, typer.Option("--alone", help="edit: write the edited picture only.")] = False,
-    method: Annotated[Method | None, typer.Option(help="direction, edit: how directions are found.")] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="edit: write only the edited image.")] = False,
+    method: Annotated[Method | None, typer.Option(help="direction, edit: how directions are computed.")] = None,
     apart: Annotated[
-        bool, typer.Option("--apart", help="direction, edit: take from each what it shares with the others.")
+        bool, typer.Option("--apart", help="direction, edit: orthogonalize each direction against the others.")
     ] = False,
-    root: Annotated[str | None, typer.Option(help="Where the files of the data set lie now.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there already.")] = False,
+    root: Annotated[str | None, typer.Option(help="Current location of the data set's files.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     condition: Conditions = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Look into a model's latent space and move in it.
+    """Explore a model's latent space and edit images in it.
 
-    sample: new pictures
-    interpolate: paths between pictures, or between drawn codes
-    traverse: one number of a code, or two, through its range
-    reconstruct: pictures, encoded and decoded again
-    neighbours: the training pictures that are nearest
-    arithmetic: a - b + c of three groups of pictures
-    direction: what is known of attributes
-    edit: pictures, moved along an attribute
+    sample: new images
+    interpolate: paths between images, or between sampled codes
+    traverse: one or two latent dimensions through their range
+    reconstruct: images, encoded and decoded
+    neighbours: the nearest training images
+    arithmetic: a - b + c on three groups of images
+    direction: the attributes and their directions
+    edit: images, moved along attributes
     """
     options = {
         "pictures": pictures,

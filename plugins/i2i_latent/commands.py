@@ -1,4 +1,4 @@
-"""What each of `i2i latent ...` does: a function each, whose arguments are the options it takes."""
+"""The subcommands of `i2i latent`: one function each, whose arguments are the options it accepts."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Compare = Callable[[Any, Any], Any]
 
 MOVING = {".gif": images.gif, ".mp4": images.mp4}
 COMPARE: dict[str, Compare] = {"=": operator.eq, "<": operator.lt, ">": operator.gt}
-LEAST = 128  # pixels of a cell in a frame, as in a sheet
+LEAST = 128  # minimum size of a cell in a frame in pixels, as in a sheet
 
 
 def run(what: str, source: str | None, given: dict[str, Any], condition: dict[str, Any], force: bool = False) -> None:
-    """Do `what` with a model; what needs a file to write and was given none writes `<what>.png`.
+    """Run `what` with a model; the default output file is `<what>.png`.
 
     Args:
         what: the name of one of the functions below.
         source: the model; see `i2i.load`.
         given: the options that were given.
-        condition: what the task's `decode` takes besides codes.
-        force: write over a file that is there, which must not be one of the pictures.
+        condition: what the task's `decode` accepts besides codes.
+        force: overwrite an existing file, which must not be one of the input images.
 
     Raises:
-        ConfigError: an option that `what` does not take, one that it needs, a file that would be written over, or
-            what the function raises.
-        DataError: a suffix that it cannot write.
+        ConfigError: an unsupported or missing option, an output file that already exists, or an error of the
+            function itself.
+        DataError: an unsupported suffix.
     """
     function = WHATS[what]
     _, _, *takes = inspect.signature(function).parameters.values()
@@ -47,14 +47,14 @@ def run(what: str, source: str | None, given: dict[str, Any], condition: dict[st
             shown = (
                 f"{name} ({', '.join(value)})" if name == "pictures" else f"{'-' if len(name) == 1 else '--'}{name}"
             )
-            raise ConfigError(f"i2i latent {what} takes no {shown}; possible: {', '.join(names)}")
+            raise ConfigError(f"i2i latent {what} does not accept {shown}; possible: {', '.join(names)}")
     needed = [parameter.name for parameter in takes if parameter.default is parameter.empty]
     if "pictures" in needed and "pictures" not in given:
-        raise ConfigError(f"i2i latent {what} needs pictures: name files or folders")
+        raise ConfigError(f"i2i latent {what} needs images: give files or folders")
     if "out" in needed:
         given = {"out": f"{what}.png", **given}
     if "seed" in condition:
-        raise ConfigError("the seed is no condition: say --seed")
+        raise ConfigError("the seed is not a condition: use --seed")
     possible = [*images.WRITTEN, *(MOVING if "steps" in names else ())]
     if "out" in given and Path(given["out"]).suffix.lower() not in possible:
         raise DataError(
@@ -66,7 +66,7 @@ def run(what: str, source: str | None, given: dict[str, Any], condition: dict[st
 
 
 def sample(model: Model, condition: dict[str, Any], out: str, n: int = 16, seed: int = 0) -> None:
-    """Write a sheet of new pictures."""
+    """Write a sheet of new images."""
     pictures = model.sample(n, seed, **condition)
     across = math.ceil(math.sqrt(n))
     sheet({str(column): pictures[column::across] for column in range(across)}, out)
@@ -82,13 +82,13 @@ def interpolate(
     steps: int | None = None,
     path: latent.Way = "linear",
 ) -> None:
-    """Write one row for each pair of pictures, or for `n` pairs of drawn codes (4)."""
+    """Write one row per pair of images, or per pair of sampled codes (`n` pairs, default 4)."""
     if pictures:
         draws_nothing(model, condition, n)
         latent.need(model, "encode", "decode")
         found = listed(pictures)
         if len(found) % 2:
-            raise ConfigError(f"{len(found)} pictures are no pairs: give an even number of them")
+            raise ConfigError(f"{len(found)} images do not form pairs: give an even number")
         z = latent.encode(model, found)
     else:
         z = latent.prior(model, 2 * (n or 4), seed, **condition)
@@ -107,18 +107,18 @@ def traverse(
     axis: Sequence[int] = (0,),
     steps: int | None = None,
 ) -> None:
-    """Write a plane of two numbers of a code, or a row for each picture with one number going through its range."""
+    """Write a plane of two latent dimensions, or one row per image with one dimension going through its range."""
     if pictures:
         draws_nothing(model, condition)
     z = latent.encode(model, listed(pictures)) if pictures else latent.prior(model, 1, seed, **condition)
     steps = steps or (24 if moves(out) else 10)
     if len(axis) == 2 and moves(out):
-        raise ConfigError(f"{out}: two axes make a plane, which does not move: name it .png, or give one --axis")
+        raise ConfigError(f"{out}: two axes make a plane, which cannot be animated: use .png, or give one --axis")
     strip(latent.traverse(model, z, axis, steps, seed=seed, **condition), out, latent.quantiles(steps).numpy())
 
 
 def reconstruct(model: Model, condition: dict[str, Any], out: str, pictures: Sequence[str]) -> None:
-    """Write pictures beside their reconstructions, and print how far they are apart."""
+    """Write images next to their reconstructions, and print the errors."""
     latent.need(model, "encode", "decode")
     draws_nothing(model, condition)
     found = listed(pictures)
@@ -141,12 +141,12 @@ def neighbours(
     space: latent.Space | None = None,
     root: str | None = None,
 ) -> None:
-    """Write the nearest training pictures of pictures, or of `n` samples (8)."""
+    """Write the nearest training images of images, or of `n` samples (default 8)."""
     if pictures and condition:
-        raise ConfigError(f"-c {next(iter(condition))} is for samples: leave it away where pictures are given")
+        raise ConfigError(f"-c {next(iter(condition))} applies to samples: leave it out when images are given")
     if pictures:
         draws_nothing(model, condition, n)
-    if not latent.can(model, "sample"):  # what makes pictures may be compared in pixels
+    if not latent.can(model, "sample"):  # samples can be compared in pixel space
         latent.need(model, "encode")
     space = space or ("latent" if latent.can(model, "encode") else "pixel")
     if pictures:
@@ -154,7 +154,7 @@ def neighbours(
     else:
         given = model.sample(n or 8, seed, **condition)
     found = latent.neighbours(model, given, latent.data_of(model, root), k, space)
-    print("picture: number in the training data (how far it is)")
+    print("image: index in the training data (distance)")
     for row, (index, distance) in enumerate(zip(found.numbers.tolist(), found.distance.tolist(), strict=True)):
         print(f"{row}: " + ", ".join(f"{i} ({d:.4g})" for i, d in zip(index, distance, strict=True)))
     first = "sampled" if not pictures else "given"
@@ -170,7 +170,7 @@ def arithmetic(
     n: int = 10,
     root: str | None = None,
 ) -> None:
-    """Write a - b + c of averaged codes; a, b and c are pictures, or conditions on the attributes of examples."""
+    """Write a - b + c of averaged codes; a, b and c are images, or conditions on the attributes of examples."""
     latent.need(model, "encode", "decode")
     draws_nothing(model, condition)
     if len(pictures) != 3:
@@ -191,7 +191,7 @@ def arithmetic(
         shown[f"{sign}{name}"] = torch.cat([average, x[:3]])
     shown["= a - b + c"] = latent.decode(model, latent.arithmetic(*codes), **condition)
     sheet(shown, out)
-    print("first row: what the averages stand for, and the result; below: examples")
+    print("first row: the decoded averages and the result; below: examples")
 
 
 def direction(
@@ -204,11 +204,11 @@ def direction(
     apart: bool = False,
     root: str | None = None,
 ) -> None:
-    """Print what was learned about each attribute; with -o also write a row for each, of one picture."""
+    """Print statistics of each attribute's direction; with -o also write a row for each, edits of one image."""
     if condition and out is None:
-        raise ConfigError(f"-c {next(iter(condition))} is for pictures: say with -o where to write them")
+        raise ConfigError(f"-c {next(iter(condition))} applies to images: use -o to write them")
     if pictures and out is None:
-        raise ConfigError("pictures are for rows of them: say with -o where to write these")
+        raise ConfigError("images are only used to write a sheet: use -o to write one")
     if pictures:
         draws_nothing(model, condition)
     learned = latent.learn(model, method, apart, root)
@@ -242,21 +242,21 @@ def edit(
     apart: bool = False,
     root: str | None = None,
 ) -> None:
-    """Encode pictures, move their codes along attributes, and write them decoded, beside what they were."""
+    """Encode images, move their codes along attributes, and write the decoded results next to the originals."""
     latent.need(model, "encode", "decode")
     draws_nothing(model, condition)
     if not attribute:
         raise ConfigError(
-            "edit needs an attribute: say --attribute smile, or see i2i latent direction for their names"
+            "edit needs an attribute, e.g. --attribute smile; i2i latent direction lists their names"
         )
     odd = [far for far in amount if not math.isfinite(far)]
     if odd:
-        raise ConfigError(f"--amount {odd[0]} is no way to go: give a finite number, as 1 or -0.5")
+        raise ConfigError(f"--amount {odd[0]} is not finite: give a finite number, e.g. 1 or -0.5")
     if len(amount) not in (1, len(attribute)):
-        raise ConfigError(f"{len(attribute)} attributes and {len(amount)} amounts: give one amount for each")
+        raise ConfigError(f"{len(attribute)} attributes but {len(amount)} amounts: give one amount for each")
     given = latent.unit(model, latent.prepared(model, listed(pictures)))
     if alone and (len(given) != 1 or moves(out)):
-        raise ConfigError(f"--alone writes one picture into one .png, and {len(given)} are given for {out}")
+        raise ConfigError(f"--alone writes one image to one .png, but {len(given)} were given for {out}")
     learned = latent.learn(model, method, apart, root)
     amounts = [*amount] * len(attribute) if len(amount) == 1 else [*amount]
     vectors = [far * learned.along(name) for name, far in zip(attribute, amounts, strict=True)]
@@ -291,50 +291,50 @@ WHATS: dict[str, Callable[..., None]] = {
 
 
 def draws_nothing(model: Model, condition: dict[str, Any], n: int | None = None) -> None:
-    """Refuse what says how codes or pictures are drawn where pictures are given.
+    """Reject options for sampling when images are given.
 
     Raises:
-        ConfigError: how many, or a condition that is for drawn codes only.
+        ConfigError: a number of samples, or a condition that applies to sampled codes only.
     """
     drawn, shown = latent.divided(model, condition)
     unused = [f"-n {n}"] if n is not None else [f"-c {name}={drawn[name]}" for name in drawn if name not in shown]
     if unused:
-        raise ConfigError(f"{unused[0]} is for what is drawn: leave it away where pictures are given")
+        raise ConfigError(f"{unused[0]} applies to sampling: leave it out when images are given")
 
 
 def listed(sources: Sequence[str]) -> list[Path]:
-    """Return the pictures in files, folders and globs.
+    """Return the images in files, folders and globs.
 
     Raises:
-        DataError: there are none, or a file that was named is none.
+        DataError: there are none, or a named file is not an image.
     """
     found, skipped = images.find(sources)
     named = [f"{images.shown(path)}: {why}" for path, why in skipped if str(path) in sources]
     if named or not found:
-        raise DataError("; ".join(named) or f"no pictures in {', '.join(sources)}")
+        raise DataError("; ".join(named) or f"no images in {', '.join(sources)}")
     return found
 
 
 def keep(out: str, sources: Sequence[str], force: bool) -> None:
-    """Refuse to write over one of the pictures in files, folders and globs, and unless forced, over anything.
+    """Reject an output file that is one of the input images, or that exists, unless forced.
 
     Raises:
-        ConfigError: `out` is there.
+        ConfigError: `out` exists and must not be overwritten.
     """
     if not Path(out).exists():
         return
     for path in images.find(sources)[0]:
         if path.samefile(out):
-            raise ConfigError(f"{images.shown(path)} would be written over by what is made of it: give another -o")
+            raise ConfigError(f"{images.shown(path)} is also an input and would be overwritten: use another -o")
     if not force:
-        raise ConfigError(f"{images.shown(Path(out))} is there already: say --force to write over it, or another -o")
+        raise ConfigError(f"{images.shown(Path(out))} already exists: use --force to overwrite it, or another -o")
 
 
 def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> list[Tensor]:
-    """Return the first `n` training pictures [N, C, H, W] in [0, 1] for each group of conditions.
+    """Return the first `n` training images [N, C, H, W] in [0, 1] that match each group of conditions.
 
     Raises:
-        ConfigError: an attribute that the data set does not have, or no examples.
+        ConfigError: an unknown attribute, or no examples.
     """
     data = latent.data_of(model, root)
     names = latent.attributes_of(data)
@@ -351,43 +351,43 @@ def examples(model: Model, groups: Sequence[str], n: int, root: str | None) -> l
     for group, pictures in zip(groups, found, strict=True):
         if not pictures:
             raise ConfigError(
-                f"no training picture has {group}: ask for what some have, as smile=1, or age>0.5 for what is "
+                f"no training image matches {group}: use one that some match, e.g. smile=1, or age>0.5 for values "
                 f"between 0 and 1"
             )
     return [latent.unit(model, torch.stack(pictures[:n])) for pictures in found]
 
 
 def asked_for(group: str, names: Sequence[str]) -> list[tuple[int, Compare, float]]:
-    """Turn "smile=1,age>0.5" into (number of the attribute, comparison, value) each."""
+    """Parse "smile=1,age>0.5" into a list of (attribute index, comparison, value)."""
     parts = []
     for part in group.split(","):
         match = re.fullmatch(r"\s*(\S+?)\s*([=<>])\s*([-+.\deE]+)\s*", part)
         if match is None or match[1] not in names:
             raise ConfigError(
-                f"'{part}' is no condition on an attribute: write as smile=1, age>0.5 or age<0.5; possible: "
+                f"'{part}' is not a condition on an attribute: use e.g. smile=1, age>0.5 or age<0.5; possible: "
                 f"{', '.join(names)}"
             )
         try:
             parts.append((names.index(match[1]), COMPARE[match[2]], float(match[3])))
         except ValueError:
-            raise ConfigError(f"'{part}': {match[3]} is no number") from None
+            raise ConfigError(f"'{part}': {match[3]} is not a number") from None
     return parts
 
 
 def moves(out: str) -> bool:
-    """Say whether a file of that name holds an animation."""
+    """Return whether a file with that name is an animation."""
     return Path(out).suffix.lower() in MOVING
 
 
 def sheet(columns: dict[str, Tensor], out: str) -> None:
-    """Write named columns of pictures [N, C, H, W] in [0, 1] as one sheet."""
+    """Write named columns of images [N, C, H, W] in [0, 1] as one sheet."""
     files.make_folder(Path(out).parent)
     images.save(images.grid({name: 2 * column - 1 for name, column in columns.items()}), out)
     tell(out)
 
 
 def strip(paths: Tensor, out: str, values: Sequence[float] | np.ndarray) -> None:
-    """Write pictures [N, steps, C, H, W] in [0, 1] as rows of a sheet, or as frames that go there and back."""
+    """Write images [N, steps, C, H, W] in [0, 1] as rows of a sheet, or as frames forwards and backwards."""
     if not moves(out):
         sheet({f"{number}: {value:.2f}": paths[:, number] for number, value in enumerate(values)}, out)
         return
@@ -400,5 +400,5 @@ def strip(paths: Tensor, out: str, values: Sequence[float] | np.ndarray) -> None
 
 
 def tell(out: str) -> None:
-    """Say on stderr what was written."""
+    """Report the written file on stderr."""
     print(f"{out}: written", file=sys.stderr)

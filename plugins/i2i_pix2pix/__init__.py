@@ -1,7 +1,7 @@
 """pix2pix: paired image-to-image translation, and colorization with it. arXiv:1611.07004.
 
 i2i run configs/facades.yaml                  # embedded drawn facades, minutes
-i2i run configs/colorization.yaml             # embedded pictures, minutes
+i2i run configs/colorization.yaml             # embedded images, minutes
 i2i run configs/paper/facades.yaml            # the published recipe, on folders
 i2i run configs/real/colorization.yaml        # grey photographs to colour
 """
@@ -26,25 +26,25 @@ Weight = Annotated[float, Ge(0)]
 
 
 class Pix2Pix(Task):
-    """A generator that learns A -> B from pairs, judged by a discriminator that sees A beside what was made of it.
+    """A generator that learns A -> B from pairs, with a discriminator conditioned on A.
 
-    `test_mode` says how dropout and batch norm behave in `translate`. "train" is as published: dropout stays on,
-    which is the only noise there is, and batch norm takes the statistics of the picture itself. `translate` then goes
-    picture by picture, draws its dropout from `seed`, and changes no running statistics. "eval" is what other
-    networks do: no dropout, and the statistics gathered in training.
+    `test_mode` sets how dropout and batch norm behave in `translate`. "train" is as published: dropout stays on, as
+    the only source of noise, and batch norm uses the statistics of the image itself. `translate` then processes one
+    image at a time, draws dropout from `seed`, and updates no running statistics. "eval" is the usual behaviour: no
+    dropout, and the running statistics from training.
 
     Args:
         generator: network [N, C, H, W] -> [N, C', H, W] in [-1, 1].
         discriminator: network [N, C + C', H, W] -> logits; null trains on the L1 distance alone.
         gan: adversarial objective, vanilla in the paper; null if and only if there is no discriminator.
         lambda_l1: weight of the L1 distance (eq. 4), 100 in the paper.
-        test_mode: dropout and batch norm in `translate`.
+        test_mode: dropout and batch norm in `translate`, see above.
 
     Raises:
         ConfigError: a discriminator without an objective, or the reverse.
 
-    Source: arXiv:1611.07004; the order of updates (the discriminator first) and the factor 1/2 on its loss are those
-    of the published code (pytorch-CycleGAN-and-pix2pix, models/pix2pix_model.py).
+    Source: arXiv:1611.07004; the update order (the discriminator first) and the factor 1/2 on its loss follow the
+    published code (pytorch-CycleGAN-and-pix2pix, models/pix2pix_model.py).
     """
 
     ema: ClassVar[tuple[str, ...]] = ("G",)
@@ -60,7 +60,7 @@ class Pix2Pix(Task):
         super().__init__()
         if (discriminator is None) != (gan is None):
             raise ConfigError(
-                "task: give both `discriminator` and `gan`, or neither of them to train on the L1 distance alone"
+                "task: give both `discriminator` and `gan`, or neither to train on the L1 distance alone"
             )
         self.G = generator()
         self.D = discriminator() if discriminator is not None else None
@@ -69,7 +69,7 @@ class Pix2Pix(Task):
         self.takes = Image.of(self.G)
 
     def players(self) -> dict[str, list[Any]]:
-        """The generator, and the discriminator where there is one."""
+        """The generator, and the discriminator if there is one."""
         return {"G": [self.G]} if self.D is None else {"D": [self.D], "G": [self.G]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -79,20 +79,20 @@ class Pix2Pix(Task):
         losses = {"l1": self.lambda_l1 * l1_loss(fake, b)}  # eq. 3
 
         if self.D is not None and self.gan is not None:
-            # The discriminator: tell A beside B from A beside the fake (eq. 1).
+            # The discriminator: tell the pair (A, B) from (A, fake) (eq. 1).
             real_pair, fake_pair = torch.cat([a, b], 1), torch.cat([a, fake], 1)
             yield "D", {"pairs": self.gan.discriminator(self.D, real_pair, fake_pair)}
             losses["gan"] = self.gan.generator(self.D, fake_pair)
 
-        # The generator: fool the discriminator as it is now, and stay close to B (eq. 4).
+        # The generator: fool the updated discriminator, and stay close to B (eq. 4).
         yield "G", losses
 
     def translate(self, image: Tensor, seed: int | str = 0) -> Tensor:
         """Translate images [N, C, H, W] in [-1, 1], H and W divisible by `multiple`.
 
         Args:
-            image: what goes in.
-            seed: chooses the dropout where `test_mode` is "train"; the same seed gives the same result.
+            image: the input images.
+            seed: seeds the dropout if `test_mode` is "train"; the same seed gives the same result.
         """
         if self.test_mode == "eval":
             return self.G(image)
@@ -103,22 +103,22 @@ class Pix2Pix(Task):
         return {"l1": l1_loss(self.predict(batch), batch["B"]).item()}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What goes in, what is made of it, and the truth: the columns of `samples/`."""
+        """The input, the output and the truth: the columns of `samples/`."""
         return {"A": batch["A"], "made of A": self.predict(batch), "B": batch["B"]}
 
 
 class Colorization(Pix2Pix):
-    """Colour for grey pictures: from lightness L to the two channels a and b of CIE Lab.
+    """Colorization of greyscale images: from lightness L to the channels a and b of CIE Lab.
 
-    Pictures go in and come out as RGB. The network sees L / 50 - 1 and gives a / 110 and b / 110, so the generator
-    has 1 channel in and 2 out, the discriminator 3. What comes out has the lightness of what went in: where a colour
-    is none that a screen can show, its chroma is reduced until it is.
+    Inputs and outputs are RGB. The network sees L / 50 - 1 and predicts a / 110 and b / 110, so the generator has 1
+    input and 2 output channels, the discriminator 3 input channels. The output keeps the input's lightness: the
+    chroma of out-of-gamut colours is reduced until they are displayable.
 
     Args:
         generator: network [N, 1, H, W] -> [N, 2, H, W] in [-1, 1].
         discriminator: network [N, 3, H, W] -> logits; null trains on the L1 distance alone.
         gan: adversarial objective; null if and only if there is no discriminator.
-        lambda_l1: weight of the L1 distance between true and made a and b.
+        lambda_l1: weight of the L1 distance between true and predicted a and b.
         test_mode: dropout and batch norm in `translate`, see `Pix2Pix`.
 
     Raises:
@@ -127,37 +127,37 @@ class Colorization(Pix2Pix):
     Source: arXiv:1611.07004, section 4.2, and the published code for the scales (data/colorization_dataset.py).
     """
 
-    makes = Image(colour=True)  # grey images come back in colour
+    makes = Image(colour=True)  # greyscale inputs give colour outputs
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Train on pairs [N, 3, H, W] in [-1, 1]: of `A` the lightness is taken, of `B` the colour."""
+        """Train on pairs [N, 3, H, W] in [-1, 1]: uses the lightness of `A` and the colour of `B`."""
         yield from super().step({"A": to_lab(batch["A"])[:, :1], "B": to_lab(batch["B"])[:, 1:]})
 
     def translate(self, image: Tensor, seed: int | str = 0) -> Tensor:
-        """Colour images [N, 3, H, W] in [-1, 1]; arguments as in `Pix2Pix`."""
+        """Colorize images [N, 3, H, W] in [-1, 1]; arguments as in `Pix2Pix`."""
         lightness = to_lab(image)[:, :1]
         return from_lab(torch.cat([lightness, super().translate(lightness, seed)], 1))
 
 
 class Forgetful(nn.Module):
-    """Dropout whose chance comes from its own generator, so that threads do not disturb one another."""
+    """Dropout with its own random generator, so that threads do not affect one another."""
 
     def __init__(self, p: float, chance: torch.Generator) -> None:
         super().__init__()
         self.p, self.chance = p, chance
 
     def forward(self, x: Tensor) -> Tensor:
-        """Set each value of x to 0 with probability p, and scale the others up."""
+        """Set each value of x to 0 with probability p, and scale the others by 1 / (1 - p)."""
         kept = torch.rand(x.shape, generator=self.chance, device=x.device) >= self.p
         return x * kept / (1 - self.p)
 
 
 def as_in_training(network: nn.Module, seed: int, device: torch.device) -> nn.Module:
-    """Return a copy that shares the weights and behaves as while training, but gathers no statistics.
+    """Return a copy in training mode that shares the weights but updates no running statistics.
 
     Args:
-        network: what is copied; it stays as it is, also while several threads do this.
-        seed: chooses what dropout forgets.
+        network: the network to copy; it is not modified, so several threads can do this at once.
+        seed: seeds the dropout.
         device: where the network is.
     """
     shared = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
@@ -173,7 +173,7 @@ def as_in_training(network: nn.Module, seed: int, device: torch.device) -> nn.Mo
 
 
 def to_lab(image: Tensor) -> Tensor:
-    """Turn RGB images [N, 3, H, W] in [-1, 1] into L / 50 - 1, a / 110, b / 110 (D65), [N, 3, H, W]."""
+    """Convert RGB images [N, 3, H, W] in [-1, 1] into L / 50 - 1, a / 110, b / 110 (D65), [N, 3, H, W]."""
     from kornia.color import rgb_to_lab
 
     lab = rgb_to_lab((image.float() + 1) / 2)
@@ -181,10 +181,10 @@ def to_lab(image: Tensor) -> Tensor:
 
 
 def from_lab(lab: Tensor, halvings: int = 12) -> Tensor:
-    """Turn L / 50 - 1, a / 110, b / 110 into RGB in [-1, 1], [N, 3, H, W]; L and the hue stay what they are.
+    """Convert L / 50 - 1, a / 110, b / 110 into RGB in [-1, 1], [N, 3, H, W]; L and the hue are preserved.
 
-    A colour beyond what RGB can say moves towards the grey of its lightness until it is inside: clipping its red,
-    green and blue one by one would change the lightness. How far is found by `halvings` bisections, for each pixel.
+    An out-of-gamut colour moves towards the grey of its lightness until it fits: clipping red, green and blue
+    separately would change the lightness. The distance is found by `halvings` bisection steps per pixel.
     """
     from kornia.color import lab_to_rgb
 
@@ -197,7 +197,7 @@ def from_lab(lab: Tensor, halvings: int = 12) -> Tensor:
         values = rgb(share)
         return ((values > -1e-4) & (values < 1 + 1e-4)).all(1, keepdim=True)
 
-    inside = fits(1.0).float()  # the largest share of the chroma that is known to fit
+    inside = fits(1.0).float()  # the largest share of the chroma known to fit
     if not inside.all():
         outside = torch.ones_like(inside)
         for _ in range(halvings):

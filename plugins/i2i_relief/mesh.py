@@ -1,6 +1,6 @@
-"""Meshes of surfaces that are seen from above: one vertex a pixel, two triangles between four; as PLY or OBJ.
+"""Meshes of surfaces seen from above, as PLY or OBJ: one vertex per pixel, two triangles between four pixels.
 
-Any viewer opens them: x is to the right, y up, z towards the viewer, the longer side of the picture is 2.
+Any viewer can open them: x points right, y up, z towards the viewer, and the longer side of the image is 2.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Mesh(NamedTuple):
 
     Attributes:
         vertices: float32 [V, 3].
-        normals: float32 [V, 3], 1 long.
+        normals: float32 [V, 3], unit length.
         colours: uint8 [V, 3].
-        faces: int32 [F, 3], indices from 0, counter-clockwise for who sees the front.
+        faces: int32 [F, 3], 0-based indices, counter-clockwise seen from the front.
     """
 
     vertices: Array
@@ -37,7 +37,7 @@ def from_surface(normals: Array, depth: Array, colours: Array) -> Mesh:
 
     Args:
         normals: float32 [H, W, 3].
-        depth: float32 [H, W], larger is nearer, in halves of the longer side.
+        depth: float32 [H, W], larger is nearer, in units of half the longer side.
         colours: uint8 [H, W, 3].
     """
     height, width = depth.shape
@@ -48,7 +48,7 @@ def from_surface(normals: Array, depth: Array, colours: Array) -> Mesh:
     number = np.arange(height * width, dtype=np.int32).reshape(height, width)
     a, b, c, d = (part.ravel() for part in (number[1:, :-1], number[1:, 1:], number[:-1, 1:], number[:-1, :-1]))
 
-    # Of the two diagonals of four pixels take the one that climbs less: it runs along a wall, not over it.
+    # Split each quad along its flatter diagonal: it runs along a wall, not across it.
     z = depth.ravel()
     rising = np.abs(z[a] - z[c]) <= np.abs(z[b] - z[d])
     first = np.where(rising, [a, b, c], [a, b, d])
@@ -75,7 +75,7 @@ PLY = (("float", "<f4", "x y z"), ("float", "<f4", "nx ny nz"), ("uchar", "u1", 
 
 
 def obj(mesh: Mesh) -> bytes:
-    """Encode as Wavefront OBJ; colours follow the coordinates of a vertex, which most viewers understand."""
+    """Encode as Wavefront OBJ; vertex colours follow the coordinates, an extension that most viewers support."""
     points = np.concatenate([mesh.vertices, mesh.colours / 255], 1).tolist()
     lines = [f"v {x:.6g} {y:.6g} {z:.6g} {r:.4g} {g:.4g} {b:.4g}" for x, y, z, r, g, b in points]
     lines += [f"vn {x:.5g} {y:.5g} {z:.5g}" for x, y, z in mesh.normals.tolist()]
@@ -84,7 +84,7 @@ def obj(mesh: Mesh) -> bytes:
 
 
 def encoder(path: str) -> Callable[[Mesh], bytes]:
-    """Return what encodes a mesh for a file of that name.
+    """Return the encoder for a mesh file, by its suffix.
 
     Raises:
         ConfigError: the suffix is neither .ply nor .obj.
@@ -92,5 +92,5 @@ def encoder(path: str) -> Callable[[Mesh], bytes]:
     known = {".ply": ply, ".obj": obj}
     suffix = Path(path).suffix.lower()
     if suffix not in known:
-        raise ConfigError(f"{path}: a mesh is written as {' or '.join(known)}: name it so")
+        raise ConfigError(f"{path}: unsupported mesh format: use {' or '.join(known)}")
     return known[suffix]

@@ -1,7 +1,7 @@
-"""The task `relief`, picture -> normals and depth, and the metric `relief`, which compares both with the truth.
+"""The task `relief`, image -> normals and depth, and the metric `relief`, which compares both with the truth.
 
-One network gives both. The third loss ties them together: where the true surface is smooth, the depth must climb as
-the normals say.
+One network predicts both. The third loss ties them together: where the true surface is smooth, the slope of the depth
+must match the normals.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ What = Literal["normals", "depth"]
 
 
 class Relief(Task):
-    """A network that learns the normals and the depth of what a picture shows.
+    """A network that predicts the normals and the depth of the surface in an image.
 
-    Space: x to the right, y up, z towards the viewer, who looks straight down the z axis; the longer side of the
-    picture is 2. Depth is z, larger is nearer; a normal (x, y, z) is 1 long, and its z is never negative.
+    Coordinates: x points right, y up, z towards the viewer, who looks straight down the z axis; the longer side of
+    the image is 2. Depth is z, larger is nearer; normals (x, y, z) have unit length, and z is never negative.
 
     Args:
         generator: network [N, 3, H, W] -> [N, 4, H, W] in [-1, 1]; the task sets its `out_channels`.
         lambda_normals: weight of the distance between normals.
         lambda_depth: weight of the distance between depths.
-        lambda_agree: weight of the agreement between the two.
+        lambda_agree: weight of the consistency between the two.
     """
 
     ema: ClassVar[tuple[str, ...]] = ("G",)
@@ -49,20 +49,20 @@ class Relief(Task):
         self.takes = Image.of(self.G)
 
     def players(self) -> dict[str, list[nn.Module]]:
-        """There is one network."""
+        """A single network."""
         return {"G": [self.G]}
 
     def surface(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return normals [N, 3, H, W], 1 long, and depth [N, 1, H, W] in [-1, 1] of images [N, 3, H, W]."""
+        """Return unit normals [N, 3, H, W] and depth [N, 1, H, W] in [-1, 1] of images [N, 3, H, W]."""
         out = self.G(image)
         return normalize(torch.cat([out[:, :2], out[:, 2:3] + 1.01], 1), dim=1), out[:, 3:]
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Train on pictures `A` [N, 3, H, W], their normals `B` [N, 3, H, W] and `depth` [N, 1, H, W]."""
+        """Train on images `A` [N, 3, H, W], their normals `B` [N, 3, H, W] and `depth` [N, 1, H, W]."""
         normals, depth = self.surface(batch["A"])
-        # The chord between two unit vectors: nearly their angle, and unlike 1 - cos it does not forgive small ones.
+        # The chord between unit vectors: close to their angle, and unlike 1 - cos not flat for small ones.
         chord = ((normals - batch["B"]).square().sum(1) + 1e-6).sqrt().mean()
-        # Where the truth leaves its tangent plane, at walls, the prediction should leave it as far.
+        # Where the truth departs from its tangent plane, at walls, the prediction should depart equally.
         agree = l1_loss(departure(normals, depth), departure(batch["B"], batch["depth"]))
         yield (
             "G",
@@ -74,21 +74,21 @@ class Relief(Task):
         )
 
     def translate(self, image: Tensor, what: What = "normals") -> Tensor:
-        """Translate images [N, 3, H, W] in [-1, 1] into what is asked for.
+        """Translate images [N, 3, H, W] in [-1, 1] into normals or depth.
 
         Args:
-            what: "normals", as the usual normal map [N, 3, H, W], or "depth" [N, 1, H, W], near is bright.
+            what: "normals", the usual normal map [N, 3, H, W], or "depth" [N, 1, H, W], brighter is nearer.
 
         Raises:
             ConfigError: `what` is neither.
         """
         if what not in ("normals", "depth"):
-            raise ConfigError(f"what '{what}' is not known: use normals or depth")
+            raise ConfigError(f"unknown what '{what}': use normals or depth")
         normals, depth = self.surface(image)
         return normals if what == "normals" else depth
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The picture, and what was found beside the truth."""
+        """The image, and predictions next to the truth."""
         normals, depth = self.surface(batch["A"])
         return {
             "A": batch["A"],
@@ -100,16 +100,16 @@ class Relief(Task):
 
 
 def departure(normals: Tensor, depth: Tensor) -> Tensor:
-    """Return how far each neighbour of a pixel lies off the tangent plane, as a share of the pixels' distance.
+    """Return how far each neighbour of a pixel lies off the tangent plane, relative to the pixel pitch.
 
     Args:
-        normals: [N, 3, H, W], 1 long.
-        depth: [N, 1, H, W], in halves of the longer side.
+        normals: [N, 3, H, W], unit length.
+        depth: [N, 1, H, W], in units of half the longer side.
 
     Returns:
-        [N, 2, H - 1, W - 1]: the neighbour to the right, the one above. 0 where depth climbs as the normals say.
+        [N, 2, H - 1, W - 1]: for the right and the upper neighbour; 0 where the depth's slope matches the normals.
     """
-    pixels = max(depth.shape[-2:]) / 2  # in one unit of length
+    pixels = max(depth.shape[-2:]) / 2  # per unit of length
     here, right, above = (slice(1, None), slice(-1)), (slice(1, None), slice(1, None)), (slice(-1), slice(-1))
     found = []
     for axis, (rows, columns) in enumerate((right, above)):
@@ -120,14 +120,14 @@ def departure(normals: Tensor, depth: Tensor) -> Tensor:
 
 
 class ReliefError:
-    """Compares the normals and the depth that a `relief` task finds with the true ones.
+    """Compares the normals and the depth predicted by a `relief` task with the true ones.
 
-    For the shaded pictures ("shaded/..."), for the line drawings ("lines/...") and for all:
+    For shaded images ("shaded/..."), line drawings ("lines/...") and all images:
 
-    - `angle`, `angle_median`: between found and true normals, in degrees, over all pixels of all pictures.
+    - `angle`, `angle_median`: between predicted and true normals, in degrees, over all pixels of all images.
     - `flat`: the mean angle if every normal pointed at the viewer. `angle_of_flat` is angle / flat.
-    - `depth`: root mean square error, in halves of the picture's width, after the scale (not below 0) and the shift
-      that fit best have been given to each picture; `depth_of_flat` is its share of what a plane leaves.
+    - `depth`: root mean square error, in units of half the image's width, after the best-fitting scale (not below 0)
+      and shift for each image; `depth_of_flat` is that error relative to a flat plane's.
 
     Raises:
         ConfigError: another task, or validation samples without the truth.
@@ -141,8 +141,8 @@ class ReliefError:
         samples = data.validation()
         if not isinstance(task, Relief) or not len(samples) or not {"A", "B", "depth"} <= samples[0].keys():
             raise ConfigError(
-                f"the metric relief compares what the task relief finds with samples of A, B (normals) and depth; "
-                f"this is {type(task).__name__} on {type(data).__name__}: use both, or another metric"
+                f"the metric relief needs the task relief and samples of A, B (normals) and depth; this is "
+                f"{type(task).__name__} on {type(data).__name__}: use both, or another metric"
             )
         rows: dict[str, list[tuple[Tensor, ...]]] = {"": []}
         for sample in (samples[i] for i in range(len(samples))):
@@ -154,7 +154,7 @@ class ReliefError:
 
 
 def compared(task: Relief, sample: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Return, for each pixel of a sample [H * W]: angle and angle of flat in degrees, squared errors of depth."""
+    """Return for each pixel of a sample [H * W]: angle and flat angle in degrees, squared errors of both depths."""
     device = next((p.device for p in task.parameters()), torch.device("cpu"))
     batch, undo = task.takes.fit({"A": sample["A"][None].to(device)}, "A")
     with torch.no_grad():
@@ -170,12 +170,12 @@ def compared(task: Relief, sample: dict[str, Any]) -> tuple[Tensor, ...]:
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
-    """Return the angles in degrees between unit vectors [3, H, W], exact for small ones too: [H * W]."""
+    """Return the angles in degrees between unit vectors [3, H, W], accurate for small ones too: [H * W]."""
     return (2 * torch.rad2deg(torch.atan2((a - b).norm(dim=0), (a + b).norm(dim=0)))).flatten()
 
 
 def scores(rows: list[tuple[Tensor, ...]]) -> dict[str, float]:
-    """Return the numbers of `ReliefError` over some pictures."""
+    """Return the scores of `ReliefError` over some images."""
     angles, flat, errors, plane = (torch.cat(column).double() for column in zip(*rows, strict=True))
     return {
         "angle": angles.mean().item(),
@@ -188,12 +188,12 @@ def scores(rows: list[tuple[Tensor, ...]]) -> dict[str, float]:
 
 
 def surface_of(model: Model, picture: Any, size: int | None = None) -> tuple[Any, Any, Any]:
-    """Return normals float32 [H, W, 3], depth float32 [H, W] and colours uint8 [H, W, 3] of a picture.
+    """Return normals float32 [H, W, 3], depth float32 [H, W] and colours uint8 [H, W, 3] of an image.
 
     Args:
         model: a trained `relief`.
-        picture: anything that `i2i.images.take` takes.
-        size: the longer side is resized to so many pixels; None leaves it.
+        picture: anything `i2i.images.take` accepts.
+        size: pixels of the longer side after resizing; None keeps the size.
     """
     tensor = images.take(picture).tensor
     longer = max(tensor.shape[2:])

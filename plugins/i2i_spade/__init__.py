@@ -1,4 +1,4 @@
-"""SPADE: photographs from label maps, in the style of a picture. arXiv:1903.07291.
+"""SPADE: photographs from label maps, in the style of a given image. arXiv:1903.07291.
 
 i2i run configs/spade.yaml                        # embedded landscapes, minutes
 i2i run configs/real/spade_camvid.yaml            # street scenes, 367 pairs
@@ -29,35 +29,35 @@ Weight = Annotated[float, Ge(0)]
 
 
 class SPADE(Task):
-    """A generator that paints label maps, and with an encoder one that paints them in the style of a picture.
+    """A generator of images from label maps, with an encoder also in the style of a given image.
 
-    Label maps come as class indices; the networks see one channel a class. `classes` and `ignore` say which numbers
-    may occur, and must be those of the data set.
+    Label maps are class indices, one-hot encoded for the networks. `classes` and `ignore` define the valid indices,
+    and must match the data set.
 
-    Without a style, a generator with an encoder draws a code from `seed`, the same for every picture.
+    Without a style, a generator with an encoder samples a code from `seed`, the same for every image.
 
     Args:
         generator: called with the channels of the label map and the length of the style code (0 for none).
-        discriminator: called with the channels of label map and picture; gives its maps at each scale.
-        gan: adversarial objective, the hinge in the paper.
-        classes: how many classes there are, not counting the ignored one.
-        ignore: the number in label maps of what belongs to no class; null where there is none.
-        unknown: what networks see of it: a "channel" of its own as published, or "zeros" in all channels.
-        edges: one more channel shows the outlines of instances, from maps of instances that the data set gives.
-        encoder: makes the mean and the log-variance of a style code from a picture, as a VAE does; null for none.
+        discriminator: called with the channels of label map and image together; returns its maps at each scale.
+        gan: adversarial objective, hinge in the paper.
+        classes: number of classes, not counting the ignored one.
+        ignore: the index of unlabelled pixels; null if there is none.
+        unknown: how networks see these pixels: a "channel" of their own as published, or "zeros" in all channels.
+        edges: adds a channel with instance boundaries, from the instance maps of the data set.
+        encoder: predicts mean and log-variance of a style code from an image, as in a VAE; null for none.
         perceptual: distance of fake and real in a fixed network; null for none.
-        lambda_feature: weight of the matching of discriminator features, 10 in the paper.
+        lambda_feature: weight of the feature matching loss, 10 in the paper.
         lambda_perceptual: weight of the perceptual distance, 10 in the paper.
-        lambda_kl: weight of the divergence of codes from N(0, 1), of each picture; 0.05 in the paper, which adds up
-            the pictures of one GPU where this is their mean.
-        reuse_fake: let the discriminator learn from the fakes of the generator's turn. As published it is off: then
-            the generator, which has just moved, paints once more.
+        lambda_kl: weight of the KL divergence of codes from N(0, 1), averaged over images; 0.05 in the paper, which
+            sums over the images of one GPU instead.
+        reuse_fake: train the discriminator on the fakes of the generator's update. Off, as published, the updated
+            generator generates them again.
 
     Raises:
-        ConfigError: an objective that looks at more than single logits, such as one with a penalty of slopes.
+        ConfigError: an objective that needs more than single logits, such as one with a gradient penalty.
 
-    Source: arXiv:1903.07291; the order of updates, fake and real in one batch, and the weights are those of the
-    published code (NVlabs/SPADE, models/pix2pix_model.py).
+    Source: arXiv:1903.07291; the update order, fake and real in one batch, and the weights follow the published
+    code (NVlabs/SPADE, models/pix2pix_model.py).
     """
 
     conditions: Mapping[str, Modality] = {"style": Image(), "instance": LabelMap()}
@@ -95,8 +95,8 @@ class SPADE(Task):
         self.register_buffer("table", torch.from_numpy(self.classes.table()), persistent=False)
         if type(self.gan).discriminator is not Objective.discriminator:
             raise ConfigError(
-                "task.gan: spade judges real and fake in one batch, so it takes objectives that look at single "
-                "logits only: hinge, lsgan, vanilla or minimax"
+                "task.gan: spade evaluates real and fake in one batch, so it supports only objectives on single "
+                "logits: hinge, lsgan, vanilla or minimax"
             )
 
     def players(self) -> dict[str, list[Any]]:
@@ -106,19 +106,19 @@ class SPADE(Task):
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on label maps `A`, int64 [N, 1, H, W], and photographs `B` [N, 3, H, W] in [-1, 1].
 
-        `instance`, int64 [N, 1, H, W], is needed with `edges`.
+        `instance`, int64 [N, 1, H, W], is optional, for `edges`.
 
         Raises:
-            ConfigError: samples of another kind.
+            ConfigError: samples without "A" or "B".
         """
         if not {"A", "B"} <= set(batch):
             raise ConfigError(
-                f'spade needs label maps "A" and photographs "B", and the data gives {", ".join(batch)}'
+                f'spade needs label maps "A" and photographs "B", but the data has {", ".join(batch)}'
             )
         real = batch["B"]
         segmap = self.segmap(batch["A"], batch.get("instance"))
 
-        # The generator: paint the label map, with the style of the photograph itself.
+        # The generator: render the label map, in the style of the photograph itself.
         z, divergence = self.drawn(real)
         fake = self.G(segmap, z)
         fakes, reals = self.judged(segmap, fake, real)
@@ -132,7 +132,7 @@ class SPADE(Task):
             losses["kl"] = self.lambda_kl * divergence
         yield "G", losses
 
-        # The discriminator: tell photographs from paintings, as the generator makes them now.
+        # The discriminator: tell photographs from the updated generator's outputs.
         with torch.no_grad():
             fake = fake.detach() if self.reuse_fake else self.G(segmap, self.drawn(real)[0])
         fakes, reals = self.judged(segmap, fake, real)
@@ -145,10 +145,10 @@ class SPADE(Task):
         )
 
     def segmap(self, label: Tensor, instance: Any = None) -> Tensor:
-        """Return what the networks see of label maps int64 [N, 1, H, W]: one channel a class, and outlines.
+        """Encode label maps int64 [N, 1, H, W] for the networks: one channel per class, and boundaries with `edges`.
 
         Raises:
-            DataError: a number that is no class, or maps of other sizes.
+            DataError: an unknown class index, or maps of different sizes.
         """
         known = (label >= 0) & (label < len(self.table))
         places = self.table[label.where(known, 0)].where(known, -1)
@@ -161,25 +161,25 @@ class SPADE(Task):
         return torch.cat(channels, 1)
 
     def fitted(self, instance: Tensor, label: Tensor) -> Tensor:
-        """Return a map of instances as int64 [N, 1, H, W], padded where the border has padded its label map.
+        """Return an instance map as int64 [N, 1, H, W], padded as its label map was.
 
         Raises:
-            DataError: it cannot be read, or is of another size.
+            DataError: its size differs.
         """
         if instance.shape == label.shape:
             return instance
         height, width = instance.shape[-2:]
-        # What the border saw of the label map before it padded it must have been as large as the instances.
+        # The label map before padding must have had the size of the instance map.
         fitted, again = (self.takes.fit({"A": x}, "A")[0]["A"] for x in (instance, label[..., :height, :width]))
         if fitted.shape != label.shape or not torch.equal(again, label):
             raise DataError(
-                f"the instance map is {list(instance.shape)} and the label map, padded, {list(label.shape)}: both "
-                f"must have the same size"
+                f"the instance map is {list(instance.shape)} and the padded label map {list(label.shape)}: both must "
+                f"have the same size"
             )
         return fitted
 
     def drawn(self, image: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return style codes [N, z] drawn for pictures, and their divergence from N(0, 1), a scalar."""
+        """Return style codes [N, z] sampled for images, and their KL divergence from N(0, 1), a scalar."""
         if self.E is None:
             return None, None
         mu, logvar = self.E(image)
@@ -187,7 +187,7 @@ class SPADE(Task):
         return mu + torch.randn_like(mu) * (0.5 * logvar).exp(), divergence
 
     def judged(self, segmap: Tensor, fake: Tensor, real: Tensor) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-        """Return the discriminator's maps of fake and of real pictures, seen in one batch beside their label maps."""
+        """Return the discriminator's maps for fake and real images, concatenated with label maps, in one batch."""
         pairs = torch.cat([torch.cat([segmap, fake], 1), torch.cat([segmap, real], 1)])
         halves = [[maps.chunk(2) for maps in scale] for scale in self.D.maps(pairs)]
         return [[fake for fake, _ in scale] for scale in halves], [[real for _, real in scale] for scale in halves]
@@ -200,31 +200,30 @@ class SPADE(Task):
         seed: int | str = 0,
         instance: Any = None,
     ) -> Tensor:
-        """Paint label maps int64 [N, 1, H, W], H and W divisible by `multiple`.
+        """Generate images from label maps int64 [N, 1, H, W], H and W divisible by `multiple`.
 
         Args:
             image: the label maps.
-            style: pictures [N or 1, 3, h, w] in [-1, 1] of any size, or a list of such, between whose styles the
-                result lies.
-            weights: how much each style of a list counts; equally by default. They are divided by their sum. The
-                command line gives them as `-c weights=3,1`.
-            seed: chooses a style where none is given; the same seed gives the same one.
-            instance: for a task with `edges` maps of instances, int64 [N, 1, H, W];
-                without them the classes' outlines are taken.
+            style: images [N or 1, 3, h, w] in [-1, 1] of any size, or a list of these, whose styles are blended.
+            weights: the weight of each style in a list, normalised to sum to 1; equal by default. On the command
+                line, `-c weights=3,1`.
+            seed: samples a style if none is given; the same seed gives the same style.
+            instance: for a task with `edges`, instance maps int64 [N, 1, H, W]; by default the class boundaries
+                are used.
 
         Raises:
-            ConfigError: a style for a task without an encoder, weights that do not fit the styles, or instances for a
-                task without `edges`.
-            DataError: a number that is no class, or instances of another size.
+            ConfigError: a style for a task without an encoder, weights that do not match the styles, or instances
+                for a task without `edges`.
+            DataError: an unknown class index, or instances of another size.
         """
         if instance is not None and not self.edges:
-            raise ConfigError("this model does not look at instances: train one with task.edges, or leave them away")
+            raise ConfigError("this model does not use instances: train one with task.edges, or leave them out")
         if weights is not None and style is None:
-            raise ConfigError(f"weights={weights}: they are for styles, and no style is given")
+            raise ConfigError(f"weights={weights}: weights are for styles, but no style is given")
         segmap = self.segmap(image, instance)
         if self.E is None:
             if style is not None:
-                raise ConfigError("this model has no encoder, so it cannot take a style: train one with task.encoder")
+                raise ConfigError("this model has no encoder, so it cannot use a style: train one with task.encoder")
             return self.G(segmap)
         if style is None:
             chance = torch.Generator().manual_seed(whole_seed(seed))
@@ -234,39 +233,39 @@ class SPADE(Task):
         return self.G(segmap, z.expand(len(segmap), -1))
 
     def blend(self, styles: Sequence[Tensor], weights: Sequence[float] | str | None = None) -> Tensor:
-        """Return the weighted mean of the codes of pictures, each [N or 1, 3, h, w]: [N or 1, z]."""
+        """Return the weighted mean of the codes of images, each [N or 1, 3, h, w]: [N or 1, z]."""
         given = [1.0] * len(styles) if weights is None else weights
         asked = given.split(",") if isinstance(given, str) else given if hasattr(given, "__iter__") else [given]
         shares = torch.tensor([number("weights", weight, "numbers, one for each style") for weight in asked])
         if len(shares) != len(styles) or not shares.sum():
             raise ConfigError(
-                f"weights: {shares.tolist()} for {len(styles)} styles; give one for each, not all of them 0"
+                f"weights: {shares.tolist()} for {len(styles)} styles; give one for each, not all 0"
             )
         codes = [share * self.encode(style) for share, style in zip(shares / shares.sum(), styles, strict=True)]
         return torch.stack(torch.broadcast_tensors(*codes)).sum(0)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Return the style codes [N, z] of pictures [N, 3, H, W] in [-1, 1]: the means, nothing is drawn.
+        """Return the style codes [N, z] of images [N, 3, H, W] in [-1, 1]: the means, without sampling.
 
         Raises:
-            ConfigError: there is no encoder.
+            ConfigError: the task has no encoder.
         """
         return self.E(image)[0] if self.E is not None else super().encode(image)
 
     def predict(self, batch: dict[str, Any]) -> Tensor:
-        """Return the painting of `A`, in the style of `style` where the batch has one; `B` itself stays unseen.
+        """Return the output for `A`, in the style of `style` if the batch has one, without access to `B`.
 
-        The published code gives the encoder the photograph itself, which would tell it the colours of the answer.
+        The published code feeds `B` itself to the encoder, which would reveal the colours of the target.
         """
         style = batch.get("style") if self.E is not None else None
         return self.translate(batch["A"], style=style, instance=self.outlined(batch))
 
     def outlined(self, batch: dict[str, Any]) -> Any:
-        """Return the instances of a batch, or None where there are none or the networks do not see them."""
+        """Return the instance map of a batch, or None if there is none or the networks do not use it."""
         return batch.get("instance") if self.edges else None
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return the mean absolute error in units of [-1, 1]; if there is a style, also without it."""
+        """Return the mean absolute error in units of [-1, 1]; with styles, also the error without them."""
         found = {"l1": l1_loss(self.predict(batch), batch["B"]).item()}
         if self.E is not None and "style" in batch:
             plain = self.translate(batch["A"], instance=self.outlined(batch))
@@ -274,7 +273,7 @@ class SPADE(Task):
         return found
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The label map, what is made of it, and the photograph; with an encoder also one style for all rows."""
+        """The label map, the output and the photograph; with an encoder also a style and the output in it."""
         shown = {
             "label": coloured(self.table[batch["A"]], torch.from_numpy(palette(self.classes))),
             "fake": self.translate(batch["A"], instance=self.outlined(batch)),
@@ -290,7 +289,7 @@ class SPADE(Task):
 
 
 def outlines(instance: Tensor) -> Tensor:
-    """Return where a neighbour to the left, right, above or below is another instance: [N, 1, H, W] -> floats 0, 1.
+    """Mark pixels with a 4-neighbour of another instance: [N, 1, H, W] -> floats 0 or 1.
 
     Source: pix2pixHD, arXiv:1711.11585, section 3.3.
     """

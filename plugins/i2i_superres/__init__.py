@@ -1,6 +1,6 @@
-"""Super-resolution: a pixel stage as SRResNet's, a GAN stage as SRGAN's (arXiv:1609.04802) and ESRGAN's (1809.00219).
+"""Super-resolution: a pixel stage as in SRResNet, a GAN stage as in SRGAN (arXiv:1609.04802), ESRGAN (1809.00219).
 
-i2i run configs/superres.yaml            # embedded pictures, minutes
+i2i run configs/superres.yaml            # embedded images, minutes
 i2i run configs/real/superres.yaml       # photographs, scored on Set5 and Set14
 i2i run configs/paper/esrgan.yaml        # the published recipes: srresnet, srgan, msrresnet, esrgan, edsr
 """
@@ -25,7 +25,7 @@ Count = Annotated[int, Ge(0)]
 
 
 def charbonnier(fake: Tensor, real: Tensor) -> Tensor:
-    """Return the mean of sqrt(d^2 + 0.002^2): like L1, but smooth at 0. Source: arXiv:1704.03915, eq. 2."""
+    """Return the mean of sqrt(d^2 + 0.002^2): L1, but smooth at 0. Source: arXiv:1704.03915, eq. 2."""
     return ((fake - real).square() + 4e-6).sqrt().mean()
 
 
@@ -33,29 +33,29 @@ PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F
 
 
 class SuperResolution(Task):
-    """A generator that enlarges pictures, trained to be right and then, with a discriminator, to look right.
+    """A generator that upscales images, trained on a pixel loss and then, with a discriminator, for realism.
 
-    Without a discriminator there is only the pixel stage. With one, the first `pixel_steps` are that stage, and in
-    the steps after it the generator minimises
+    Without a discriminator there is only the pixel stage. With one, the first `pixel_steps` steps are that stage, and
+    after them the generator minimises
     lambda_pixel * pixel + lambda_perceptual * perceptual + lambda_gan * adversarial.
 
     Args:
         generator: network [N, 3, H, W] -> [N, 3, H * scale, W * scale] in [-1, 1], with an attribute `scale`.
         discriminator: network [N, 3, H * scale, W * scale] -> logits; null for the pixel stage only.
         gan: adversarial objective: "vanilla" in SRGAN, "relativistic" in ESRGAN.
-        perceptual: distance of pictures as a fixed network sees them, or null for none.
-        pixel: what the pixel loss is: "l1", "l2" or "charbonnier".
-        pixel_steps: steps of the pixel stage, where there is a discriminator.
+        perceptual: distance of images in the features of a fixed network; null for none.
+        pixel: the pixel loss: "l1", "l2" or "charbonnier".
+        pixel_steps: steps of the pixel stage, if there is a discriminator.
         lambda_pixel: weight of the pixel loss in the GAN stage; it is 1 in the pixel stage.
         lambda_perceptual: weight of the perceptual loss in the GAN stage.
         lambda_gan: weight of the generator's adversarial loss.
-        start_from: a `model.safetensors`, or the folder of its run, whose generator the training starts with. It is
-            read in the first step only: a finished model does not need it any more.
+        start_from: a `model.safetensors`, or the folder of its run, whose generator initialises the training. Read in
+            the first step only; a finished model does not need it.
 
     Raises:
-        ConfigError: a discriminator without `gan` or the reverse, or a network without `scale`.
+        ConfigError: a discriminator without `gan` or vice versa, or a network without `scale`.
 
-    Source: arXiv:1609.04802 eq. 3 for the loss; arXiv:1809.00219 eq. 3, with the weights of its code as defaults.
+    Source: arXiv:1609.04802 eq. 3 for the loss; arXiv:1809.00219 eq. 3, with the weights of the published code as defaults.
     """
 
     ema: ClassVar[tuple[str, ...]] = ("G",)
@@ -76,13 +76,13 @@ class SuperResolution(Task):
     ) -> None:
         super().__init__()
         if (discriminator is None) != (gan is None):
-            raise ConfigError("superres: `discriminator` and `gan` belong together, give both (GAN stage) or none")
+            raise ConfigError("superres: `discriminator` and `gan` belong together: give both (GAN stage) or neither")
         if discriminator is None and perceptual is not None:
-            raise ConfigError("superres: `perceptual` belongs to the GAN stage, give `discriminator` and `gan` too")
+            raise ConfigError("superres: `perceptual` belongs to the GAN stage: give `discriminator` and `gan` too")
         self.G = generator()
         self.scale = getattr(self.G, "scale", 0)
         if not self.scale:
-            raise ConfigError(f"superres: {type(self.G).__name__} does not say its `scale`, use a network that does")
+            raise ConfigError(f"superres: {type(self.G).__name__} has no `scale`: use a network that has one")
         self.D = discriminator() if discriminator is not None else None
         self.gan = gan() if gan is not None else None
         self.perceptual = perceptual() if perceptual is not None else None
@@ -92,7 +92,7 @@ class SuperResolution(Task):
         self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
 
     def players(self) -> dict[str, list[Any]]:
-        """Return the generator, and the discriminator where there is one."""
+        """Return the generator, and the discriminator if there is one."""
         return {"G": [self.G]} if self.D is None else {"G": [self.G], "D": [self.D]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -108,7 +108,7 @@ class SuperResolution(Task):
         if self.D is None or self.gan is None or done < self.pixel_steps:
             yield "G", {"pixel": self.pixel(fake, real)}
 
-        # The GAN stage: be right, look alike, fool the discriminator; then the discriminator learns.
+        # The GAN stage: adversarial, pixel and perceptual loss for the generator; then the discriminator.
         else:
             losses = {"gan": self.lambda_gan * self.gan.generator(self.D, fake, real)}
             if self.lambda_pixel > 0:
@@ -118,21 +118,21 @@ class SuperResolution(Task):
             yield "G", losses
             yield "D", {"gan": self.gan.discriminator(self.D, real, fake)}
 
-        self.done.fill_(done + 1)  # not += 1: micro-batches that run in lockstep are one step
+        self.done.fill_(done + 1)  # not += 1: micro-batches in lockstep are one step
 
     def _check(self, low: Tensor, real: Tensor) -> None:
-        """Raise ConfigError where data and network disagree about the scale."""
+        """Raise ConfigError if data and network disagree about the scale."""
         if real.shape[-2:] != tuple(side * self.scale for side in low.shape[-2:]):
             raise ConfigError(
-                f"superres: the generator enlarges {self.scale} times, and the data gives {list(low.shape[-2:])} "
+                f"superres: the generator upscales {self.scale} times, but the data has {list(low.shape[-2:])} "
                 f"pixels for {list(real.shape[-2:])}: set data.scale and task.generator.scale to the same number"
             )
 
     def _begin(self, real: Tensor) -> None:
-        """Take the weights to start from, and try the perceptual loss before its turn: its file may be missing.
+        """Load the initial weights, and run the perceptual loss once, so that a missing weights file fails early.
 
         Raises:
-            WeightsError: there is no such run, its model is damaged, or its generator is another.
+            WeightsError: there is no such run, its model is damaged, or its generator differs.
         """
         if self.perceptual is not None:
             self.perceptual(real, real)
@@ -145,11 +145,11 @@ class SuperResolution(Task):
         load_weights(self.G, own, f"task.start_from: {file}")
 
     def translate(self, image: Tensor) -> Tensor:
-        """Enlarge images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] in [-1, 1]."""
+        """Upscale images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] in [-1, 1]."""
         return self.G(image).clamp(-1, 1)
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return what is given, its bicubic enlargement, ours, and the truth: the columns of `samples/`."""
+        """Return the input, bicubic upsampling, the output and the truth: the columns of `samples/`."""
         low, real = batch["A"], batch["B"]
         size = tuple(real.shape[-2:])
         bicubic = F.interpolate(low, size, mode="bicubic", antialias=True).clamp(-1, 1)
@@ -157,12 +157,12 @@ class SuperResolution(Task):
 
 
 def milestones(at: list[Count], factor: Annotated[float, Gt(0)] = 0.5) -> Callable[[int, int], float]:
-    """Return a factor that is 1 at first and is multiplied by `factor` at each of the steps `at`."""
+    """Return a factor that starts at 1 and is multiplied by `factor` at each of the steps `at`."""
     return lambda epoch, step: factor ** sum(step >= milestone for milestone in at)
 
 
 @hookimpl
 def register(catalog: Catalog) -> None:
-    """Add the task `superres` and the schedule of its published recipes, `milestones`."""
+    """Add the task `superres` and `milestones`, the schedule of its published recipes."""
     catalog.task("superres", SuperResolution)
     catalog.schedule("milestones", milestones)
