@@ -1,11 +1,11 @@
-"""Colour for grey photographs: runs beside the grey picture itself, on the validation pictures.
+"""Colorization of greyscale photographs: runs compared with the grey input itself, on the validation images.
 
     python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorization runs/colorization_gan \\
         --json benchmarks/results/colorization.json
 
-For each run, and for two greys: `psnr` (RGB, dB), `colourfulness` as a share of the truth's (Hasler and Suesstrunk),
-`kid` to the true photographs by extractor, and how far the lightness L* of an answer in 8 bits is from that of what
-went in, at most and on average. The grey that goes in has the lightness of the photograph; the other one is Pillow's.
+For each run, and for two grey baselines: `psnr` (RGB, dB), `colourfulness` relative to the truth (Hasler and
+Suesstrunk), `kid` to the true photographs per extractor, and the maximum and mean difference in lightness L* between
+the 8-bit output and the input. The grey input has the lightness of the photograph; the other baseline is Pillow's.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from i2i.metrics.sets import kernel_distance
 
 
 def lightness(images: Tensor) -> Tensor:
-    """Return L* in 0..100 of images [N, 3, H, W] in [-1, 1] as they are saved, in 8 bits: [N, H, W]."""
+    """Return L* in 0..100 of images [N, 3, H, W] in [-1, 1], rounded to 8 bits as when saved: [N, H, W]."""
     from kornia.color import rgb_to_lab
 
     return rgb_to_lab(((images + 1) * 127.5).round() / 255)[:, 0]
 
 
 def main() -> None:
-    """Print the comparison, and write it if asked to."""
+    """Print the comparison, and write it with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="the folder that holds train and val")
-    parser.add_argument("runs", nargs="*", help="runs to compare, of one size")
-    parser.add_argument("--size", type=int, help="in pixels; by default that of the first run")
+    parser.add_argument("data", help="folder containing train and val")
+    parser.add_argument("runs", nargs="*", help="runs to compare, all of the same size")
+    parser.add_argument("--size", type=int, help="in pixels; default: that of the first run")
     parser.add_argument("--extractors", nargs="+", default=["squeezenet", "random_conv", "resnet20"])
-    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
 
     models = {name: api.load(name) for name in args.runs}
     sizes = [model.config["data"]["size"] for model in models.values()] if not args.size else [args.size]
     if not sizes:
-        parser.error("name a run or give --size")
+        parser.error("give a run or --size")
     data = Derived(args.data, "grey", size=sizes[0], validation_samples=1000, cache=False, workers=0)
     held_out = data.validation()
     grey, truth = (torch.stack([held_out[n][name] for n in range(len(held_out))]) for name in "AB")

@@ -1,17 +1,17 @@
-"""Label maps to facades: runs beside the mean image and beside retrieval, on the validation pairs.
+"""Label maps to facades: runs compared with the mean image and with retrieval, on the validation pairs.
 
-    python benchmarks/facades.py runs/facades                                    # drawn house fronts
+    python benchmarks/facades.py runs/facades                                    # drawn facades
     python benchmarks/facades.py runs/facades_real --root $I2I_DATA/facades --json benchmarks/results/facades.json
 
-Retrieval answers with the picture of the training label map that is closest in its pixels (L2). Four numbers:
+Retrieval returns the image of the nearest training label map (L2 in pixels). Four scores:
 
 - `l1`: mean absolute error in units of [-1, 1].
-- `kid`: the kernel distance between the set of answers and the set of truths. It asks whether the answers could be
-  true pictures, so retrieval, whose answers are such, is as good as can be but for those it gives twice.
-- `joint`: the kernel distance between the sets of (label map, answer) and of (label map, truth). It asks whether
-  answers could be true pictures of these label maps.
-- `pairs`: E |phi(answer) - phi(truth)|^2 in the space of the same kernel, pair by pair. It asks whether an answer is
-  what its label map should give.
+- `kid`: the kernel distance between the set of outputs and the set of true images. It asks whether the outputs could
+  be real images, so retrieval, which returns real ones, is optimal except for repeats.
+- `joint`: the kernel distance between the sets of (label map, output) and of (label map, truth). It asks whether
+  the outputs could be real images of these label maps.
+- `pairs`: E |phi(output) - phi(truth)|^2 in the space of the same kernel, pair by pair. It asks whether an output is
+  the right one for its label map.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def pair_distance(x: Tensor, y: Tensor) -> float:
 
 
 def main() -> None:
-    """Print the comparison, and write it if asked to."""
+    """Print the comparison, and write it with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, of one data set and size")
-    parser.add_argument("--root", help="where their data set lies")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs with the same data set and size")
+    parser.add_argument("--root", help="folder of their data set")
     parser.add_argument("--extractors", nargs="+", default=["squeezenet", "random_conv", "resnet20"])
-    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
 
     models = {str(run): api.load(run) for run in args.runs}
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def data_of(run: Path, root: str | None) -> Data:
-    """Return the data set of a run, its pictures whole and unturned."""
+    """Return the data set of a run, without cropping or flipping."""
     tree = config.load(run / "config.yaml", [], door().catalog).tree["data"]
     changes = ["data.workers=0", *([f"data.root={root}"] if root else [])]
     if tree["use"] == "paired_side_by_side":

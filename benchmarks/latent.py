@@ -1,19 +1,19 @@
-"""Arithmetic, editing and interpolation with the codes of a run on the drawn faces, where the truth is known.
+"""Arithmetic, editing and interpolation in the latent space of a run on drawn faces, where the truth is known.
 
     i2i run configs/faces_vae.yaml
     python benchmarks/latent.py runs/faces_vae --json benchmarks/results/latent.json --sheet latent.png
 
-An independent network reads smile, glasses and sex off the pictures. It was trained on faces of its own, some of them
-blurred. Its accuracy is given on other faces, and on reconstructions of these, which is the best it can be here.
+An independent network classifies smile, glasses and sex. It is trained on its own faces, some of them blurred. Its
+accuracy is reported on other faces, and on their reconstructions, which is the upper limit here.
 
-- `arithmetic`: the share of trials in which a - b + c is read as it should be. Each trial draws three groups of
-  strangers that no training has seen, and averages their codes: "smiling woman - neutral woman + neutral man" should
-  be a smiling man, and likewise with glasses. `before` is how often the average of c alone is read so.
-- `edit`: the share of strangers without an attribute that have it after an edit by 1 and by 2, and of those who are
-  still read as of the same sex.
-- `interpolation`: between the codes of strangers. `monotonic`: the share of paths on which every step is farther from
-  the first picture and nearer to the last than the step before. `off_blend`: how far the middle is from the mean of
-  both ends, as a share of how far these are apart (root mean square); a blend of pixels has 0.
+- `arithmetic`: the share of trials in which a - b + c is classified correctly. Each trial samples three groups of
+  unseen faces, and averages their codes: "smiling woman - neutral woman + neutral man" should be a smiling man, and
+  likewise with glasses. `before` is how often the average of c alone is already classified so.
+- `edit`: the share of unseen faces without an attribute that have it after an edit by 1 and by 2, and of those still
+  classified as the same sex.
+- `interpolation`: between the codes of unseen faces. `monotonic`: the share of paths on which every step is farther
+  from the first image and nearer to the last than the step before. `off_blend`: the distance of the midpoint from the
+  mean of both ends, relative to the distance between these (root mean square); a pixel blend has 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from i2i import files, images, latent
 from i2i.data.faces import CLASSIFIER, Face, person, render
 
 READ = ("smile", "glasses", "sex")
-STRANGERS = CLASSIFIER + (1 << 40)  # where the seeds begin of the faces that are measured on
+STRANGERS = CLASSIFIER + (1 << 40)  # first seed of the evaluation faces
 
 
 def drawn(people: list[Face], size: int) -> Tensor:
@@ -45,12 +45,12 @@ def drawn(people: list[Face], size: int) -> Tensor:
 
 
 def truth(people: list[Face]) -> Tensor:
-    """Return what the judge should say, bool [N, 3]."""
+    """Return the true labels, bool [N, 3]."""
     return torch.tensor([[getattr(face, name) > 0.5 for name in READ] for face in people])
 
 
 class Judge(nn.Module):
-    """Reads `READ` off faces [N, 3, H, W] in [0, 1]: logits [N, 3]."""
+    """Classifies the attributes `READ` of faces [N, 3, H, W] in [0, 1]: logits [N, 3]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,13 +63,13 @@ class Judge(nn.Module):
         return self.layers(2 * image - 1)
 
     def says(self, image: Tensor) -> Tensor:
-        """Return bool [N, 3]."""
+        """Return the predicted labels, bool [N, 3]."""
         with torch.inference_mode():
             return self(image) > 0
 
 
 def judge(size: int, faces: int, steps: int, batch: int = 48) -> Judge:
-    """Train the judge. A third of what it sees is blurred, as pictures of a small network are, all of it is noisy."""
+    """Train the judge on noisy images, a third of them blurred like those of a small network."""
     people = [person(CLASSIFIER + i) for i in range(faces)]
     x, y = drawn(people, size), truth(people).float()
     torch.manual_seed(0)
@@ -91,13 +91,13 @@ def judge(size: int, faces: int, steps: int, batch: int = 48) -> Judge:
 
 
 class Strangers:
-    """Draws people whom no training has seen, each once."""
+    """Samples faces that no training has seen, each once."""
 
     def __init__(self) -> None:
         self.next = STRANGERS
 
     def draw(self, n: int, **changed: float) -> list[Face]:
-        """Return `n` of them; `changed` says which attributes they are given."""
+        """Return `n` faces, with attributes overridden by `changed`."""
         self.next += n
         return [person(self.next + i)._replace(**changed) for i in range(n)]
 
@@ -105,7 +105,7 @@ class Strangers:
 def arithmetic(
     model: i2i.Model, made: Judge, strangers: Strangers, name: str, trials: int, examples: int
 ) -> tuple[dict[str, float], list[Tensor]]:
-    """Measure "woman with `name` - woman without + man without", and return a few of the pictures."""
+    """Measure "woman with `name` - woman without + man without", and return a few of the images."""
     other = "glasses" if name == "smile" else "smile"
     counts = {"man_with_it": 0.0, "with_it": 0.0, "man": 0.0, "before": 0.0}
     shown: list[Tensor] = []
@@ -161,22 +161,22 @@ def interpolation(model: i2i.Model, strangers: Strangers, n: int, steps: int, pa
 
 
 def main() -> None:
-    """Print the numbers, and write them if asked to."""
+    """Print the numbers, and write them with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="a run that was trained on faces")
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--examples", type=int, default=10, help="faces of which a code is averaged")
+    parser.add_argument("--examples", type=int, default=10, help="faces per averaged code")
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=9, help="pictures on a path")
-    parser.add_argument("--judge", type=int, nargs=2, default=(2400, 900), help="faces and steps of its training")
-    parser.add_argument("--json", type=Path, help="write the numbers there")
-    parser.add_argument("--sheet", type=Path, help="write a few trials there, as .png")
+    parser.add_argument("--steps", type=int, default=9, help="images per path")
+    parser.add_argument("--judge", type=int, nargs=2, default=(2400, 900), help="faces and training steps of the judge")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--sheet", type=Path, help="write a few trials to this .png")
     args = parser.parse_args()
 
     model = i2i.load(args.run)
     latent.need(model, "encode", "decode")
     if model.task.makes.channels != 3 or model.config["data"]["use"] != "faces":
-        parser.error(f"{args.run} was not trained on faces in colour")
+        parser.error(f"{args.run} was not trained on colour faces")
     size = model.task.makes.size or 64
     made, strangers = judge(size, *args.judge), Strangers()
     people = strangers.draw(300)

@@ -1,12 +1,12 @@
-"""Speed, side by side: i2i's own engine against a plain PyTorch reference of the published recipe.
+"""Training speed: i2i's engine against a plain PyTorch reference of the published recipe.
 
-    python benchmarks/speed.py cyclegan                                # CPU seconds on one thread
-    python benchmarks/speed.py cyclegan --threads 2 --clock wall       # wall seconds; needs a quiet machine
+    python benchmarks/speed.py cyclegan                                # CPU time on one thread
+    python benchmarks/speed.py cyclegan --threads 2 --clock wall       # wall time; needs an idle machine
 
-Both sides live in one process, start from the same weights, get the same batches and must report the same
-losses before a clock starts. Then they take turns, reference, i2i, reference: the second reference against
-the first is what the machine's noise looks like. The reference is held to the published code's parameters and
-FLOPs. Only the ratio travels between machines: below 1, i2i is faster.
+Both sides run in one process, start from the same weights, get the same batches and must report the same
+losses before timing starts. Then they alternate: reference, i2i, reference. The ratio of the second to the first
+reference shows the machine's noise. The reference must match the parameters and FLOPs of the published code.
+Only the ratio is comparable between machines: below 1, i2i is faster.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 
 
 class Sides(NamedTuple):
-    """A workload, ready to be timed: two callables that do the same work, and what was found on the way."""
+    """A workload ready for timing: two callables that do the same work, and the results of the checks."""
 
     reference: Callable[[], Any]
     i2i: Callable[[], Any]
@@ -39,10 +39,10 @@ class Sides(NamedTuple):
 
 
 def cyclegan(args: argparse.Namespace) -> Sides:
-    """Build both sides of the CycleGAN training step, and check that they compute the same.
+    """Build both sides of the CycleGAN training step, and check that they compute the same losses.
 
     Raises:
-        SystemExit: the reference is not the published network or step, or the first losses differ.
+        SystemExit: the reference does not match the published network or step, or the first losses differ.
     """
     import torch
     from reference import cyclegan as published
@@ -62,7 +62,7 @@ def cyclegan(args: argparse.Namespace) -> Sides:
         while True:
             yield {name: torch.rand(shape, generator=source) * 2 - 1 for name in "AB"}
 
-    # The first step of both warms up, counts and compares.
+    # The first step of both is for warm-up, FLOP counting and the comparison of losses.
     one, other = batches(), batches()
     first = next(one), next(other)
     with FlopCounterMode(display=False) as plain_flops:
@@ -71,7 +71,7 @@ def cyclegan(args: argparse.Namespace) -> Sides:
         losses = i2i_step(engine, first[1])
     gap = max(abs(losses[name] - value) / max(1.0, abs(value)) for name, value in expected.items())
     if gap > 1e-5 or losses.keys() != expected.keys():
-        sys.exit(f"the first losses differ by {gap:.1e}: {losses} against {expected}")
+        sys.exit(f"the first losses differ by {gap:.1e}: {losses} instead of {expected}")
     checked |= {
         "first_losses": expected,
         "first_losses_differ_by": gap,
@@ -87,7 +87,7 @@ def cyclegan(args: argparse.Namespace) -> Sides:
 
 
 def guard_cyclegan(blocks: int) -> dict[str, Any]:
-    """Hold the reference to the published code's constants; a step on the meta device costs nothing.
+    """Check the reference against the constants of the published code, with a free step on the meta device.
 
     Raises:
         SystemExit: parameters differ, or FLOPs by more than 1 %.
@@ -112,7 +112,7 @@ def guard_cyclegan(blocks: int) -> dict[str, Any]:
 
 
 def cyclegan_engine(blocks: int) -> Any:
-    """Return i2i's engine on its CycleGAN, with the published settings."""
+    """Return i2i's engine for its CycleGAN, with the published settings."""
     import torch
     from i2i_cyclegan import CycleGAN
 
@@ -153,7 +153,7 @@ def compare(sides: Sides, rounds: int, clock: Callable[[], float]) -> dict[str, 
 
 
 def machine() -> dict[str, Any]:
-    """Return what a reader needs to know about where the numbers come from."""
+    """Return the hardware and software behind the numbers."""
     cpu, linux = platform.processor(), Path("/proc/cpuinfo")
     if linux.exists():
         named = [line for line in linux.read_text().splitlines() if line.startswith("model name")]
@@ -185,22 +185,22 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], Sides]] = {"cyclegan": cycle
 
 
 def main() -> None:
-    """Parse, build, compare, print, save."""
+    """Parse the arguments, build both sides, compare, print, save."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("workload", choices=sorted(WORKLOADS))
-    parser.add_argument("--size", type=int, default=128, help="pixels a side")
-    parser.add_argument("--blocks", type=int, default=9, help="residual blocks of the generators")
-    parser.add_argument("--batch", type=int, default=1, help="pictures of each domain in a step")
+    parser.add_argument("--size", type=int, default=128, help="image size in pixels")
+    parser.add_argument("--blocks", type=int, default=9, help="residual blocks per generator")
+    parser.add_argument("--batch", type=int, default=1, help="images of each domain per step")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu", help="cpu: only with one thread")
-    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu", help="cpu requires one thread")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
     if args.clock == "cpu" and args.threads > 1:
-        parser.error("the cpu clock counts waiting threads too: use --clock wall or --threads 1")
+        parser.error("the cpu clock also counts waiting threads: use --clock wall or --threads 1")
 
-    # Before torch is imported: a spinning thread pool would steal the other side's time.
+    # Must precede the import of torch: a spinning thread pool would slow down the other side.
     os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
     sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
     import torch

@@ -289,9 +289,9 @@ def test_what_is_above_and_the_class_matter() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kernel": 4}, "kernel 4 has no middle: use 5"),
-        ({"attention": 9, "layers": 4}, "attention 9 is more than one in each of the 4 layers"),
-        ({"width": 6, "attention": 1, "heads": 4}, "width 6 cannot be divided among 4 heads"),
+        ({"kernel": 4}, "kernel 4 is even: use 5"),
+        ({"attention": 9, "layers": 4}, "attention 9 is more than the 4 layers"),
+        ({"width": 6, "attention": 1, "heads": 4}, "width 6 is not divisible by 4 heads"),
     ],
 )
 def test_a_prior_refuses_what_does_not_fit(options: dict[str, Any], message: str) -> None:
@@ -420,7 +420,7 @@ def test_a_low_temperature_draws_the_likeliest_codes() -> None:
         ({"label": 3}, "label=3: no such class"),
         ({"label": -1}, "label=-1: no such class"),
         ({"label": [0, 1, 2]}, "3 classes for 2 images"),
-        ({"temperature": "warm"}, "temperature=warm: should be a number above 0: 1 draws as learnt"),
+        ({"temperature": "warm"}, "temperature=warm: should be a number above 0: 1 samples as learned"),
         ({"temperature": 0}, "temperature=0: should be a number above 0"),
         ({"temperature": "nan"}, "temperature=nan: should be a number above 0"),
     ],
@@ -477,10 +477,10 @@ def test_other_sizes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 18}, "size 18 cannot be divided by 4 .* use 16"),
-        ({"priors": {"top": PixelCNN}}, r"given for \['top'\], but the levels are top, bottom"),
-        ({"prior_from": 5, "vq_until": 4}, "nobody trains from step 4"),
-        ({"priors": None, "vq_until": 4}, "without priors there is nobody to train after it"),
+        ({"size": 18}, "size 18 is not divisible by 4 .* use 16"),
+        ({"priors": {"top": PixelCNN}}, r"got \['top'\], but the levels are top, bottom"),
+        ({"prior_from": 5, "vq_until": 4}, "nothing trains from step 4"),
+        ({"priors": None, "vq_until": 4}, "without priors there is nothing to train after it"),
     ],
 )
 def test_configs_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:

@@ -1,6 +1,6 @@
-"""References for benchmarks/speed.py: published recipes in plain PyTorch, written without care for speed.
+"""References for benchmarks/speed.py: published recipes in plain PyTorch, not optimised for speed.
 
-Stock layers, contiguous float32, eager, default Adam, the published order of updates. Peer code may not be
-copied here, so each file is guarded: its FLOPs per step and parameter counts must be those of the peer's own
-code.
+Stock layers, contiguous float32, eager mode, default Adam, the published update order. The published code is not
+copied here; instead each file is checked: its FLOPs per step and parameter counts must equal those of the
+published code.
 """

@@ -1,10 +1,9 @@
-"""CycleGAN's training step in plain PyTorch: what i2i's speed is measured against. arXiv:1703.10593.
+"""CycleGAN's training step in plain PyTorch, the baseline for i2i's speed. arXiv:1703.10593.
 
     python benchmarks/speed.py cyclegan
 
-The guards are constants of the published code, measured by running it: parameters of a generator (by its
-residual blocks) and of a discriminator, and floating-point operations of one training step on two 128x128
-pictures.
+The constants below were measured by running the published code: parameters of a generator (by number of residual
+blocks) and of a discriminator, and floating-point operations of one training step on two 128x128 images.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ STEP_GFLOP = {9: 468.8, 6: 338.3}  # at 128x128, batch 1
 
 
 class Residual(nn.Module):
-    """Two padded 3x3 convolutions around which the input is carried."""
+    """Two padded 3x3 convolutions with a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,7 +35,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x plus the change."""
+        """Return x plus the residual."""
         return x + self.inner(x)
 
 
@@ -65,7 +64,7 @@ def discriminator() -> nn.Sequential:
 
 
 class Pool:
-    """The last 50 fakes; one new fake in two is exchanged for an older one."""
+    """A buffer of 50 past fakes; half of the new fakes are exchanged for older ones."""
 
     def __init__(self, size: int = 50) -> None:
         self.size = size
@@ -87,7 +86,7 @@ class Pool:
 class CycleGAN:
     """The four networks, their two optimizers, and the step.
 
-    Weights are PyTorch's defaults: the benchmark copies those of the side it is compared with.
+    Weights have PyTorch's default initialisation; the benchmark overwrites them with those of i2i.
     """
 
     def __init__(self, blocks: int = 9, device: str = "cpu") -> None:
@@ -105,7 +104,7 @@ class CycleGAN:
         return self.G_ab, self.G_ba, self.D_a, self.D_b
 
     def judged(self, D: nn.Module, images: Tensor, label: float) -> Tensor:
-        """Return the squared distance of the logits from `label`."""
+        """Return the mean squared distance of the logits from `label`."""
         logits = D(images)
         return self.mse(logits, torch.full_like(logits, label))
 
@@ -116,7 +115,7 @@ class CycleGAN:
         return loss
 
     def step(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """Train once on a and b [N, 3, H, W] in [-1, 1] and return the losses."""
+        """Do one training step on a and b [N, 3, H, W] in [-1, 1] and return the losses."""
         fake_b = self.G_ab(a)
         rec_a = self.G_ba(fake_b)
         fake_a = self.G_ba(b)
@@ -143,6 +142,6 @@ class CycleGAN:
         return losses
 
     def freeze(self, frozen: bool) -> None:
-        """Stop or start the discriminators' gradients."""
+        """Disable or enable gradients of the discriminators."""
         for parameter in itertools.chain(self.D_a.parameters(), self.D_b.parameters()):
             parameter.requires_grad_(not frozen)

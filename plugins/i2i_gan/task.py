@@ -157,7 +157,7 @@ class GAN(Task):
             value: of the game, in the units of the objective, signed so that D maximises it: for vanilla and minimax
                 E log D(x) + E log(1 - D(G(z))) in nats, which is 2 JSD - log 4 for the optimal D;
             accuracy and diversity: as logged in training (see `watch`). An accuracy far below the one in training
-                means that D has memorized the training images.
+                means that D has memorised the training images.
         """
         real, label = self._given(batch)
         fake = self.generator(self.prior(len(real)), label)

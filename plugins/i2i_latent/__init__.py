@@ -71,9 +71,7 @@ def latent(
     model: ModelOption = None,
     n: Annotated[int | None, typer.Option("-n", help="Number of samples, pairs or examples.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for sampled codes.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="interpolate, traverse, edit: images per path.", min=1)
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="interpolate, traverse, edit: images per path.", min=1)] = None,
     path: Annotated[Path | None, typer.Option(help="interpolate: shape of the path.")] = None,
     axis: Annotated[list[int] | None, typer.Option(help="traverse: latent dimension; two make a plane.")] = None,
     k: Annotated[int | None, typer.Option("-k", help="neighbours: how many per image.", min=1, max=64)] = None,
@@ -85,7 +83,7 @@ def latent(
     alone: Annotated[bool, typer.Option("--alone", help="edit: write only the edited image.")] = False,
     method: Annotated[Method | None, typer.Option(help="direction, edit: how directions are computed.")] = None,
     apart: Annotated[
-        bool, typer.Option("--apart", help="direction, edit: orthogonalize each direction against the others.")
+        bool, typer.Option("--apart", help="direction, edit: orthogonalise each direction against the others.")
     ] = False,
     root: Annotated[str | None, typer.Option(help="Current location of the data set's files.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,

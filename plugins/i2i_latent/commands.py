@@ -246,9 +246,7 @@ def edit(
     latent.need(model, "encode", "decode")
     draws_nothing(model, condition)
     if not attribute:
-        raise ConfigError(
-            "edit needs an attribute, e.g. --attribute smile; i2i latent direction lists their names"
-        )
+        raise ConfigError("edit needs an attribute, e.g. --attribute smile; i2i latent direction lists their names")
     odd = [far for far in amount if not math.isfinite(far)]
     if odd:
         raise ConfigError(f"--amount {odd[0]} is not finite: give a finite number, e.g. 1 or -0.5")

@@ -112,9 +112,7 @@ class SPADE(Task):
             ConfigError: samples without "A" or "B".
         """
         if not {"A", "B"} <= set(batch):
-            raise ConfigError(
-                f'spade needs label maps "A" and photographs "B", but the data has {", ".join(batch)}'
-            )
+            raise ConfigError(f'spade needs label maps "A" and photographs "B", but the data has {", ".join(batch)}')
         real = batch["B"]
         segmap = self.segmap(batch["A"], batch.get("instance"))
 
@@ -238,9 +236,7 @@ class SPADE(Task):
         asked = given.split(",") if isinstance(given, str) else given if hasattr(given, "__iter__") else [given]
         shares = torch.tensor([number("weights", weight, "numbers, one for each style") for weight in asked])
         if len(shares) != len(styles) or not shares.sum():
-            raise ConfigError(
-                f"weights: {shares.tolist()} for {len(styles)} styles; give one for each, not all 0"
-            )
+            raise ConfigError(f"weights: {shares.tolist()} for {len(styles)} styles; give one for each, not all 0")
         codes = [share * self.encode(style) for share, style in zip(shares / shares.sum(), styles, strict=True)]
         return torch.stack(torch.broadcast_tensors(*codes)).sum(0)
 

@@ -55,7 +55,7 @@ class SuperResolution(Task):
     Raises:
         ConfigError: a discriminator without `gan` or vice versa, or a network without `scale`.
 
-    Source: arXiv:1609.04802 eq. 3 for the loss; arXiv:1809.00219 eq. 3, with the weights of the published code as defaults.
+    Source: arXiv:1609.04802 eq. 3 for the loss; arXiv:1809.00219 eq. 3, default weights from the published code.
     """
 
     ema: ClassVar[tuple[str, ...]] = ("G",)

@@ -1,7 +1,7 @@
-"""The variational autoencoder: a decoder that makes pictures of z ~ N(0, I), and an encoder. arXiv:1312.6114.
+"""The variational autoencoder: a decoder that generates images from z ~ N(0, I), and an encoder. arXiv:1312.6114.
 
 i2i run configs/vae.yaml                 # embedded digits, minutes
-i2i run configs/vae_2d.yaml              # two latent numbers: the whole plane as one sheet of pictures
+i2i run configs/vae_2d.yaml              # two latent dimensions: the whole plane on one sheet
 i2i run configs/real/vae_mnist.yaml      # the fully connected 784-400-20 on MNIST
 """
 
@@ -41,7 +41,7 @@ def adagrad(
     lr: Annotated[float, Gt(0)] = 1e-2,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adagrad, with which the paper trained. Source: Duchi et al., JMLR 12, 2011."""
+    """Adagrad, the optimizer of the paper. Source: Duchi et al., JMLR 12, 2011."""
     return torch.optim.Adagrad(params, lr=lr, weight_decay=weight_decay)
 
 

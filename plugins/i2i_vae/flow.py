@@ -1,9 +1,9 @@
-"""A prior that is learned: p(z) as what invertible layers make of N(0, I).
+"""A learned prior: p(z) as an invertible transform of N(0, I).
 
-    flow: {use: coupling_flow, layers: 6, width: 128}       # in a config, of the task vae
+    flow: {use: coupling_flow, layers: 6, width: 128}       # in the config of a vae task
 
-The codes of all pictures together never fill N(0, I) evenly, and the bound pays for what they leave empty. Layers
-that can be computed both ways and whose change of volume is known learn where the codes lie, for little time.
+The codes of all images together never fill N(0, I) evenly, and the bound pays for the gaps. Invertible layers with a
+known Jacobian determinant learn where the codes are, at little cost.
 
 Papers: coupling layers arXiv:1605.08803; as the prior of a VAE arXiv:1611.02731.
 """
@@ -18,24 +18,24 @@ from i2i import ConfigError
 
 from .networks import dense
 
-WIDEST = 2.0  # a layer stretches a number by e^2 at most, so that no code is thrown far out in the beginning
+WIDEST = 2.0  # a layer scales by e^2 at most, so that no code is thrown far out early in training
 
 
 class CouplingFlow(nn.Module):
-    """Invertible layers, each of which moves and stretches one half of the numbers by what it reads in the other.
+    """Affine coupling layers, each of which shifts and scales one half of the dimensions given the other.
 
-    The halves are drawn anew for each layer, from the run's seed. In the beginning they only change the order of the
-    numbers, so that p(z) starts as N(0, I).
+    The halves are random for each layer, from the run's seed. At initialisation the layers only permute the
+    dimensions, so that p(z) starts as N(0, I).
 
     Args:
-        latent: numbers in a code, 2 or more.
-        layers: how many.
+        latent: latent dimensions, 2 or more.
+        layers: number of coupling layers.
         width: of the two hidden layers in each.
 
     Raises:
-        ConfigError: codes of a single number.
+        ConfigError: a single latent dimension.
 
-    Source: arXiv:1605.08803, eq. 4 to 8 (Real NVP), with the stretch bounded by a tanh.
+    Source: arXiv:1605.08803, eq. 4 to 8 (Real NVP), with the scale bounded by a tanh.
 
     Example:
         >>> CouplingFlow(20)(torch.zeros(3, 20)).shape
@@ -48,7 +48,7 @@ class CouplingFlow(nn.Module):
         super().__init__()
         if latent < 2:
             raise ConfigError(
-                "coupling_flow reads one part of a code to move the other: use a task.latent of 2 or more"
+                "coupling_flow transforms one part of a code given the other: use a task.latent of 2 or more"
             )
         self.read = latent // 2
         widths = [self.read, width, width, 2 * (latent - self.read)]
@@ -56,7 +56,7 @@ class CouplingFlow(nn.Module):
         self.register_buffer("orders", torch.stack([torch.randperm(latent) for _ in range(layers)]))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Return the codes [N, latent] that numbers [N, latent] of N(0, I) become."""
+        """Map noise [N, latent] from N(0, I) to codes [N, latent]."""
         z = noise
         for step, order in zip(reversed(self.steps), self.orders.flip(0), strict=True):
             read, moved = z[:, : self.read], z[:, self.read :]
@@ -65,9 +65,9 @@ class CouplingFlow(nn.Module):
         return z
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the numbers [N, latent] that codes [N, latent] come from, and log |d numbers / d z| [N].
+        """Map codes [N, latent] back to noise [N, latent], and return log |det d noise / d z| [N].
 
-        log p(z) is the log density of the numbers under N(0, I) plus that.
+        log p(z) is the log density of the noise under N(0, I) plus that.
         """
         volume = z.new_zeros(len(z))
         for step, order in zip(self.steps, self.orders, strict=True):
@@ -80,13 +80,13 @@ class CouplingFlow(nn.Module):
 
     @staticmethod
     def _asked(step: nn.Module, read: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how far a layer moves, and the logarithm of how much it stretches."""
+        """Return the shift and the log scale of a layer."""
         shift, stretch = step(read).to(read.dtype).chunk(2, 1)
         return shift, WIDEST * torch.tanh(stretch / WIDEST)
 
 
 def at_rest(layers: nn.Sequential) -> nn.Sequential:
-    """Return layers whose last one gives 0, whatever goes in."""
+    """Zero the last layer, so that the output is 0 for any input."""
     for parameter in layers[-1].parameters():
         nn.init.zeros_(parameter)
     return layers

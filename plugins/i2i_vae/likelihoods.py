@@ -1,9 +1,9 @@
-"""What a decoder's numbers say about a picture: log p(x | z). arXiv:1312.6114, appendix C.
+"""Likelihoods: log p(x | z) of an image given the decoder's output. arXiv:1312.6114, appendix C.
 
     likelihood: {use: bernoulli}                # grey values as probabilities of white, as on MNIST
-    likelihood: {use: gaussian, sigma: null}    # colour; the spread is learnt
+    likelihood: {use: gaussian, sigma: null}    # colour; sigma is learned
 
-Networks see and make pictures on the scale of their likelihood, which `scaled` and `mean` translate.
+Networks work on the scale of their likelihood; `scaled` and `mean` convert to and from images.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 class Bernoulli(nn.Module):
-    """Each value is black or white: the decoder gives the logit of white.
+    """Each value is black or white: the decoder predicts the logit of white.
 
-    For grey values x in 0..1 this is the cross entropy x log p + (1 - x) log(1 - p), the measure of the usual MNIST
-    curves. It is no density then and never 0: its best is the entropy of the grey values themselves.
+    For grey values x in 0..1 this is the cross entropy x log p + (1 - x) log(1 - p), used for the usual MNIST curves.
+    It is then not a density and never 0: its optimum is the entropy of the grey values themselves.
 
     Source: arXiv:1312.6114, appendix C.1.
     """
 
     def scaled(self, image: Tensor) -> Tensor:
-        """Turn images in [-1, 1] into 0..1."""
+        """Scale images in [-1, 1] to 0..1."""
         return (image + 1) / 2
 
     def mean(self, given: Tensor) -> Tensor:
-        """Turn what the decoder gives into images in [-1, 1]: the expected ones."""
+        """Convert decoder outputs to the expected images, in [-1, 1]."""
         return 2 * torch.sigmoid(given.float()) - 1
 
     def log_prob(self, given: Tensor, target: Tensor) -> Tensor:
@@ -41,11 +41,11 @@ class Bernoulli(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """Each value is normal around the decoder's, with one spread for all of them.
+    """Each value is normally distributed around the decoder's output, with one standard deviation for all.
 
     Args:
-        sigma: the spread, in units of images in [-1, 1]; null to learn it, which balances reconstruction against KL
-            by itself (arXiv:2006.13202, section 4).
+        sigma: the standard deviation, for images in [-1, 1]; null to learn it, which balances reconstruction and KL
+            automatically (arXiv:2006.13202, section 4).
 
     Source: arXiv:1312.6114, appendix C.2.
     """
@@ -60,11 +60,11 @@ class Gaussian(nn.Module):
             self.register_buffer("log_sigma", log_sigma)
 
     def scaled(self, image: Tensor) -> Tensor:
-        """Leave images as they are, in [-1, 1]."""
+        """Return the images unchanged, in [-1, 1]."""
         return image
 
     def mean(self, given: Tensor) -> Tensor:
-        """Return what the decoder gives, cut to [-1, 1]."""
+        """Return the decoder's output, clipped to [-1, 1]."""
         return given.float().clamp(-1, 1)
 
     def log_prob(self, given: Tensor, target: Tensor) -> Tensor:

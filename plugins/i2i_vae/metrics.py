@@ -1,4 +1,4 @@
-"""Numbers over all validation pictures that only a VAE has: the likelihood itself, and which latent numbers count.
+"""Metrics for VAEs on the validation images: the likelihood itself, and the number of active latent dimensions.
 
     metrics: [{use: importance_nll, k: 200}, {use: active_units}]
 
@@ -25,18 +25,18 @@ from .task import VAE
 
 
 class ImportanceNLL:
-    """The negative log-likelihood of the validation pictures in nats, by importance sampling from the encoder.
+    """The negative log-likelihood of the validation images in nats, by importance sampling from the encoder.
 
-    -log (1/k sum of p(x, z) / q(z | x)): an upper bound on the negative log-likelihood that falls towards it as k
-    grows; with k = 1 it is the usual bound. The codes are drawn from torch's generator, which the run seeds.
+    -log (1/k sum of p(x, z) / q(z | x)): an upper bound on the negative log-likelihood that approaches it as k
+    grows; k = 1 gives the usual bound. The codes are sampled from torch's generator, which the run seeds.
 
     Args:
-        k: codes for each picture.
-        pictures: how many validation pictures are used, always the same ones; null for all.
+        k: codes per image.
+        pictures: number of validation images, always the same ones; null for all.
         at_once: codes decoded at a time.
 
     Raises:
-        ConfigError: the task is no `vae`, or there are no validation samples.
+        ConfigError: the task is not a `vae`, or there are no validation samples.
 
     Source: arXiv:1509.00519 eq. 8.
     """
@@ -47,12 +47,12 @@ class ImportanceNLL:
         self.k, self.pictures, self.at_once = k, pictures, at_once
 
     def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError, before anything is trained, where the numbers could not be given."""
+        """Raise ConfigError, before training, if the metric cannot be computed."""
         refuse_others(task, data)
 
     @torch.no_grad()
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return {"nats": ..., "pictures": how many were used}."""
+        """Return {"nats": ..., "pictures": the number of images used}."""
         total, n = 0.0, 0
         part = min(self.k, self.at_once)
         for image in pictures_of(task, data, max(1, self.at_once // part), self.pictures):
@@ -64,13 +64,13 @@ class ImportanceNLL:
 
 
 class ActiveUnits:
-    """How many latent numbers say something: those whose mean varies over the validation pictures.
+    """The number of active latent dimensions: those whose mean varies over the validation images.
 
     Args:
         threshold: the variance of a unit's mean above which it is active.
 
     Raises:
-        ConfigError: the task is no `vae`, or there are no validation samples.
+        ConfigError: the task is not a `vae`, or there are no validation samples.
 
     Source: arXiv:1509.00519, section 5.2: Cov_x(E[u | x]) > 0.01.
     """
@@ -79,31 +79,31 @@ class ActiveUnits:
         self.threshold = threshold
 
     def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError, before anything is trained, where the numbers could not be given."""
+        """Raise ConfigError, before training, if the metric cannot be computed."""
         refuse_others(task, data)
 
     @torch.no_grad()
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return {"count": active ones, "of": the latent numbers there are}."""
+        """Return {"count": active dimensions, "of": all of them}."""
         codes = torch.cat([task.encode(image) for image in pictures_of(task, data, 500)]).double()
         active = codes.var(0, unbiased=False) > self.threshold
         return {"count": float(active.sum()), "of": float(len(active))}
 
 
 def refuse_others(task: Any, data: Data) -> None:
-    """Raise ConfigError where the task is no `vae`, or the data has no validation samples."""
+    """Raise ConfigError if the task is not a `vae`, or the data has no validation samples."""
     if not isinstance(task, VAE):
-        raise ConfigError(f"this metric is for the task vae, and not for {type(task).__name__}: leave it away")
+        raise ConfigError(f"this metric is for the task vae, not for {type(task).__name__}: remove it")
     if not len(data.validation()):
-        raise ConfigError(f"this metric needs validation samples, and {type(data).__name__} has none")
+        raise ConfigError(f"this metric needs validation samples, but {type(data).__name__} has none")
 
 
 def pictures_of(task: Any, data: Data, n: int, most: int | None = None) -> Iterator[Tensor]:
-    """Give the validation pictures [N, C, H, W] in batches of `n`, on the device of the task."""
+    """Yield the validation images [N, C, H, W] in batches of `n`, on the task's device."""
     refuse_others(task, data)
     samples = data.validation()
     count = min(len(samples), most or len(samples))
-    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])  # evenly spread would skip classes
+    chosen = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])  # an even spread could skip classes
     device = next(task.decoder.parameters()).device
     for batch in batches((samples[int(i)]["image"] for i in chosen), n):
         yield default_collate(batch).to(device)

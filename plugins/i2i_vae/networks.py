@@ -1,10 +1,10 @@
-"""Encoders and decoders: fully connected ones, and convolutional ones for pictures such as faces.
+"""Encoders and decoders: fully connected ones, and convolutional ones for images such as faces.
 
     encoder: {use: dense_encoder, widths: [400]}          # 784-400-20 with a latent of 20: 652,824 parameters
     encoder: {use: vae_conv_encoder, width: 32}           # 64 px: 32, 64, 128, 256 channels, then a linear layer
 
-The task says what goes in and out, the config how it is made. An encoder gives two numbers for each latent one, mu
-and log sigma^2.
+The task sets input and output shapes, the config the architecture. An encoder has two outputs per latent dimension,
+mu and log sigma^2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from i2i import ConfigError
 
-LEAST = 4  # pixels: the smallest map of a convolutional network is not smaller, and not twice as large
+LEAST = 4  # pixels: the smallest feature map of a convolutional network has a side from this to below twice this
 
 
 Activation = Literal["relu", "tanh"]
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.T
 
 
 def dense(widths: Sequence[int], activation: Activation) -> nn.Sequential:
-    """Return linear layers through these widths, an activation after each but the last."""
+    """Return linear layers of these widths, with an activation after each but the last."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
@@ -34,13 +34,13 @@ def dense(widths: Sequence[int], activation: Activation) -> nn.Sequential:
 
 
 class DenseEncoder(nn.Module):
-    """Pictures to `features` numbers through fully connected layers.
+    """Fully connected encoder: images to `features` outputs.
 
     Args:
-        channels: of the pictures.
-        size: their height and width.
-        features: numbers for each picture.
-        widths: of the hidden layers, from the picture on.
+        channels: image channels.
+        size: image height and width.
+        features: number of outputs per image.
+        widths: of the hidden layers, from input to output.
         activation: of the hidden layers: "relu", or "tanh" as in the paper.
 
     Example:
@@ -61,18 +61,18 @@ class DenseEncoder(nn.Module):
         self.layers = dense([channels * size * size, *widths, features], activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn [N, C, H, W] into [N, features]."""
+        """Map [N, C, H, W] into [N, features]."""
         return self.layers(x.flatten(1))
 
 
 class DenseDecoder(nn.Module):
-    """Latent codes to pictures through fully connected layers.
+    """Fully connected decoder: latent codes to images.
 
     Args:
-        channels: of the pictures.
-        size: their height and width.
-        latent: numbers in a code.
-        widths: of the hidden layers, from the code on.
+        channels: image channels.
+        size: image height and width.
+        latent: latent dimensions.
+        widths: of the hidden layers, from input to output.
         activation: of the hidden layers: "relu", or "tanh" as in the paper.
     """
 
@@ -90,12 +90,12 @@ class DenseDecoder(nn.Module):
         self.layers = dense([latent, *widths, channels * size * size], activation)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Turn [N, latent] into [N, C, H, W]."""
+        """Map [N, latent] into [N, C, H, W]."""
         return self.layers(z).unflatten(1, self.shape)
 
 
 class ResidualBlock(nn.Module):
-    """x plus what twice (norm, SiLU, 3x3 convolution) make of it; shape stays [N, width, H, W].
+    """x plus (norm, SiLU, 3x3 convolution) applied twice; keeps the shape [N, width, H, W].
 
     Args:
         width: channels.
@@ -114,13 +114,13 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Pictures to `features` numbers: convolutions that halve down to 4 to 7 pixels, then a linear layer.
+    """Convolutional encoder: images to `features` outputs, by halving down to 4 to 7 pixels and a linear layer.
 
     Args:
-        channels: of the pictures.
-        size: their height and width: 4, 5, 6 or 7 times a power of 2, such as 28 or 64.
-        features: numbers for each picture.
-        width: channels of the first map; each halving doubles them, up to 8 times that.
+        channels: image channels.
+        size: image height and width: 4, 5, 6 or 7 times a power of 2, such as 28 or 64.
+        features: number of outputs per image.
+        width: channels of the first feature map; each halving doubles them, up to 8 times that.
         blocks: residual blocks after each halving.
 
     Raises:
@@ -146,18 +146,18 @@ class ConvEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(after * smallest(size, widths) ** 2, features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn [N, C, H, W] into [N, features]."""
+        """Map [N, C, H, W] into [N, features]."""
         return self.layers(x)
 
 
 class ConvDecoder(nn.Module):
-    """Latent codes to pictures: `ConvEncoder` the other way round, with transposed convolutions.
+    """Convolutional decoder: latent codes to images, the mirror of `ConvEncoder` with transposed convolutions.
 
     Args:
-        channels: of the pictures.
-        size: their height and width: 4, 5, 6 or 7 times a power of 2, such as 28 or 64.
-        latent: numbers in a code.
-        width: channels of the last map; up to 8 times that in the first.
+        channels: image channels.
+        size: image height and width: 4, 5, 6 or 7 times a power of 2, such as 28 or 64.
+        latent: latent dimensions.
+        width: channels of the last feature map; up to 8 times that in the first.
         blocks: residual blocks before each doubling.
 
     Raises:
@@ -186,21 +186,21 @@ class ConvDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Turn [N, latent] into [N, C, H, W]."""
+        """Map [N, latent] into [N, C, H, W]."""
         return self.layers(z)
 
 
 def maps(size: int, width: int) -> list[int]:
-    """Return the channels of each map, from half the size down to 4 to 7 pixels."""
+    """Return the channels of each feature map, from half the size down to 4 to 7 pixels."""
     halvings = (size // LEAST).bit_length() - 1
     if halvings < 1 or size % 2**halvings:
         raise ConfigError(
-            f"the convolutional networks halve pictures down to 4 to 7 pixels, and {size} is not 4, 5, 6 or 7 times "
+            f"the convolutional networks halve images down to 4 to 7 pixels, but {size} is not 4, 5, 6 or 7 times "
             f"a power of 2: use a size such as 28, 32 or 64, or dense_encoder and dense_decoder"
         )
     return [width * min(2**n, 8) for n in range(halvings)]
 
 
 def smallest(size: int, widths: Sequence[int]) -> int:
-    """Return the side of the smallest of the maps that have these channels."""
+    """Return the side of the smallest feature map, one per entry of `widths`."""
     return size // 2 ** len(widths)

@@ -24,23 +24,23 @@ Weight = Annotated[float, Ge(0)]
 
 
 class VAE(Task):
-    """An encoder q(z | x) and a decoder p(x | z) that raise a bound on log p(x).
+    """An encoder q(z | x) and a decoder p(x | z), trained to maximise a bound on log p(x).
 
-    The step minimises -E log p(x | z) + beta KL(q(z | x) || p(z)), in nats for a picture, with one z for each. p(z)
-    is N(0, I), or with a `flow` what that makes of it.
+    The step minimises -E log p(x | z) + beta KL(q(z | x) || p(z)), in nats per image, with one sample of z per image.
+    p(z) is N(0, I), or its transform by a `flow`.
 
     Args:
         encoder: network (channels, size, 2 * latent): [N, C, H, W] -> mu and log sigma^2, side by side.
-        decoder: network (channels, size, latent): [N, latent] -> [N, C, H, W], what the likelihood wants.
-        latent: numbers in a code.
-        channels: of the pictures: 1 for grey ones.
-        size: their height and width in pixels.
-        likelihood: what the decoder's numbers say about a picture: "bernoulli" or "gaussian".
-        beta: weight of the KL term: 1 for the bound itself, more for codes that are simpler and apart
-            (arXiv:1804.03599). What is logged as `kl` is the KL times this weight; `validate` gives it plain.
-        flow: network (latent) that turns numbers of N(0, I) into codes and back; null for none. See `coupling_flow`.
-        warm_up: batches over which the weight rises from 0 to beta, so that fewer units are given up in the
-            beginning (arXiv:1602.02282).
+        decoder: network (channels, size, latent): [N, latent] -> [N, C, H, W], the parameters of the likelihood.
+        latent: latent dimensions.
+        channels: image channels, 1 for greyscale.
+        size: image height and width in pixels.
+        likelihood: distribution of an image given the decoder's output: "bernoulli" or "gaussian".
+        beta: weight of the KL term: 1 for the bound itself, more for simpler and more disentangled codes
+            (arXiv:1804.03599). The logged `kl` includes this weight, that of `validate` does not.
+        flow: invertible network (latent) from N(0, I) to codes; null for none. See `coupling_flow`.
+        warm_up: batches over which the weight rises from 0 to beta, so that fewer units collapse early in training
+            (arXiv:1602.02282).
 
     Source: arXiv:1312.6114 eq. 10 and appendix B; beta arXiv:1804.03599 eq. 4 (as in the beta-VAE, 2017);
     a flow as p(z) arXiv:1611.02731.
@@ -68,7 +68,7 @@ class VAE(Task):
         self.flow = flow(latent) if flow is not None else None
         if self.flow is not None and not hasattr(self.flow, "inverse"):
             raise ConfigError(
-                f"task.flow: {type(self.flow).__name__} cannot be computed backwards (it has no `inverse`): use a "
+                f"task.flow: {type(self.flow).__name__} is not invertible (it has no `inverse`): use a "
                 f"network such as coupling_flow"
             )
         if self.flow is not None:
@@ -79,7 +79,7 @@ class VAE(Task):
         self.register_buffer("seen", torch.tensor(0))  # batches
 
     def players(self) -> dict[str, list[Any]]:
-        """All parts move together."""
+        """All parts share one optimizer."""
         return {"vae": [self.encoder, self.decoder, self.likelihood, *([self.flow] if self.flow is not None else [])]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -89,7 +89,7 @@ class VAE(Task):
         z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
         reconstruction = -self.likelihood.log_prob(self.decoder(z), target).mean()
 
-        # The bound (eq. 10), the KL in closed form (appendix B) where p(z) has one.
+        # The bound (eq. 10), with the KL in closed form (appendix B) if p(z) has one.
         yield "vae", {"reconstruction": reconstruction, "kl": self._weight() * self.divergence(mu, logvar, z).mean()}
 
     def _weight(self) -> Tensor | float:
@@ -100,49 +100,49 @@ class VAE(Task):
         return self.beta * (self.seen / self.warm_up).clamp(max=1)
 
     def _target(self, batch: dict[str, Any]) -> Tensor:
-        """Return the pictures of a batch on the scale of the likelihood, or say what does not fit."""
+        """Return the images of a batch on the scale of the likelihood; raise ConfigError if they do not fit."""
         refuse_other_samples(batch, "vae", (self.channels, self.size, self.size))
         return self.likelihood.scaled(batch["image"])
 
     def posterior(self, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and log sigma^2 of q(z | x), each [N, latent], of pictures on the scale of the likelihood."""
+        """Return mu and log sigma^2 of q(z | x), each [N, latent], for images on the scale of the likelihood."""
         mu, logvar = self.encoder(target).float().chunk(2, 1)
         return mu, logvar
 
     def divergence(self, mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
-        """Return KL(q(z | x) || p(z)) in nats [N]; with a flow the estimate of it by one z [N, latent] of q each."""
+        """Return KL(q(z | x) || p(z)) in nats [N]; with a flow, estimated from one sample z [N, latent] of q each."""
         if self.flow is None:
             return divergence(mu, logvar)
         noise, volume = self.flow.inverse(z)
-        # log q(z) with its mean in place of what z has of it: the mean stays, and less is left to chance.
+        # log q(z) is replaced by its mean over z: the estimate stays unbiased, with less variance.
         return 0.5 * (noise.square() - 1 - logvar).sum(1) - volume
 
     def log_weights(self, image: Tensor, k: int) -> Tensor:
         """Return log p(x, z) - log q(z | x) [N, k] for `k` codes drawn from q of each image [N, C, H, W] in [-1, 1].
 
-        Their mean is the bound; log mean exp over many is log p(x) itself, nearly (arXiv:1509.00519 eq. 8).
+        Their mean is the bound; log mean exp over many approaches log p(x) (arXiv:1509.00519 eq. 8).
         """
         target = self._target({"image": image})
         mu, logvar = (each.repeat_interleave(k, 0) for each in self.posterior(target))
         noise = torch.randn_like(mu)
         z = mu + torch.exp(logvar / 2) * noise
         origin, volume = (z, 0.0) if self.flow is None else self.flow.inverse(z)
-        # log p(z) - log N(z; mu, sigma^2); what both have is left out.
+        # log p(z) - log N(z; mu, sigma^2), without the terms that cancel.
         prior_over_q = 0.5 * (noise.square() + logvar - origin.square()).sum(1) + volume
         return (self.likelihood.log_prob(self.decoder(z), target.repeat_interleave(k, 0)) + prior_over_q).unflatten(
             0, (-1, k)
         )
 
     def prior(self, n: int, temperature: float | str = 1.0) -> Tensor:
-        """Return `n` codes [n, latent] of p(z), made of numbers that are drawn `temperature` times as widely."""
+        """Return `n` codes [n, latent] from p(z), with the noise scaled by `temperature`."""
         drawn = torch.randn(n, self.latent, device=next(self.decoder.parameters()).device)
         degree = number(
-            "temperature", temperature, "a number from 0 up: 1 draws as in training", lambda t: 0 <= t < inf
+            "temperature", temperature, "a number from 0 up: 1 samples as in training", lambda t: 0 <= t < inf
         )
         return self._placed(drawn * degree)
 
     def _placed(self, noise: Tensor) -> Tensor:
-        """Return the codes [N, latent] that numbers of N(0, I) become: themselves, but for a flow."""
+        """Map noise from N(0, I) to codes [N, latent]: unchanged without a flow."""
         return noise if self.flow is None else self.flow(noise)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -155,11 +155,11 @@ class VAE(Task):
         return in_parts(lambda part: self.likelihood.mean(self.decoder(part)), z)
 
     def sample(self, n: int, temperature: float | str = 1.0) -> Tensor:
-        """Return `n` new images [n, C, H, W] in [-1, 1], of codes that `prior` draws."""
+        """Return `n` new images [n, C, H, W] in [-1, 1], from codes sampled by `prior`."""
         return self.decode(self.prior(n, temperature))
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return the bound and its parts in nats for a picture, whatever beta is: elbo = -reconstruction - kl."""
+        """Return the bound and its terms in nats per image, whatever beta is: elbo = -reconstruction - kl."""
         target = self._target(batch)
         mu, logvar = self.posterior(target)
         z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
@@ -168,7 +168,7 @@ class VAE(Task):
         return {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Reconstructions and samples; of two latent numbers the plane: z1 to the right, z2 downwards."""
+        """Reconstructions and samples; with two latent dimensions the plane: z1 to the right, z2 downwards."""
         image = batch["image"]
         shown = {"image": image, "reconstruction": self.decode(self.encode(image))}
         if self.latent != 2:
@@ -186,6 +186,6 @@ def divergence(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def quantiles(n: int = 10) -> Tensor:
-    """Return the middles of `n` equally likely parts of N(0, 1), [n] from low to high."""
+    """Return the midpoints of `n` equally likely intervals of N(0, 1), [n] in ascending order."""
     middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     return (math.sqrt(2) * torch.erfinv(2 * middles - 1)).float()

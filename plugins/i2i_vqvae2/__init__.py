@@ -1,4 +1,4 @@
-"""Pictures as maps of discrete codes, and priors that draw new maps: VQ-VAE and VQ-VAE-2.
+"""Images as maps of discrete codes, and priors that sample new maps: VQ-VAE and VQ-VAE-2.
 
 Papers: arXiv:1711.00937 (VQ-VAE), arXiv:1906.00446 (VQ-VAE-2).
 
@@ -35,54 +35,54 @@ from .prior import PixelCNN
 __all__ = ["VQVAE2", "Autoencoder", "PixelCNN", "Quantiser", "register"]
 
 NAMES = {1: ("top",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
-PATIENCE = 2.0  # seconds from one word about a long sampling to the next
+PATIENCE = 2.0  # seconds between progress messages of a long sampling
 EPS = 1e-8
 
 
 class VQVAE2(Task):
-    """A quantised autoencoder ("VQ") and, in the same run, a PixelCNN for each of its maps of codes.
+    """A quantised autoencoder ("VQ") and, in the same run, a PixelCNN for each of its code maps.
 
-    The priors learn from the codes that the autoencoder gives at that step, without a gradient into it. They can wait
-    until the codes have settled (`prior_from`), and the autoencoder can stop before them (`vq_until`), which is the
-    two stages of the papers.
+    The priors train on the codes of the current step, without a gradient into the autoencoder. They can start once
+    the codes have settled (`prior_from`), and the autoencoder can stop before them (`vq_until`), which gives the two
+    stages of the papers.
 
-    The latent space: `encode` gives the quantised vectors of all maps, top first, flattened into one float vector
-    [N, D (h w + ...)], and `decode` takes any such vector. So codes can be mixed, moved and averaged like those of
-    a VAE; what lies between two codes is decoded as it is and not rounded to a code. `codes` and `look_up` give the
-    numbers of the codes and the vector for them.
+    Latent space: `encode` returns the quantised vectors of all maps, top first, flattened into one float vector
+    [N, D (h w + ...)], and `decode` accepts any such vector. Codes can therefore be mixed, moved and averaged as in a
+    VAE; a point between two codes is decoded as it is, not rounded to a code. `codes` returns the code indices, and
+    `look_up` the vector for them.
 
     Args:
         size: height and width of the images, in pixels.
         channels: 3, or 1 for grey.
-        levels: maps of codes, 1 to 3; their names are top (and middle) and bottom.
+        levels: number of code maps, 1 to 3, named top (and middle) and bottom.
         width: channels of the autoencoder.
         blocks: residual blocks in each encoder and decoder.
-        block_width: channels inside of these.
+        block_width: channels inside these blocks.
         stride: size / side of the bottom map; each map above is half as large.
         codes: entries of each codebook, K.
-        code_width: length of each, D.
+        code_width: length of each entry, D.
         decay: of the codebooks' moving averages.
-        revive: codes used less than this share of the average are put elsewhere; 0 for none.
-        gradient: how it passes the codes: "straight" as in 1711.00937, or "rotated" as in 2410.06424.
-        lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937. Where the
-            upper maps fall asleep (`mse_other_top`) it is too large.
-        per_variance: divide the squared error by the variance of the training data, as sonnet's example does; it
-            then weighs more beside the commitment.
-        priors: a network for each level, by its name, such as {top: {use: pixelcnn, attention: 2}, bottom: ...};
-            none trains the autoencoder alone.
-        prior_from: the step from which on the priors train.
+        revive: codes used less than this share of the average are reset; 0 for none.
+        gradient: of the quantisation: "straight" (straight-through, 1711.00937) or "rotated" (2410.06424).
+        lambda_commitment: weight of the distance from an encoded vector to its code, beta in 1711.00937. It is too
+            large if the upper maps collapse (`mse_other_top`).
+        per_variance: divide the squared error by the variance of the training data, as sonnet's example does, which
+            increases its weight relative to the commitment.
+        priors: a network for each level, by name, such as {top: {use: pixelcnn, attention: 2}, bottom: ...};
+            null trains the autoencoder alone.
+        prior_from: the step at which the priors start training.
         vq_until: the step at which the autoencoder stops; null to train it to the end.
-        classes: names of the classes, or how many there are, for priors that can be asked for one; null for none.
+        classes: class names, or how many there are, for class-conditional priors; null for none.
 
     Raises:
-        ConfigError: sizes that do not halve evenly, priors for other levels, or steps at which nobody trains.
+        ConfigError: sizes that do not halve evenly, priors for other levels, or steps without training.
 
     Source: arXiv:1711.00937 eq. 3 and appendix A.1, arXiv:1906.00446 algorithms 1 and 2.
     """
 
     ema: ClassVar[tuple[str, ...]] = ("autoencoder", "priors")
     moments: Tensor  # mean and mean square of the training data
-    batches: Tensor  # how many they are of
+    batches: Tensor  # number of batches in the moments
     steps: Tensor
 
     def __init__(
@@ -115,15 +115,15 @@ class VQVAE2(Task):
         smallest = stride * 2 ** (levels - 1)
         if size % smallest:
             raise ConfigError(
-                f"task: size {size} cannot be divided by {smallest} (stride {stride}, {levels} levels): use "
+                f"task: size {size} is not divisible by {smallest} (stride {stride}, {levels} levels): use "
                 f"{max(size // smallest, 1) * smallest}"
             )
         if priors and set(priors) != set(self.names):
-            raise ConfigError(f"task.priors: given for {sorted(priors)}, but the levels are {', '.join(self.names)}")
+            raise ConfigError(f"task.priors: got {sorted(priors)}, but the levels are {', '.join(self.names)}")
         if vq_until is not None and not priors:
-            raise ConfigError("task.vq_until: without priors there is nobody to train after it, set it to null")
+            raise ConfigError("task.vq_until: without priors there is nothing to train after it: set it to null")
         if vq_until is not None and vq_until < prior_from:
-            raise ConfigError(f"task: nobody trains from step {vq_until} (vq_until) to {prior_from} (prior_from)")
+            raise ConfigError(f"task: nothing trains from step {vq_until} (vq_until) to {prior_from} (prior_from)")
         self.sides = [size // stride // 2**above for above in reversed(range(levels))]
         self.autoencoder = Autoencoder(
             channels, levels, width, blocks, block_width, stride, codes, code_width, decay, revive, gradient
@@ -143,15 +143,15 @@ class VQVAE2(Task):
         return {"VQ": [self.autoencoder], **{f"prior_{name}": [prior] for name, prior in self.priors.items()}}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Train on `image` [N, C, H, W] in [-1, 1] and, where there are classes, `label` int64 [N].
+        """Train on `image` [N, C, H, W] in [-1, 1] and, with classes, `label` int64 [N].
 
         Raises:
-            ConfigError: images of another shape, or a label that is none of the classes.
+            ConfigError: images of another shape, or a label outside the classes.
         """
         refuse_other_samples(batch, "vqvae2", (self.channels, self.size, self.size), self.classes)
         image, now = batch["image"], int(self.steps)
         if self.vq_until is None or now < self.vq_until:
-            # The autoencoder. The codebooks move inside of it, by averages and not by a loss.
+            # The autoencoder. Its codebooks are updated inside, by moving averages instead of a loss.
             self.over_processes(self._observe, torch.stack([image.mean(), image.square().mean()])[None])
             made, codes, commitment = self.autoencoder(image, self.over_processes)
             scale = 1 / self.variance if self.per_variance else 1.0
@@ -168,7 +168,7 @@ class VQVAE2(Task):
         self.steps.fill_(now + 1)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Return the quantised vectors of images [N, C, size, size]: all maps one after another, [N, Z]."""
+        """Return the quantised vectors of images [N, C, size, size]: all maps concatenated, [N, Z]."""
         return flat(self.autoencoder.look_up(self.codes(image)))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class VQVAE2(Task):
         return in_parts(lambda *part: self.autoencoder.decode(part), *maps).clamp(-1, 1)
 
     def prior(self, n: int, label: Any = None, temperature: Any = 1.0) -> Tensor:
-        """Return the vectors [n, Z] of codes that the priors draw; arguments as in `sample`."""
+        """Return the vectors [n, Z] of codes sampled from the priors; arguments as in `sample`."""
         return self.look_up(self.draw(n, label, temperature))
 
     def sample(self, n: int, label: Any = None, temperature: Any = 1.0) -> Tensor:
@@ -189,15 +189,15 @@ class VQVAE2(Task):
         Args:
             n: how many.
             label: a class by number or name, or a list of n of them; null draws all classes equally often.
-            temperature: above 0; below 1 prefers codes that are likely, which is cleaner and less varied.
+            temperature: above 0; below 1 prefers likely codes, for cleaner but less varied images.
 
         Raises:
-            ConfigError: no such class, a temperature that is none, or a run without priors.
+            ConfigError: no such class, an invalid temperature, or a run without priors.
         """
         return self.decode(self.prior(n, label, temperature))
 
     def codes(self, image: Tensor) -> list[Tensor]:
-        """Return the numbers of the codes of images [N, C, size, size], top first: int64 [N, side, side] each."""
+        """Return the code indices of images [N, C, size, size], top first: int64 [N, side, side] each."""
         if image.shape[1:] != (self.channels, self.size, self.size):
             raise DataError(
                 f"images of shape {tuple(image.shape[1:])} do not fit this model, which was trained on "
@@ -206,20 +206,20 @@ class VQVAE2(Task):
         return self.autoencoder.quantise(image)[0]
 
     def look_up(self, codes: Sequence[Tensor]) -> Tensor:
-        """Return the vectors [N, Z] of numbers of codes, as `codes` gives them."""
+        """Return the vectors [N, Z] of code indices as returned by `codes`."""
         return flat(self.autoencoder.look_up(codes))
 
     def draw(self, n: int, label: Any = None, temperature: Any = 1.0) -> list[Tensor]:
-        """Return `n` maps of codes for each level, drawn from the priors, int64 [n, side, side]; see `sample`.
+        """Sample `n` code maps per level from the priors, int64 [n, side, side]; see `sample`.
 
-        A drawing that takes long says on stderr how far it is.
+        Prints progress to stderr if it takes long.
         """
         if not self.priors:
             raise ConfigError(
                 "this run trained no priors, so it cannot sample: give task.priors, such as {top: {use: pixelcnn}}"
             )
         labels = class_numbers(self.classes, n, label, self.moments.device)
-        rule = "a number above 0: 1 draws as learnt, 0.5 prefers what is likely"
+        rule = "a number above 0: 1 samples as learned, 0.5 prefers likely codes"
         degree = number("temperature", temperature, rule, lambda t: 0 < t < inf)
         codes: list[Tensor] = []
         for level, name in self._levels():
@@ -228,14 +228,14 @@ class VQVAE2(Task):
         return codes
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return how well images are kept and codes are foreseen.
+        """Return how well images are reconstructed and codes are predicted.
 
         Returns:
             mse, and mse_over_variance with the variance of the training data (all pixels and channels together);
-            with several levels mse_other_top, of pictures decoded with the top map of another one: where it is hardly
-            more than mse, the top map says nothing, whatever its perplexity;
-            for each level the perplexity of its use in training; with priors, nll in nats a code and beside it
-            unigram, that of a prior that only knows how often each code is used.
+            with several levels mse_other_top, decoded with the top map of another image: if it is hardly larger than
+            mse, the top map carries no information, whatever its perplexity;
+            for each level the perplexity of its code usage in training; with priors, nll in nats per code, and
+            unigram, that of a prior that knows only the code frequencies.
         """
         image = batch["image"]
         made, codes, _ = self.autoencoder(image)
@@ -250,7 +250,7 @@ class VQVAE2(Task):
         return {key: value.item() for key, value in found.items()}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What goes in, what comes out, and where there are priors, new ones: the columns of `samples/`."""
+        """The input, its reconstruction and, with priors, new samples: the columns of `samples/`."""
         image = batch["image"]
         shown = {"given": image, "again": self.decode(self.encode(image))}
         label = {"label": batch["label"].tolist()} if self.classes else {}
@@ -265,7 +265,7 @@ class VQVAE2(Task):
         return list(enumerate(self.names))
 
     def _shown(self) -> dict[str, Tensor]:
-        """Return the perplexity of each level. It has no gradient: among losses it is only shown."""
+        """Return the perplexity of each level, without a gradient: it is only logged with the losses."""
         books = zip(self.names, self.autoencoder.books, strict=True)
         return {f"perplexity_{name}": book.perplexity() for name, book in books}
 
@@ -276,19 +276,19 @@ class VQVAE2(Task):
             yield level, name, self.priors[name](codes[level], codes[:level], label)
 
     def _observe(self, moments: Tensor) -> Tensor:
-        """Take the moments [processes, 2] of a batch into those of all batches so far."""
+        """Update the moments of all batches so far with those of a batch [processes, 2]."""
         self.batches += 1
         self.moments += (moments.mean(0) - self.moments) / self.batches
         return moments
 
 
 def flat(maps: Sequence[Tensor]) -> Tensor:
-    """Return maps [N, D, h, w] one after another: [N, Z]."""
+    """Flatten and concatenate maps [N, D, h, w]: [N, Z]."""
     return torch.cat([one.flatten(1) for one in maps], 1)
 
 
 def told(what: str, rows: range) -> Iterator[int]:
-    """Pass rows on, and say on stderr every two seconds how far they are."""
+    """Yield the rows, and print progress to stderr every two seconds."""
     live, said, spoke = sys.stderr.isatty(), time.monotonic(), False
     for row in rows:
         if time.monotonic() - said > PATIENCE:

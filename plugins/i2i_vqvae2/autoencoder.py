@@ -1,4 +1,4 @@
-"""The quantised autoencoder: convolutions, one to three levels of codes, codebooks that follow what they stand for.
+"""The quantised autoencoder: convolutions, one to three levels of codes, codebooks updated by moving averages.
 
 Papers: VQ-VAE arXiv:1711.00937 (3, and appendix A.1 for the moving averages), VQ-VAE-2 arXiv:1906.00446 (3.1).
 Run by: `i2i run configs/vqvae2.yaml`.
@@ -18,30 +18,29 @@ from torch.nn.functional import mse_loss, normalize
 Over = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]  # `Task.over_processes`
 Gradient = Literal["straight", "rotated"]
 
-EPS = 1e-5  # smooths the counts, so that a code that was never used has a finite mean
+EPS = 1e-5  # smooths the counts, so that an unused code has a finite mean
 
 
 class Quantiser(nn.Module):
-    """A codebook: puts the nearest of `codes` vectors in the place of each vector, and moves them where those are.
+    """A codebook: replaces each vector by the nearest of `codes` entries, which follow their vectors.
 
-    Nothing here is trained by gradients. Each code is the moving average of the vectors it stood for; it starts at
-    one of the first batch, and is put on one of the present batch when it is hardly used any more (dead). All of it
-    is buffers, the same in all processes: their counts and sums are added up before the codebook moves.
+    Nothing here is trained by gradients. Each code is the moving average of the vectors assigned to it; it starts as
+    a vector of the first batch, and is reset to one of the current batch when it is hardly used any more (dead). All
+    state is in buffers and the same in all processes: counts and sums are added up before the codebook is updated.
 
     Args:
         codes: entries of the codebook, K.
-        width: length of each, D.
-        decay: of the moving averages, once a batch.
-        revive: a code is dead when it is used less than this share of what all would be used if equally often;
-            0 revives none.
+        width: length of each entry, D.
+        decay: of the moving averages, per batch.
+        revive: a code is dead if it is used less than this share of the average; 0 revives none.
 
-    Source: arXiv:1711.00937, eq. 6 to 8; the smoothing is that of sonnet's `VectorQuantizerEMA`; starting from
-    data and revival are not in the papers.
+    Source: arXiv:1711.00937, eq. 6 to 8; the smoothing is that of sonnet's `VectorQuantizerEMA`; initialisation
+    from data and revival are not in the papers.
     """
 
     codebook: Tensor  # [K, D]
-    counts: Tensor  # [K], moving averages of how often a code is used in a batch
-    sums: Tensor  # [K, D], and of the sums of what it stood for
+    counts: Tensor  # [K], moving averages of how often each code is used per batch
+    sums: Tensor  # [K, D], moving averages of the sums of its vectors
     started: Tensor
 
     def __init__(self, codes: int, width: int, decay: float = 0.99, revive: float = 0.05) -> None:
@@ -57,10 +56,10 @@ class Quantiser(nn.Module):
 
         Args:
             x: vectors [N, D, H, W].
-            over: `Task.over_processes` while training; the codebook then moves after this batch was quantised.
+            over: `Task.over_processes` while training; the codebook is then updated after quantising this batch.
 
         Returns:
-            Codes int64 [N, H, W], and what stands for x [N, D, H, W], without a gradient.
+            Codes int64 [N, H, W], and quantised x [N, D, H, W], without a gradient.
         """
         vectors = x.detach().float().movedim(1, -1)
         if over is not None and not self.started:
@@ -72,10 +71,10 @@ class Quantiser(nn.Module):
         return codes, found
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """Return the number of the nearest code: [..., D] -> int64 [...]."""
+        """Return the index of the nearest code: [..., D] -> int64 [...]."""
         with torch.no_grad(), torch.autocast(vectors.device.type, enabled=False):
             half = self.codebook.square().sum(1) / 2
-            distance = torch.addmm(half, vectors.flatten(0, -2), self.codebook.T, alpha=-1)  # up to what all share
+            distance = torch.addmm(half, vectors.flatten(0, -2), self.codebook.T, alpha=-1)  # up to a shared constant
             return distance.argmin(1).view(vectors.shape[:-1])
 
     def look_up(self, codes: Tensor) -> Tensor:
@@ -83,29 +82,29 @@ class Quantiser(nn.Module):
         return self.codebook[codes].movedim(-1, 1)
 
     def usage(self) -> Tensor:
-        """Return how often each code is used, as moving averages that add up to 1: [K]."""
+        """Return the moving-average frequency of each code, summing to 1: [K]."""
         counts = self.counts + EPS
         return counts / counts.sum()
 
     def perplexity(self) -> Tensor:
-        """Return exp of the entropy of `usage`: K if all are used equally often, 1 if only one is."""
+        """Return exp of the entropy of `usage`: K if all codes are used equally often, 1 if only one is."""
         return torch.special.entr(self.usage()).sum().exp()
 
     def _drawn(self, vectors: Tensor) -> Tensor:
-        """Return K random ones of [N, H, W, D], each as often as the others, as [1, K, D]."""
+        """Return K random vectors of [N, H, W, D], repeated evenly if there are fewer, as [1, K, D]."""
         flat = vectors.flatten(0, 2)
         order = torch.randperm(len(flat), device=flat.device)
         return flat[order.repeat(-(-len(self.codebook) // len(order)))[: len(self.codebook)]][None]
 
     def _seen(self, vectors: Tensor, codes: Tensor) -> Tensor:
-        """Return counts, sums and random vectors of a batch side by side: [1, K, 1 + 2 D]."""
+        """Return counts, sums and random vectors of a batch, concatenated: [1, K, 1 + 2 D]."""
         counts = torch.zeros_like(self.counts).index_add_(0, codes, torch.ones_like(vectors[:, 0]))
         sums = torch.zeros_like(self.sums).index_add_(0, codes, vectors)
         return torch.cat([counts[None, :, None], sums[None], self._drawn(vectors[:, None, None])], 2)
 
     @torch.no_grad()
     def _start(self, drawn: Tensor) -> Tensor:
-        """Take the vectors [processes, K, D] as codes."""
+        """Initialise the codes with vectors [processes, K, D]."""
         self.codebook.copy_(turns(drawn))
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
@@ -114,7 +113,7 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def _move(self, seen: Tensor) -> Tensor:
-        """Move the codebook by the `_seen` of all processes, [processes, K, 1 + 2 D]."""
+        """Update the codebook with the `_seen` of all processes, [processes, K, 1 + 2 D]."""
         codes, width = self.codebook.shape
         counts, sums, _ = seen.sum(0).split([1, width, width], 1)
         self.counts.lerp_(counts[:, 0], 1 - self.decay)  # eq. 6
@@ -123,7 +122,7 @@ class Quantiser(nn.Module):
         smoothed = (self.counts + EPS) / (total + codes * EPS) * total
         self.codebook.copy_(self.sums / smoothed[:, None])  # eq. 8
 
-        # Give a dead code a new place, and the average use, so that it has time to win vectors there.
+        # Reset dead codes to new vectors with average usage, so that they have time to attract vectors there.
         fair = total / codes
         dead = self.counts < self.revive * fair
         self.codebook.copy_(torch.where(dead[:, None], turns(seen[..., 1 + width :]), self.codebook))
@@ -133,23 +132,23 @@ class Quantiser(nn.Module):
 
 
 def turns(drawn: Tensor) -> Tensor:
-    """Return of [processes, K, D] each process's vectors in turn: [K, D]."""
+    """Interleave the vectors of all processes: [processes, K, D] -> [K, D]."""
     k = torch.arange(drawn.shape[1], device=drawn.device)
     return drawn[k % len(drawn), k]
 
 
 def straight(x: Tensor, q: Tensor) -> Tensor:
-    """Return q with the gradient that x has there (1711.00937, 3.2): [N, D, H, W]."""
+    """Return q with a straight-through gradient to x (1711.00937, 3.2): [N, D, H, W]."""
     return x + (q - x).detach()
 
 
 def rotated(x: Tensor, q: Tensor) -> Tensor:
-    """Return q as each vector of x turned and stretched into its code, which is a constant map: [N, D, H, W].
+    """Return q as each vector of x rotated and scaled onto its code, by a constant map: [N, D, H, W].
 
-    The gradient that arrives at q is turned back with it, so vectors of one code are pulled together or pushed apart
-    by what the decoder wants, and not all moved alike.
+    The gradient at q is rotated back to x, so that the decoder can pull the vectors of one code together or push them
+    apart, instead of moving all of them equally.
 
-    Source: arXiv:2410.06424, the turn written as two reflections.
+    Source: arXiv:2410.06424, with the rotation written as two reflections.
     """
     with torch.no_grad():
         long, short = (v.norm(dim=1, keepdim=True).clamp_min(EPS) for v in (q, x))
@@ -198,26 +197,26 @@ def decoder(channels: int, out: int, width: int, blocks: int, inner: int, stride
 
 
 class Autoencoder(nn.Module):
-    """Images to one, two or three maps of codes and back; the levels are counted from the top, the smallest.
+    """Images to one, two or three code maps and back; levels are counted from the top, the smallest.
 
-    The bottom map is `stride` times smaller than the image and each one above half of that. Codes are found from the
-    top down: what a level encodes is put beside what the levels above decode to.
+    The bottom map is `stride` times smaller than the image, and each one above half of that. Codes are computed from
+    the top down: the encoding of a level is concatenated with what the levels above decode to.
 
     Args:
-        channels: of the images.
-        levels: maps of codes.
-        width: channels between the layers.
-        blocks: residual blocks of each encoder and decoder.
-        block_width: channels inside of these.
+        channels: image channels.
+        levels: number of code maps.
+        width: channels of the hidden layers.
+        blocks: residual blocks in each encoder and decoder.
+        block_width: channels inside these blocks.
         stride: image size / size of the bottom map: 2, 4 or 8.
         codes: entries of each codebook.
         code_width: length of each entry.
         decay: of the codebooks, see `Quantiser`.
         revive: likewise.
-        gradient: how it passes the codes, see `straight` and `rotated`.
+        gradient: of the quantisation, see `straight` and `rotated`.
 
-    Source: VQ-VAE-2's form at two levels is that of rosinality/vq-vae-2-pytorch, parameter for parameter; at one
-    level it is sonnet's network for CIFAR-10.
+    Source: with two levels, VQ-VAE-2 as in rosinality/vq-vae-2-pytorch, parameter for parameter; with one level,
+    sonnet's network for CIFAR-10.
     """
 
     def __init__(
@@ -236,7 +235,7 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.through = PASS[gradient]
-        lower = [level > 0 for level in range(levels)]  # those that have one above
+        lower = [level > 0 for level in range(levels)]  # levels with another one above
         shape, d = (width, blocks, block_width), code_width
         self.encoders = nn.ModuleList(
             encoder(width, *shape, 2) if level < levels - 1 else encoder(channels, *shape, stride)
@@ -244,7 +243,7 @@ class Autoencoder(nn.Module):
         )
         self.project = nn.ModuleList(nn.Conv2d(width + d * below, d, 1) for below in lower)
         self.quantisers = nn.ModuleList(Quantiser(codes, d, decay, revive) for _ in lower)
-        above = [d, *[2 * d] * (levels - 1)]  # channels of the maps that `_joined` gives
+        above = [d, *[2 * d] * (levels - 1)]  # channels of the joined maps above each level
         self.above = nn.ModuleList(decoder(above[level], d, *shape, 2) for level in range(levels - 1))
         self.larger = nn.ModuleList(nn.ConvTranspose2d(above[level], d, 4, 2, 1) for level in range(levels - 1))
         self.decoder = decoder(above[-1], channels, *shape, stride)
@@ -254,16 +253,16 @@ class Autoencoder(nn.Module):
 
         Args:
             image: [N, channels, H, W] in [-1, 1]; H and W divisible by stride * 2 ^ (levels - 1).
-            over: moves the codebooks, see `Quantiser`.
+            over: updates the codebooks, see `Quantiser`.
 
         Returns:
-            The image again, the codes of each level int64 [N, h, w], and the commitment loss, a scalar.
+            The reconstruction, the codes of each level int64 [N, h, w], and the commitment loss, a scalar.
         """
         codes, quantised, commitment = self.quantise(image, over)
         return self.decode(quantised), codes, commitment
 
     def quantise(self, image: Tensor, over: Over | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Return codes, what stands for them [N, D, h, w] (with a gradient), commitment."""
+        """Return codes, quantised maps [N, D, h, w] (with a gradient), and the commitment loss."""
         features = [image]
         for encode in reversed(self.encoders):
             features.append(encode(features[-1]))
@@ -290,10 +289,10 @@ class Autoencoder(nn.Module):
         return self.decoder(joined)
 
     def look_up(self, codes: Sequence[Tensor]) -> list[Tensor]:
-        """Return what stands for the codes of each level: int64 [N, h, w] -> [N, D, h, w]."""
+        """Return the vectors of the codes of each level: int64 [N, h, w] -> [N, D, h, w]."""
         return [book.look_up(found) for book, found in zip(self.books, codes, strict=True)]
 
     @property
     def books(self) -> list[Quantiser]:
-        """The codebooks, top first, as what they are."""
+        """The codebooks, top first, with their type."""
         return cast("list[Quantiser]", list(self.quantisers))

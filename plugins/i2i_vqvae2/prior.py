@@ -1,11 +1,11 @@
-"""The prior of one map of codes: a gated PixelCNN with causal attention, which draws a map code by code.
+"""The prior of one code map: a gated PixelCNN with causal attention, which samples a map code by code.
 
 Papers: gated PixelCNN arXiv:1606.05328 (2.1 to 2.3), PixelSNAIL arXiv:1712.09763 (attention), and VQ-VAE-2
 arXiv:1906.00446 (3.2: attention on top, the maps below conditioned on those above).
 Run by: `i2i run configs/vqvae2.yaml`.
 
-No code sees itself or a later one, in the order of reading. The vertical stack sees the rows above, the horizontal
-one the codes to the left; both are shifted by one at the start, and after that see their own place too.
+No code sees itself or a later one, in raster order. The vertical stack sees the rows above, the horizontal one the
+codes to the left; both inputs are shifted by one, so later layers may include their own position.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from i2i import ConfigError
 
 from .autoencoder import Block
 
-NOTHING = torch.empty(0), torch.empty(0)  # what a layer without attention remembers
-Rows = Callable[[range], Iterable[int]]  # passes the rows on, and may tell how far they are
+NOTHING = torch.empty(0), torch.empty(0)  # the cache of a layer without attention
+Rows = Callable[[range], Iterable[int]]  # yields the rows, and may report progress
 
 
 class PixelCNN(nn.Module):
-    """The distribution of a map of codes, given the maps above it and a class.
+    """The distribution of a code map, given the maps above it and a class.
 
     Args:
         codes: entries of the codebook.
         side: height and width of the map.
-        above: how many maps are above it.
-        classes: how many classes there are; 0 for none.
+        above: number of maps above it.
+        classes: number of classes; 0 for none.
         width: channels of both stacks.
         layers: gated layers.
-        kernel: how wide a convolution is, odd: rows reach kernel // 2 up, and as far to both sides.
-        attention: layers that also attend to all earlier places, evenly spread.
-        heads: of the attention.
-        dropout: share of the gates' outputs that a layer forgets while training.
-        blocks: residual blocks that look at the maps above.
+        kernel: kernel width, odd: convolutions reach kernel // 2 up, left and, in the rows above, right.
+        attention: number of layers, evenly spaced, that also attend to all earlier positions.
+        heads: attention heads.
+        dropout: dropout probability of the gates' outputs.
+        blocks: residual blocks on the maps above.
 
     Raises:
-        ConfigError: an even kernel, more attention than layers, or a width that the heads cannot share.
+        ConfigError: an even kernel, more attention than layers, or a width not divisible by the heads.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class PixelCNN(nn.Module):
     ) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise ConfigError(f"pixelcnn: kernel {kernel} has no middle: use {kernel + 1}")
+            raise ConfigError(f"pixelcnn: kernel {kernel} is even: use {kernel + 1}")
         if attention > layers:
-            raise ConfigError(f"pixelcnn: attention {attention} is more than one in each of the {layers} layers")
+            raise ConfigError(f"pixelcnn: attention {attention} is more than the {layers} layers")
         if attention and width % heads:
-            raise ConfigError(f"pixelcnn: width {width} cannot be divided among {heads} heads")
+            raise ConfigError(f"pixelcnn: width {width} is not divisible by {heads} heads")
         self.side, self.width = side, width
         self.embed = nn.Embedding(codes, width)
         self.place = nn.Parameter(0.02 * torch.randn(1, width, side, side))
@@ -84,7 +84,7 @@ class PixelCNN(nn.Module):
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, codes, 1))
 
     def forward(self, codes: Tensor, above: Sequence[Tensor] = (), label: Tensor | None = None) -> Tensor:
-        """Return the logits of every code, given those before it.
+        """Return the logits of every code, given the codes before it.
 
         Args:
             codes: int64 [N, side, side].
@@ -107,18 +107,18 @@ class PixelCNN(nn.Module):
 
     @property
     def stack(self) -> list[Gated]:
-        """The gated layers, as what they are."""
+        """The gated layers, with their type."""
         return cast("list[Gated]", list(self.layers))
 
     def given(self, above: Sequence[Tensor], label: Tensor | None) -> Tensor | None:
-        """Return what is known beforehand: [N, width, side, side], [N, width, 1, 1] of a label alone, or None."""
+        """Return the conditioning: [N, width, side, side], [N, width, 1, 1] for a label alone, or None."""
         given = None
         if len(self.above):
             maps = [embed(codes).movedim(-1, 1) for embed, codes in zip(self.above, above, strict=True)]
             given = self.look(sum(interpolate(m, (self.side, self.side)) for m in maps))
         if self.label is not None:
             if label is None:
-                raise ValueError("this prior is class-conditional and needs the labels")
+                raise ValueError("this prior is class-conditional and needs labels")
             name = self.label(label)[:, :, None, None]
             given = name if given is None else given + name
         return given
@@ -132,18 +132,18 @@ class PixelCNN(nn.Module):
         temperature: float = 1.0,
         rows: Rows = iter,
     ) -> Tensor:
-        """Draw `n` maps of codes, code by code, with torch's random numbers.
+        """Sample `n` code maps, code by code, from torch's global generator.
 
-        Each layer keeps what it needs again: the vertical stack runs once a row, the horizontal one once a code and
-        on that code alone, attention remembers keys and values. All together that is the arithmetic of one forward
-        pass, where asking `forward` for every code would take side ^ 2 of them; the codes are the same.
+        Each layer caches what it needs again: the vertical stack runs once per row, the horizontal one once per code
+        and on that code alone, and attention keeps keys and values. In total that is the compute of one forward pass,
+        whereas calling `forward` for every code would take side ^ 2 passes; the codes are the same.
 
         Args:
-            n: how many.
+            n: number of maps.
             above: the maps above, top first, int64 [n, h, w].
             label: classes int64 [n].
-            temperature: the logits are divided by it: below 1 prefers what is likely.
-            rows: passes the rows on, and may tell how far they are.
+            temperature: divides the logits; below 1 prefers likely codes.
+            rows: yields the rows, and may report progress.
 
         Returns:
             int64 [n, side, side].
@@ -157,7 +157,7 @@ class PixelCNN(nn.Module):
         past = [layer.attend.nothing(n, side * side) if layer.attend is not None else NOTHING for layer in stack]
         last = place.new_zeros(n, self.width, 1, side)
         for y in rows(range(side)):
-            # The vertical stack: one row of every layer.
+            # The vertical stack: one row in every layer.
             down, gates = last + place[:, :, y : y + 1], []
             for number, layer in enumerate(stack):
                 seen = torch.cat([before[number], down], 2)
@@ -165,7 +165,7 @@ class PixelCNN(nn.Module):
                 down, gate = layer.vertical(seen, row_of(conditions[number], y))
                 gates.append(gate)
 
-            # The horizontal stack: one code of every layer.
+            # The horizontal stack: one code in every layer.
             left = [place.new_zeros(n, self.width, 1, layer.reach) for layer in stack]
             found = [place.new_zeros(n, self.width)]
             for x in range(side):
@@ -183,7 +183,7 @@ class PixelCNN(nn.Module):
 
 
 class Gated(nn.Module):
-    """One layer of both stacks: a masked convolution each, and tanh times sigmoid of what it gives.
+    """One layer of both stacks: a causal convolution each, gated by tanh times sigmoid.
 
     Both have a residual connection (in the paper only the horizontal one).
 
@@ -201,11 +201,11 @@ class Gated(nn.Module):
         self.attend = Attention(width, heads) if heads else None
 
     def told(self, given: Tensor | None) -> Tensor | None:
-        """Return what the layer makes of what is known beforehand, [N, 4 width, H, W] or [N, 4 width, 1, 1]."""
+        """Project the conditioning for this layer: [N, 4 width, H, W] or [N, 4 width, 1, 1]."""
         return None if self.condition is None or given is None else self.condition(given)
 
     def vertical(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Go down: x [N, width, reach + H, W] -> the next x [N, width, H, W], and what the horizontal stack adds."""
+        """Vertical stack: x [N, width, reach + H, W] -> the next x [N, width, H, W], and the horizontal input."""
         seen = self.rows(x)
         across = self.across(seen)
         if condition is not None:
@@ -214,7 +214,7 @@ class Gated(nn.Module):
         return x[:, :, self.reach :] + self.gate(seen, 0), across
 
     def horizontal(self, x: Tensor, across: Tensor) -> Tensor:
-        """Go right: x [N, width, H, reach + W] -> the next x [N, width, H, W]."""
+        """Horizontal stack: x [N, width, H, reach + W] -> the next x [N, width, H, W]."""
         return x[:, :, :, self.reach :] + self.gate(self.columns(x) + across, 1)
 
     def gate(self, x: Tensor, stack: int) -> Tensor:
@@ -224,9 +224,9 @@ class Gated(nn.Module):
 
 
 class Attention(nn.Module):
-    """Each place attends to itself and those before it, in the order of reading; added to what comes in.
+    """Causal attention with a residual connection: each position attends to itself and earlier ones, in raster order.
 
-    A place of the horizontal stack knows only of earlier codes, so itself is allowed.
+    The horizontal stack at a position depends only on earlier codes, so attending to itself is allowed.
 
     Source: arXiv:1712.09763, 2.2, with several heads as in VQ-VAE-2.
     """
@@ -245,12 +245,12 @@ class Attention(nn.Module):
         return x + self.joined(scaled_dot_product_attention(q, k, v, is_causal=True)).mT.reshape(x.shape)
 
     def nothing(self, n: int, places: int) -> tuple[Tensor, Tensor]:
-        """Return room for the keys and values [n, heads, places, width / heads] of places to come."""
+        """Return an empty cache of keys and values [n, heads, places, width / heads]."""
         shape = n, self.heads, places, self.out.in_features // self.heads
         return self.out.weight.new_zeros(shape), self.out.weight.new_zeros(shape)
 
     def one(self, x: Tensor, past: tuple[Tensor, Tensor], at: int) -> Tensor:
-        """Do `forward` for place `at` alone, x [N, width, 1, 1], and keep its key and value in `past`."""
+        """Run `forward` for position `at` alone, x [N, width, 1, 1], and store its key and value in `past`."""
         q, k, v = self.parts(x.flatten(2).mT)
         past[0][:, :, at : at + 1], past[1][:, :, at : at + 1] = k, v
         keys, values = past[0][:, :, : at + 1], past[1][:, :, : at + 1]
@@ -267,11 +267,11 @@ class Attention(nn.Module):
 
 
 def row_of(condition: Tensor | None, y: int) -> Tensor | None:
-    """Return row `y` of a map [N, C, H, W]; what is the same everywhere, [N, C, 1, 1], as it is."""
+    """Return row `y` of a map [N, C, H, W]; a constant condition [N, C, 1, 1] is returned as is."""
     return condition if condition is None or condition.shape[2] == 1 else condition[:, :, y : y + 1]
 
 
 def drawn(logits: Tensor, temperature: float) -> Tensor:
-    """Draw one of K for each row of logits [N, K]: int64 [N]."""
-    logits = logits.double() - logits.amax(1, keepdim=True)  # at most 0, so that no temperature makes them infinite
+    """Sample one of K for each row of logits [N, K]: int64 [N]."""
+    logits = logits.double() - logits.amax(1, keepdim=True)  # at most 0, so that no temperature overflows
     return torch.multinomial(torch.softmax(logits / temperature, 1).float(), 1)[:, 0]
