@@ -1,15 +1,15 @@
-"""GANs measured: the theory where it can be checked, the price of truncation, runs on MNIST side by side.
+"""GAN benchmarks: a check of the theory, the truncation trade-off, and a comparison of runs on MNIST.
 
     python benchmarks/gan.py theory --json benchmarks/results/gan_theory.json
     python benchmarks/gan.py truncation runs/biggan_mnist --data $I2I_DATA/mnist
     python benchmarks/gan.py mnist runs/gan_mnist runs/dcgan_mnist --data $I2I_DATA/mnist
 
-`theory`: pictures of one pixel, of which both densities are known. The game is played by the task `gan` itself. D
-alone is trained; it must become p_data / (p_data + p_g), and the value of the game 2 JSD - log 4 (arXiv:1406.2661,
-proposition 1 and theorem 1), the Jensen-Shannon divergence by quadrature. Then the gradient that reaches G while D
-learns to spot its pictures, by the saturating and by the other objective (section 3, end).
+`theory`: one-pixel images with known densities, trained by the task `gan` itself. Only D is trained; it must converge
+to p_data / (p_data + p_g), and the value of the game to 2 JSD - log 4 (arXiv:1406.2661, proposition 1 and theorem 1),
+with the Jensen-Shannon divergence computed by quadrature. Then the gradient that reaches G while D learns to detect
+its images, for the saturating and the non-saturating objective (section 3, end).
 
-`truncation` and `mnist` judge by the LeNet-5 that `class_accuracy` uses, on pictures made from always the same codes.
+`truncation` and `mnist` use the LeNet-5 of `class_accuracy` as the judge, on images generated from fixed codes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from i2i.optim import adam, linear_decay
 
 
 class Bump(NamedTuple):
-    """A normal distribution, and its weight among others."""
+    """A component of a Gaussian mixture."""
 
     mean: float
     sigma: float
@@ -55,18 +55,18 @@ class Bump(NamedTuple):
 
 DATA = (Bump(-0.7, 0.3, 0.6), Bump(0.8, 0.25, 0.4))
 GENERATORS = {"wide": Bump(0.1, 0.8), "one bump": Bump(-0.6, 0.4), "between": Bump(0.2, 0.35)}
-AWAY = Bump(-1.2, 0.2), (Bump(0.6, 0.2),)  # a generator and data that hardly meet
+AWAY = Bump(-1.2, 0.2), (Bump(0.6, 0.2),)  # a generator and data that hardly overlap
 U = torch.linspace(-5, 5, 20001, dtype=torch.float64)  # a pixel is tanh(u)
 
 
 def density(bumps: Sequence[Bump]) -> Tensor:
-    """Return the density of u at `U`; that of tanh(u) differs by a factor that all densities there share."""
+    """Return the density of u at `U`; that of tanh(u) differs by a factor common to all densities."""
     one = [b.weight * torch.exp(-(((U - b.mean) / b.sigma) ** 2) / 2) / (b.sigma * math.tau**0.5) for b in bumps]
     return torch.stack(one).sum(0)
 
 
 def integral(values: Tensor) -> float:
-    """Return the integral over u by trapezoids."""
+    """Return the integral over u by the trapezoidal rule."""
     return torch.trapezoid(values, U).item()
 
 
@@ -77,14 +77,14 @@ def divergence(p: Tensor, q: Tensor) -> float:
 
 
 def pixels(bumps: Sequence[Bump], n: int) -> dict[str, Tensor]:
-    """Return a batch of `n` pictures of one pixel, tanh(u)."""
+    """Return a batch of `n` one-pixel images, tanh(u)."""
     chosen = torch.multinomial(torch.tensor([b.weight for b in bumps]), n, replacement=True)
     mean, sigma = (torch.tensor(column)[chosen] for column in list(zip(*bumps, strict=True))[:2])
     return {"image": torch.tanh(mean + sigma * torch.randn(n))[:, None, None, None]}
 
 
 def game(generator: Bump, objective: Callable[..., Any] = Vanilla) -> GAN:
-    """Return the task for pictures of one pixel, its G making tanh of a normal distribution."""
+    """Return the task for one-pixel images, whose G generates tanh of a normal distribution."""
     dense = partial(DenseGenerator, widths=(), batch_norm=False), partial(DenseDiscriminator, widths=(64, 64))
     task = GAN(*dense, gan=partial(objective, lambda_d=1.0), latent=1, channels=1, size=1)
     with torch.no_grad():
@@ -94,22 +94,22 @@ def game(generator: Bump, objective: Callable[..., Any] = Vanilla) -> GAN:
 
 
 def trainer(task: GAN, steps: int, lr: float = 1e-2) -> Engine:
-    """Return an engine that trains D and leaves G where it is."""
+    """Return an engine that trains only D."""
     rates = {"G": partial(torch.optim.SGD, lr=0.0), "D": partial(adam, lr=lr)}
     return Engine(task, rates, Train(steps=steps), schedule=linear_decay(steps // 4, steps, unit="steps"))
 
 
 def judged(task: GAN) -> Tensor:
-    """Return D's logits at `U`."""
+    """Return D's logits at tanh of `U`."""
     with torch.no_grad():
         return task.discriminator(U.tanh().float()[:, None, None, None])[:, 0].double()
 
 
 def best_discriminator(generator: Bump, steps: int = 1500, batch: int = 1024) -> dict[str, float]:
-    """Train D against a fixed G, and compare it and the value of the game with what they must be.
+    """Train D against a fixed G, and compare D and the value of the game with the theory.
 
     Returns:
-        `error`: mean of |D - p_data / (p_data + p_g)| over real and made pictures;
+        `error`: mean of |D - p_data / (p_data + p_g)| over real and generated images;
         `value`, `expected`: of the game, and 2 JSD - log 4, in nats;
         `jsd`, `jsd found`: by quadrature, and (value + log 4) / 2.
     """
@@ -133,7 +133,7 @@ def best_discriminator(generator: Bump, steps: int = 1500, batch: int = 1024) ->
 
 
 def early_gradients(at: Sequence[int] = (0, 10, 30, 100, 300), batch: int = 1024) -> list[dict[str, float]]:
-    """Return how long G's gradient is by both objectives, for the same D and the same codes, while D learns."""
+    """Return the norm of G's gradient for both objectives, with the same D and codes, while D learns."""
     generator, data = AWAY
     torch.manual_seed(0)
     task = game(generator)
@@ -154,7 +154,7 @@ def early_gradients(at: Sequence[int] = (0, 10, 30, 100, 300), batch: int = 1024
 
 
 def gradient(task: GAN, batch: dict[str, Tensor]) -> float:
-    """Return the length of the gradient that the task's own step gives G, from always the same codes."""
+    """Return the norm of the gradient of G in the task's own step, from fixed codes."""
     torch.manual_seed(0)
     losses = {player: shown["gan"] for player, shown in task.step(batch)}
     slopes = torch.autograd.grad(losses["G"], list(task.generator.parameters()))
@@ -162,7 +162,7 @@ def gradient(task: GAN, batch: dict[str, Tensor]) -> float:
 
 
 def theory(_: argparse.Namespace) -> dict[str, Any]:
-    """Check it, and print what was found."""
+    """Check the theory, and print the results."""
     best = {name: best_discriminator(generator) for name, generator in GENERATORS.items()}
     print("D alone, against     mean |D - D*|   value   2 JSD - log 4      JSD   JSD found")
     for name, one in best.items():
@@ -181,11 +181,11 @@ def theory(_: argparse.Namespace) -> dict[str, Any]:
 
 
 def truncation(args: argparse.Namespace) -> dict[str, Any]:
-    """Sample with less and less freedom, and print what it gives and costs.
+    """Sample with increasing truncation, and print diversity and fidelity.
 
-    Diversity is the mean distance between two pictures in the features of the judge, within a class where classes are
-    asked for, over that of real ones. Fidelity is the mean probability that the judge gives to what was asked for, or
-    else to what it finds most likely. The codes of all rows are made of the same uniform numbers.
+    Diversity is the mean distance between images in the features of the judge, within a class for class-conditional
+    runs, relative to real images. Fidelity is the mean probability that the judge assigns to the requested class, or
+    else to the most likely one. The codes of all rows come from the same uniform random numbers.
     """
     task: Any = api.load(args.run).task.eval()
     judge = judged_by("lenet")
@@ -199,7 +199,7 @@ def truncation(args: argparse.Namespace) -> dict[str, Any]:
             made = task.sample(args.n, label=label, truncation=bound)
         rows.append({"truncation": bound, **spread_and_certainty(judge, made, label, task.classes)})
     of_real = rows[0]["diversity"]
-    print("truncation   diversity   fidelity" + ("   read as asked" if task.classes else ""))
+    print("truncation   diversity   fidelity" + ("    as requested" if task.classes else ""))
     for row in rows:
         row["diversity"] /= of_real
         name = f"{row['truncation']:10.2f}" if row["truncation"] else "real      "
@@ -207,12 +207,12 @@ def truncation(args: argparse.Namespace) -> dict[str, Any]:
         print(f"{name} {row['diversity']:11.3f} {row['fidelity']:10.4f}{asked}")
     falls = all(after["diversity"] < before["diversity"] for before, after in pairwise(rows[1:]))
     rises = all(after["fidelity"] >= before["fidelity"] for before, after in pairwise(rows[1:]))
-    print(f"as truncation goes down, diversity falls each time: {falls}; fidelity never falls: {rises}")
+    print(f"with decreasing truncation, diversity always falls: {falls}; fidelity never falls: {rises}")
     return {"rows": rows, "diversity falls": falls, "fidelity rises": rises}
 
 
 def spread_and_certainty(judge: Any, image: Tensor, label: Tensor | None, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the mean distance of features, and the mean probability of the label or of the likeliest class."""
+    """Return the mean distance of features, and the mean probability of the label or of the top class."""
     seen = features(image, "lenet")
     probability = torch.softmax(judge.logits(torch.stack([squared(one, 32)[:1] for one in image])), 1)
     if not classes or label is None:
@@ -227,19 +227,19 @@ def spread_and_certainty(judge: Any, image: Tensor, label: Tensor | None, classe
 
 
 class OfTraining(MNIST):
-    """Compares runs with training pictures: rates may be chosen by these, and not by those of the test set."""
+    """Compares runs with training images, so that learning rates can be chosen without the test set."""
 
     def validation(self) -> Any:
-        """Return as many training pictures as were asked for of the test set, evenly spread."""
+        """Return as many training images, evenly spaced, as were requested of the test set."""
         n = len(super().validation())
         return [self.sample(i * len(self) // n, np.random.default_rng(i)) for i in range(n)]
 
 
 def mnist(args: argparse.Namespace) -> dict[str, Any]:
-    """Print runs side by side: the classes they make, how far from real ones they are, whether they do as asked."""
+    """Compare runs: class shares, kernel distance to real images, and accuracy of the requested classes."""
     data = {"test": MNIST, "train": OfTraining}[args.against](str(args.data), size=32, validation_samples=args.n)
     found = {}
-    print("run                  smallest share   entropy   kernel distance   read as asked   smallest of these")
+    print("run                  smallest share   entropy   kernel distance    as requested      worst of these")
     for run in args.runs:
         task: Any = api.load(run).task.eval()
         row = {f"share/{name}": value for name, value in ClassShare("lenet", samples=args.n)(task, data).items()}
@@ -257,22 +257,22 @@ def mnist(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, save."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     for function in (theory, truncation, mnist):
         command = commands.add_parser(function.__name__)
         command.set_defaults(function=function)
-        command.add_argument("--json", type=Path, help="write the result there")
+        command.add_argument("--json", type=Path, help="write the result to this file")
         if function is not theory:
-            command.add_argument("--data", type=Path, required=True, help="mnist.npz, or the folder that holds it")
-            command.add_argument("-n", type=int, default=2000, help="pictures, made and real")
+            command.add_argument("--data", type=Path, required=True, help="mnist.npz or its folder")
+            command.add_argument("-n", type=int, default=2000, help="generated and real images")
         if function is truncation:
             command.add_argument("run", help="a run of the task gan")
             command.add_argument("--values", type=float, nargs="+", default=[3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.3, 0.1])
         if function is mnist:
             command.add_argument("runs", nargs="+", help="runs, or their model.safetensors")
-            command.add_argument("--against", choices=("test", "train"), default="test", help="what is real")
+            command.add_argument("--against", choices=("test", "train"), default="test", help="the real images")
     args = parser.parse_args()
     result = args.function(args)
     if args.json:

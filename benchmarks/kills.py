@@ -1,10 +1,10 @@
-"""Kill -9 a training at random moments, resume it, and compare with a run that nobody disturbed, bit for bit.
+"""Kill -9 a training run at random times, resume it, and compare with an uninterrupted run, bit for bit.
 
     python benchmarks/kills.py --kills 200 --json benchmarks/results/kills.json
 
-Every run is a small CycleGAN with replay pools, averages and a checkpoint every second step, so that many kills fall
-into a save; a run is killed again and again, also while it resumes, until it ends by itself. Children are forked from
-one process that has imported everything, so that a kill costs a second and not five.
+Every run is a small CycleGAN with replay pools, averages and a checkpoint every second step, so that many kills hit
+a save; a run is killed repeatedly, also while resuming, until it finishes. Children are forked from one process that
+has imported everything, so that a kill takes one second instead of five.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def start(config: Path, run: Path) -> int:
 
 
 def slow_system(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Make a system call of a save, slowly, so that many kills fall into saves."""
+    """Slow down the system calls of a save, so that many kills hit one."""
     time.sleep(0.004)
     return call(*arguments)
 
 
 def fingerprint(run: Path) -> dict[str, str]:
-    """Hash all that a run leaves: final checkpoint, weights, log, metrics, pictures."""
+    """Hash all outputs of a run: final checkpoint, weights, log, metrics, images."""
     last = sorted((run / "checkpoints").glob("step_*"))[-1]
     found = [*last.iterdir(), run / "model.safetensors", run / "log.jsonl", run / "metrics.json"]
     found += sorted((run / "samples").iterdir())
@@ -78,7 +78,7 @@ def fingerprint(run: Path) -> dict[str, str]:
 
 
 def campaign(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
-    """Kill `kills` times; return counts of runs, kills, kills that fell into a save, and of runs that differ."""
+    """Kill `kills` times; return the number of runs, kills, kills during a save, and runs that differ."""
     dice = random.Random(seed)
     config = folder / "kills.yaml"
     config.write_text(CONFIG)

@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=10, help="faces per averaged code")
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--steps", type=int, default=9, help="images per path")
-    parser.add_argument("--judge", type=int, nargs=2, default=(2400, 900), help="faces and training steps of the judge")
+    parser.add_argument("--judge", type=int, nargs=2, default=(2400, 900), help="faces and steps to train it")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--sheet", type=Path, help="write a few trials to this .png")
     args = parser.parse_args()

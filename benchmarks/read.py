@@ -1,11 +1,11 @@
-"""How fast are training pictures read? `python benchmarks/read.py [--json OUT]`
+"""How fast are training images loaded? `python benchmarks/read.py [--json OUT]`
 
-One thread, processor time, one process; the published recipe and i2i take turns on the same pictures with
-the same crops and flips, and must give the same numbers. Goal: reading from the cache costs at most 0.15 of
+One thread, CPU time, one process; the published recipe and i2i alternate on the same images with the same
+crops and flips, and must return the same values. Goal: reading from the cache costs at most 0.15 of
 decoding and augmenting. The reference is the recipe of CycleGAN in plain Pillow, numpy and torch: open,
 resize to 286 x 286 (bicubic), random crop 256, flip, scale to [-1, 1].
 
-The pictures are cats and dogs from $I2I_DATA (short side 128), or JPEGs of 256 x 256 made on the spot.
+The images are cats and dogs from $I2I_DATA (short side 128), or generated JPEGs of 256 x 256.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ SIZE, LOAD, GOAL = 256, 286, 0.15
 
 def main() -> None:
     """Measure, print, and exit with 1 if the goal is missed."""
-    parser = argparse.ArgumentParser(description="How fast are training pictures read?")
-    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser = argparse.ArgumentParser(description="How fast are training images loaded?")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--pairs", type=int, default=40, help="pairs of pictures in a round")
+    parser.add_argument("--pairs", type=int, default=40, help="image pairs per round")
     parser.add_argument("--generated", action="store_true", help="do not use $I2I_DATA")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def pictures(root: Path, generated: bool, n: int = 120) -> str:
-    """Put some pictures into trainA, trainB, testA and testB, and say which."""
+    """Put some images into trainA, trainB, testA and testB, and return a description of them."""
     given = os.environ.get("I2I_DATA")
     if given and not generated:
         for part in ("trainA", "trainB", "testA", "testB"):
@@ -77,7 +77,7 @@ def pictures(root: Path, generated: bool, n: int = 120) -> str:
 
 
 def reference(path: Path, rng: np.random.Generator) -> torch.Tensor:
-    """Return one training picture by the published recipe, as float32 [3, 256, 256] in [-1, 1]."""
+    """Return one training image by the published recipe, as float32 [3, 256, 256] in [-1, 1]."""
     image = Image.open(path).convert("RGB").resize((LOAD, LOAD), Image.Resampling.BICUBIC)
     top, left = rng.integers(LOAD - SIZE + 1, size=2)
     image = image.crop((left, top, left + SIZE, top + SIZE))
@@ -88,7 +88,7 @@ def reference(path: Path, rng: np.random.Generator) -> torch.Tensor:
 
 
 def measured(root: Path, rounds: int, pairs: int) -> dict[str, float | str]:
-    """Time the reference, i2i with and without its cache, and the reference again, in turns."""
+    """Time the reference, i2i with and without its cache, and the reference again, alternating."""
     made = {name: UnpairedFolders(str(root), SIZE, LOAD, cache=name == "cached") for name in ("cached", "decoded")}
     a, b = (made["decoded"].train[domain].paths for domain in "AB")
 

@@ -1,14 +1,15 @@
-"""Is what SPADE paints what the label map says, and does it follow the style? On the validation samples of runs.
+"""Do the outputs of SPADE match the label map, and do they follow the style? On the validation samples of runs.
 
     python benchmarks/spade.py runs/spade_camvid runs/pix2pix_camvid --root $I2I_DATA/camvid --json OUT
 
-A small segmentation network is trained on the real training pairs. It then reads the real photographs of the
-validation samples (mIoU real) and those that each run paints from their label maps (mIoU made). What belongs to no
-class does not count. The same network, never trained on a painting, judges all runs, so they must have the same data.
+A small segmentation network is trained on the real training pairs. It then segments the real photographs of the
+validation samples (mIoU real) and what each run generates from their label maps (mIoU made). Unlabelled pixels are
+ignored. The same network, never trained on generated images, judges all runs, so they must have the same data.
 
-A run with an encoder paints them twice: in styles drawn from N(0, I) (mIoU made), and each in the style of a training
-photograph (mIoU in styles). Besides, 100 label maps are painted in the style of 100 training photographs, and the
-mean brightness and colours of paintings are compared with those of their styles: Spearman's rank correlation.
+A run with an encoder is evaluated twice: in styles sampled from N(0, I) (mIoU made), and in the style of training
+photographs (mIoU in styles). In addition, images for 100 label maps are generated in the style of 100 training
+photographs, and their mean brightness and colours are compared with those of their styles by Spearman's rank
+correlation.
 
 Goals: mIoU made >= 0.6 of mIoU real; SPADE above pix2pix; rank correlations above 0.5.
 """
@@ -48,7 +49,7 @@ PAIRS = 100
 
 
 class Judge(nn.Module):
-    """A U-Net that says the class of each pixel: [N, 3, H, W] in [-1, 1] -> logits [N, classes, H, W]."""
+    """A segmentation U-Net: [N, 3, H, W] in [-1, 1] -> logits [N, classes, H, W]."""
 
     def __init__(self, classes: int, width: int = 24, depth: int = 4) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class Judge(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits; H and W are multiples of 8."""
+        """Return the logits; H and W must be multiples of 8."""
         kept = []
         for down in self.downs:
             x = down(F.max_pool2d(x, 2) if kept else x)
@@ -80,8 +81,8 @@ def twice(channels: int, out: int) -> nn.Sequential:
 def trained(data: Data, classes: Classes, steps: int, seed: int = 0, batch: int = 8) -> Judge:
     """Train a judge on the training samples of a data set.
 
-    Rare classes count more, by 1 / log(1.02 + share) (arXiv:1606.02147). Brightness, contrast and colours of the
-    photographs vary, so that it reads shapes and textures in any light.
+    Rare classes are weighted by 1 / log(1.02 + share) (arXiv:1606.02147). Brightness, contrast and colours of the
+    photographs are augmented, so that it relies on shapes and textures in any light.
     """
     torch.manual_seed(seed)
     table = torch.from_numpy(classes.table())
@@ -107,13 +108,13 @@ def trained(data: Data, classes: Classes, steps: int, seed: int = 0, batch: int 
 
 
 def kept(file: Path | None, data: Data, classes: Classes, steps: int, seed: int) -> Judge:
-    """Return the judge that a file keeps, if it is one of as many steps and this seed; else train one and keep it."""
+    """Load the judge from a file, if it was trained with these steps and this seed; else train and save one."""
     said = {"steps": str(steps), "seed": str(seed)}
     if file is not None and file.exists():
         with safe_open(file, "pt") as opened:
             found = opened.metadata()
         if found != said:
-            sys.exit(f"{file} keeps a judge of {found} and not of {said}: name another file")
+            sys.exit(f"{file} contains a judge with {found}, not {said}: use another file")
         judge = Judge(classes.count).eval()
         judge.load_state_dict(load_file(file))
         return judge
@@ -124,14 +125,14 @@ def kept(file: Path | None, data: Data, classes: Classes, steps: int, seed: int)
 
 
 def altered(image: Tensor) -> Tensor:
-    """Return photographs in other light."""
+    """Return photographs under random lighting."""
     n = len(image)
     gain = (1 + 0.3 * torch.randn(n, 1, 1, 1)) * (1 + 0.1 * torch.randn(n, 3, 1, 1))
     return (image * gain + 0.2 * torch.randn(n, 1, 1, 1)).clamp(-1, 1)
 
 
 def confusion(judge: Judge, image: Tensor, label: Tensor, classes: Classes) -> Tensor:
-    """Return how many pixels of each class [row] of one photograph [3, H, W] were read as which [column]."""
+    """Return the confusion matrix of one photograph [3, H, W]: true classes are rows, predictions columns."""
     with torch.no_grad():
         found = judge(F.interpolate(image[None], label.shape[-2:], mode="area")).argmax(1)[0]
     truth = torch.from_numpy(classes.table())[label[0]]
@@ -141,7 +142,7 @@ def confusion(judge: Judge, image: Tensor, label: Tensor, classes: Classes) -> T
 
 
 def miou(counts: Tensor) -> tuple[float, list[float]]:
-    """Return the mean intersection over union of the classes that occur, and that of each."""
+    """Return the mean intersection over union of the classes that occur, and the IoU of each class."""
     hits = counts.diagonal().float()
     union = counts.sum(0) + counts.sum(1) - hits
     each = hits / union.clamp_min(1)
@@ -151,12 +152,12 @@ def miou(counts: Tensor) -> tuple[float, list[float]]:
 def read(
     judge: Judge, pictures: Sequence[Tensor], labels: Sequence[Tensor], classes: Classes
 ) -> tuple[float, list[float]]:
-    """Return `miou` of pictures [3, H, W] against their label maps [1, H, W]."""
+    """Return `miou` of images [3, H, W] against their label maps [1, H, W]."""
     return miou(torch.stack([confusion(judge, *pair, classes) for pair in zip(pictures, labels, strict=True)]).sum(0))
 
 
 def in_styles(task: Any, data: Data, n: int) -> list[tuple[Tensor, Tensor]]:
-    """Return `n` pairs of a training photograph and a validation label map painted in its style, [3, H, W]."""
+    """Return `n` pairs of a training photograph and an output in its style, for validation label maps, [3, H, W]."""
     samples, device = data.validation(), device_of(task)
     chosen = np.random.default_rng(0).permutation(len(data))
     pairs = []
@@ -170,7 +171,7 @@ def in_styles(task: Any, data: Data, n: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def follows(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return the rank correlations of brightness and colours between styles and what is painted in them."""
+    """Return the rank correlations of brightness and colours between styles and outputs."""
     first, second = (torch.stack([one.mean((1, 2)) for one in side]).double() for side in zip(*pairs, strict=True))
     luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     asked = {"brightness": lambda rgb: rgb @ luma, "warmth (red - blue)": lambda rgb: rgb[:, 0] - rgb[:, 2]}
@@ -179,13 +180,13 @@ def follows(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """Return the rank correlation of two lists of different numbers."""
+    """Return the rank correlation of two lists without ties."""
     ranks = torch.stack([a.argsort().argsort(), b.argsort().argsort()]).double()
     return torch.corrcoef(ranks)[0, 1].item()
 
 
 def data_of(run: Path, changes: list[str]) -> tuple[Data, Data]:
-    """Return the data set of a run, and the same with class indices for "A"."""
+    """Return the data set of a run, and the same data set with class indices as "A"."""
     chosen = config.load(run / "config.yaml", changes, registry().catalog)
     coded = chosen.tree["data"].get("encode") == "colours"
     index = config.load(run / "config.yaml", [*changes, "data.encode=index"], registry().catalog) if coded else chosen
@@ -193,15 +194,15 @@ def data_of(run: Path, changes: list[str]) -> tuple[Data, Data]:
 
 
 def main() -> None:
-    """Train the judge, judge the runs, print, save."""
+    """Train the judge, evaluate the runs, print and save."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    parser.add_argument("--root", help="where their data set lies")
+    parser.add_argument("--root", help="folder of their data set")
     parser.add_argument("--steps", type=int, default=1500, help="training steps of the judge")
-    parser.add_argument("--seed", type=int, default=0, help="of the judge")
-    parser.add_argument("--judge", type=Path, help="keep the judge there, and take it from there if there is one")
-    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the judge")
+    parser.add_argument("--judge", type=Path, help="save the judge to this file, or load it if it exists")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
     arguments = parser.parse_args()
     changes = ["data.workers=0", *([f"data.root={arguments.root}"] if arguments.root else [])]
     sets = {run: data_of(run, changes) for run in arguments.runs}
@@ -210,7 +211,7 @@ def main() -> None:
     labels = [truth.validation()[n]["A"] for n in range(len(truth.validation()))]
     for run, (_, index) in sets.items():
         if len(index.validation()) != len(labels) or not torch.equal(index.validation()[0]["A"], labels[0]):
-            sys.exit(f"{run} has other validation samples than {arguments.runs[0]}: judge it by itself")
+            sys.exit(f"{run} has other validation samples than {arguments.runs[0]}: evaluate it separately")
 
     start = time.perf_counter()
     judge = kept(arguments.judge, truth, classes, arguments.steps, arguments.seed)
@@ -224,7 +225,7 @@ def main() -> None:
         "judge": {
             "steps": arguments.steps,
             "seed": arguments.seed,
-            "seconds": round(seconds),  # next to nothing where it was kept
+            "seconds": round(seconds),  # near 0 if it was loaded
             "miou_real": best,
             "by_class": each,
         },

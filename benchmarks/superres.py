@@ -1,12 +1,12 @@
-"""Super-resolution by the published protocol: Set5 and Set14, luma, a border of `scale` pixels cut off.
+"""Super-resolution by the published protocol: Set5 and Set14, luma, a border of `scale` pixels cropped.
 
     python benchmarks/superres.py $I2I_DATA/sr runs/superres runs/superres_gan --json benchmarks/results/superres.json
-    python benchmarks/superres.py $I2I_DATA/sr --carn $I2I_DATA/weights/carn_m.pth      # for a published network
+    python benchmarks/superres.py $I2I_DATA/sr --carn $I2I_DATA/weights/carn_m.pth      # with a published network
 
-The low-resolution pictures are the authors' own (LR_x4). First the protocol itself is checked: Pillow's bicubic must
-have 28.43 and 26.09 dB at x4 (33.67 and 30.33 at x2). Then each run gets PSNR and SSIM, and the perceptual distance
-`squeeze_keras` (LPIPS' heads on another SqueezeNet: it ranks, and is not LPIPS) where its file is there. "+" means
-that eight turned and mirrored answers were averaged, as EDSR's authors do.
+The low-resolution images are the authors' own (LR_x4). First the protocol itself is checked: Pillow's bicubic must
+reach 28.43 and 26.09 dB at x4 (33.67 and 30.33 at x2). Then each run gets PSNR and SSIM, and, if its weights file is
+available, the perceptual distance `squeeze_keras` (LPIPS' heads on another SqueezeNet: it ranks methods, but is not
+LPIPS). "+" is the self-ensemble over eight rotations and flips, as in EDSR.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ GATE = {(2, "Set5"): 33.67, (2, "Set14"): 30.33, (4, "Set5"): 28.43, (4, "Set14"
 
 
 class Held(Data):
-    """Pictures to be judged on, and nothing to train with."""
+    """A data set with evaluation images only."""
 
     def __init__(self, folder: Path, scale: int) -> None:
         readers = [partial(pair_of, paths, scale) for paths in rows_of(folder, scale)]
         self.samples = Whole(readers, scale, bicubic, at_most=1000)
 
     def validation(self) -> Sequence[Sample]:
-        """Return the pictures: "A" and "B"."""
+        """Return the images: "A" and "B"."""
         return self.samples
 
 
 class Enlarger(Task):
-    """A function as a task, so that metrics take it."""
+    """Wraps a function as a task, so that metrics accept it."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], scale: int) -> None:
         super().__init__()
         self.function, self.makes = function, ImageModality(scale=scale)
 
     def translate(self, image: Tensor) -> Tensor:
-        """Enlarge images [N, 3, H, W] in [-1, 1]."""
+        """Upscale images [N, 3, H, W] in [-1, 1]."""
         return self.function(image)
 
 
 def by_pillow(image: Tensor, scale: int) -> Tensor:
-    """Enlarge by Pillow's bicubic filter, which works on 8 bits."""
+    """Upscale with Pillow's bicubic filter, which works on 8 bits."""
     levels = images.to_uint8(image)
     size = image.shape[-1] * scale, image.shape[-2] * scale
     larger = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC)) for one in levels]
@@ -70,7 +70,7 @@ def by_pillow(image: Tensor, scale: int) -> Tensor:
 
 
 def ensemble(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """Average the answers to the eight turned and mirrored versions of a picture. Source: arXiv:1707.02921, 3.3."""
+    """Average the outputs for the eight rotations and flips of an image. Source: arXiv:1707.02921, 3.3."""
     found = []
     for mirrored in (False, True):
         for quarters in range(4):
@@ -81,10 +81,10 @@ def ensemble(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
 
 
 def carn_m(w: dict[str, Tensor], image: Tensor, scale: int) -> Tensor:
-    """Enlarge by CARN-M with the weights `w`, [N, 3, H, W] in [-1, 1].
+    """Upscale with CARN-M and the weights `w`, [N, 3, H, W] in [-1, 1].
 
     Source: arXiv:1803.08664, figures 3 and 5: three blocks of three residual steps that share weights, each followed
-    by all that came before it and a 1x1 convolution; groups of four.
+    by a 1x1 convolution on the concatenation of all previous outputs; groups of four.
     """
 
     def conv(x: Tensor, name: str) -> Tensor:
@@ -114,7 +114,7 @@ def carn_m(w: dict[str, Tensor], image: Tensor, scale: int) -> Tensor:
 
 
 def scores(task: Task, data: Held, scale: int) -> dict[str, float]:
-    """Return what is measured of one task on one set."""
+    """Return the scores of one task on one set."""
     began = time.perf_counter()
     found = {
         "psnr_y": PSNR(space="y", crop=scale)(task, data)["db"],
@@ -130,27 +130,27 @@ def scores(task: Task, data: Held, scale: int) -> dict[str, float]:
 
 
 def gate(measured: float, scale: int, name: str) -> None:
-    """Stop unless bicubic has what it must have.
+    """Check that bicubic reaches its published PSNR.
 
     Raises:
-        SystemExit: it has not, so that no number below would be comparable.
+        SystemExit: it does not, so no other number would be comparable.
     """
     wanted = GATE.get((scale, name))
     if wanted is not None and abs(measured - wanted) > 0.006:
         sys.exit(
-            f"bicubic x{scale} has {measured:.3f} dB on {name} and must have {wanted}: not the published protocol"
+            f"bicubic x{scale} has {measured:.3f} dB on {name}, but should have {wanted}: not the published protocol"
         )
 
 
 def main() -> None:
-    """Measure, print, save."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the folder that holds Set5 and Set14, each with HR and LR_x4")
+    parser.add_argument("data", type=Path, help="folder of Set5 and Set14, each with HR and LR_x4")
     parser.add_argument("runs", nargs="*", help="runs, or their model.safetensors")
-    parser.add_argument("--carn", type=Path, help="CARN-M's published weights, to compare with")
+    parser.add_argument("--carn", type=Path, help="published weights of CARN-M, for comparison")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
-    parser.add_argument("--save", type=Path, help="write the enlarged pictures there")
-    parser.add_argument("--json", type=Path, help="write the result there")
+    parser.add_argument("--save", type=Path, help="write the upscaled images to this folder")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
 
     tasks: dict[str, Task] = {"bicubic": Enlarger(partial(by_pillow, scale=args.scale), args.scale)}
@@ -163,7 +163,7 @@ def main() -> None:
     for run in args.runs:
         task = api.load(run).task
         if task.makes.scale != args.scale:
-            parser.error(f"{run} enlarges {task.makes.scale} times, not {args.scale}")
+            parser.error(f"{run} upscales {task.makes.scale} times, not {args.scale}")
         tasks[run], tasks[f"{run} +"] = task, Enlarger(partial(ensemble, task.translate), args.scale)
         network = getattr(task, "G", nn.Module())
         weights[run] = sum(p.numel() for p in network.parameters())
@@ -185,7 +185,7 @@ def main() -> None:
 
 
 def write(folder: Path, task: Task, data: Held) -> None:
-    """Write the enlarged pictures as PNG."""
+    """Write the upscaled images as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (_, fake) in enumerate(answers(task, data), start=1):
         Image.fromarray(images.to_uint8(fake[None])[0]).save(folder / f"img_{number:03d}.png")

@@ -1,11 +1,11 @@
-"""Priors of codes: how much faster sampling is than a whole pass for each code, and how new the samples are.
+"""Priors of VQ-VAE-2: the speed-up of cached sampling over one pass per code, and the novelty of the samples.
 
     python benchmarks/vqvae2.py runs/vqvae2_mnist -n 16 --json benchmarks/results/vqvae2.json --picture neighbours.png
 
-For each level of a run: seconds to draw `n` maps as `PixelCNN.sample` does and with a whole pass for each code, and
-whether the codes are the same for the same random numbers. Then the distance of samples to the nearest of the
-training pictures (root of the mean squared difference, images in [-1, 1]) beside that of validation pictures, which
-are new for certain; `--picture` shows samples beside their nearest ones.
+For each level of a run: seconds to sample `n` maps with `PixelCNN.sample` and with one forward pass per code, and
+whether the codes agree for the same random numbers. Then the distance of samples to the nearest training images (root
+mean squared difference, images in [-1, 1]), compared with that of validation images, which are certainly new;
+`--picture` shows samples next to their nearest training images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from i2i.plugins import registry
 
 
 def naive(prior: Any, n: int, above: list[Tensor], label: Tensor | None) -> Tensor:
-    """Draw `n` maps of codes with a whole pass of the network for each code."""
+    """Sample `n` code maps with one forward pass per code."""
     codes = torch.zeros(n, prior.side, prior.side, dtype=torch.int64)
     for y in range(prior.side):
         for x in range(prior.side):
@@ -37,7 +37,7 @@ def naive(prior: Any, n: int, above: list[Tensor], label: Tensor | None) -> Tens
 
 
 def speeds(task: Any, n: int) -> dict[str, dict[str, float]]:
-    """Return the seconds of both ways by level."""
+    """Return the seconds of both methods per level."""
     found: dict[str, dict[str, float]] = {}
     codes: list[Tensor] = []
     label = torch.arange(n) % len(task.classes) if task.classes else None
@@ -62,19 +62,19 @@ def speeds(task: Any, n: int) -> dict[str, dict[str, float]]:
 
 
 def nearest(given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance of each given image to the nearest known one, and the number of that: [N] each."""
+    """Return the distance of each given image to the nearest known one, and its index: [N] each."""
     distance = torch.cdist(given.flatten(1), known.flatten(1)) / given[0].numel() ** 0.5
     return distance.min(1).values, distance.argmin(1)
 
 
 def main() -> None:
-    """Print what was found, and write it if asked to."""
+    """Print the results, and write them with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="the folder of a run that has priors")
-    parser.add_argument("-n", type=int, default=16, help="how many are drawn at a time")
-    parser.add_argument("--known", type=int, default=60000, help="training pictures compared with, at most")
-    parser.add_argument("--json", type=Path, help="write the result there")
-    parser.add_argument("--picture", type=Path, help="write samples and their nearest training pictures there")
+    parser.add_argument("run", help="folder of a run with priors")
+    parser.add_argument("-n", type=int, default=16, help="number of samples, drawn in one batch")
+    parser.add_argument("--known", type=int, default=60000, help="maximum number of training images to compare with")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--picture", type=Path, help="write samples and their nearest training images to this file")
     args = parser.parse_args()
 
     model = api.load(args.run)
