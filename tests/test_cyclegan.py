@@ -30,7 +30,7 @@ def first_losses(**options: Any) -> dict[str, float]:
     return {name: loss.item() for name, loss in losses.items()}
 
 
-def test_one_weight_is_that_of_both_cycles_and_two_are_one_each() -> None:
+def test_one_weight_is_for_both_cycles_and_two_are_for_one_each() -> None:
     one, both = first_losses(lambda_cycle=10.0), first_losses(lambda_cycle=(10.0, 10.0))
     assert one == both
     two = first_losses(lambda_cycle=(5.0, 20.0))
@@ -38,13 +38,13 @@ def test_one_weight_is_that_of_both_cycles_and_two_are_one_each() -> None:
         assert two[name] == one[name] * factor
 
 
-def test_noise_disturbs_the_way_back_and_nothing_else() -> None:
+def test_noise_affects_only_the_way_back() -> None:
     quiet, noisy, louder = (first_losses(cycle_noise=noise) for noise in (0.0, 0.1, 0.5))
     assert {name for name in quiet if quiet[name] != noisy[name]} == {"cycle_a", "cycle_b"}
     assert noisy["cycle_a"] != louder["cycle_a"]
 
 
-def test_without_noise_no_random_number_is_drawn() -> None:
+def test_without_noise_no_random_numbers_are_drawn() -> None:
     cyclegan = task()
     before = torch.get_rng_state()
     next(cyclegan.step({name: torch.zeros(1, 3, 16, 16) for name in "AB"}))

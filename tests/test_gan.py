@@ -212,7 +212,7 @@ def test_the_step_is_the_usual_loop_bit_for_bit() -> None:
             assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in mine.state_dict().items())
 
 
-def test_d_has_its_turns_on_its_own_share_and_then_g_has_one() -> None:
+def test_d_updates_on_its_own_shares_before_one_update_of_g() -> None:
     task, G, D = stood_in(classes=3, d_steps=3)
     given = batch(9, size=4)
     assert [player for player, _ in task.step(given)] == ["D", "D", "D", "G"]
@@ -226,7 +226,7 @@ def test_d_has_its_turns_on_its_own_share_and_then_g_has_one() -> None:
     assert torch.equal(G.seen[3][1], given["label"][6:])  # type: ignore[arg-type]
 
 
-def test_g_makes_its_share_of_pictures_with_labels_as_frequent_as_the_real_ones() -> None:
+def test_g_generates_its_share_with_the_label_frequencies_of_the_real_images() -> None:
     task, G, D = stood_in(classes=3, d_steps=2, g_share=3)
     given = batch(4, size=4)
     *_, (player, _) = task.step(given)
@@ -236,13 +236,13 @@ def test_g_makes_its_share_of_pictures_with_labels_as_frequent_as_the_real_ones(
     assert D.seen[-1][1].tolist() == given["label"][2:].tolist() * 3  # type: ignore[union-attr]
 
 
-def test_without_classes_no_network_is_given_labels() -> None:
+def test_without_classes_no_network_gets_labels() -> None:
     task, G, D = stood_in()
     list(task.step(batch(size=4)))
     assert {label for network in (G, D) for _, label in network.seen} == {None}
 
 
-def test_g_has_a_graph_in_its_own_turn_alone() -> None:
+def test_g_has_a_graph_only_in_its_own_update() -> None:
     task = made()
     graphs: list[bool] = []
     task.generator.register_forward_hook(lambda _, __, out: graphs.append(out.requires_grad))
@@ -255,7 +255,7 @@ def test_g_has_a_graph_in_its_own_turn_alone() -> None:
     assert graphs == [False, True]
 
 
-def test_r1_is_gamma_over_two_times_the_squared_slope_at_real_pictures() -> None:
+def test_r1_is_gamma_over_two_times_the_squared_gradient_norm_at_real_images() -> None:
     """D is w times the mean of 16 pixels, whose slope has the squared length w^2 / 16 (arXiv:1801.04406 eq. 9)."""
     task, _, D = stood_in(weight=3.0, lambda_r1=5.0)
     _, losses = next(task.step(batch(size=4)))
@@ -266,7 +266,7 @@ def test_r1_is_gamma_over_two_times_the_squared_slope_at_real_pictures() -> None
     assert "r1" not in next(made().step(batch(size=4)))[1]
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_batches_that_do_not_fit_are_rejected_with_the_reason() -> None:
     task = made(classes=3)
     with pytest.raises(
         ConfigError, match=r'gan needs samples with "image", but these have A, B: use another data set$'
@@ -289,7 +289,7 @@ def test_what_does_not_fit_is_named() -> None:
 # ---- spectral norm and attention, in training
 
 
-def test_after_fifty_steps_the_largest_singular_value_of_every_normalised_weight_is_one() -> None:
+def test_after_fifty_steps_every_normalised_weight_has_spectral_norm_one() -> None:
     """With SNGAN's rate and its five turns of D, so with eleven iterations a step; with fewer they lag behind."""
     task = configured("sngan", "task.d_steps=5")
     engine = Engine(task, partial(adam, lr=2e-4, betas=(0.0, 0.9)), Train(steps=50))
@@ -305,7 +305,7 @@ def test_after_fifty_steps_the_largest_singular_value_of_every_normalised_weight
 
 
 @pytest.mark.parametrize("name", ["sagan", "biggan"])
-def test_attention_joins_in_while_it_trains(name: str) -> None:
+def test_attention_is_learned_during_training(name: str) -> None:
     task = configured(name)
     attention = [module for module in task.modules() if isinstance(module, SelfAttention)]
     assert [module.gamma.item() for module in attention] == [0.0, 0.0]
@@ -341,7 +341,7 @@ def trained(mean: float, sigma: float, data: tuple[float, float], steps: int) ->
     return task, real
 
 
-def test_the_best_discriminator_is_the_share_of_the_data_and_the_value_that_of_their_divergence() -> None:
+def test_the_optimal_discriminator_and_the_value_match_the_theory() -> None:
     """arXiv:1406.2661: proposition 1, D* = p / (p + q); theorem 1, V = 2 JSD - log 4."""
     task, _ = trained(0.3, 0.4, (-0.4, 0.5), steps=300)
     u = torch.linspace(-4, 4, 4001, dtype=torch.float64)
@@ -357,7 +357,7 @@ def test_the_best_discriminator_is_the_share_of_the_data_and_the_value_that_of_t
     assert (value + math.log(4)) / 2 == pytest.approx(jsd, rel=0.05)  # 0.24 nats
 
 
-def test_once_d_is_good_the_saturating_gradient_is_the_smaller_one() -> None:
+def test_the_saturating_gradient_is_smaller_once_d_is_good() -> None:
     """arXiv:1406.2661 section 3, end. At first, D at 1/2, both are as long."""
 
     def length(task: GAN, objective: Any) -> float:
@@ -423,23 +423,23 @@ def asked(label: Any, n: int = 2, classes: Any = ("cat", "dog", "7", "1")) -> li
         (np.int64(2), [2, 2]),
     ],
 )
-def test_a_class_is_named_or_numbered_one_for_all_or_one_each(label: Any, numbers: list[int]) -> None:
+def test_a_class_is_given_by_name_or_number_for_all_images_or_for_each(label: Any, numbers: list[int]) -> None:
     assert asked(label) == numbers
 
 
-def test_without_a_label_all_classes_are_drawn_equally_often() -> None:
+def test_without_a_label_all_classes_are_sampled_equally_often() -> None:
     counts = torch.tensor(asked(None, n=4000)).bincount()
     assert len(counts) == 4
     assert (counts - 1000).abs().max() < 150
 
 
-def test_classes_that_are_counted_are_named_by_their_numbers() -> None:
+def test_a_class_count_names_the_classes_by_number() -> None:
     assert made(classes=3).classes == ("0", "1", "2")
     assert asked(["2", 0], classes=3) == [2, 0]
 
 
 @pytest.mark.parametrize("label", ["bird", 4, -1, "-1", 0.5, True, ["cat", "bird"], "", "²"])
-def test_a_class_that_there_is_not_is_refused_with_the_possible_ones(label: Any) -> None:
+def test_an_unknown_class_is_rejected_with_the_possible_ones(label: Any) -> None:
     with pytest.raises(ConfigError, match=r"label=\S*: no such class; possible: cat, dog, 7, 1, or 0 to 3$"):
         asked(label)
 
@@ -457,7 +457,7 @@ def test_as_many_classes_are_needed_as_pictures() -> None:
 
 
 @pytest.mark.parametrize("most", [0.5, 2.0])
-def test_truncated_codes_are_those_of_drawing_again_until_it_fits(most: float) -> None:
+def test_truncated_codes_are_distributed_as_if_resampled_until_they_fit(most: float) -> None:
     torch.manual_seed(0)
     codes = truncated(1000, 100, most, torch.device("cpu")).flatten()
     drawn = torch.randn(1_000_000)
@@ -472,7 +472,7 @@ def test_truncated_codes_are_those_of_drawing_again_until_it_fits(most: float) -
     assert codes.dtype == torch.float32
 
 
-def test_a_small_truncation_makes_pictures_alike_and_a_large_one_changes_nothing() -> None:
+def test_a_small_truncation_reduces_diversity_and_a_large_one_has_no_effect() -> None:
     task = made().eval()
     far = [torch.pdist(task.sample(200, truncation=most).flatten(1)).mean() for most in (0.01, 0.5, 2.0, 50.0, None)]
     assert far[0] < 0.1 * far[1] < 0.1 * far[2]
@@ -481,7 +481,7 @@ def test_a_small_truncation_makes_pictures_alike_and_a_large_one_changes_nothing
 
 
 @pytest.mark.parametrize("nonsense", [0, -1, "0", "none", "nan", "", [0.5, 1.0]])
-def test_a_truncation_that_is_no_number_above_0_is_refused(nonsense: Any) -> None:
+def test_a_truncation_that_is_not_a_number_above_0_is_rejected(nonsense: Any) -> None:
     with pytest.raises(ConfigError, match=r"^truncation=.*: should be a number above 0, such as 0\.5; leave it out"):
         made().sample(1, truncation=nonsense)
 
@@ -505,7 +505,7 @@ def test_the_value_is_that_of_the_game_for_a_known_discriminator() -> None:
     assert blind.validate({"image": real})["value"] == pytest.approx(-math.log(4))
 
 
-def test_the_value_has_the_units_of_the_objective_and_d_raises_it() -> None:
+def test_the_value_has_the_units_of_the_objective_and_d_maximises_it() -> None:
     real = torch.tensor([-0.5, 1.0])[:, None, None, None].expand(-1, 1, 4, 4)  # logits -1 and 2; of made ones 1
     expected = {
         LSGAN: -((4 + 1) / 2 + 1),
@@ -518,7 +518,7 @@ def test_the_value_has_the_units_of_the_objective_and_d_raises_it() -> None:
         assert task.validate({"image": real})["value"] == pytest.approx(value), gan
 
 
-def test_pictures_show_always_the_same_codes_of_the_labels_beside_them() -> None:
+def test_preview_images_use_fixed_codes_and_the_labels_of_their_row() -> None:
     task, G, _ = stood_in(classes=3)
     given = batch(3, size=4)
     shown = task.pictures(given)
@@ -545,7 +545,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return api.run(ROOT / "configs" / "cgan.yaml", *TOY, out=tmp_path_factory.mktemp("gan") / "run")
 
 
-def test_a_run_samples_what_the_command_line_asks_for(run: Path) -> None:
+def test_a_run_samples_what_the_command_line_requests(run: Path) -> None:
     wanted: Any = cli.conditions(["label=3", "truncation=0.5"])
     assert wanted == {"label": "3", "truncation": "0.5"}
     first = api.sample(5, run, seed=1, **wanted)
@@ -561,7 +561,7 @@ def test_a_run_samples_what_the_command_line_asks_for(run: Path) -> None:
         api.sample(2, run, style=3)
 
 
-def test_a_run_leaves_pictures_and_logs_what_is_watched(run: Path) -> None:
+def test_a_run_writes_images_and_logs_the_monitored_values(run: Path) -> None:
     assert (run / "samples" / "00000004.png").exists()
     *lines, final = map(json.loads, (run / "log.jsonl").read_text().splitlines())
     watched = {"D/gan", "D/accuracy", "D/diversity", "D/saturated", "D/alarm", "G/gan"}
@@ -569,7 +569,7 @@ def test_a_run_leaves_pictures_and_logs_what_is_watched(run: Path) -> None:
     assert {"metric/validation/value", "metric/validation/accuracy", "metric/validation/diversity"} <= set(final)
 
 
-def test_what_is_watched_goes_into_checkpoints_and_not_into_the_published_weights(run: Path) -> None:
+def test_the_monitor_state_is_in_checkpoints_but_not_in_the_published_weights(run: Path) -> None:
     weights, _, _ = checkpoint.load_model(run / "model.safetensors")
     assert weights
     assert not any("watch" in name for name in weights)
@@ -579,7 +579,7 @@ def test_what_is_watched_goes_into_checkpoints_and_not_into_the_published_weight
     assert set(state["average"]) == {"accuracy", "diversity", "saturated"}
 
 
-def test_an_unknown_augmentation_is_refused_with_the_possible_ones() -> None:
+def test_an_unknown_augmentation_is_rejected_with_the_possible_ones() -> None:
     path = ROOT / "configs" / "dcgan.yaml"
     with pytest.raises(ConfigError, match=r"\"blur\" should be 'colour', 'translation', 'cutout' or 'flip'"):
         config.load(path, ["task.augment=[cutout, blur]"], registry().catalog)
@@ -589,7 +589,7 @@ def test_an_unknown_augmentation_is_refused_with_the_possible_ones() -> None:
 # ---- what is watched
 
 
-def test_accuracy_is_the_share_of_pairs_in_the_right_order() -> None:
+def test_accuracy_is_the_share_of_correctly_ordered_pairs() -> None:
     real, fake = torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0, 2.0, 5.0])
     # 3 is above 0, 1 and 2; 1 is above 0, and level with 1.
     assert ranked(real, fake).item() == pytest.approx((3 + 1 + 0.5) / 8)
@@ -599,7 +599,7 @@ def test_accuracy_is_the_share_of_pairs_in_the_right_order() -> None:
     assert ranked(fake, fake) == 0.5
 
 
-def test_diversity_is_the_mean_distance_over_that_of_real_pictures() -> None:
+def test_diversity_is_the_mean_distance_relative_to_real_images() -> None:
     real = pictures(6, 1, 4, 4)
     assert diversity(real, real[torch.randperm(6)]).item() == pytest.approx(1)
     assert diversity(real, 0.25 * real + 0.5).item() == pytest.approx(0.25)
@@ -611,7 +611,7 @@ def test_diversity_is_the_mean_distance_over_that_of_real_pictures() -> None:
     assert diversity(real, pictures(6, 1, 4, 4, seed=1)).item() == pytest.approx((by_hand[0] / by_hand[1]).item())
 
 
-def test_one_picture_for_each_class_is_a_collapse_too() -> None:
+def test_one_image_per_class_is_also_a_collapse() -> None:
     real, label = pictures(6, 1, 4, 4), torch.arange(6) % 3
     one_each = pictures(3, 1, 4, 4, seed=1)[label]
     assert diversity(real, one_each) > 0.5
@@ -634,7 +634,7 @@ FINE = {"accuracy": 0.7, "diversity": 0.9, "saturated": 0.2}
         ("saturated", 0.99, r"training has diverged\. Restart with lower learning rates"),
     ],
 )
-def test_an_alarm_comes_once_after_so_many_batches_and_says_what_to_try(
+def test_an_alarm_is_raised_once_after_enough_batches_and_suggests_a_remedy(
     name: str, bad: float, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = Watch(after=5)
@@ -650,7 +650,7 @@ def test_an_alarm_comes_once_after_so_many_batches_and_says_what_to_try(
     assert re.search(advice, record.message)
 
 
-def test_an_alarm_ends_when_it_is_well_again_and_comes_anew(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alarm_ends_on_recovery_and_can_be_raised_again(caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(after=3)
     for _ in range(2):
         ends = [watch.judge(FINE | {"diversity": 0.0}, 0.0) for _ in range(400)]
@@ -659,26 +659,26 @@ def test_an_alarm_ends_when_it_is_well_again_and_comes_anew(caplog: pytest.LogCa
     assert len(caplog.records) == 2
 
 
-def test_a_batch_counts_once_however_many_turns_d_has_in_it() -> None:
+def test_a_batch_counts_once_however_many_updates_of_d_it_has() -> None:
     watch = Watch(after=2, turns=3)
     assert [watch.judge(FINE | {"diversity": 0.0}, 0.2) for _ in range(7)] == [False] * 5 + [True] * 2
     assert made(d_steps=3, alarm_after=7).watch.limit == 21
 
 
-def test_one_bad_batch_among_good_ones_is_no_alarm() -> None:
+def test_a_single_bad_batch_raises_no_alarm() -> None:
     watch = Watch(after=1)
     assert not watch.judge(FINE, 0.0)
     assert not watch.judge(FINE | {"diversity": 0.0, "accuracy": 1.0, "saturated": 1.0}, 0.0)
     assert watch.average["diversity"] == pytest.approx(0.98 * 0.9)
 
 
-def test_black_and_white_pictures_may_be_black_and_white() -> None:
+def test_saturated_data_raises_no_alarm_for_saturated_samples() -> None:
     watch = Watch(after=1)
     assert not watch.judge(FINE | {"saturated": 1.0}, 0.97)
     assert watch.judge(FINE | {"saturated": 1.0}, 0.9)
 
 
-def test_a_critic_may_be_as_sure_as_it_can() -> None:
+def test_a_critic_may_be_fully_confident() -> None:
     assert made(gan=WGANGP).watch.names == ["diversity", "saturated"]
     assert made(gan=Hinge).watch.names == list(ADVICE)
     watch = Watch(after=1, certain=False)
@@ -686,7 +686,7 @@ def test_a_critic_may_be_as_sure_as_it_can() -> None:
     assert watch.average["accuracy"] == 1
 
 
-def test_what_is_watched_survives_a_resume() -> None:
+def test_the_monitor_state_survives_a_resume() -> None:
     def next_alarm(watch: Watch) -> int:
         return [watch.judge(FINE | {"diversity": 0.0}, 0.0) for _ in range(100)].index(True)
 
@@ -702,7 +702,7 @@ def test_what_is_watched_survives_a_resume() -> None:
 
 
 @pytest.mark.parametrize("gan", [Vanilla, WGANGP, Relativistic])
-def test_real_and_made_pictures_are_watched_each_as_what_it_is(gan: Any) -> None:
+def test_the_monitor_does_not_confuse_real_and_generated_images(gan: Any) -> None:
     task, _, _ = stood_in(value=-1.0, gan=gan, lambda_r1=1.0)
     real = torch.tensor([0.2, 0.8])[:, None, None, None].expand(-1, 1, 4, 4)
     _, losses = next(task.step({"image": real}))
@@ -713,14 +713,14 @@ def test_real_and_made_pictures_are_watched_each_as_what_it_is(gan: Any) -> None
     }
 
 
-def test_what_is_watched_has_no_gradient() -> None:
+def test_monitored_values_have_no_gradient() -> None:
     task = made()
     _, losses = next(task.step(batch(size=4)))
     assert {name for name, loss in losses.items() if loss.requires_grad} == {"gan"}
     assert set(losses) == {"gan", "accuracy", "diversity", "saturated", "alarm"}
 
 
-def test_a_collapsed_generator_sets_off_the_alarm_of_a_run(
+def test_a_collapsed_generator_raises_the_alarm_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def always_one(self: DenseGenerator, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -749,7 +749,7 @@ KINDS = ("colour", "translation", "cutout", "flip")
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(5, 1, 16, 16), (4, 3, 8, 12)])
-def test_augmentation_keeps_the_shape_and_changes_pictures_each_in_its_way(kind: Any, shape: tuple[int, ...]) -> None:
+def test_augmentation_keeps_the_shape_and_changes_each_image_differently(kind: Any, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     image = pictures(*shape)[:1].expand(64, -1, -1, -1)
     given = image.clone()
@@ -764,7 +764,7 @@ def test_augmentation_keeps_the_shape_and_changes_pictures_each_in_its_way(kind:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_pass_through_augmentation_twice(kind: Any) -> None:
+def test_augmentation_is_twice_differentiable(kind: Any) -> None:
     image = pictures(3, 1, 4, 4).double().requires_grad_()
 
     def one(x: Tensor) -> Tensor:
@@ -783,7 +783,7 @@ def test_gradients_pass_through_augmentation_twice(kind: Any) -> None:
     assert risen.item() == pytest.approx((slope * step).sum().item(), rel=1e-3)
 
 
-def test_translation_moves_by_an_eighth_at_most_and_fills_with_zero() -> None:
+def test_translation_shifts_by_at_most_an_eighth_and_pads_with_zero() -> None:
     torch.manual_seed(0)
     image = pictures(1, 2, 16, 24) + 3  # nowhere 0
     out = augmented(image.expand(300, -1, -1, -1), ["translation"])
@@ -794,7 +794,7 @@ def test_translation_moves_by_an_eighth_at_most_and_fills_with_zero() -> None:
     assert {places[0] for places in found} == set(shifts)  # all of them come
 
 
-def test_cutout_hides_a_square_of_half_the_sides_wherever_its_middle_is() -> None:
+def test_cutout_hides_a_square_of_half_the_sides_at_any_centre() -> None:
     torch.manual_seed(0)
     out = augmented(torch.ones(4000, 2, 16, 16), ["cutout"])
     assert torch.equal(out[:, 0], out[:, 1])
@@ -811,7 +811,7 @@ def test_cutout_hides_a_square_of_half_the_sides_wherever_its_middle_is() -> Non
     assert ((hidden.float().mean(0)[4:12, 4:12] - (8 / 17) ** 2).abs() < 0.04).all()
 
 
-def test_flip_mirrors_half_of_the_pictures() -> None:
+def test_flip_mirrors_half_of_the_images() -> None:
     torch.manual_seed(0)
     image = pictures(1, 1, 4, 4).expand(1000, -1, -1, -1)
     out = augmented(image, ["flip"])
@@ -840,7 +840,7 @@ def test_colour_changes_brightness_saturation_and_contrast_within_their_bounds()
     assert flat.std((1, 2, 3)).max() < 1e-6
 
 
-def test_augmentations_come_in_the_order_that_is_given() -> None:
+def test_augmentations_are_applied_in_the_given_order() -> None:
     torch.manual_seed(0)
     one = augmented(torch.ones(20, 1, 8, 8), ["cutout", "colour"])
     torch.manual_seed(0)
@@ -849,7 +849,7 @@ def test_augmentations_come_in_the_order_that_is_given() -> None:
     assert (two.abs().amin((2, 3)) == 0).all()
 
 
-def test_d_sees_real_and_made_pictures_changed_alike_in_both_turns() -> None:
+def test_d_sees_real_and_generated_images_augmented_in_both_updates() -> None:
     task, _, D = stood_in(value=1.0, size=16, augment=("translation", "cutout"))
     white = torch.ones(2000, 1, 16, 16)
     list(task.step({"image": white}))

@@ -64,7 +64,7 @@ def test_colorization_keeps_the_contract_of_a_task() -> None:
     check_task(made(Colorization, LAB, test_mode="eval"), pairs(size=32), steps=5)
 
 
-def test_half_an_adversary_is_refused() -> None:
+def test_a_discriminator_without_an_objective_is_rejected() -> None:
     for parts in ({"discriminator": JUDGE}, {"gan": Vanilla}):
         with pytest.raises(ConfigError, match="both `discriminator` and `gan`, or neither"):
             Pix2Pix(NARROW, **parts)
@@ -73,7 +73,7 @@ def test_half_an_adversary_is_refused() -> None:
 # ---- the step
 
 
-def test_the_step_is_the_published_one() -> None:
+def test_the_step_equals_the_published_one() -> None:
     """Against the recipe written by hand: D first, on detached fakes, times 1/2; then G, with the new D."""
     batch = pairs()
     task = made(Pix2Pix, partial(NARROW, dropout=0.0), JUDGE, Vanilla)
@@ -101,7 +101,7 @@ def test_the_step_is_the_published_one() -> None:
     assert all(torch.allclose(p, q, atol=1e-4) for p, q in zip(task.G.parameters(), G.parameters(), strict=True))
 
 
-def test_without_a_discriminator_only_the_distance_is_left() -> None:
+def test_without_a_discriminator_only_the_l1_distance_is_left() -> None:
     task = made(Pix2Pix, NARROW)
     assert list(task.players()) == ["G"]
     ((player, losses),) = task.step(pairs())
@@ -111,7 +111,7 @@ def test_without_a_discriminator_only_the_distance_is_left() -> None:
 # ---- dropout and batch norm at test
 
 
-def test_train_mode_is_noisy_by_its_seed_alone_and_leaves_nothing_behind() -> None:
+def test_train_mode_depends_only_on_its_seed_and_has_no_side_effects() -> None:
     task = trained(made(Pix2Pix, NARROW), pairs(), 5).eval()
     state = {key: value.clone() for key, value in task.state_dict().items()}
     x = pictures(2, 3, 64, 128, seed=3)
@@ -124,13 +124,13 @@ def test_train_mode_is_noisy_by_its_seed_alone_and_leaves_nothing_behind() -> No
     assert not any(module.training for module in task.modules())
 
 
-def test_train_mode_is_the_network_in_training_on_that_picture() -> None:
+def test_train_mode_equals_the_network_in_training_on_that_image() -> None:
     task = trained(made(Pix2Pix, partial(NARROW, dropout=0.0)), pairs(), 3).eval()
     x = pictures(1, 3, 64, 64, seed=3)
     assert torch.allclose(task.translate(x), copy.deepcopy(task.G).train()(x), atol=1e-6)
 
 
-def test_dropout_of_the_copy_forgets_at_its_rate_and_keeps_the_mean() -> None:
+def test_dropout_of_the_copy_has_its_rate_and_keeps_the_mean() -> None:
     network = nn.Sequential(nn.Dropout(0.25))
     out = as_in_training(network, 0, torch.device("cpu"))(torch.ones(1, 1, 300, 300))
     assert (out == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
@@ -139,7 +139,7 @@ def test_dropout_of_the_copy_forgets_at_its_rate_and_keeps_the_mean() -> None:
     assert isinstance(network[0], nn.Dropout)
 
 
-def test_eval_mode_differs_from_train_mode_and_uses_the_gathered_statistics() -> None:
+def test_eval_mode_differs_from_train_mode_and_uses_the_running_statistics() -> None:
     task = trained(made(Pix2Pix, NARROW), pairs(), 5).eval()
     x = pictures(1, 3, 64, 64, seed=3)
     noisy = task.translate(x)
@@ -153,7 +153,7 @@ def test_eval_mode_differs_from_train_mode_and_uses_the_gathered_statistics() ->
     assert not torch.equal(steady, task.translate(x))
 
 
-def test_the_modes_agree_where_the_network_has_neither_dropout_nor_batch_norm() -> None:
+def test_the_modes_agree_without_dropout_and_batch_norm() -> None:
     task = made(Pix2Pix, partial(NARROW, norm="instance", dropout=0.0)).eval()
     x = pictures(1, 3, 64, 64)
     noisy = task.translate(x)
@@ -161,7 +161,7 @@ def test_the_modes_agree_where_the_network_has_neither_dropout_nor_batch_norm() 
     assert torch.equal(noisy, task.translate(x))
 
 
-def test_threads_do_not_disturb_one_another() -> None:
+def test_threads_do_not_affect_one_another() -> None:
     task = made(Pix2Pix, NARROW).eval()
     x = pictures(1, 3, 64, 64)
     with torch.no_grad():
@@ -202,7 +202,7 @@ def lab_by_definition(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
 
-def test_lab_is_that_of_the_standard() -> None:
+def test_lab_follows_the_standard() -> None:
     image = pictures(1, 3, 64, 64)
     expected = lab_by_definition((image[0].permute(1, 2, 0).double().numpy() + 1) / 2)
     found = to_lab(image)[0].permute(1, 2, 0).double().numpy()
@@ -211,7 +211,7 @@ def test_lab_is_that_of_the_standard() -> None:
     assert to_lab(-torch.ones(1, 3, 1, 1)).flatten().tolist() == pytest.approx([-1, 0, 0], abs=1e-3)
 
 
-def test_there_and_back_changes_nothing() -> None:
+def test_lab_round_trip_changes_nothing() -> None:
     image = pictures(2, 3, 32, 32)
     assert (from_lab(to_lab(image)) - image).abs().max() < 1e-4
 
@@ -220,7 +220,7 @@ def lightness(image: Tensor) -> Tensor:
     return (to_lab(image)[:, :1] + 1) * 50
 
 
-def test_any_colours_keep_the_lightness_and_the_hue() -> None:
+def test_out_of_gamut_colours_keep_lightness_and_hue() -> None:
     """Of wild a and b, most of which no screen can show; clipping would change L by 30."""
     lab = torch.cat([to_lab(pictures(1, 3, 64, 64))[:, :1], pictures(1, 2, 64, 64, seed=2)], 1)
     image = from_lab(lab)
@@ -235,7 +235,7 @@ def test_any_colours_keep_the_lightness_and_the_hue() -> None:
     assert (torch.sin(turned / 2).abs()[clear] < 0.02).all()
 
 
-def test_chroma_is_reduced_no_more_than_needed() -> None:
+def test_chroma_is_reduced_no_more_than_necessary() -> None:
     lab = torch.cat([to_lab(pictures(1, 3, 32, 32))[:, :1], pictures(1, 2, 32, 32, seed=2)], 1)
     image = from_lab(lab)
     share = to_lab(image)[:, 1:].norm(dim=1) / lab[:, 1:].norm(dim=1)
@@ -255,7 +255,7 @@ def test_the_output_has_the_lightness_of_the_input(mode: Any) -> None:
     assert (lightness(eight_bits) - lightness(image)).abs().max() < 0.3
 
 
-def test_colour_of_the_input_does_not_count() -> None:
+def test_the_colour_of_the_input_is_ignored() -> None:
     task = made(Colorization, LAB, test_mode="eval").eval()
     image = pictures(1, 3, 32, 32)
     lab = to_lab(image)
@@ -263,7 +263,7 @@ def test_colour_of_the_input_does_not_count() -> None:
     assert (task.translate(image) - task.translate(from_lab(lab))).abs().max() < 1e-3
 
 
-def test_colorization_learns_colours_that_lightness_tells() -> None:
+def test_colorization_learns_colours_determined_by_lightness() -> None:
     """Bright is yellow and dark is blue: after some steps the colours are those."""
     lab = torch.zeros(4, 3, 32, 32)
     dark = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -303,7 +303,7 @@ def test_the_metric_compares_predictions_with_the_truth() -> None:
     assert found["real"] == pytest.approx(np.mean([colourfulness(pictures(3, 8, 8, seed=n)) for n in range(3)]))
 
 
-def test_a_grey_picture_comes_back_in_colour_and_at_its_size() -> None:
+def test_a_greyscale_image_becomes_colour_at_the_same_size() -> None:
     from pathlib import Path
 
     from PIL import Image

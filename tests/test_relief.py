@@ -101,7 +101,7 @@ def test_the_normals_of_a_sphere_are_those_of_its_formula() -> None:
     assert degrees(found, normals)[~inside].mean() < 1  # the plate is flat up to the sphere's upright edge
 
 
-def test_a_wall_leaves_the_normals_of_both_sides_alone() -> None:
+def test_a_wall_does_not_affect_the_normals_on_either_side() -> None:
     height = np.zeros((32, 32), np.float32)
     height[8:20, 8:20] = 0.5
     assert (normals_of(height) == np.array([0, 0, 1], np.float32)[:, None, None]).all()
@@ -132,7 +132,7 @@ def test_a_drawing_inks_contours_and_creases_and_leaves_slopes_white() -> None:
         assert np.allclose(drawn[white], paper)
 
 
-def test_training_scenes_do_not_come_twice_and_never_meet_validation() -> None:
+def test_training_scenes_never_repeat_or_overlap_validation() -> None:
     data = Reliefs(size=16, validation_samples=4)
     rng = np.random.default_rng(0)
     seen = [data.sample(index, rng)["depth"].numpy().tobytes() for index in (0, 0, 0, 1)]
@@ -144,7 +144,7 @@ def test_training_scenes_do_not_come_twice_and_never_meet_validation() -> None:
 
 
 @pytest.mark.parametrize(("chosen", "found"), [("shaded", {False}), ("lines", {True}), ("both", {False, True})])
-def test_input_chooses_what_a_is(chosen: Any, found: set[bool]) -> None:
+def test_the_option_input_selects_the_kind_of_image(chosen: Any, found: set[bool]) -> None:
     data = Reliefs(size=16, input=chosen, validation_samples=4)
     rng = np.random.default_rng(0)
     assert {data.sample(0, rng)["lines"] for _ in range(20)} == found
@@ -176,7 +176,7 @@ def test_normals_are_unit_vectors_that_face_the_viewer() -> None:
         task.translate(image, what="colour")  # type: ignore[arg-type]
 
 
-def test_depth_that_climbs_as_the_normals_say_departs_from_no_tangent_plane() -> None:
+def test_depth_that_matches_the_normals_stays_on_the_tangent_planes() -> None:
     p, q = 0.7, -0.4
     steps = (torch.arange(32) + 0.5) / 16 - 1
     depth = (p * steps[None, :] - q * steps[:, None])[None, None]
@@ -190,7 +190,7 @@ def test_depth_that_climbs_as_the_normals_say_departs_from_no_tangent_plane() ->
     assert up > 0.5
 
 
-def test_the_true_surface_departs_from_its_tangent_planes_at_walls_only() -> None:
+def test_the_true_surface_leaves_its_tangent_planes_only_at_walls() -> None:
     normals, height, _ = sphere(64)
     off = departure(torch.from_numpy(normals).permute(2, 0, 1)[None], torch.from_numpy(height)[None, None])
     near_the_middle = torch.from_numpy(height[1:, :-1] > 0.45)
@@ -228,7 +228,7 @@ def judged(normals: torch.Tensor, depth: torch.Tensor, sample: dict[str, Any]) -
     return ReliefError()(Relief(partial(Knows, answer=raw[None])), One(sample))
 
 
-def test_the_metric_gives_known_angles_and_the_fit_of_depth() -> None:
+def test_the_metric_returns_known_angles_and_the_depth_fit() -> None:
     flat = torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 8, 8).clone()
     turn = math.radians(30)
     tilted = torch.tensor([math.sin(turn), 0, math.cos(turn)])[:, None, None].expand(3, 8, 8).clone()
@@ -250,7 +250,7 @@ def test_the_metric_gives_known_angles_and_the_fit_of_depth() -> None:
     assert (some["angle"], some["angle_median"]) == (pytest.approx(30 * 3 / 8, abs=1e-3), pytest.approx(0, abs=1e-3))
 
 
-def test_the_metric_tells_looks_apart_and_refuses_what_has_no_truth() -> None:
+def test_the_metric_separates_input_kinds_and_rejects_data_without_truth() -> None:
     scores = ReliefError()(small(), Reliefs(size=16, validation_samples=2))
     for name in ("angle", "flat", "depth_of_flat"):
         assert {name, f"shaded/{name}", f"lines/{name}"} <= scores.keys()
@@ -298,7 +298,7 @@ def front(points: Array, faces: Array) -> Array:
     return across / np.linalg.norm(across, axis=1, keepdims=True)
 
 
-def test_ply_and_obj_hold_the_same_mesh_with_colours_and_normals() -> None:
+def test_ply_and_obj_contain_the_same_mesh_with_colours_and_normals() -> None:
     rng = np.random.default_rng(0)
     normals, height, _ = sphere(12)
     normals, height = normals[:, :7], height[:, :7]
@@ -321,7 +321,7 @@ def test_ply_and_obj_hold_the_same_mesh_with_colours_and_normals() -> None:
     assert np.array_equal(triangles, faces)
 
 
-def test_triangles_cover_the_picture_once_and_face_the_viewer() -> None:
+def test_triangles_cover_the_image_once_and_face_the_viewer() -> None:
     depth = np.random.default_rng(0).normal(0, 0.3, (9, 13)).astype(np.float32)
     made = mesh.from_surface(np.zeros((9, 13, 3)), depth, np.zeros((9, 13, 3), np.uint8))
     assert (front(made.vertices, made.faces)[:, 2] > 0).all()
@@ -335,7 +335,7 @@ def test_triangles_cover_the_picture_once_and_face_the_viewer() -> None:
     assert (shared == 1).sum() == 2 * (8 + 12)  # the rim, and nothing is torn inside
 
 
-def test_the_triangles_of_a_sphere_face_as_its_normals_say() -> None:
+def test_the_triangles_of_a_sphere_agree_with_its_normals() -> None:
     normals, height, _ = sphere(64)
     made = mesh.from_surface(normals, height, np.zeros((64, 64, 3), np.uint8))
     whole = (made.vertices[made.faces, 2] > 0.3).all(1)
@@ -345,7 +345,7 @@ def test_the_triangles_of_a_sphere_face_as_its_normals_say() -> None:
     assert apart[whole].max() < 1.5
 
 
-def test_diagonals_run_along_a_wall() -> None:
+def test_diagonals_run_along_walls() -> None:
     rows, columns = np.mgrid[:8, :8]
     for sign in (1, -1):
         depth = (columns + sign * rows > (7 if sign > 0 else 0)).astype(np.float32)
@@ -361,7 +361,7 @@ def crossed(depth: Array) -> int:
     return int((corners % 2 == 1).sum() + 2 * (corners == 2).sum())
 
 
-def test_a_mesh_is_named_ply_or_obj() -> None:
+def test_other_mesh_formats_are_rejected() -> None:
     assert mesh.encoder("a/b.PLY") is mesh.ply
     with pytest.raises(ConfigError, match=r"b\.stl: unsupported mesh format: use \.ply or \.obj"):
         mesh.encoder("b.stl")
@@ -385,7 +385,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return i2i.run(folder / "relief.yaml", out=folder / "run")
 
 
-def test_the_command_writes_the_mesh_of_a_picture_of_any_size(trained: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_mesh_of_an_image_of_any_size(trained: Path, tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "grey.png")
     asked = [sys.executable, "-m", "i2i", "relief", "grey.png", "-m", str(trained), "-o", "a.ply"]
@@ -406,7 +406,7 @@ def test_the_command_writes_the_mesh_of_a_picture_of_any_size(trained: Path, tmp
     assert np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-3)
 
 
-def test_a_mistake_of_the_command_is_one_sentence_and_writes_nothing(
+def test_an_error_of_the_command_is_one_sentence_and_writes_nothing(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match=r"nothing\.png"):

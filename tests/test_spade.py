@@ -95,7 +95,7 @@ def test_parameter_counts_are_the_published_ones(
         assert parameters(StyleEncoder()) == 10_463_424
 
 
-def test_a_pass_takes_the_published_operations() -> None:
+def test_a_pass_takes_the_published_number_of_operations() -> None:
     # PERFORMANCE.md: 19 label channels at 128 pixels, 92.54 million parameters, 70.6 GFLOP.
     with torch.device("meta"):
         generator = SpadeGenerator(19)
@@ -148,7 +148,7 @@ def test_blocks_work_at_the_published_sizes(upsampling: Any, heights: list[int])
 
 
 @pytest.mark.parametrize("z", [0, 5])
-def test_generator_paints_every_size_that_can_be_halved_often_enough(z: int) -> None:
+def test_generator_supports_every_size_that_can_be_halved_often_enough(z: int) -> None:
     torch.manual_seed(0)
     network = SpadeGenerator(3, z, width=2, size=(32, 64), hidden=4).eval()
     code = pictures(2, 5) if z else None
@@ -165,7 +165,7 @@ def test_generator_with_a_code_needs_a_size_that_fits() -> None:
         SpadeGenerator(3, 5, width=2, upsampling="more", size=(64, 96))
 
 
-def test_the_code_reaches_the_picture_at_its_own_place_in_the_batch() -> None:
+def test_each_code_reaches_its_own_image_of_the_batch() -> None:
     network = loud(SpadeGenerator(3, 5, width=2, size=32, hidden=4)).eval()
     segmap, codes = pictures(1, 3, 32, 32).expand(2, -1, -1, -1), pictures(2, 5)
     both = network(segmap, codes)
@@ -173,7 +173,7 @@ def test_the_code_reaches_the_picture_at_its_own_place_in_the_batch() -> None:
     assert torch.allclose(both[1:], network(segmap[:1], codes[1:]), atol=1e-5)
 
 
-def test_instance_norm_makes_a_picture_independent_of_the_batch_in_training_too() -> None:
+def test_instance_norm_makes_images_independent_of_the_batch_even_in_training() -> None:
     for norm, alike in (("instance", True), ("batch", False)):
         block: Any = loud(SpadeBlock(4, 4, 3, hidden=4, norm=norm))  # type: ignore[arg-type]
         x, segmap = pictures(3, 4, 8, 8) * torch.tensor([1.0, 2.0, 5.0])[:, None, None, None], pictures(3, 3, 8, 8)
@@ -183,7 +183,7 @@ def test_instance_norm_makes_a_picture_independent_of_the_batch_in_training_too(
             assert torch.allclose(whole[:1], block(x[:1], segmap[:1]), atol=1e-3) == alike
 
 
-def test_batch_norm_is_refused_for_several_processes_without_gpus() -> None:
+def test_batch_norm_is_rejected_for_several_processes_without_gpus() -> None:
     with pytest.raises(ConfigError, match="batch normalisation over several processes needs GPUs"):
         ProcessGroup(0, 2).same_start(SpadeGenerator(3, width=2, hidden=4))
 
@@ -238,7 +238,7 @@ def test_averaged_vectors_still_find_the_largest_singular_value() -> None:
     assert torch.allclose(layer.weight, first, atol=0.05)
 
 
-def test_a_layer_with_spectral_norm_comes_back_from_another_process_as_it_was() -> None:
+def test_a_layer_with_spectral_norm_survives_pickling_to_another_process() -> None:
     layer: Any = spectral(nn.Conv2d(3, 4, 3, bias=False)).eval()
     state = torch.get_rng_state()
     other = pickle.loads(pickle.dumps(nn.Sequential(layer)))[0]
@@ -251,7 +251,7 @@ def test_a_layer_with_spectral_norm_comes_back_from_another_process_as_it_was() 
     assert [name for name, _ in other.named_parameters()] == ["parametrizations.weight.original"]
 
 
-def test_encoder_takes_pictures_of_any_size_and_halves_down_to_four() -> None:
+def test_encoder_accepts_images_of_any_size_and_halves_down_to_four() -> None:
     network = StyleEncoder(width=2, z=5, size=64)
     for shape in ((2, 3, 64, 64), (2, 3, 100, 40), (2, 3, 16, 300)):
         mu, logvar = network(pictures(*shape))
@@ -264,7 +264,7 @@ def test_encoder_takes_pictures_of_any_size_and_halves_down_to_four() -> None:
 # ------------------------------------------------------------------------------------------------ what networks see
 
 
-def test_a_label_map_becomes_one_channel_a_class() -> None:
+def test_a_label_map_becomes_one_channel_per_class() -> None:
     label = torch.tensor([[[[0, 2], [3, 7]]]])
     seen = task(classes=4, ignore=7).segmap(label)
     assert seen.shape == (1, 5, 2, 2)
@@ -275,13 +275,13 @@ def test_a_label_map_becomes_one_channel_a_class() -> None:
     assert without.sum(1).tolist() == [[[1, 1], [1, 0]]]
 
 
-def test_an_ignored_zero_moves_the_others_down() -> None:
+def test_an_ignored_zero_shifts_the_other_classes_down() -> None:
     # As published for ADE20K, whose label maps count classes from 1.
     assert task(classes=3, ignore=0).segmap(torch.tensor([[[[0, 1, 2, 3]]]])).argmax(1).tolist() == [[[3, 0, 1, 2]]]
 
 
 @pytest.mark.parametrize(("value", "ignore"), [(4, None), (9, 7), (-1, None)])
-def test_a_number_that_is_no_class_is_refused(value: int, ignore: int | None) -> None:
+def test_an_unknown_class_index_is_rejected(value: int, ignore: int | None) -> None:
     label = maps()
     label[1, 0, 3, 4] = value
     with pytest.raises(DataError, match=r"the label map contains class -?\d, but there are 4 classes \(0 to 3\)"):
@@ -351,7 +351,7 @@ def test_losses_are_those_of_the_paper() -> None:
     assert turns["D"]["real"].item() == pytest.approx(mean(lambda d: F.relu(1 - d), reals).item(), rel=1e-4)
 
 
-def test_the_divergence_is_that_of_gaussians_for_each_picture() -> None:
+def test_the_kl_divergence_is_that_of_gaussians_per_image() -> None:
     made, given = with_style(lambda_kl=2.0), batch()
     assert made.E is not None
     with torch.no_grad():
@@ -364,7 +364,7 @@ def test_the_divergence_is_that_of_gaussians_for_each_picture() -> None:
     assert first_turns(made, given)["G"]["kl"].item() == pytest.approx(2 * divergence.sum(1).mean().item(), rel=1e-4)
 
 
-def test_real_and_fake_share_one_batch_and_the_generator_moves_first() -> None:
+def test_real_and_fake_share_one_batch_and_the_generator_updates_first() -> None:
     made, seen = task(), []
     made.D.judges[0].children().__next__().register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     assert [player for player, _ in made.step(batch())] == ["G", "D"]
@@ -372,7 +372,7 @@ def test_real_and_fake_share_one_batch_and_the_generator_moves_first() -> None:
 
 
 @pytest.mark.parametrize(("reuse", "passes"), [(False, 2), (True, 1)])
-def test_the_fake_is_painted_anew_for_the_discriminator_unless_it_is_reused(reuse: bool, passes: int) -> None:
+def test_the_fake_is_regenerated_for_the_discriminator_unless_reused(reuse: bool, passes: int) -> None:
     made, seen = with_style(reuse_fake=reuse), []
     made.G.register_forward_hook(lambda _, __, out: seen.append(out))
     for player, losses in made.step(batch()):
@@ -385,7 +385,7 @@ def test_the_fake_is_painted_anew_for_the_discriminator_unless_it_is_reused(reus
 
 
 @pytest.mark.parametrize("gan", [WGANGP, Relativistic])
-def test_an_objective_that_looks_at_more_than_single_logits_is_refused(gan: Any) -> None:
+def test_an_objective_that_needs_more_than_single_logits_is_rejected(gan: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"task\.gan: .* objectives on single logits: hinge, lsgan, vanilla or minimax"
     ):
@@ -404,7 +404,7 @@ def stylish() -> SPADE:
     return made.eval()
 
 
-def test_without_a_style_the_seed_chooses_one_for_all_pictures(stylish: SPADE) -> None:
+def test_without_a_style_the_seed_samples_one_for_all_images(stylish: SPADE) -> None:
     label = maps(1).expand(3, -1, -1, -1)
     first = stylish.translate(label)
     assert torch.equal(first, stylish.translate(label, seed=0))
@@ -412,7 +412,7 @@ def test_without_a_style_the_seed_chooses_one_for_all_pictures(stylish: SPADE) -
     assert (first - stylish.translate(label, seed=1)).abs().max() > 1e-3
 
 
-def test_a_style_is_a_picture_of_any_size_for_each_or_for_all(stylish: SPADE) -> None:
+def test_a_style_is_an_image_of_any_size_for_each_or_for_all(stylish: SPADE) -> None:
     label = maps(2)
     styles = pictures(2, 3, 40, 56)
     both = stylish.translate(label, style=styles)
@@ -446,12 +446,12 @@ def test_several_styles_are_blended_by_weight(stylish: SPADE) -> None:
             stylish.translate(label, style=[one, other], weights=weights)
 
 
-def test_samples_of_another_kind_are_refused() -> None:
+def test_samples_of_another_kind_are_rejected() -> None:
     with pytest.raises(ConfigError, match='needs label maps "A" and photographs "B", but the data has image'):
         next(task().step({"image": pictures(1, 3, 32, 32)}))
 
 
-def test_a_style_for_a_model_without_an_encoder_is_refused() -> None:
+def test_a_style_for_a_model_without_an_encoder_is_rejected() -> None:
     made = task()
     with pytest.raises(ConfigError, match=r"has no encoder, so it cannot use a style: train one with task\.encoder"):
         made.translate(maps(), style=pictures(2, 3, 32, 32))
@@ -459,7 +459,7 @@ def test_a_style_for_a_model_without_an_encoder_is_refused() -> None:
         made.encode(pictures(2, 3, 32, 32))
 
 
-def test_metrics_see_the_style_of_the_batch_and_never_its_photograph(stylish: SPADE) -> None:
+def test_metrics_use_the_style_of_the_batch_and_never_its_photograph(stylish: SPADE) -> None:
     given, style = batch(), pictures(2, 3, 32, 32, seed=5)
     without = stylish.predict(given)
     assert torch.equal(without, stylish.predict({**given, "B": style}))
@@ -469,7 +469,7 @@ def test_metrics_see_the_style_of_the_batch_and_never_its_photograph(stylish: SP
     assert stylish.validate(given).keys() == {"l1"}
 
 
-def test_pictures_show_the_label_map_the_painting_and_one_style_for_a_row(stylish: SPADE) -> None:
+def test_preview_images_show_the_label_map_the_output_and_a_style(stylish: SPADE) -> None:
     shown = stylish.pictures(batch())
     assert [*shown] == ["label", "fake", "real", "style", "in that style"]
     assert {tuple(column.shape) for column in shown.values()} == {(2, 3, 32, 32)}
@@ -478,7 +478,7 @@ def test_pictures_show_the_label_map_the_painting_and_one_style_for_a_row(stylis
     assert [*task().eval().pictures(batch())] == ["label", "fake", "real"]
 
 
-def test_the_border_takes_label_maps_and_styles_as_people_have_them(stylish: SPADE) -> None:
+def test_the_model_accepts_label_maps_and_styles_in_common_formats(stylish: SPADE) -> None:
     model = Model(stylish, {}, Path("model.safetensors"))
     label = maps(1, 45, 70)[0, 0].numpy().astype(np.uint8)
     photo = Image.fromarray(np.full((30, 50, 3), 90, np.uint8))
@@ -492,7 +492,7 @@ def test_the_border_takes_label_maps_and_styles_as_people_have_them(stylish: SPA
         model(np.full((8, 8), 9))
 
 
-def test_the_border_takes_instances_of_the_size_of_the_label_map_only(tmp_path: Path) -> None:
+def test_the_model_accepts_only_instances_of_the_label_maps_size(tmp_path: Path) -> None:
     made = task(edges=True)
     loud(made.G)
     model = Model(made.eval(), {}, Path("model.safetensors"))

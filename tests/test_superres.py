@@ -158,7 +158,7 @@ def test_discriminators_reject_sizes_that_do_not_fit() -> None:
         UnetDiscriminator(width=4)(pictures(1, 3, 12, 16))
 
 
-def test_unet_discriminator_has_unit_spectral_norms_and_judges_each_pixel() -> None:
+def test_unet_discriminator_has_unit_spectral_norms_and_one_logit_per_pixel() -> None:
     torch.manual_seed(0)
     network = UnetDiscriminator(width=4)
     for _ in range(60):
@@ -480,7 +480,7 @@ def test_charbonnier_is_smooth_at_zero_and_approaches_l1() -> None:
     assert charbonnier(torch.ones(4), torch.zeros(4)).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_task_takes_its_scale_from_the_network_and_the_data_must_agree() -> None:
+def test_the_network_sets_the_scale_and_the_data_must_agree() -> None:
     task = two_stages()
     assert task.makes.scale == 2
     with pytest.raises(ConfigError, match=r"upscales 2 times, but the data has \[16, 16\] pixels for \[64, 64\]"):

@@ -94,7 +94,7 @@ def test_784_400_20_has_the_published_number_of_parameters() -> None:
     assert sum(p.numel() for p in task.parameters()) == 652_824
 
 
-def test_the_step_is_the_usual_one_written_by_hand() -> None:
+def test_the_step_equals_the_usual_one_written_by_hand() -> None:
     """Against cross entropy of probabilities and -1/2 sum(1 + logvar - mu^2 - exp(logvar)), summed over the batch."""
     task, image = made(), pictures(5, 1, 8, 8)
     torch.manual_seed(1)
@@ -140,13 +140,13 @@ def test_two_hundred_steps_beat_every_decoder_that_ignores_z() -> None:
 # ---- the parts, against torch.distributions
 
 
-def test_the_divergence_is_that_of_torch() -> None:
+def test_the_kl_divergence_is_torchs() -> None:
     mu, logvar = pictures(6, 5), 3 * pictures(6, 5, seed=1)
     posterior, prior = D.Normal(mu, (logvar / 2).exp()), D.Normal(torch.zeros(6, 5), torch.ones(6, 5))
     torch.testing.assert_close(divergence(mu, logvar), D.kl_divergence(posterior, prior).sum(1))
 
 
-def test_bernoulli_gives_the_probability_of_black_and_white_pictures() -> None:
+def test_bernoulli_is_the_probability_of_binary_images() -> None:
     logits, image = 3 * pictures(4, 1, 5, 5), pictures(4, 1, 5, 5, seed=1).sign()
     likelihood = Bernoulli()
     wanted = D.Bernoulli(logits=logits).log_prob((image + 1) / 2).sum((1, 2, 3))
@@ -155,7 +155,7 @@ def test_bernoulli_gives_the_probability_of_black_and_white_pictures() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.2, 1.0, None])
-def test_gaussian_gives_the_density_of_pictures(sigma: float | None) -> None:
+def test_gaussian_is_the_density_of_images(sigma: float | None) -> None:
     likelihood, given, image = Gaussian(sigma), 2 * pictures(4, 3, 5, 5), pictures(4, 3, 5, 5, seed=1)
     wanted = D.Normal(given, sigma or 1.0).log_prob(image).sum((1, 2, 3))
     torch.testing.assert_close(likelihood.log_prob(given, likelihood.scaled(image)), wanted)
@@ -163,7 +163,7 @@ def test_gaussian_gives_the_density_of_pictures(sigma: float | None) -> None:
     assert [name for name, _ in likelihood.named_parameters()] == ([] if sigma else ["log_sigma"])
 
 
-def test_a_learnt_sigma_becomes_the_spread_of_what_is_left() -> None:
+def test_a_learned_sigma_converges_to_the_residual_deviation() -> None:
     likelihood, off = Gaussian(), 0.1 * torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(likelihood.parameters(), lr=0.05)
     for _ in range(200):
@@ -176,7 +176,7 @@ def test_a_learnt_sigma_becomes_the_spread_of_what_is_left() -> None:
 # ---- beta
 
 
-def test_beta_weighs_the_divergence_in_training_and_not_in_validation() -> None:
+def test_beta_weights_the_kl_term_in_training_but_not_in_validation() -> None:
     batch = {"image": pictures(4, 1, 8, 8)}
     seen = {}
     for beta in (1.0, 4.0, 0.0):
@@ -190,7 +190,7 @@ def test_beta_weighs_the_divergence_in_training_and_not_in_validation() -> None:
     assert made(beta=0.0).beta == 0
 
 
-def test_the_weight_rises_to_beta_and_goes_on_after_a_resume() -> None:
+def test_the_warm_up_reaches_beta_and_continues_after_a_resume() -> None:
     def weight(task: VAE) -> float:
         torch.manual_seed(1)
         ((_, losses),) = task.step({"image": pictures(2, 1, 8, 8)})
@@ -244,7 +244,7 @@ def test_with_the_true_posterior_one_code_gives_the_likelihood_itself(k: int) ->
     assert -validated(task, data, torch.device("cpu"))["elbo"] == pytest.approx(truth, abs=1.5)
 
 
-def test_many_codes_come_near_the_likelihood_where_one_gives_a_bound() -> None:
+def test_many_codes_approach_the_likelihood_and_one_gives_a_bound() -> None:
     task, data, truth = linear_gaussian(off=0.6, wide=1.3)
     torch.manual_seed(0)
     gap = D.kl_divergence(D.Normal(0.0, 1.3), D.Normal(0.0, 1.0)).item() * 2
@@ -266,7 +266,7 @@ def test_the_estimate_does_not_depend_on_how_many_codes_are_decoded_at_once() ->
     assert found[0]["pictures"] == 5
 
 
-def test_some_pictures_are_always_the_same_and_of_every_class() -> None:
+def test_a_subset_of_images_is_fixed_and_covers_every_class() -> None:
     seen = pictures_of(made(size=1), Few(torch.arange(100.0).view(100, 1, 1, 1) % 10), 100, 50)
     (first,) = seen
     assert len(set(first.flatten().tolist())) == 10  # each second one of classes in turn would be five of them
@@ -284,7 +284,7 @@ def test_a_unit_is_active_if_its_mean_varies() -> None:
     assert ActiveUnits(threshold=1e-5)(task, data) == {"count": 2.0, "of": 3.0}
 
 
-def test_the_metrics_are_for_a_vae_with_pictures() -> None:
+def test_the_metrics_need_a_vae_and_validation_images() -> None:
     for metric in (ImportanceNLL(), ActiveUnits()):
         with pytest.raises(ConfigError, match="for the task vae, not for Linear"):
             metric(nn.Linear(1, 1), Few(pictures(1, 1, 8, 8)))
@@ -306,7 +306,7 @@ def bent(latent: int = 2, layers: int = 3) -> CouplingFlow:
 
 
 @pytest.mark.parametrize("latent", [2, 3, 6])
-def test_a_flow_can_be_computed_both_ways_and_knows_its_volume(latent: int) -> None:
+def test_a_flow_is_invertible_and_knows_its_jacobian(latent: int) -> None:
     flow, noise = bent(latent).double(), torch.randn(5, latent, dtype=torch.float64)
     z = flow(noise)
     back, volume = flow.inverse(z)
@@ -317,7 +317,7 @@ def test_a_flow_can_be_computed_both_ways_and_knows_its_volume(latent: int) -> N
         torch.testing.assert_close(each, torch.linalg.slogdet(slopes).logabsdet)
 
 
-def test_a_flow_starts_as_a_change_of_order() -> None:
+def test_a_flow_starts_as_a_permutation() -> None:
     noise = torch.randn(4, 6)
     flow = CouplingFlow(6)
     assert torch.equal(flow(noise).sort(1).values, noise.sort(1).values)
@@ -328,7 +328,7 @@ def test_a_flow_starts_as_a_change_of_order() -> None:
         made(flow=lambda latent: nn.Linear(latent, latent))
 
 
-def test_with_a_flow_the_likelihood_is_that_of_the_bent_prior() -> None:
+def test_with_a_flow_the_likelihood_uses_the_learned_prior() -> None:
     task, data, _ = linear_gaussian(wide=1.5)
     task.flow = bent()
     images = torch.stack([sample["image"] for sample in data.validation()])
@@ -350,7 +350,7 @@ def test_with_a_flow_the_likelihood_is_that_of_the_bent_prior() -> None:
     assert -sum(bounds) / 300 > truth
 
 
-def test_samples_and_sheets_come_through_the_flow() -> None:
+def test_samples_and_sheets_use_the_flow() -> None:
     task = made(latent=2, flow=partial(CouplingFlow, layers=2, width=8))
     plain = made(latent=2)
     task.flow = bent()
@@ -399,12 +399,12 @@ def test_a_sample_is_decoded_from_the_prior_at_its_temperature() -> None:
             task.sample(1, temperature=nonsense)
 
 
-def test_quantiles_cut_the_normal_distribution_into_equal_parts() -> None:
+def test_quantiles_are_midpoints_of_equally_likely_intervals() -> None:
     middles = D.Normal(0.0, 1.0).cdf(quantiles(8))
     torch.testing.assert_close(middles, (torch.arange(8) + 0.5) / 8)
 
 
-def test_two_latent_numbers_are_shown_as_a_plane() -> None:
+def test_two_latent_dimensions_are_shown_as_a_plane() -> None:
     task, image = made(latent=2), pictures(4, 1, 8, 8)
     shown = task.pictures({"image": image})
     plane = torch.stack([cells for name, cells in shown.items() if name.startswith("z1")], 1)  # [z2, z1, C, H, W]
@@ -415,13 +415,13 @@ def test_two_latent_numbers_are_shown_as_a_plane() -> None:
     assert "z1 = -1.64" in shown
 
 
-def test_more_latent_numbers_are_shown_as_samples() -> None:
+def test_more_latent_dimensions_are_shown_as_samples() -> None:
     shown = made().pictures({"image": pictures(4, 1, 8, 8)})
     assert list(shown) == ["image", "reconstruction", "sampled", "sampled too"]
     assert all(cells.shape == (4, 1, 8, 8) for cells in shown.values())
 
 
-def test_codes_of_another_length_are_named() -> None:
+def test_codes_of_another_length_are_rejected() -> None:
     for z in (torch.zeros(2, 4), torch.zeros(3)):
         with pytest.raises(DataError, match=r"cannot be decoded: it should be \[N, 3\]"):
             made().decode(z)
@@ -437,7 +437,7 @@ def test_what_does_not_fit_is_named() -> None:
             convolutional(size=size)
 
 
-def test_a_metric_that_is_for_others_is_refused_before_training(tmp_path: Path) -> None:
+def test_an_unsuitable_metric_is_rejected_before_training(tmp_path: Path) -> None:
     for more, said in (
         ("metrics=[{use: class_accuracy}]", "class_accuracy asks for pictures of each class, and Faces has none"),
         ("metrics=[{use: class_share}]", "the judge embedded reads grey pictures, and these have 3 channels"),
@@ -450,7 +450,7 @@ def test_a_metric_that_is_for_others_is_refused_before_training(tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_temperature_that_leaves_the_numbers_is_named() -> None:
+def test_a_temperature_that_overflows_is_reported() -> None:
     model = Model(made(), {}, Path("run/model.safetensors"))
     with pytest.raises(NumericError, match=r"sampled values are not finite: do not ask for temperature=1e\+?200"):
         model.sample(2, temperature=1e200)

@@ -90,7 +90,7 @@ def test_each_level_halves_the_one_below(levels: int, stride: int) -> None:
 
 
 @pytest.mark.parametrize("gradient", ["straight", "rotated"])
-def test_the_gradient_passes_the_codes(gradient: Any) -> None:
+def test_the_gradient_passes_through_the_codes(gradient: Any) -> None:
     network = Autoencoder(1, 1, width=8, blocks=1, block_width=4, codes=4, code_width=3, gradient=gradient)
     image = torch.rand(1, 1, 8, 8, generator=seeded(0)).requires_grad_()
     _, [quantised], _ = network.quantise(image)
@@ -100,13 +100,13 @@ def test_the_gradient_passes_the_codes(gradient: Any) -> None:
     assert image.grad.abs().sum() > 0  # past argmin, which has no gradient
 
 
-def test_the_straight_gradient_is_that_of_the_identity() -> None:
+def test_the_straight_through_gradient_is_the_identity() -> None:
     x, q = torch.randn(2, 1, 4, 1, 1, generator=seeded(0))
     assert torch.allclose(straight(x, q), q)
     assert torch.equal(torch.autograd.functional.jacobian(lambda v: straight(v, q), x).view(4, 4), torch.eye(4))
 
 
-def test_the_rotated_gradient_is_that_of_turning_and_stretching() -> None:
+def test_the_rotated_gradient_is_a_rotation_and_scaling() -> None:
     x, q = torch.randn(2, 1, 4, 1, 1, generator=seeded(0), dtype=torch.float64)
     assert torch.allclose(rotated(x, q), q)
     slope = torch.autograd.functional.jacobian(lambda v: rotated(v, q), x).view(4, 4)
@@ -118,7 +118,7 @@ def test_the_rotated_gradient_is_that_of_turning_and_stretching() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.0, -1.0, 0.0])
-def test_the_rotated_gradient_is_finite_where_the_turn_is_not_defined(factor: float) -> None:
+def test_the_rotated_gradient_is_finite_where_the_rotation_is_undefined(factor: float) -> None:
     x = torch.randn(2, 4, 3, 3, generator=seeded(0)).requires_grad_()
     rotated(x, factor * x.detach()).sum().backward()
     assert x.grad is not None
@@ -148,7 +148,7 @@ def test_a_codebook_finds_the_clusters_of_its_vectors() -> None:
     assert quantiser.perplexity() > 3.9
 
 
-def test_a_code_is_the_moving_average_of_what_it_stood_for() -> None:
+def test_a_code_is_the_moving_average_of_its_vectors() -> None:
     torch.manual_seed(0)
     quantiser = Quantiser(2, 1, decay=0.75, revive=0.0)
     quantiser.started.fill_(1)
@@ -162,7 +162,7 @@ def test_a_code_is_the_moving_average_of_what_it_stood_for() -> None:
     assert torch.allclose(quantiser.codebook[:, 0], sums / counts, rtol=1e-4)  # eq. 8
 
 
-def test_dead_codes_come_back_to_life() -> None:
+def test_dead_codes_are_revived() -> None:
     def used(revive: float) -> float:
         torch.manual_seed(0)
         quantiser = Quantiser(32, 2, decay=0.9, revive=revive)
@@ -178,7 +178,7 @@ def test_dead_codes_come_back_to_life() -> None:
     assert used(revive=0.1) > 16
 
 
-def test_a_codebook_starts_at_vectors_of_the_first_batch() -> None:
+def test_a_codebook_is_initialised_from_the_first_batch() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, 4)
     quantiser = Quantiser(8, 3)
@@ -188,7 +188,7 @@ def test_a_codebook_starts_at_vectors_of_the_first_batch() -> None:
     assert len(quantiser.codebook.unique(dim=0)) == 8
 
 
-def test_two_processes_move_the_codebook_as_one_does() -> None:
+def test_two_processes_update_the_codebook_like_one() -> None:
     x = torch.randn(4, 3, 5, 5, generator=seeded(0))
     start = Quantiser(6, 3, revive=0.0)
     start.started.fill_(1)
@@ -204,7 +204,7 @@ def test_two_processes_move_the_codebook_as_one_does() -> None:
     assert torch.allclose(one.counts, two.counts)
 
 
-def test_new_places_come_from_all_processes_in_turn() -> None:
+def test_revived_codes_come_from_all_processes_in_turn() -> None:
     drawn = torch.arange(2 * 4).reshape(2, 4, 1).float()
     assert turns(drawn)[:, 0].tolist() == [0, 5, 2, 7]
 
@@ -214,7 +214,7 @@ def test_new_places_come_from_all_processes_in_turn() -> None:
 
 @pytest.mark.parametrize("attention", [0, 1, 3])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_no_output_depends_on_its_own_place_or_a_later_one(attention: int, kernel: int) -> None:
+def test_no_output_depends_on_its_own_position_or_a_later_one(attention: int, kernel: int) -> None:
     torch.manual_seed(0)
     side = 5
     prior = PixelCNN(7, side, 0, 0, width=8, layers=3, kernel=kernel, attention=attention, heads=2).double().eval()
@@ -263,7 +263,7 @@ def naive(prior: PixelCNN, n: int, above: Any, label: Any, temperature: float) -
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
-def test_remembering_draws_the_same_codes_as_whole_passes(temperature: float) -> None:
+def test_cached_sampling_gives_the_same_codes_as_full_passes(temperature: float) -> None:
     prior, above, label = conditional()
     torch.manual_seed(3)
     fast = prior.sample(3, above, label, temperature)
@@ -276,7 +276,7 @@ def test_remembering_draws_the_same_codes_as_whole_passes(temperature: float) ->
     assert torch.equal(fast, naive(plain, 5, (), None, 1.0))
 
 
-def test_what_is_above_and_the_class_matter() -> None:
+def test_the_maps_above_and_the_class_matter() -> None:
     prior, above, label = conditional()
     codes = torch.randint(11, (3, 6, 6))
     given = prior(codes, above, label)
@@ -294,7 +294,7 @@ def test_what_is_above_and_the_class_matter() -> None:
         ({"width": 6, "attention": 1, "heads": 4}, "width 6 is not divisible by 4 heads"),
     ],
 )
-def test_a_prior_refuses_what_does_not_fit(options: dict[str, Any], message: str) -> None:
+def test_a_prior_rejects_invalid_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PixelCNN(4, 4, 0, 0, **options)
 
@@ -311,7 +311,7 @@ def test_it_keeps_the_contract_without_priors() -> None:
     check_task(tiny(2, None, priors=None, per_variance=True), batch())
 
 
-def test_priors_move_no_code_and_no_weight_of_the_autoencoder() -> None:
+def test_priors_change_no_code_and_no_weight_of_the_autoencoder() -> None:
     task = tiny()
     turns = task.step(batch())
     assert next(turns)[0] == "VQ"
@@ -321,13 +321,13 @@ def test_priors_move_no_code_and_no_weight_of_the_autoencoder() -> None:
     assert all(p.grad is not None for p in task.priors["top"].look.parameters())
 
 
-def test_who_trains_when_is_said_by_the_config() -> None:
+def test_the_config_sets_which_players_train_when() -> None:
     engine = Engine(tiny(prior_from=1, vq_until=2), partial(adam, lr=1e-3), Train(steps=3))
     seen = [sorted({key.split("/")[0] for key in engine.step([batch()]).losses}) for _ in range(3)]
     assert seen == [["VQ"], ["VQ", "prior_bottom", "prior_top"], ["prior_bottom", "prior_top"]]
 
 
-def test_an_autoencoder_that_has_stopped_keeps_its_codebook() -> None:
+def test_a_stopped_autoencoder_keeps_its_codebook() -> None:
     engine = trained(tiny(vq_until=1), 1)
     before = copy.deepcopy(engine.task.autoencoder.state_dict())
     engine.step([batch()])
@@ -342,7 +342,7 @@ def test_micro_batches_count_as_one_step() -> None:
     assert engine.task.steps == 2
 
 
-def test_codes_become_foreseeable() -> None:
+def test_codes_become_predictable() -> None:
     engine = trained(tiny(vq_until=30), 100, lr=1e-2)
     with engine.averaged() as task:
         found = task.validate(batch())
@@ -358,7 +358,7 @@ def test_the_variance_is_that_of_the_training_data() -> None:
     )
 
 
-def test_the_unigram_number_is_that_of_usage() -> None:
+def test_the_unigram_nll_is_that_of_the_code_usage() -> None:
     task = trained(tiny(1), 2).task.eval()
     codes = task.codes(batch()["image"])[0]
     usage = task.autoencoder.quantisers[0].counts
@@ -366,7 +366,7 @@ def test_the_unigram_number_is_that_of_usage() -> None:
     assert task.validate(batch())["unigram_top"] == pytest.approx(by_hand, rel=1e-3)
 
 
-def test_validating_in_parts_gives_the_same_numbers() -> None:
+def test_validation_in_parts_gives_the_same_numbers() -> None:
     class Six:
         batch_size = 4
 
@@ -381,7 +381,7 @@ def test_validating_in_parts_gives_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_decoding_an_encoding_is_what_the_network_makes(levels: int) -> None:
+def test_decoding_an_encoding_is_the_networks_reconstruction(levels: int) -> None:
     task = trained(tiny(levels), 3).task.eval()
     image = batch()["image"]
     with torch.no_grad():
@@ -393,7 +393,7 @@ def test_decoding_an_encoding_is_what_the_network_makes(levels: int) -> None:
     assert between.isfinite().all()
 
 
-def test_samples_are_decoded_draws_and_follow_the_seed() -> None:
+def test_samples_are_decoded_codes_and_follow_the_seed() -> None:
     task = tiny().eval()
     torch.manual_seed(5)
     first = task.sample(4, label="1", temperature="0.7")
@@ -406,7 +406,7 @@ def test_samples_are_decoded_draws_and_follow_the_seed() -> None:
     assert not torch.equal(first, task.sample(4, label=1, temperature=0.7))
 
 
-def test_a_low_temperature_draws_the_likeliest_codes() -> None:
+def test_a_low_temperature_samples_the_most_likely_codes() -> None:
     task = tiny().eval()
     codes = task.draw(8, label=0, temperature=1e-6)
     assert all((c == c[:1]).all() for c in codes)
@@ -425,12 +425,12 @@ def test_a_low_temperature_draws_the_likeliest_codes() -> None:
         ({"temperature": "nan"}, "temperature=nan: should be a number above 0"),
     ],
 )
-def test_nonsense_is_refused_in_one_sentence(condition: dict[str, Any], message: str) -> None:
+def test_invalid_conditions_are_rejected_in_one_sentence(condition: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny().sample(2, **condition)
 
 
-def test_validation_tells_whether_the_top_map_says_anything() -> None:
+def test_validation_shows_whether_the_top_map_is_used() -> None:
     task, given = tiny().eval(), batch()
     task.autoencoder.quantise(given["image"], lambda fn, values: fn(values))  # codes start at vectors
     told = task.validate(given)
@@ -453,7 +453,7 @@ def test_a_batch_that_does_not_fit_is_named() -> None:
         next(tiny().step(batch() | {"image": torch.zeros(6, 1, 8, 8)}))
 
 
-def test_a_run_without_priors_or_classes_says_so() -> None:
+def test_a_run_without_priors_or_classes_reports_it() -> None:
     with pytest.raises(ConfigError, match=r"this run trained no priors.*give task\.priors"):
         tiny(priors=None).sample(1)
     with pytest.raises(ConfigError, match="label=1: this run was trained without classes"):
@@ -461,13 +461,13 @@ def test_a_run_without_priors_or_classes_says_so() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e40])
-def test_no_temperature_makes_odds_infinite(temperature: float) -> None:
+def test_no_temperature_overflows_the_probabilities(temperature: float) -> None:
     odds = torch.tensor([[-50.0, 100.0, 3.0]]).repeat(20, 1)
     codes = drawn(odds, temperature)
     assert (codes == 1).all() or temperature > 1
 
 
-def test_other_sizes_are_refused() -> None:
+def test_other_sizes_are_rejected() -> None:
     with pytest.raises(DataError, match=r"\(1, 8, 8\) do not fit this model, which was trained on \(1, 16, 16\)"):
         tiny().encode(torch.zeros(2, 1, 8, 8))
     with pytest.raises(DataError, match=r"shape \(2, 9\) cannot be decoded: it should be \[N, 320\]"):
@@ -483,12 +483,12 @@ def test_other_sizes_are_refused() -> None:
         ({"priors": None, "vq_until": 4}, "without priors there is nothing to train after it"),
     ],
 )
-def test_configs_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
+def test_configs_that_cannot_work_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny(**options)
 
 
-def test_a_long_sampling_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_a_long_sampling_reports_its_progress(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     clock = iter(range(100))
     monkeypatch.setattr("i2i_vqvae2.time.monotonic", lambda: next(clock))
     assert list(told("drawing", range(6))) == list(range(6))
@@ -521,7 +521,7 @@ os._exit(0)  # as i2i/__main__.py does: threads of torch.distributed may outlive
 """
 
 
-def test_two_processes_keep_one_codebook() -> None:
+def test_two_processes_keep_the_same_codebook() -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}  # an abort says where
     script = [*command, "--no-python", sys.executable, "-c", TWO]
