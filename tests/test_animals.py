@@ -33,7 +33,7 @@ print(hashlib.sha256(b"".join(p.tobytes() for p in [*pictures, mask(scene(0), 64
 # ------------------------------------------------------------------------------------------------ the pictures
 
 
-def test_a_seed_is_the_same_picture_in_another_process() -> None:
+def test_a_seed_gives_the_same_image_in_another_process() -> None:
     other = subprocess.run([sys.executable, "-c", CHECKSUM], capture_output=True, text=True, check=True)
     pictures = [render(scene(s), animal, 64) for s in (0, 1 << 60) for animal in ("horse", "zebra")]
     here = hashlib.sha256(b"".join(p.tobytes() for p in [*pictures, mask(scene(0), 64)])).hexdigest()
@@ -41,7 +41,7 @@ def test_a_seed_is_the_same_picture_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 65, 100, 128, 256])
-def test_every_size_is_drawn(size: int) -> None:
+def test_every_size_can_be_drawn(size: int) -> None:
     for animal in ("horse", "zebra"):
         picture = render(scene(3), animal, size)  # type: ignore[arg-type]
         assert picture.shape == (size, size, 3)
@@ -59,7 +59,7 @@ def test_a_scene_is_the_same_at_every_size() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 90, 128])
-def test_outside_the_mask_horse_and_zebra_are_equal_and_inside_they_differ(size: int) -> None:
+def test_horse_and_zebra_differ_only_inside_the_mask(size: int) -> None:
     for seed in range(12):
         drawn = scene(seed)
         differs = (render(drawn, "horse", size) != render(drawn, "zebra", size)).any(2)
@@ -123,7 +123,7 @@ def test_a_sample_is_a_function_of_index_and_rng() -> None:
     assert any(not torch.equal(zebras[0], zebra) for zebra in zebras[1:])
 
 
-def test_the_memory_for_pictures_is_bounded() -> None:
+def test_the_memory_for_images_is_bounded() -> None:
     pictures = Pictures(64)
     assert pictures.most * 64 * 64 * 3 <= 1 << 29
     pictures.most = 2
@@ -174,7 +174,9 @@ def scores(data: Data, paint: Callable[[Tensor, Tensor, Tensor], Tensor]) -> dic
         return AnimalTruth()(Painter(data, paint), data)
 
 
-def test_the_classifier_knows_unseen_animals_and_leaves_the_random_numbers_alone(data: HorsesAndZebras) -> None:
+def test_the_classifier_recognises_unseen_animals_without_touching_the_global_generator(
+    data: HorsesAndZebras,
+) -> None:
     torch.manual_seed(3)
     classifier.cache_clear()
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[union-attr, index]
@@ -193,7 +195,7 @@ def test_the_truth_scores_perfectly(data: HorsesAndZebras) -> None:
         assert found[f"{way}/background_psnr"] == pytest.approx(100)
 
 
-def test_doing_nothing_convinces_nobody(data: HorsesAndZebras) -> None:
+def test_unchanged_images_fail_the_metric(data: HorsesAndZebras) -> None:
     found = scores(data, lambda image, truth, where: image)
     assert found["AtoB/called"] <= 0.02
     assert found["BtoA/called"] <= 0.02
@@ -203,12 +205,12 @@ def test_doing_nothing_convinces_nobody(data: HorsesAndZebras) -> None:
     assert found["BtoA/saturation"] < 0.7
 
 
-def test_a_third_of_the_truth_convinces_few(data: HorsesAndZebras) -> None:
+def test_a_third_of_the_truth_mostly_fails_the_metric(data: HorsesAndZebras) -> None:
     found = scores(data, lambda image, truth, where: 0.7 * image + 0.3 * truth)
     assert max(found["AtoB/called"], found["BtoA/called"]) < 0.3
 
 
-def test_grey_animals_and_noisy_animals_convince_nobody(data: HorsesAndZebras) -> None:
+def test_grey_animals_and_noisy_animals_fail_the_metric(data: HorsesAndZebras) -> None:
     chance = torch.Generator().manual_seed(0)
     grey = scores(data, lambda image, truth, where: image.mean(1, keepdim=True) * where + image * (1 - where))
     noise = scores(
@@ -222,24 +224,24 @@ def test_grey_animals_and_noisy_animals_convince_nobody(data: HorsesAndZebras) -
     assert grey["AtoB/saturation"] == 0
 
 
-def test_stripes_over_the_whole_picture_spoil_the_background(data: HorsesAndZebras) -> None:
+def test_stripes_over_the_whole_image_lower_the_background_psnr(data: HorsesAndZebras) -> None:
     bars = 0.8 * torch.sin(torch.arange(64) * torch.pi / 2 + 0.5)
     found = scores(data, lambda image, truth, where: bars.expand_as(image))
     assert found["AtoB/background_psnr"] < 12
     assert found["AtoB/saturation"] == 0
 
 
-def test_washed_out_stripes_are_seen_to_be_weak(data: HorsesAndZebras) -> None:
+def test_washed_out_stripes_are_detected_as_weak(data: HorsesAndZebras) -> None:
     found = scores(data, lambda image, truth, where: torch.nn.functional.avg_pool2d(truth, 3, 1, 1))
     assert found["AtoB/stripes"] < 0.5
 
 
-def test_background_psnr_is_what_it_says(data: HorsesAndZebras) -> None:
+def test_background_psnr_matches_its_definition(data: HorsesAndZebras) -> None:
     found = scores(data, lambda image, truth, where: image * 0 + (image - 0.02) * (1 - where))
     assert found["AtoB/background_psnr"] == pytest.approx(10 * np.log10(4 / 0.02**2), abs=0.2)  # -1 stays -1
 
 
-def test_a_data_set_without_truth_is_refused_in_one_sentence() -> None:
+def test_a_data_set_without_truth_is_rejected_in_one_sentence() -> None:
     class Bare(HorsesAndZebras):
         def validation(self) -> list[dict[str, Tensor]]:
             return [{"A": torch.zeros(3, 64, 64), "B": torch.zeros(3, 64, 64)}]

@@ -50,13 +50,13 @@ def test_samples_have_the_shape_and_the_range(size: int) -> None:
     assert (data.size, data.channels, data.classes[7]) == (size, 1, "7")
 
 
-def test_every_digit_has_its_share() -> None:
+def test_every_digit_occurs_equally_often() -> None:
     data = Digits(samples=100, validation_samples=50)
     for samples, share in (([data.sample(i, rng()) for i in range(100)], 10), (list(data.validation()), 5)):
         assert torch.bincount(torch.stack([s["label"] for s in samples])).tolist() == [share] * 10
 
 
-def test_no_validation_picture_is_in_a_training_set() -> None:
+def test_validation_images_never_occur_in_training() -> None:
     sets = [Digits(samples=50, validation_samples=50, seed=seed) for seed in (0, 1)]
     trained = {s["image"].numpy().tobytes() for data in sets for s in data.train}
     assert len(trained) == 100
@@ -66,7 +66,7 @@ def test_no_validation_picture_is_in_a_training_set() -> None:
     assert digit(4, VALIDATION + 4).tobytes() == sets[0].held_out.pictures[4].tobytes()
 
 
-def test_no_stroke_leaves_the_picture() -> None:
+def test_no_stroke_leaves_the_image() -> None:
     pictures = np.stack([digit(i % 10, i) for i in range(500)])
     rim = np.concatenate([pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]], 1)
     assert rim.max() <= 25  # what the blur carries out
@@ -83,7 +83,7 @@ def moments(pictures: np.ndarray) -> dict[str, np.ndarray]:
     return {"cx": cx, "cy": cy, "slant": -xy / yy, "narrow": np.sqrt(xx / yy), "ink": mass / pictures[0].size}
 
 
-def test_digits_of_one_kind_differ_in_place_slant_width_and_pen() -> None:
+def test_digits_of_one_class_differ_in_position_slant_width_and_pen() -> None:
     for label in range(10):
         found = moments(np.stack([digit(label, i) for i in range(60)]))
         spread = {name: values.std() for name, values in found.items()}
@@ -105,7 +105,7 @@ def test_strokes_that_share_a_joint_still_meet_after_it_moved() -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_curve_goes_through_its_points(closed: bool) -> None:
+def test_a_curve_passes_through_its_points(closed: bool) -> None:
     points = np.array([[0.0, 0.0], [1.0, 0.2], [0.8, 1.0], [0.1, 0.7]])
     line = curve(points, closed)
     np.testing.assert_allclose(line[::8], [*points, points[0]] if closed else points, atol=1e-12)
@@ -115,7 +115,7 @@ def test_a_curve_goes_through_its_points(closed: bool) -> None:
 
 
 @needs_data
-def test_a_network_that_learnt_written_digits_reads_the_drawn_ones() -> None:
+def test_a_network_trained_on_handwritten_digits_recognises_the_drawn_ones() -> None:
     # It has seen MNIST only, where a 1 has no foot; guessing would give 10 %.
     data = Digits(size=32, samples=1, validation_samples=1000)
     images = torch.stack([s["image"] for s in data.validation()])
@@ -139,7 +139,7 @@ def read_by_lenet(images: torch.Tensor) -> torch.Tensor:
 # ---- in memory
 
 
-def test_what_lies_in_memory_comes_out_as_it_went_in() -> None:
+def test_images_in_memory_are_returned_unchanged() -> None:
     pictures = rng().integers(0, 256, (3, 5, 5), dtype=np.uint8)
     held = InMemory(pictures, np.array([2, 0, 1], np.uint8))
     image = held[1]["image"]
@@ -163,7 +163,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mnist.npz"
 
 
-def test_mnist_is_read_from_its_file_or_its_folder(file: Path) -> None:
+def test_mnist_is_read_from_a_file_or_its_folder(file: Path) -> None:
     for root in (file, file.parent):
         data = MNIST(str(root))
         assert (len(data), len(data.validation())) == (6, 4)
@@ -173,7 +173,7 @@ def test_mnist_is_read_from_its_file_or_its_folder(file: Path) -> None:
         assert data.sample(5, rng())["label"] == 5
 
 
-def test_some_of_mnist_are_evenly_spread_since_its_file_may_be_sorted(file: Path) -> None:
+def test_a_subset_of_mnist_is_evenly_spaced_since_the_file_may_be_sorted(file: Path) -> None:
     few = MNIST(str(file), samples=2, validation_samples=3)
     assert [int(few.sample(i, rng())["label"]) for i in range(len(few))] == [0, 3]
     assert [int(sample["label"]) for sample in few.validation()] == [0, 1, 2]
@@ -181,14 +181,14 @@ def test_some_of_mnist_are_evenly_spread_since_its_file_may_be_sorted(file: Path
 
 
 @pytest.mark.parametrize("size", [14, 32])
-def test_another_size_is_what_pillow_makes_bilinearly(file: Path, size: int) -> None:
+def test_other_sizes_equal_pillows_bilinear_resize(file: Path, size: int) -> None:
     image = MNIST(str(file), size=size).sample(1, rng())["image"]
     with np.load(file) as arrays:
         wanted = Image.fromarray(arrays["x_train"][1]).resize((size, size), Image.Resampling.BILINEAR)
     assert np.abs((image[0].numpy() + 1) * 127.5 - np.asarray(wanted, np.float32)).max() <= 1.01
 
 
-def test_a_drawn_binary_picture_is_white_as_often_as_it_is_bright(file: Path) -> None:
+def test_a_sampled_binary_image_is_white_as_often_as_it_is_bright(file: Path) -> None:
     grey, data = MNIST(str(file)), MNIST(str(file), binary="sample")
     draws = torch.stack([data.sample(0, np.random.default_rng(i))["image"] for i in range(400)])
     assert set(draws.unique().tolist()) == {-1.0, 1.0}
@@ -196,13 +196,13 @@ def test_a_drawn_binary_picture_is_white_as_often_as_it_is_bright(file: Path) ->
     assert torch.equal(data.sample(0, rng())["image"], data.sample(0, rng())["image"])
 
 
-def test_validation_is_drawn_once(file: Path) -> None:
+def test_validation_is_binarised_once(file: Path) -> None:
     first, second = (MNIST(str(file), binary="sample").validation() for _ in range(2))
     assert torch.equal(first[1]["image"], second[1]["image"])
     assert set(first[1]["image"].unique().tolist()) == {-1.0, 1.0}
 
 
-def test_a_threshold_cuts_in_the_middle(file: Path) -> None:
+def test_the_threshold_is_mid_grey(file: Path) -> None:
     grey, data = (MNIST(str(file), binary=how).sample(0, rng())["image"] for how in ("none", "threshold"))
     assert torch.equal(data, torch.where(grey > 0, 1.0, -1.0))
 
@@ -217,7 +217,7 @@ def test_a_batch_is_its_samples_stacked(file: Path, binary: Any) -> None:
             assert torch.equal(batch[key], torch.stack([sample[key] for sample in one_by_one]))
 
 
-def test_what_is_no_mnist_is_named(tmp_path: Path) -> None:
+def test_files_that_are_not_mnist_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mnist\.npz'?: no such file; mnist needs .* set data\.root"):
         MNIST(str(tmp_path))
     (tmp_path / "mnist.npz").write_bytes(b"nothing of the kind")
@@ -233,7 +233,7 @@ def test_what_is_no_mnist_is_named(tmp_path: Path) -> None:
 
 
 @needs_data
-def test_the_real_file_is_mnist_whole() -> None:
+def test_the_real_file_is_all_of_mnist() -> None:
     data = MNIST(f"{DATA}/mnist", size=32)
     assert (len(data), len(data.validation())) == (60000, 10000)
     assert MNIST(f"{DATA}/mnist").train.pictures.mean() == pytest.approx(33.318, abs=1e-3)

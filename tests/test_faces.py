@@ -58,7 +58,7 @@ def test_samples_have_the_shape_and_the_range(size: int) -> None:
     assert (data.channels, data.size, data.attributes) == (3, size, ATTRIBUTES)
 
 
-def test_the_attributes_of_a_sample_are_those_it_was_drawn_with() -> None:
+def test_the_attributes_of_a_sample_match_its_drawing() -> None:
     data = Faces(size=32, samples=4, validation_samples=2)
     assert data.sample(3, rng())["attributes"].tolist() == pytest.approx(list(person(3)[:6]))
     assert data.validation()[1]["attributes"].tolist() == pytest.approx(list(person(VALIDATION + 1)[:6]))
@@ -76,7 +76,7 @@ def test_attributes_are_balanced_and_independent() -> None:
     }
 
 
-def test_no_validation_face_is_in_a_training_set() -> None:
+def test_validation_faces_never_occur_in_training() -> None:
     sets = [Faces(size=32, samples=12, validation_samples=12, seed=seed) for seed in (0, 1)]
     trained = {data.sample(i, rng())["image"].numpy().tobytes() for data in sets for i in range(12)}
     held = {sample["image"].numpy().tobytes() for data in sets for sample in data.validation()}
@@ -94,7 +94,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_each_attribute_is_plainly_visible_and_changes_nothing_elsewhere(name: str) -> None:
+def test_each_attribute_is_clearly_visible_and_changes_nothing_else(name: str) -> None:
     for seed in range(20):
         face = plain(seed)
         first, last = (render(face._replace(**{name: value}), 64).astype(float) for value in (0.0, 1.0))
@@ -105,7 +105,7 @@ def test_each_attribute_is_plainly_visible_and_changes_nothing_elsewhere(name: s
         assert gap.max() == 0, f"face {seed}"
 
 
-def test_a_turned_head_looks_that_way() -> None:
+def test_a_turned_head_faces_that_way() -> None:
     for seed in range(10):
         face = plain(seed)._replace(sex=0.0, skin=1.0, hair=0.0)
         white = []
@@ -117,7 +117,7 @@ def test_a_turned_head_looks_that_way() -> None:
         assert white[2] > white[1] + 2.5
 
 
-def test_a_straight_line_through_pixels_reads_the_attributes() -> None:
+def test_a_linear_model_on_pixels_predicts_the_attributes() -> None:
     """Least squares on 16 x 16 pixels: what is that easy to read is plain to see."""
     data = Faces(size=32, samples=500, validation_samples=150)
 
@@ -163,7 +163,7 @@ def packed(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("tarred", [False, True], ids=["folders", "tars"])
-def test_pictures_have_the_numbers_of_their_row(tmp_path: Path, tarred: bool) -> None:
+def test_images_have_the_attributes_of_their_row(tmp_path: Path, tarred: bool) -> None:
     data = FacesWithAttributes(str((packed if tarred else lambda x: x)(faces(tmp_path))), size=8, flip=False)
     assert (data.attributes, data.channels, data.size, len(data)) == (("sex", "age"), 3, 8, 3)
     known = {}
@@ -176,7 +176,7 @@ def test_pictures_have_the_numbers_of_their_row(tmp_path: Path, tarred: bool) ->
     assert held == [[0, 1], [1, 0.25]]  # 116 is beyond what train has
 
 
-def test_grey_has_one_channel_and_half_are_mirrored(tmp_path: Path) -> None:
+def test_greyscale_has_one_channel_and_half_are_mirrored(tmp_path: Path) -> None:
     faces(tmp_path)
     ramp = np.arange(16, dtype=np.uint8)[None, :, None].repeat(16, 0).repeat(3, 2) * 16
     Image.fromarray(ramp).save(tmp_path / "train" / "0.png")
@@ -201,7 +201,7 @@ def test_grey_has_one_channel_and_half_are_mirrored(tmp_path: Path) -> None:
         (lambda root: (root / "train.csv").write_bytes(b"\xff\xfe\x00\x01"), "cannot be read as a table"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_one_sentence(tmp_path: Path, spoil: object, said: str) -> None:
+def test_a_bad_table_is_reported_in_one_sentence(tmp_path: Path, spoil: object, said: str) -> None:
     spoil(faces(tmp_path))  # type: ignore[operator]
     with pytest.raises(DataError) as caught:
         FacesWithAttributes(str(tmp_path), size=8)
@@ -209,14 +209,14 @@ def test_what_is_wrong_with_a_table_is_one_sentence(tmp_path: Path, spoil: objec
     assert "\n" not in str(caught.value)
 
 
-def test_a_few_bad_pictures_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_bad_images_are_skipped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (faces(tmp_path) / "train" / "1.png").unlink()
     data = FacesWithAttributes(str(tmp_path), size=8, bad_limit=0.5)
     assert len(data) == 2
     assert "1.png is missing" in caplog.text
 
 
-def test_a_damaged_tar_is_one_sentence(tmp_path: Path) -> None:
+def test_a_damaged_tar_is_reported_in_one_sentence(tmp_path: Path) -> None:
     file = packed(faces(tmp_path)) / "train.tar"
     file.write_bytes(file.read_bytes()[:700])
     with pytest.raises(DataError, match=r"train\.tar"):
@@ -224,7 +224,7 @@ def test_a_damaged_tar_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(DATA is None, reason="I2I_DATA is not set")
-def test_utkface_is_read_as_it_lies() -> None:
+def test_utkface_is_read_as_published() -> None:
     found = gathered(Path(DATA or "") / "utkface", "val", ("sex", "age"), 64, 3, 0)
     assert found.pixels.shape == (800, 3, 64, 64)
     assert found.values[:, 1].mean() == pytest.approx(32.1, abs=0.05)  # as its README says
@@ -235,5 +235,5 @@ def test_utkface_is_read_as_it_lies() -> None:
     assert np.array_equal(found.pixels[5].transpose(1, 2, 0), first)
 
 
-def test_both_have_a_name() -> None:
+def test_both_are_in_the_catalog() -> None:
     assert {"faces", "faces_with_attributes"} <= set(registry().catalog.names("data"))

@@ -190,7 +190,7 @@ def test_classes_take_the_lowest_indices_and_the_ignored_one_comes_last() -> Non
     assert Classes(3, 0).complaint([0, 4]).startswith("contains class 4, but there are 3 classes (1 to 3), and 0 is")
 
 
-def test_every_class_has_a_colour_of_its_own() -> None:
+def test_every_class_has_its_own_colour() -> None:
     colours = palette(Classes(40, ignore=255))
     assert colours.shape == (41, 3)
     assert len({tuple(colour) for colour in colours.tolist()}) == 41
@@ -293,7 +293,7 @@ def test_differing_sizes_are_named(root: Path) -> None:
         maps(root)
 
 
-def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None:
+def test_missing_and_empty_folders_are_reported(root: Path, tmp_path: Path) -> None:
     for path in (root / "val").rglob("*.png"):
         path.unlink()
     with pytest.raises(DataError, match="val/images': no images found"):
@@ -336,7 +336,7 @@ def test_a_style_changes_the_photograph_and_not_the_label_map() -> None:
     assert in_winter[grass][:, 2].mean() > 0.9 * in_winter[grass][:, 1].mean()
 
 
-def test_scenes_show_every_class_and_styles_every_hour() -> None:
+def test_scenes_cover_every_class_and_styles_every_hour() -> None:
     found = [labels(scene(seed), 48) for seed in range(40)]
     shares = np.stack([np.bincount(label.ravel(), minlength=len(NAMES)) / label.size for label in found])
     assert ((shares > 0.002).mean(0) > 0.3).all()
@@ -355,7 +355,7 @@ def test_a_scene_looks_the_same_at_every_size(size: int) -> None:
         assert (labels(drawn, 2 * size)[::2, ::2] != labels(drawn, size)).mean() < 0.05
 
 
-def test_landscapes_give_samples_of_the_paired_convention() -> None:
+def test_landscapes_return_samples_in_the_paired_convention() -> None:
     data = Landscapes(size=32, samples=4, validation_samples=2)
     sample = data.sample(1, chance(1))
     assert sample["A"].dtype == torch.int64
