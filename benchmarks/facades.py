@@ -31,7 +31,7 @@ from i2i import Data, api, config
 from i2i.metrics import answers
 from i2i.metrics.features import features
 from i2i.metrics.sets import kernel_distance
-from i2i.plugins import door
+from i2i.plugins import registry
 
 
 def pair_distance(x: Tensor, y: Tensor) -> float:
@@ -87,11 +87,11 @@ def main() -> None:
 
 def data_of(run: Path, root: str | None) -> Data:
     """Return the data set of a run, without cropping or flipping."""
-    tree = config.load(run / "config.yaml", [], door().catalog).tree["data"]
+    tree = config.load(run / "config.yaml", [], registry().catalog).tree["data"]
     changes = ["data.workers=0", *([f"data.root={root}"] if root else [])]
     if tree["use"] == "paired_side_by_side":
         changes += [f"data.load_size={tree['size']}", "data.flip=false", "data.validation_samples=1000"]
-    return config.load(run / "config.yaml", changes, door().catalog).data()
+    return config.load(run / "config.yaml", changes, registry().catalog).data()
 
 
 def stacked(samples: Any, name: str) -> Tensor:

@@ -557,7 +557,7 @@ def test_a_run_samples_what_the_command_line_requests(run: Path) -> None:
     assert not torch.equal(first, api.sample(5, run, seed=2, **wanted))
     assert not torch.equal(first, api.sample(5, run, seed=1, label="4", truncation="0.5"))
     assert api.sample(2, run, **(wanted | cli.conditions(["label=3", "label=4"]))).shape == (2, 1, 16, 16)
-    with pytest.raises(ConfigError, match=r"GAN.sample knows no condition 'style'; possible: label, truncation"):
+    with pytest.raises(ConfigError, match=r"GAN.sample has no condition 'style'; possible: label, truncation"):
         api.sample(2, run, style=3)
 
 

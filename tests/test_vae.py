@@ -452,7 +452,7 @@ def test_an_unsuitable_metric_is_rejected_before_training(tmp_path: Path) -> Non
 
 def test_a_temperature_that_overflows_is_reported() -> None:
     model = Model(made(), {}, Path("run/model.safetensors"))
-    with pytest.raises(NumericError, match=r"sampled values are not finite: do not ask for temperature=1e\+?200"):
+    with pytest.raises(NumericError, match=r"gave values that are not finite: do not use temperature=1e\+?200"):
         model.sample(2, temperature=1e200)
 
 
@@ -461,7 +461,7 @@ def test_the_run_samples_from_the_command_line(tmp_path: Path) -> None:
     run = api.run(ROOT / "configs" / "vae_2d.yaml", *toy, out=tmp_path / "run")
     assert (run / "samples" / "00000003.png").exists()
     assert api.sample(3, run, seed=1, temperature="0.7").shape == (3, 1, 28, 28)
-    with pytest.raises(ConfigError, match=r"VAE.sample knows no condition 'label'; possible: temperature"):
+    with pytest.raises(ConfigError, match=r"VAE.sample has no condition 'label'; possible: temperature"):
         api.sample(3, run, label=3)
 
 

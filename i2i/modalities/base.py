@@ -140,7 +140,7 @@ class Modality:
         if not values.is_floating_point():
             return values
         if not values.isfinite().all():
-            raise NumericError(f"{who} gave values that are not finite: are the weights intact?")
+            raise NumericError(f"{who} gave values that are not finite")
         return values.float()
 
     def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:

@@ -100,8 +100,8 @@ class Model:
             return self.task.makes.accept(made, who)
         except NumericError as error:
             given = ", ".join(f"{name}={value}" for name, value in condition.items() if not isinstance(value, Tensor))
-            hint = f"; do not ask for {given}" if given else ", or retrain the model"
-            raise NumericError(f"{self.source}: {error}{hint}") from error
+            hint = f"do not use {given}" if given else "are the weights intact? If so, retrain the model"
+            raise NumericError(f"{self.source}: {error}: {hint}") from error
 
     def _taken(self, condition: dict[str, Any]) -> dict[str, Any]:
         """Return the conditions, those that are things as tensors [1, ...] on the task's device, or lists of them."""
