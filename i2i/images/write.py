@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,11 +78,10 @@ def _values(img: Any) -> np.ndarray:
 
 
 def _png16(values: np.ndarray) -> bytes:
-    """Encode uint16 [H, W, C] as PNG; Pillow can do grey only. Source: W3C PNG (third edition), section 11."""
-    height, width, channels = values.shape
-    rows = np.pad(values.astype(">u2").view(np.uint8).reshape(height, -1), ((0, 0), (1, 0)))  # filter type 0
-    head = struct.pack(">IIBBBBB", width, height, 16, (0, 4, 2, 6)[channels - 1], 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n"
-    for tag, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")):
-        png += struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
-    return png
+    """Encode uint16 [H, W, C] as PNG with OpenCV, as Pillow can only do grey; grey and alpha are written as RGBA."""
+    import cv2
+
+    order = ([0], [0, 0, 0, 1], [2, 1, 0], [2, 1, 0, 3])[values.shape[2] - 1]  # OpenCV takes BGR
+    ok, png = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    assert ok
+    return png.tobytes()
