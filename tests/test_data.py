@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -521,7 +523,7 @@ def test_any_flipped_bit_or_missing_byte_in_a_cache_is_detected_and_repaired(tmp
     expected, _ = opened_with_stderr(tmp_path, capsys, bad_limit=0.2)
     file = tmp_path / ".i2i-cache" / "trainA-18.npy"
     whole, rng = file.read_bytes(), np.random.default_rng(0)
-    tail = len(whole) - np.arange(1, 200)
+    tail, open_ended = len(whole) - np.arange(1, 200), whole.replace(b"}", b" ", 1)
     for place in [*rng.integers(len(whole), size=40), *rng.choice(tail, 20), *range(0, 128, 16)]:
         changed = bytearray(whole)
         changed[place] ^= 1 << int(rng.integers(8))
@@ -529,12 +531,27 @@ def test_any_flipped_bit_or_missing_byte_in_a_cache_is_detected_and_repaired(tmp
         found, printed = opened_with_stderr(tmp_path, capsys, bad_limit=0.2)
         assert same(expected, found), place
         assert "caching 6 pictures" in printed or place < 128, place  # several encodings of the header are valid
-    for content in (b"", whole[: len(whole) // 2], whole[:-1], whole + b"\0", b"x" * 5000):
+    for content in (b"", whole[: len(whole) // 2], whole[:-1], whole + b"\0", b"x" * 5000, open_ended):
         file.write_bytes(content)
         found, printed = opened_with_stderr(tmp_path, capsys, bad_limit=0.2)
         assert "is damaged" in printed
         assert same(expected, found)
         assert file.read_bytes() == whole
+
+
+def test_a_cache_of_the_first_format_is_rebuilt(tmp_path, capsys):
+    make(tmp_path)
+    expected, _ = opened_with_stderr(tmp_path, capsys)
+    for name in ("trainA-18.npy", "trainB-18.npy"):
+        pixels = np.load(tmp_path / ".i2i-cache" / name)
+        with open(tmp_path / ".i2i-cache" / name, "wb") as file:
+            np.save(file, 255 - pixels)
+            about = b'{"key": "0123", "bad": {}}'
+            file.write(b"\n" + about + struct.pack("<QL", len(about), zlib.crc32(about, zlib.crc32(255 - pixels))))
+    found, printed = opened_with_stderr(tmp_path, capsys)
+    assert same(expected, found)
+    assert printed.count("is out of date") == 2
+    assert opened_with_stderr(tmp_path, capsys)[1] == ""
 
 
 def test_concurrent_processes_leave_one_intact_cache(tmp_path):

@@ -1,8 +1,9 @@
-"""A cache of resized pictures: uint8 [N, 3, size, size] in one memory-mapped file, decoded once.
+"""A cache of resized pictures: uint8 [N, 3, size, size] in one memory-mapped file, each decoded only once.
 
-The file is a `.npy` that `numpy.load(mmap_mode="r")` opens as it is, followed by a line of JSON: what it was
-made of (names, sizes and times of the files, the size in pixels), which pictures could not be read, and a
-checksum. A file that does not fit or is damaged is made anew, and the program says so. It is safe to delete.
+The file is a `.npy` that `numpy.load(mmap_mode="r")` opens directly, followed by a line of JSON and a CRC-32 of both.
+it. The JSON has a hash of what the cache was made from (names, sizes and times of the files, the size in pixels) and
+which pictures could not be read. A cache that is out of date or damaged is rebuilt, with a message. It is safe to
+delete. (safetensors cannot be written picture by picture, and has no checksum.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,16 +27,15 @@ from .. import files
 from ..errors import DataError
 
 FOLDER = ".i2i-cache"
-FORMAT = 1
-CHUNK = 1 << 24  # bytes that are checked, or kept in flight, at a time
-TAIL = struct.Struct("<QL")  # the end of the file: length of the JSON before it, checksum of pixels and JSON
+FORMAT = 2
+CHUNK = 1 << 24  # bytes checked, or kept in flight, at a time
 
 
 class Cache:
     """The pictures of one folder at one size. Reading one is a slice of a memory map.
 
     Args:
-        file: where the cache lies or is to be made.
+        file: the cache; it is built if it does not exist or cannot be used.
         paths: the pictures, in order.
         size: height and width, in pixels.
         read: returns a picture as uint8 [size, size, 3], or raises DataError with the reason.
@@ -59,7 +58,7 @@ class Cache:
             why = self._open(key, paths, read)
             if why is not None:
                 if locked:
-                    files.sweep(self.file.parent)  # what killed processes left
+                    files.sweep(self.file.parent)  # left by killed processes
                 self._build(key, paths, read, why)
                 why = self._open(key, paths, read=None)
                 if why is not None:
@@ -72,44 +71,46 @@ class Cache:
         """Return picture `index`, uint8 [size, size, 3], read-only.
 
         Raises:
-            DataError: the picture could not be read when the cache was made.
+            DataError: the picture could not be read when the cache was built.
         """
         if index in self.bad:
             raise DataError(self.bad[index])
-        if self._pixels is None:  # in another process
+        if self._pixels is None:  # unpickled in another process
             self._pixels = np.asarray(np.load(self.file, mmap_mode="r"))
-        return self._pixels[index].transpose(1, 2, 0)  # stored as planes, which is how a crop leaves again
+        return self._pixels[index].transpose(1, 2, 0)  # stored channels first, as samples are
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pixels": None}  # a pickled memory map would carry all the pixels
+        return {**self.__dict__, "_pixels": None}  # a pickled memory map would contain all pixels
 
     def _open(self, key: str, paths: Sequence[Path], read: Callable[[Path], np.ndarray] | None) -> str | None:
-        """Map the file, or return why it cannot be used."""
+        """Map the file, or return the reason why it cannot be used."""
         if not self.file.exists():
-            return "not there yet"
+            return "missing"
         try:
-            text, crc = tail_of(self.file)
-            about = json.loads(text)
+            pixels = np.load(self.file, mmap_mode="r")
+            with open(self.file, "rb") as source:
+                source.seek(pixels.offset + pixels.nbytes)
+                tail = source.read()
+            about, end = json.JSONDecoder().raw_decode(tail.decode("latin-1"), 1)
             if about["key"] != key:
                 return "out of date"
-            pixels = np.asarray(np.load(self.file, mmap_mode="r"))
             fits = pixels.shape == self.shape and pixels.dtype == np.uint8
-            if not fits or zlib.crc32(text, checksum(pixels)) != crc:
+            if not fits or tail[end:] != b"%08x" % zlib.crc32(tail[:end], checksum(pixels)):
                 return "damaged"
-        except (OSError, ValueError, LookupError, TypeError, struct.error):
+        except Exception:  # a damaged header makes numpy raise nearly anything
             return "damaged"
         bad = {int(index): why for index, why in about["bad"].items()}
         if read and any(readable(paths[index], read) for index in bad):
-            return "out of date"  # a network drive that was away, say, or permissions that were mended
-        self._pixels, self.bad = pixels, bad
+            return "out of date"  # e.g. a network drive is back, or permissions were fixed
+        self._pixels, self.bad = np.asarray(pixels), bad
         return None
 
     def _build(self, key: str, paths: Sequence[Path], read: Callable[[Path], np.ndarray], why: str) -> None:
-        """Decode everything once and write it, whole or not at all."""
+        """Decode all pictures and write the file atomically."""
         need = int(np.prod(self.shape))
         if need > files.free_bytes(self.file.parent) / 2:
-            raise OSError(f"{need >> 20} MB are needed, which is more than half of the free space")
-        said = "" if why == "not there yet" else f" (the one there is {why})"
+            raise OSError(f"it needs {need >> 20} MB, more than half of the free space")
+        said = "" if why == "missing" else f" (the existing file is {why})"
         print(f"i2i: caching {len(paths)} pictures, {need >> 20} MB, in {self.file}{said}", file=sys.stderr)
 
         def write(target: BinaryIO) -> None:
@@ -123,14 +124,14 @@ class Cache:
                 planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).data
                 crc = zlib.crc32(planes, crc)
                 target.write(planes)
-            about = json.dumps({"key": key, "bad": bad}).encode()
-            target.write(b"\n" + about + TAIL.pack(len(about), zlib.crc32(about, crc)))
+            about = b"\n" + json.dumps({"key": key, "bad": bad}).encode()
+            target.write(about + b"%08x" % zlib.crc32(about, crc))
 
         files.write(self.file, write)
 
 
 def decoded(paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]) -> Iterator[np.ndarray | DataError]:
-    """Yield the pictures, or why there is none, in order; threads decode ahead, within bounded memory."""
+    """Yield each picture, or the error of reading it, in order; threads decode ahead, within bounded memory."""
 
     def attempt(path: Path) -> np.ndarray | DataError:
         try:
@@ -151,7 +152,7 @@ def decoded(paths: Sequence[Path], size: int, read: Callable[[Path], np.ndarray]
 
 
 def readable(path: Path, read: Callable[[Path], np.ndarray]) -> bool:
-    """Say whether `read` succeeds."""
+    """Return whether `read` succeeds."""
     try:
         read(path)
     except DataError:
@@ -160,28 +161,19 @@ def readable(path: Path, read: Callable[[Path], np.ndarray]) -> bool:
 
 
 def key_of(paths: Sequence[Path], size: int) -> str:
-    """Return a hash of what the cached pixels depend on."""
+    """Return a hash of everything the cached pixels depend on."""
     stats = []
     for path in paths:
         try:
             stat = path.stat()
             stats.append((os.path.relpath(path, paths[0].parent), stat.st_size, stat.st_mtime_ns))
-        except OSError:  # gone since it was listed; reading it will say so
+        except OSError:  # deleted since it was listed; reading it will fail
             stats.append((str(path), -1, -1))
     return hashlib.sha256(repr((FORMAT, PIL.__version__, size, stats)).encode(errors="replace")).hexdigest()
 
 
-def tail_of(file: Path) -> tuple[bytes, int]:
-    """Return what the file says about itself, and its checksum."""
-    with open(file, "rb") as source:
-        source.seek(-TAIL.size, os.SEEK_END)
-        length, crc = TAIL.unpack(source.read(TAIL.size))
-        source.seek(-TAIL.size - min(length, 1 << 40), os.SEEK_END)
-        return source.read(length), crc
-
-
 def checksum(pixels: np.ndarray) -> int:
-    """Return the CRC-32 of all pixels, reading them piece by piece."""
+    """Return the CRC-32 of all pixels, reading them chunk by chunk."""
     flat, crc = pixels.reshape(-1), 0
     for start in range(0, flat.size, CHUNK):
         crc = zlib.crc32(flat[start : start + CHUNK].data, crc)
@@ -189,7 +181,7 @@ def checksum(pixels: np.ndarray) -> int:
 
 
 def place(root: Path) -> Path:
-    """Return the folder for the caches of a data set: in $I2I_CACHE, else in `root`, else in ~/.cache/i2i."""
+    """Return the folder for the caches of a data set: in $I2I_CACHE if set, else in `root`, else in ~/.cache/i2i."""
     if not os.environ.get("I2I_CACHE") and os.access(root, os.W_OK):
         return root / FOLDER
     base = Path(os.environ.get("I2I_CACHE") or Path.home() / ".cache" / "i2i")
@@ -198,13 +190,13 @@ def place(root: Path) -> Path:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool]:
-    """Wait until no other process makes a cache in this folder; yield whether that can be known."""
+    """Wait until no other process builds a cache in this folder; yield whether the folder could be locked."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             locked = True
-        except OSError:  # a file system without locks: the work may be done twice, and each result is whole
+        except OSError:  # a file system without locks: the cache may be built twice, but is complete each time
             locked = False
         yield locked
     finally:
