@@ -34,7 +34,7 @@ def run(
     """Train and evaluate as a config says; return the run's folder.
 
     Args:
-        path: the config file.
+        path: the config file, or the name of a shipped one, such as "cyclegan".
         overrides: dotted changes to it, `"train.steps=100"`.
         out: the run's folder, by default `runs/<name of the config>`.
         resume: go on with what is there (and start afresh when nothing is).

@@ -97,7 +97,7 @@ def common(
 
 @app.command()
 def run(
-    config: Annotated[str, typer.Argument(help="A YAML file, as configs/cyclegan.yaml.")],
+    config: Annotated[str, typer.Argument(help="A YAML file, or a name from `i2i configs`.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as train.steps=100.")] = None,
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="The run's folder; runs/<config> by default.")
@@ -110,11 +110,11 @@ def run(
     """Train, evaluate, and write pictures and a report."""
     load_plugins(plugin)
     if nproc > 1 and "WORLD_SIZE" not in os.environ:
-        from . import config as configs
+        from .config import load
         from .plugins import registry
         from .processes import launch
 
-        configs.load(config, overrides or [], registry().catalog)  # report a mistake once, before they start
+        load(config, overrides or [], registry().catalog)  # report a mistake once, before they start
         flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
         files = [part for file in plugin or [] for part in ("--plugin", file)]
         raise typer.Exit(launch(["run", config, *(overrides or []), *flags, *files], nproc))
@@ -207,6 +207,14 @@ def catalog(plugin: PluginFile = None) -> None:
     for entry in registry().catalog:
         first = (entry.build.__doc__ or "").strip().splitlines()
         print(f"{entry.kind:10} {entry.name:22} {entry.owner:12} {first[0] if first else ''}")
+
+
+@app.command()
+def configs(word: Annotated[str, typer.Argument(help="Only names that contain this.")] = "") -> None:
+    """List the configs that come with i2i and its plugins: what each is, needs and reached."""
+    from .config.shipped import listing
+
+    print(listing(word))
 
 
 @app.command()

@@ -24,7 +24,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = next((folder / "env" / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     source = folder / "source"
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "i2i", "plugins"):
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "i2i", "plugins", "configs"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)
     install(folder / "env", source)

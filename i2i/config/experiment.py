@@ -16,6 +16,7 @@ from pydantic import PositiveFloat, PositiveInt
 from .. import files
 from ..catalog import KINDS, Catalog, Entry, Metric
 from ..errors import ConfigError
+from . import shipped
 from .grammar import Grammar, Part, Problems, flaws, plain
 from .source import MAX_BYTES, Source, change, dotted, show
 from .write import dump
@@ -122,16 +123,20 @@ CONFIG = Entry("record", "config", Config, "i2i")
 
 
 def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config:
-    """Read a config file; `overrides` are `KEY=VALUE`, the keys dotted, the values YAML.
+    """Read a config.
+
+    Args:
+        path: a file, or the name of a shipped config; see `shipped.find`.
+        overrides: `KEY=VALUE`, the keys dotted, the values YAML.
 
     Raises:
         ConfigError: all mistakes, one on a line, each with its file and line or its override.
     """
-    path = Path(path)
+    path = shipped.find(path)
     try:
         if not path.is_file():
             near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
+            hint = f", did you mean {near[0]}?" if near else shipped.nearest(path)
             raise ConfigError(f"{path}: {files.lacking(path, 'file')}{hint}")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

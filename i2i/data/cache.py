@@ -1,7 +1,7 @@
 """A cache of resized pictures: uint8 [N, 3, size, size] in one memory-mapped file, each decoded only once.
 
-The file is a `.npy` that `numpy.load(mmap_mode="r")` opens directly, followed by a line of JSON and a CRC-32 of both.
-it. The JSON has a hash of what the cache was made from (names, sizes and times of the files, the size in pixels) and
+The file is a `.npy` that `numpy.load(mmap_mode="r")` opens directly, followed by a line of JSON and their CRC-32. The
+JSON has a hash of what the cache was made from (names, sizes and times of the files, the size in pixels) and
 which pictures could not be read. A cache that is out of date or damaged is rebuilt, with a message. It is safe to
 delete. (safetensors cannot be written picture by picture, and has no checksum.)
 """
