@@ -87,15 +87,15 @@ def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_o
     [
         (
             "task.flow={use: unet_generator}",
-            "i2i: `unet_generator` does not fit where the config puts it, for there it",
+            "i2i: `unet_generator` cannot be used here: it is called with",
         ),
         (
             "task.flow={use: dense_decoder}",
-            "i2i: `dense_decoder` does not fit where the config puts it, for there it",
+            "i2i: `dense_decoder` cannot be used here: it is called with",
         ),
         (
             "task.encoder={use: coupling_flow}",
-            "i2i: `coupling_flow` does not fit where the config puts it, for there",
+            "i2i: `coupling_flow` cannot be used here: it is called with",
         ),
         ("data.batch_size=100000000000", "i2i: out of memory ("),
     ],

@@ -426,7 +426,7 @@ train: {steps: 0, keep: 1.5}
     assert mistakes(text, catalog) == [
         "dir/small.yaml:10: dta: unknown key `dta`, did you mean `data`?",
         'dir/small.yaml:5: task.generator.blocks: "many" should be a valid integer',
-        'dir/small.yaml:6: task.gan: "lsgan" should be a mapping, as in {use: NAME}, possible names: lsgan',
+        'dir/small.yaml:6: task.gan: "lsgan" should be a mapping such as {use: NAME}, possible names: lsgan',
         "dir/small.yaml:7: task.terms.1.use: unknown loss 'lsgann': did you mean lsgan? "
         "(in a file of yours? --plugin FILE)",
         "dir/small.yaml:8: task.lambda_cycle: -1 should be greater than or equal to 0",
@@ -450,8 +450,8 @@ def test_C1_a_missing_key_is_named_with_its_type(catalog: Catalog) -> None:
 
 def test_C2_a_duplicate_key_is_rejected_with_both_lines(catalog: Catalog) -> None:
     line = mistake(SMALL + "\ntrain: {steps: 9}\n", catalog)
-    assert line == "dir/small.yaml:8: the key `train` is there twice, first at dir/small.yaml:6"
-    assert "`root` is there twice" in mistake(SMALL.replace("root: horses", "root: a, 'root': b"), catalog)
+    assert line == "dir/small.yaml:8: duplicate key `train`, first at dir/small.yaml:6"
+    assert "duplicate key `root`" in mistake(SMALL.replace("root: horses", "root: a, 'root': b"), catalog)
 
 
 # C3: YAML 1.2 scalars.
@@ -540,9 +540,9 @@ def test_C3_no_is_a_string_where_a_string_is_expected(catalog: Catalog) -> None:
         ("task.lambda_cycle=-.INF", "task.lambda_cycle: -inf is not a finite number"),
         ("task.lambda_cycle=1e999", "task.lambda_cycle: inf is not a finite number"),
         ("task.free=[1, .nan]", "task.free.1: nan is not a finite number"),
-        ("task.free=1" + "0" * 30, "task.free: an integer lies between -2^53 and 2^53"),
-        ("task.pool=1" + "0" * 30, "task.pool: an integer lies between -2^53 and 2^53"),
-        ("task.pool=9007199254740993", "task.pool: an integer lies between"),
+        ("task.free=1" + "0" * 30, "task.free: integers must be between -2^53 and 2^53"),
+        ("task.pool=1" + "0" * 30, "task.pool: integers must be between -2^53 and 2^53"),
+        ("task.pool=9007199254740993", "task.pool: integers must be between"),
         ("task.pool=" + "9" * 5000, "task.pool: inf is not a finite number"),
         ("data.batch_size=0", "data.batch_size: 0 should be greater than 0"),
         ("task.generator.blocks=13", "task.generator.blocks: 13 should be less than or equal to 12"),
@@ -550,8 +550,8 @@ def test_C3_no_is_a_string_where_a_string_is_expected(catalog: Catalog) -> None:
         ("task.padding=none", "task.padding: \"none\" should be 'zero' or 'mirror'"),
         ("task.crop={height: a}", 'task.crop.height: "a" should be a valid integer'),
         ("task.note='\"\\ud800\"'", None),
-        ('task.note="\\ud800"', "task.note: a NUL or half of a surrogate pair is no character"),
-        ('task.note="\\0"', "task.note: a NUL or half of a surrogate pair is no character"),
+        ('task.note="\\ud800"', "task.note: NUL characters and lone surrogates are not allowed"),
+        ('task.note="\\0"', "task.note: NUL characters and lone surrogates are not allowed"),
         ("train.seed=-1", "train.seed: -1 should be greater than or equal to 0"),
         ("train.seed=4294967296", "train.seed: 4294967296 should be less than 4294967296"),
         ("train.ema=1", "train.ema: 1 should be less than 1"),
@@ -605,7 +605,7 @@ def test_C5_a_tag_is_rejected_and_no_code_runs(value: str, tmp_path: Path, catal
     canary = tmp_path / "canary"
     value = value.replace("{canary}", str(canary))
     for text in (f"{SMALL}schedule: {value}\n", value, f"? {value}\n: 1\n", f"task: &a {value}\ndata: *a\n"):
-        assert any("tag" in line or "a key is a plain word" in line for line in mistakes(text, catalog))
+        assert any("tag" in line or "a key must be a plain word" in line for line in mistakes(text, catalog))
     assert any("tag" in line for line in mistakes(SMALL, catalog, f"task.free={value}"))
     assert not canary.exists()
 
@@ -623,7 +623,7 @@ def test_C6_an_alias_bomb_is_rejected_immediately(catalog: Catalog) -> None:
         f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
     )
     start = time.process_time()
-    assert "with its aliases this is" in mistake(bomb, catalog)
+    assert "with its aliases expanded, more than" in mistake(bomb, catalog)
     assert time.process_time() - start < 0.1
 
 
@@ -632,7 +632,7 @@ def test_C6_an_alias_bomb_is_rejected_immediately(catalog: Catalog) -> None:
     ["a: &a [*a]", "a: &a {b: *a}", "&a [*a, *a]", "a: &a [x]\n" + "".join(f"{i}: *a\n" for i in range(2000))],
 )
 def test_C6_a_recursive_alias_and_thousands_of_aliases_are_rejected(text: str, catalog: Catalog) -> None:
-    assert "with its aliases this is" in mistake(text, catalog)
+    assert "with its aliases expanded, more than" in mistake(text, catalog)
 
 
 def test_C6_an_alias_is_a_copy_and_an_unknown_one_is_rejected(catalog: Catalog) -> None:
@@ -641,7 +641,7 @@ def test_C6_an_alias_is_a_copy_and_an_unknown_one_is_rejected(catalog: Catalog) 
     assert found.task.keywords["generator"].keywords["blocks"] == 6
     assert found.task.keywords["encoder"].keywords["blocks"] == 2
     assert "*" not in found.text()
-    assert mistake(text.replace("*net", "*nte"), catalog) == "dir/small.yaml:4: nothing above has the anchor of *nte"
+    assert mistake(text.replace("*net", "*nte"), catalog) == "dir/small.yaml:4: the alias *nte has no anchor above it"
     wrong = mistakes(text.replace("blocks", "blokcs"), catalog)
     assert [line.partition(": ")[0] for line in wrong] == ["dir/small.yaml:3"] * 2
 
@@ -652,31 +652,31 @@ def test_C6_an_alias_is_a_copy_and_an_unknown_one_is_rejected(catalog: Catalog) 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[" * 100_000, "1: this is more than 64 levels deep"),
-        ("{a: " * 50_000, "1: this is more than 64 levels deep"),
-        ("- " * 100_000, "1: this is more than 64 levels deep"),
-        ("".join(" " * i + "a:\n" for i in range(200)), "65: this is more than 64 levels deep"),
-        ("task: 1\n" * 9_000, "or 5000 values long"),
-        ("a: " + "x" * 1_000_001, "1: this is too large"),
-        (b"x" * 50_000_000, "1: this is too large"),
+        ("[" * 100_000, "1: more than 64 levels deep"),
+        ("{a: " * 50_000, "1: more than 64 levels deep"),
+        ("- " * 100_000, "1: more than 64 levels deep"),
+        ("".join(" " * i + "a:\n" for i in range(200)), "65: more than 64 levels deep"),
+        ("task: 1\n" * 9_000, "or more than 5000 values"),
+        ("a: " + "x" * 1_000_001, "1: too large"),
+        (b"x" * 50_000_000, "1: too large"),
         (SMALL.encode("utf-16"), "1: byte 0xff is not UTF-8, save the file as UTF-8"),
-        (SMALL.encode("utf-16-le"), "1: there is the character U+0000"),
+        (SMALL.encode("utf-16-le"), "1: the character U+0000 is not allowed"),
         (b"task: 1\ndata: \xe9\n", "2: byte 0xe9 is not UTF-8"),
-        ("task: 1\nda\0ta: 2\n", "2: there is the character U+0000, remove it"),
-        ("task:\n\tuse: fake\n", "2: there is a tab, use spaces"),
-        ("task: 1\ndata:\t2\n", "2: there is a tab, use spaces"),
-        ("task: 1\n\x1b[31m: 2\n", "2: there is the character U+001B"),
+        ("task: 1\nda\0ta: 2\n", "2: the character U+0000 is not allowed, remove it"),
+        ("task:\n\tuse: fake\n", "2: tabs are not allowed, use spaces"),
+        ("task: 1\ndata:\t2\n", "2: tabs are not allowed, use spaces"),
+        ("task: 1\n\x1b[31m: 2\n", "2: the character U+001B is not allowed"),
         ("task: {\n  use: fake\ndata: 1\n", "not YAML"),
         ("task: 1\n data: 2\n", "2: not YAML, mapping values are not allowed here"),
         ("a: 'x\n", "not YAML"),
         ("task: 1\n---\ntask: 2\n", "2: a second document starts"),
         ("---\n---\na: 1\n", "2: a second document starts"),
-        ("", "1: this is empty and should be a mapping with the keys task, data, train"),
-        ("# nothing\n", "this is empty and should be a mapping"),
+        ("", "1: the config is empty but should be a mapping with the keys task, data, train"),
+        ("# nothing\n", "the config is empty but should be a mapping"),
         ("- 1\n", "[1] should be a mapping"),
         ("just words", '"just words" should be a mapping'),
-        ("? [a, b]\n: 1\n", "1: a key is a plain word"),
-        ("a: &x b\n*x : 1\n", "2: a key is a plain word"),
+        ("? [a, b]\n: 1\n", "1: a key must be a plain word"),
+        ("a: &x b\n*x : 1\n", "2: a key must be a plain word"),
         ('a: "\\UFFFFFFFF"\n', "1: not YAML"),
         ("%YAML 9.9\n---\na: 1\n", "dir/small.yaml"),
         ("a: *\n", "not YAML"),
@@ -819,13 +819,13 @@ def test_an_override_can_set_a_key_missing_from_the_file(catalog: Catalog) -> No
         ("train.steps.x=1", "`train.steps` is 10 and has no `x`"),
         ("metrics.0.samples=1", "`metrics` is [] and has no `0`"),
         ("task.sizes.x=1", "task.sizes"),
-        ("train.steps", "should be KEY=VALUE, as in train.steps=100"),
+        ("train.steps", "should be KEY=VALUE, e.g. train.steps=100"),
         ("=1", "should be KEY=VALUE"),
         ("a..b=1", "should be KEY=VALUE"),
         ("train.steps=[1", "not YAML"),
         ("train.steps=1\n--- 2", "a second document"),
-        ("task.free={a: 1, a: 2}", "the key `a` is there twice"),
-        ("task.note=\t", "there is a tab"),
+        ("task.free={a: 1, a: 2}", "duplicate key `a`"),
+        ("task.note=\t", "tabs are not allowed"),
     ],
 )
 def test_a_wrong_override_is_named_instead_of_a_line(override: str, why: str, catalog: Catalog) -> None:

@@ -3,9 +3,9 @@
     chosen = config.load("configs/cyclegan.yaml", ["task.lambda_cycle=5"], catalog)
     task = chosen.task()
 
-`source` reads the YAML of strangers, `grammar` knows what a constructor may be given, `experiment` puts both
-together, `write` writes a config back. A config can only name what is
-installed: no imports, includes or interpolation.
+`source` reads untrusted YAML, `grammar` knows the arguments of each constructor, `experiment` combines both, `write`
+writes a config, `shipped` finds those that come with packages. A config can only name what is installed: no imports,
+includes or interpolation.
 """
 
 from .experiment import Config, Train, changed, from_dict, load, parse, schema, task_of

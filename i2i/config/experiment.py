@@ -1,4 +1,4 @@
-"""One experiment: what `i2i run experiment.yaml task.lambda_cycle=5` reads, checked and ready to be built."""
+"""One experiment: the config of `i2i run experiment.yaml task.lambda_cycle=5`, validated and ready to be built."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Train:
     """How long and how to train.
 
     Args:
-        epochs: length of the training in passes over the data; give this or `steps`
-        steps: length of the training in steps; give this or `epochs`
-        precision: auto picks what was measured to be fastest on the device
-        seed: decides weights, data order and augmentation, 0 to 2^32 - 1
-        ema: decay per step of the averaged weights, between 0 and 1; null for no averaging
-        accumulate: batches whose gradients are averaged in one step
-        clip: largest norm of a player's gradient; null for no limit
-        log_every: steps from one line of log.jsonl to the next
-        sample_every: steps from one sample picture to the next
-        evaluate_every: steps from one run of the metrics to the next; null for once, at the end
-        best: the evaluation result, such as "psnr/db", by which the weights that are published are chosen; null
-            for the last ones
+        epochs: length of training in passes over the data; give this or `steps`
+        steps: length of training in steps; give this or `epochs`
+        precision: auto picks what was measured to be the fastest on the device
+        seed: determines weights, data order and augmentation, 0 to 2^32 - 1
+        ema: decay per step of the averaged weights, between 0 and 1; null disables averaging
+        accumulate: number of batches whose gradients are averaged in one step
+        clip: maximum norm of a player's gradient; null for no limit
+        log_every: steps between lines of log.jsonl
+        sample_every: steps between sample pictures
+        evaluate_every: steps between evaluations; null evaluates once, at the end
+        best: the evaluation result, e.g. "psnr/db", by which the published weights are chosen; null for the last
+            ones
         best_is: whether the highest or the lowest result is the best
-        checkpoint_every: steps from one checkpoint to the next
-        keep: how many checkpoints are kept, the newest ones
-        on_nan: stop at a loss that is not finite, or skip that step and count it
-        timeout: seconds that a silent process or data loader is waited for
-        threads: CPU threads of each process; null for PyTorch's choice. Another number rounds sums otherwise: runs
-            are equal bit for bit with the same number only
+        checkpoint_every: steps between checkpoints
+        keep: number of checkpoints to keep, the newest ones
+        on_nan: on a loss that is not finite, stop, or skip the step and count it
+        timeout: seconds to wait for a process or data loader that does not respond
+        threads: CPU threads of each process; null for PyTorch's choice. Runs are identical bit for bit only with the
+            same number, as sums are rounded differently
 
     Raises:
-        ConfigError: both or none of `epochs` and `steps` are given.
+        ConfigError: both or neither of `epochs` and `steps` are given.
     """
 
     epochs: PositiveFloat | None = None
@@ -83,9 +83,9 @@ class Config:
         task: the method
         data: the data set
         optimizer: one for all players, or a mapping of player to optimizer
-        schedule: factor on the learning rate; null keeps it constant
+        schedule: factor of the learning rate; null keeps it constant
         train: how long and how to train
-        metrics: what an evaluation measures; a second psnr is called psnr_2 in its results
+        metrics: what an evaluation measures; a second psnr is called psnr_2 in the results
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class Config:
         )
 
     def text(self) -> str:
-        """Return the config as YAML with all defaults filled in; reading that gives the same text again."""
+        """Return the config as YAML with all defaults filled in; reading and writing it gives the same text."""
         return dump(self.tree)
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Return the names, each different: the second psnr is psnr_2."""
+    """Return the names made unique: the second psnr is psnr_2."""
     counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
     return [name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True)]
 
@@ -127,10 +127,10 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
 
     Args:
         path: a file, or the name of a shipped config; see `shipped.find`.
-        overrides: `KEY=VALUE`, the keys dotted, the values YAML.
+        overrides: `KEY=VALUE` each; keys are dotted, values are YAML.
 
     Raises:
-        ConfigError: all mistakes, one on a line, each with its file and line or its override.
+        ConfigError: all mistakes, one per line, each with its file and line or its override.
     """
     path = shipped.find(path)
     try:
@@ -146,7 +146,7 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
 
 
 def parse(text: str | bytes, name: str, overrides: Sequence[str], catalog: Catalog) -> Config:
-    """Read a config given as text; `name` is the file that errors speak of. See `load`."""
+    """Read a config given as text; `name` is the file named in errors. See `load`."""
     source = Source(text, name)
     tree = completed(source.tree, source)
     for override in overrides:
@@ -155,7 +155,7 @@ def parse(text: str | bytes, name: str, overrides: Sequence[str], catalog: Catal
 
 
 def from_dict(tree: Any, catalog: Catalog, name: str = "config") -> Config:
-    """Validate a config that is a plain tree already. See `load`."""
+    """Validate a config given as a plain tree. See `load`."""
     try:
         tree = json.loads(json.dumps(tree))
     except (TypeError, ValueError, RecursionError) as error:
@@ -165,7 +165,7 @@ def from_dict(tree: Any, catalog: Catalog, name: str = "config") -> Config:
 
 
 def task_of(text: str | bytes, name: str, catalog: Catalog) -> tuple[dict[str, Any], Part]:
-    """Return the tree of a config that came with weights, and its task; nothing else needs to be installed."""
+    """Return the tree of a config that came with weights, and its task; only what the task uses must be installed."""
     source = Source(text, name)
     tree = completed(source.tree, source)
     task = {key: value for key, value in tree.items() if key == "task"}
@@ -173,7 +173,7 @@ def task_of(text: str | bytes, name: str, catalog: Catalog) -> tuple[dict[str, A
 
 
 def schema(catalog: Catalog) -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of every config that this catalog allows, for editors."""
+    """Return the JSON schema (draft 2020-12) of all configs that this catalog allows, for editors."""
     grammar = Grammar(catalog)
     players = {"type": "object", "not": {"required": ["use"]}, "additionalProperties": {"$ref": "#/$defs/optimizer"}}
     defs: dict[str, Any] = {"players": {"anyOf": [{"$ref": "#/$defs/optimizer"}, players]}}
@@ -182,13 +182,13 @@ def schema(catalog: Catalog) -> dict[str, Any]:
         defs[kind] = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in names]} if names else {"not": {}}
     top = grammar.describe(CONFIG, defs)
     top["required"].remove("optimizer")
-    for entry in itertools.chain(catalog, grammar.records):  # each description may find further records
+    for entry in itertools.chain(catalog, grammar.records):  # describing one may add further records
         defs[f"{entry.kind}.{entry.name}"] = grammar.describe(entry, defs)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": defs}
 
 
 def changed(old: Any, new: Any, at: str = "") -> list[str]:
-    """Return the dotted keys at which two trees differ; what only one of them has is named by its topmost key."""
+    """Return the dotted keys at which two trees differ; of a subtree that only one has, only the top key."""
     if isinstance(old, dict) and isinstance(new, dict):
         pairs = {key: (old.get(key, ...), new.get(key, ...)) for key in {**old, **new}}
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -199,9 +199,9 @@ def changed(old: Any, new: Any, at: str = "") -> list[str]:
 
 
 def completed(tree: Any, source: Source) -> dict[str, Any]:
-    """Return the tree with the top-level keys that need not be written."""
+    """Return the tree with the optional top-level keys filled in."""
     if not isinstance(tree, dict):
-        given = "this is empty and" if tree is None else show(tree)
+        given = "the config is empty but" if tree is None else show(tree)
         why = f"{source.places[()]}: {given} should be a mapping with the keys task, data, train, ..."
         raise ConfigError("\n".join([*source.problems, why]))
     return {"optimizer": {"use": "adam"}, "train": {}, "metrics": [], **tree}
@@ -210,7 +210,7 @@ def completed(tree: Any, source: Source) -> dict[str, Any]:
 def arguments_of(
     tree: dict[str, Any], catalog: Catalog, source: Source, only: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Return the keyword arguments of `Config` that the tree says, or raise everything that is wrong."""
+    """Return the keyword arguments of `Config` given by the tree, or raise all mistakes."""
     grammar = Grammar(catalog)
     keys = {name: key for name, key in grammar.keys(CONFIG).items() if only is None or name in only}
     found, problems = list(flaws(tree)), []
@@ -218,7 +218,7 @@ def arguments_of(
     try:
         arguments = grammar.arguments(keys, tree)
     except Problems as error:
-        # What stands above a flaw, or on it, fails because of it.
+        # A part that contains a flaw fails because of it.
         problems = [p for p in error.problems if not any(flaw[: len(p[0])] == p[0] for flaw, _ in found)]
     lines = dict.fromkeys(source.problems)
     for inner, why in found + problems:

@@ -1,7 +1,7 @@
 """The schema of a config: the signatures of the constructors in the catalog, with their types and docstrings.
 
 `use:` names something in the catalog and the other keys are its keyword arguments; the result is a `Part`, a partial.
-Positional-only parameters, and the first one of an optimizer, are for whoever calls the partial and are no keys.
+Positional-only parameters, and the first one of an optimizer, are for the caller of the partial and are not keys.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from ..errors import ConfigError, PluginError
 from .source import MAX_DEPTH, Keys, show
 
 MAX_INT = 2**53
-# Words in pydantic's messages that mean nothing to who writes a config.
+# Words in pydantic's messages that mean nothing to the author of a config.
 PYDANTICS_OWN = re.compile(r"^(Input|Tuple|List|Dictionary|Value error,) | after validation.*")
 
 Problem = tuple[Keys, str]
 
 
 class Part(functools.partial):
-    """What a config named, ready to be called; `use` is the name."""
+    """What a config names, ready to be called; `use` is the name."""
 
     use: str
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
-        """Build it, with what the part that holds it gives.
+        """Build it, with the arguments given by the part that contains it.
 
         Raises:
-            ConfigError: it does not take that, as a decoder in the place of a discriminator.
+            ConfigError: it does not take these arguments, e.g. a decoder in place of a discriminator.
         """
         try:
             inspect.signature(self.func).bind(*self.args, *args, **{**self.keywords, **keywords})
         except TypeError as error:
             raise ConfigError(
-                f"`{self.use}` does not fit where the config puts it, for there it is built with {len(args)} values "
-                f"({error}): use another one of its kind, see `i2i catalog`"
+                f"`{self.use}` cannot be used here: it is called with {len(args)} positional arguments ({error}); "
+                f"use another of its kind, see `i2i catalog`"
             ) from error
         return super().__call__(*args, **keywords)
 
 
 class Problems(ValueError):
-    """What is wrong with a part, all of it; pydantic carries it to the whole."""
+    """All mistakes in a part; pydantic passes them on to the whole."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
@@ -68,7 +68,7 @@ class Key(NamedTuple):
 
     type: TypeAdapter[Any]
     required: bool
-    default: Any  # as a config says it; `...` if a config cannot, and the constructor fills it in
+    default: Any  # as written in a config; `...` if a config cannot express it, and the constructor fills it in
     description: str
 
 
@@ -78,7 +78,7 @@ class Grammar:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.records: list[Entry] = []  # dataclasses that are types of parameters
-        self._keys: dict[tuple[str, str], dict[str, Key]] = {}  # of each kind and name, once
+        self._keys: dict[tuple[str, str], dict[str, Key]] = {}  # cached, by kind and name
 
     def keys(self, entry: Entry) -> dict[str, Key]:
         """Return the parameters of a constructor that a config may set.
@@ -110,7 +110,7 @@ class Grammar:
         hint = self._typed(hint if default is not None else hint | None)
         try:
             adapter = TypeAdapter(hint, config={"arbitrary_types_allowed": True, "extra": "forbid"})
-        except PydanticUserError:  # a model, which brings its own configuration
+        except PydanticUserError:  # a model with a configuration of its own
             adapter = TypeAdapter(hint)
         if default is parameter.empty:
             return Key(adapter, True, ..., about)
@@ -122,7 +122,7 @@ class Grammar:
         return Key(adapter, False, ... if any(flaws(default)) else default, about)
 
     def _typed(self, hint: Any) -> Any:
-        """Return a type in which what is marked as a part, such as `Network`, and each dataclass is read here."""
+        """Return a type in which parts (marked types, e.g. `Network`) and dataclasses are read by this grammar."""
         origin, args = get_origin(hint), get_args(hint)
         kind = next((mark for mark in getattr(hint, "__metadata__", ()) if mark in (*KINDS, "players")), None)
         if kind:
@@ -141,7 +141,7 @@ class Grammar:
         return functools.reduce(operator.or_, args) if origin in (Union, types.UnionType) else origin[args]
 
     def part(self, kind: str, node: Any) -> Any:
-        """Read one part; for players also a mapping of player to optimizer."""
+        """Read one part or, for players, a mapping of player to optimizer."""
         if kind == "players":
             kind = "optimizer"
             if isinstance(node, dict) and node and all(isinstance(value, dict) for value in node.values()):
@@ -149,7 +149,7 @@ class Grammar:
                 return self.arguments(dict.fromkeys(node, self._key(player, "")), node)
         names = ", ".join(self.catalog.names(kind)) or "none"
         if not isinstance(node, dict):
-            raise Problems([((), f"{show(node)} should be a mapping, as in {{use: NAME}}, possible names: {names}")])
+            raise Problems([((), f"{show(node)} should be a mapping such as {{use: NAME}}, possible names: {names}")])
         if "use" not in node:
             near = difflib.get_close_matches("use", node, n=1)
             if near:
@@ -175,10 +175,10 @@ class Grammar:
             raise Problems([((), str(error))]) from error
 
     def arguments(self, keys: dict[str, Key], node: dict[str, Any]) -> dict[str, Any]:
-        """Return the values for all keys, the defaults too.
+        """Return the values of all keys, including defaults.
 
         Raises:
-            Problems: with everything that is wrong.
+            Problems: with all mistakes.
         """
         found: dict[str, Any] = {}
         problems: list[Problem] = []
@@ -202,7 +202,7 @@ class Grammar:
         return found
 
     def describe(self, entry: Entry, defs: dict[str, Any]) -> dict[str, Any]:
-        """Return the JSON schema of one entry; types that it defines besides go into `defs`."""
+        """Return the JSON schema of one entry; further types that it defines go into `defs`."""
         about = (inspect.getdoc(entry.build) or "").partition("\n\n")[0].replace("\n", " ")
         properties: dict[str, Any] = {"use": {"const": entry.name}} if entry.kind in KINDS else {}
         required = list(properties)
@@ -225,42 +225,42 @@ class Grammar:
 
 class JsonSchema(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
-        return {"not": {}}  # a type that no config can say, such as a tensor
+        return {"not": {}}  # a type that no config can express, such as a tensor
 
 
 def flaws(node: Any, keys: Keys = ()) -> Iterator[Problem]:
-    """Yield what no config may hold, whatever its schema says."""
+    """Yield what no config may contain, whatever its schema."""
     if len(keys) > MAX_DEPTH:
-        yield keys, f"this is more than {MAX_DEPTH} levels deep"
+        yield keys, f"more than {MAX_DEPTH} levels deep"
     elif isinstance(node, (dict, list)):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from (*flaws(key, keys), *flaws(value, (*keys, key)))
     elif isinstance(node, float) and not math.isfinite(node):
         yield keys, f"{node} is not a finite number"
     elif isinstance(node, int) and abs(node) > MAX_INT:
-        yield keys, "an integer lies between -2^53 and 2^53, write a large number as 1e30"
+        yield keys, "integers must be between -2^53 and 2^53, write larger numbers as 1e30"
     elif isinstance(node, str) and re.search("[\0\ud800-\udfff]", node):
-        yield keys, "a NUL or half of a surrogate pair is no character"
+        yield keys, "NUL characters and lone surrogates are not allowed"
 
 
 def plain(value: Any) -> Any:
-    """Return parts, paths, tuples, enumerations ... as a config says them."""
+    """Return parts, paths, tuples, enumerations ... as they are written in a config."""
     return to_jsonable_python(value, fallback=described)
 
 
 def described(value: Any) -> Any:
     if isinstance(value, Part):
         return {"use": value.use, **value.keywords}
-    raise ValueError(f"a config cannot say {value!r}")
+    raise ValueError(f"a config cannot express {value!r}")
 
 
 def explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
-    """Yield one problem for each place in `node` that pydantic complains of."""
+    """Yield one problem for each place in `node` that pydantic rejects."""
     found: dict[Keys, list[str]] = {}
     for item in error.errors(include_url=False):
         keys: Keys = ()
         value = node
-        for step in item["loc"]:  # the branches of a union are in there too, and are no keys
+        for step in item["loc"]:  # the branches of a union are included, and are not keys
             if step in (value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()):
                 keys, value = (*keys, step), value[step]
         cause = item.get("ctx", {}).get("error")
@@ -268,30 +268,30 @@ def explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
             for inner, why in cause.problems:
                 yield (*keys, *inner), why
         else:
-            said = PYDANTICS_OWN.sub("", item["msg"])
+            why = PYDANTICS_OWN.sub("", item["msg"])
             if item["type"] == "missing":
-                said = "should have more values" if isinstance(value, list) else f"should have `{item['loc'][-1]}`"
-            found.setdefault(keys, [show(value)]).append(said)
+                why = "should have more values" if isinstance(value, list) else f"should have `{item['loc'][-1]}`"
+            found.setdefault(keys, [show(value)]).append(why)
     for keys, (shown, *whys) in found.items():
         yield keys, f"{shown} {' or '.join(dict.fromkeys(whys))}"
 
 
 def no_part(value: Any) -> Any:
-    """Refuse a part where the constructor does not say which kind it takes."""
+    """Reject a part if the constructor does not declare which kind it takes."""
     if isinstance(value, dict) and "use" in value:
         raise ValueError("a part needs an annotated parameter: write `name: Network` (or Loss) in the constructor")
     return value
 
 
 def nearest(key: str, known: dict[str, Key], given: dict[str, Any]) -> str:
-    """Return the key that was meant, or ""; of two that are about as near, the one that is not given."""
+    """Return the known key that was probably meant, or ""; of two equally near ones, the one that is not given."""
     near = {name: difflib.SequenceMatcher(None, key, name).ratio() for name in known}
     best = max(known, key=lambda name: near[name] + 0.2 * (name not in given), default="")
     return best if near.get(best, 0) >= 0.5 else ""
 
 
 def documented(build: Callable[..., Any]) -> dict[str, str]:
-    """Return what the docstring says of the arguments, in its `Args:`."""
+    """Return the descriptions of the arguments, from `Args:` in the docstring."""
     text = "\n".join(inspect.cleandoc(part.__doc__ or "") for part in (build, getattr(build, "__init__", None)))
     section = "".join(re.findall(r"^Args:\n((?: .*\n?|\n)*)", text, re.M))
     found = re.findall(r"^ {4}(\w+)(?: \([^)]*\))?: *(.+(?:\n {5,}.+)*)", section, re.M)

@@ -1,8 +1,8 @@
-"""Configs that come with installed packages: `i2i run cyclegan` runs one by name, `i2i configs` lists them all.
+"""Configs that come with installed packages: `i2i run cyclegan` runs one by name, `i2i configs` lists all of them.
 
-i2i and every plugin of the entry-point group `i2i` ship what is in the folder `configs/` of their package. A config's
-name is its path in there without the suffix: `cyclegan`, `paper/cyclegan`. The header of a config, its first comment,
-has the method and its paper, the command that runs it, and the time and result of that run.
+i2i, and every plugin in the entry-point group `i2i`, ships the files in the folder `configs/` of its package. A config
+is named by its path in that folder, without the suffix: `cyclegan`, `paper/cyclegan`. Its header, the first comment,
+gives the method and its paper, the command that runs it, and the time and result of that run. See docs/configs.md.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Shipped(NamedTuple):
 
 
 def shipped() -> list[Shipped]:
-    """Return the configs of i2i and of every enabled plugin, none of which is imported: sorted by folder and name."""
-    owners = {"i2i": [next(place for place in OWN if place.is_dir())]}
+    """Return the configs of i2i and of all enabled plugins, sorted by folder and name, without importing a plugin."""
+    owners = {"i2i": [place for place in OWN if place.is_dir()][:1]}
     owners |= {point.name: folders(point.module) for point in installed() if wanted(point.name)}
     found = [
         Shipped(path.relative_to(folder).with_suffix("").as_posix(), owner, path)
@@ -85,14 +85,14 @@ def find(given: str | os.PathLike[str]) -> Path:
         names = " or ".join(f"{one.owner}:{one.name}" for one in found)
         raise ConfigError(f"'{given}' is the name of several configs: use {names}")
     if not found and path.exists():
-        return path  # such as a folder, which `load` rejects with the reason
+        return path  # e.g. a folder: `load` gives the reason
     if not found:
         raise ConfigError(f"'{given}' is neither a file nor listed by `i2i configs`{nearest(path)}")
     return found[0].path
 
 
 def nearest(path: Path) -> str:
-    """Return a hint at the shipped config whose name is nearest to a path, or ""."""
+    """Return a hint that names the shipped config nearest to a path, or ""."""
     names = [one.name for one in shipped()]
     meant = (path.parent / path.stem).as_posix().rpartition("configs/")[2]
     near = difflib.get_close_matches(meant, names, n=1) or difflib.get_close_matches(path.stem, names, n=1)
@@ -116,12 +116,12 @@ def header(text: str) -> tuple[str, str, str]:
 
 
 def has_root(node: Any) -> bool:
-    """Return whether a data set, or one that it is made from, is read from a folder."""
+    """Return whether a data set, or one it is derived from, is read from a folder."""
     return isinstance(node, dict) and (bool(node.get("root")) or any(map(has_root, node.values())))
 
 
 def listing(word: str = "") -> str:
-    """Return the text of `i2i configs`: what each config is, needs and reached; only names that contain `word`."""
+    """Return what each config whose name contains `word` is, needs and reached, as text."""
     found = shipped()
     count = Counter(one.name for one in found)
     lines = []

@@ -1,6 +1,7 @@
-"""Reading YAML that a stranger may have written: the tree, the line of each value, and what is wrong with it.
+"""Read YAML that a stranger may have written: its tree, the line of each value, and its mistakes.
 
-Configs travel, also inside weights: no tags, documents, duplicate keys; size, depth, aliases and numbers are bounded.
+Configs are exchanged, also inside weights. So tags, duplicate keys and further documents are rejected, and size,
+depth, aliases and numbers are limited.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from ..errors import ConfigError
 
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 200_000, 64, 5_000
 
-Keys = tuple[Any, ...]  # where a value stands: ("metrics", 0, "size")
+Keys = tuple[Any, ...]  # where a value is: ("metrics", 0, "size")
 
 
 class Source:
-    """One YAML document: its tree, the place of each value, and what was wrong with it."""
+    """One YAML document: its tree, the place of each value, and its mistakes."""
 
     def __init__(self, text: str | bytes, name: str, *, numbered: bool = True) -> None:
         self.name, self.numbered = name, numbered
@@ -38,10 +39,10 @@ class Source:
         return ConfigError(f"{self.place(line)}: {why}")
 
     def _decode(self, text: str | bytes) -> str:
-        """Return the text if it is of bearable size, UTF-8, and of the characters that YAML allows."""
+        """Return the text, checked for its size, for UTF-8 and for characters that YAML does not allow."""
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         if len(raw) > MAX_BYTES:
-            raise self.refuse(1, f"this is too large, a config has at most {MAX_BYTES} bytes")
+            raise self.refuse(1, f"too large, a config may have at most {MAX_BYTES} bytes")
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -50,12 +51,12 @@ class Source:
         bad = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ufffd\U00010000-\U0010ffff]|^[^#\n]*?\t", text, re.M)
         if bad:
             line = text.count("\n", 0, bad.end()) + 1
-            what = "a tab, use spaces" if bad[0][-1] == "\t" else f"the character U+{ord(bad[0]):04X}, remove it"
-            raise self.refuse(line, f"there is {what}")
+            code = f"the character U+{ord(bad[0][-1]):04X} is not allowed, remove it"
+            raise self.refuse(line, "tabs are not allowed, use spaces" if bad[0][-1] == "\t" else code)
         return text
 
     def _parse(self, text: str) -> list[Any]:
-        """Return the parser's events, as long as depth and number are bearable and there is one document."""
+        """Return the parser's events, after checking depth, number, and that there is only one document."""
         found: list[Any] = []
         depth = 0
         try:
@@ -63,30 +64,32 @@ class Source:
                 line = event.start_mark.line + 1
                 depth += isinstance(event, events.CollectionStartEvent) - isinstance(event, events.CollectionEndEvent)
                 if depth > MAX_DEPTH or len(found) > MAX_VALUES:
-                    raise self.refuse(line, f"this is more than {MAX_DEPTH} levels deep or {MAX_VALUES} values long")
+                    raise self.refuse(line, f"more than {MAX_DEPTH} levels deep or more than {MAX_VALUES} values")
                 if found and isinstance(event, events.DocumentStartEvent):
-                    raise self.refuse(line, "a second document starts, a config is one")
+                    raise self.refuse(line, "a second document starts here, a config has only one")
                 if isinstance(event, (events.NodeEvent, events.CollectionEndEvent)):
                     found.append(event)
         except YAMLError as error:
             mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
             why = getattr(error, "problem", None) or getattr(error, "context", None) or "unreadable"
             raise self.refuse(mark.line + 1 if mark else 1, f"not YAML, {why}") from error
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # the parser's slips
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # bugs of the parser
             raise self.refuse(1, f"not YAML, {error}") from error
         return found
 
     def _next(self, keys: Keys, depth: int) -> Any:
-        """Return the value that starts at the next event. An alias is read again in its place."""
+        """Return the value that starts at the next event. An alias is expanded in place."""
         event = self._events[self._at]
         line = event.start_mark.line + 1
         self._at, self._read = self._at + 1, self._read + 1
         if depth > MAX_DEPTH or self._read > MAX_VALUES:
-            raise self.refuse(line, f"with its aliases this is deeper than {MAX_DEPTH} or longer than {MAX_VALUES}")
+            raise self.refuse(
+                line, f"with its aliases expanded, more than {MAX_DEPTH} levels deep or more than {MAX_VALUES} values"
+            )
         self.places.setdefault(keys, self.place(line))
         if isinstance(event, events.AliasEvent):
             if event.anchor not in self._anchors:
-                raise self.refuse(line, f"nothing above has the anchor of *{event.anchor}")
+                raise self.refuse(line, f"the alias *{event.anchor} has no anchor above it")
             back, self._at = self._at, self._anchors[event.anchor]
             value = self._next(keys, depth + 1)
             self._at = back
@@ -94,7 +97,7 @@ class Source:
         if event.anchor:
             self._anchors[event.anchor] = self._at - 1
         if event.tag is not None:
-            self.problems.append(f"{self.place(line)}: the tag {event.tag} is refused, write the value without it")
+            self.problems.append(f"{self.place(line)}: the tag {event.tag} is not allowed, remove it")
         if isinstance(event, events.ScalarEvent):
             return scalar(event.value) if event.style is None else event.value
         value = self._list(keys, depth) if isinstance(event, events.SequenceStartEvent) else self._dict(keys, depth)
@@ -113,12 +116,10 @@ class Source:
             self._at += 1
             place = self.place(event.start_mark.line + 1)
             if not isinstance(event, events.ScalarEvent) or event.tag is not None or event.anchor:
-                raise ConfigError(f"{place}: a key is a plain word")
-            inner = (*keys, event.value)  # keys are text, also `no` and `1`
+                raise ConfigError(f"{place}: a key must be a plain word")
+            inner = (*keys, event.value)  # keys are strings, even `no` and `1`
             if event.value in items:
-                self.problems.append(
-                    f"{place}: the key `{event.value}` is there twice, first at {self.places[inner]}"
-                )
+                self.problems.append(f"{place}: duplicate key `{event.value}`, first at {self.places[inner]}")
             self.places.setdefault(inner, place)
             items[event.value] = self._next(inner, depth + 1)
         return items
@@ -140,11 +141,11 @@ def scalar(text: str) -> Any:
 
 
 def change(tree: dict[str, Any], text: str, source: Source) -> None:
-    """Set in the tree what `text`, a KEY=VALUE, says; a key that nobody knows is found later, as any other."""
+    """Apply the override `text`, KEY=VALUE, to the tree; unknown keys are found later, like those of the file."""
     place = f"override {show(text)}"
     name, equals, value = text.partition("=")
     if not equals or "" in name.split("."):
-        raise ConfigError(f"{place}: should be KEY=VALUE, as in train.steps=100")
+        raise ConfigError(f"{place}: should be KEY=VALUE, e.g. train.steps=100")
     new = Source(value, place, numbered=False)
     parent: Any = None
     node: Any = tree
@@ -167,6 +168,6 @@ def dotted(keys: Keys) -> str:
 
 
 def show(value: Any) -> str:
-    """Return a value as a config says it, on one line of bearable length."""
+    """Return a value as it is written in a config, on one short line."""
     text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
     return text if len(text) <= 60 else f"{text[:57]}..."

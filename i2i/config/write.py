@@ -1,4 +1,4 @@
-"""Writing a config as YAML, so that reading it gives the same tree again."""
+"""Write a config as YAML, such that reading it gives the same tree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .source import scalar
 
 
 def dump(tree: dict[str, Any]) -> str:
-    """Write a plain tree as YAML: what fits a line is on one line. It is read back as the same tree."""
+    """Write a plain tree as YAML, on one line whatever fits; reading it gives the same tree."""
     return "\n".join(lines(tree, "")) + "\n"
 
 
@@ -38,7 +38,7 @@ def flow(value: Any) -> str:
 
 
 def word(text: str) -> str:
-    """Return a string bare if it can only be read as that string, else in double quotes, as JSON has them."""
+    """Return a string unquoted if it can only be read as that string, else in double quotes, escaped as in JSON."""
     if re.fullmatch(r"[A-Za-z_/][\w./-]*( [\w./-]+)*", text, re.ASCII) and scalar(text) == text:
         return text
     quoted = json.dumps(text, ensure_ascii=False)
