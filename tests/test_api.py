@@ -297,7 +297,7 @@ def test_A14_the_first_frame_is_taken_with_a_warning_of_one_line(run: Path, tmp_
     picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
     done = translate_command("moving.gif", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "i2i: 'moving.gif' has several frames, the first is taken"
+    assert done.stderr.splitlines()[0] == "i2i: 'moving.gif' has several frames, the first is used"
     assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
 
 

@@ -239,7 +239,7 @@ def test_missing_files_and_unsupported_inputs_are_named() -> None:
     with pytest.raises(DataError, match="null"):
         take("a\0b.png")
     for thing in (None, 5, [1, 2], object()):
-        with pytest.raises(DataError, match=f"{type(thing).__name__}: possible are a path"):
+        with pytest.raises(DataError, match=f"{type(thing).__name__}: not a picture; give a path"):
             take(thing)
 
 
@@ -284,7 +284,7 @@ def test_A8_16_bit_colour_is_within_one_level_of_8_bit_colour(read: Any) -> None
 def test_A8_reduction_of_16_bit_colour_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    monkeypatch.setattr("i2i.images.notes._told", set())
+    monkeypatch.setattr("i2i.images.notes._warned", set())
     values = scene().astype(np.uint16) * 257
     (tmp_path / "grey.png").write_bytes(png16(values[..., :1]))
     cv2.imwrite(str(tmp_path / "colour.tif"), values)
@@ -541,7 +541,7 @@ def test_A14_an_animation_gives_its_first_frame_and_one_warning_per_file(photo: 
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     path = photo(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), f"moving.{kind}")
     before = images.counts["first frame"]
-    with pytest.warns(images.ImageWarning, match=r"moving.* the first is taken"):
+    with pytest.warns(images.ImageWarning, match=r"moving.* the first is used"):
         assert read(path).reshape(-1, 3).tolist() == [[255, 0, 0]] * 48
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -556,7 +556,7 @@ def test_A14_an_animation_is_rejected_every_time_if_warnings_are_errors(photo: A
     with warnings.catch_warnings():
         warnings.simplefilter("error", images.ImageWarning)
         for _ in range(2):
-            with pytest.raises(DataError, match=r"refused .*\.gif' has several frames, the first is taken, and warn"):
+            with pytest.raises(DataError, match=r"refused .*\.gif' has several frames, the first is used, and warn"):
                 read(path)
 
 
@@ -1050,12 +1050,12 @@ def test_G8_a_tensor_is_returned_on_its_device() -> None:
         (np.zeros((3, 40, 4), np.uint8), "could be HWC or CHW"),
         (np.zeros((1, 4000, 3), np.uint8), "could be HWC or CHW"),
         (np.zeros((2, 3, 50, 3), np.uint8), "could be NHWC or NCHW"),
-        (np.zeros((10, 20, 30), np.uint8), "is no picture"),
-        (np.zeros((2, 20, 30), np.uint8), "is no picture"),
-        (np.zeros((20, 30, 5), np.uint8), "is no picture"),
-        (np.zeros(9, np.uint8), "is no picture"),
-        (np.zeros((1, 1, 5, 5, 3), np.uint8), "is no picture"),
-        (np.zeros((0, 5, 3), np.uint8), "is no picture"),
+        (np.zeros((10, 20, 30), np.uint8), "is not a picture"),
+        (np.zeros((2, 20, 30), np.uint8), "is not a picture"),
+        (np.zeros((20, 30, 5), np.uint8), "is not a picture"),
+        (np.zeros(9, np.uint8), "is not a picture"),
+        (np.zeros((1, 1, 5, 5, 3), np.uint8), "is not a picture"),
+        (np.zeros((0, 5, 3), np.uint8), "is not a picture"),
         (np.zeros((8, 8, 3), np.int64), "int64"),
         (np.zeros((8, 8, 3), bool), "bool"),
         (np.full((8, 8, 3), None), "object"),
@@ -1066,13 +1066,13 @@ def test_G8_a_tensor_is_returned_on_its_device() -> None:
         (np.full((8, 8, 3), np.inf), "NaN or infinity"),
         (np.full((8, 8, 3), 1e300), "NaN or infinity"),
         (torch.zeros(20, 30, 3), "tensors have their channels first"),
-        (torch.zeros(2, 20, 30), "is no picture"),
+        (torch.zeros(2, 20, 30), "is not a picture"),
         (torch.full((3, 8, 8), -1.0), "not within 0..1"),
         (torch.full((3, 8, 8), 255.0), "not within 0..1"),
         (torch.full((3, 8, 8), float("nan")), "NaN"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
         (torch.zeros(3, 8, 8, dtype=torch.bool), "bool"),
-        (torch.zeros(8, 8).to_sparse(), "is no picture"),
+        (torch.zeros(8, 8).to_sparse(), "is not a picture"),
     ],
 )
 def test_G9_ambiguous_arrays_and_tensors_are_rejected_with_the_rule(given_: Any, says: str) -> None:
@@ -1090,9 +1090,9 @@ def test_G9_layout_resolves_ambiguity() -> None:
     assert torch.equal(last, first.permute(2, 0, 1))
     assert take(np.zeros((1, 40, 3), np.uint8), layout="HWC").tensor.shape == (1, 3, 1, 40)
     assert take(torch.zeros(20, 30, 3), layout="HWC").tensor.shape == (1, 3, 20, 30)
-    with pytest.raises(DataError, match="is no picture"):
+    with pytest.raises(DataError, match="is not a picture"):
         take(np.zeros((20, 30, 3), np.uint8), layout="CHW")
-    with pytest.raises(DataError, match="is no picture"):
+    with pytest.raises(DataError, match="is not a picture"):
         take(np.zeros((20, 30, 3), np.uint8), layout="WHC")
 
 

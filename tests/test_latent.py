@@ -513,7 +513,7 @@ def test_an_mp4_contains_all_frames_or_is_rejected_with_the_reason(tmp_path: Pat
     try:
         data = images.mp4(frames)
     except ResourceError as error:
-        assert "cannot write MP4: name the file .gif" in str(error)  # noqa: PT017 - either is right
+        assert "cannot write MP4: use .gif" in str(error)  # noqa: PT017 - either is right
         return
     (tmp_path / "a.mp4").write_bytes(data)
     read = cv2.VideoCapture(str(tmp_path / "a.mp4"))

@@ -1,6 +1,6 @@
 """Configs that come with installed packages: `i2i run cyclegan` runs one by name, `i2i configs` lists all of them.
 
-i2i, and every plugin in the entry-point group `i2i`, ships the files in the folder `configs/` of its package. A config
+i2i and every plugin of the entry-point group `i2i` ship the files in the folder `configs/` of their package. A config
 is named by its path in that folder, without the suffix: `cyclegan`, `paper/cyclegan`. Its header, the first comment,
 gives the method and its paper, the command that runs it, and the time and result of that run. See docs/configs.md.
 """

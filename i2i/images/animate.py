@@ -1,4 +1,4 @@
-"""Moving pictures for people: frames as an animated GIF, or as MP4 where the installed OpenCV can write it."""
+"""Frames as an animated GIF, or as MP4 if the installed OpenCV can write it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import ResourceError
 
 
 def gif(frames: np.ndarray, fps: float = 12) -> bytes:
-    """Encode frames uint8 [T, H, W, 3] as a GIF that starts again at its end; 256 colours for each frame."""
+    """Encode frames uint8 [T, H, W, 3] as a looping GIF with 256 colours per frame."""
     pictures = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     pictures[0].save(
@@ -23,10 +23,10 @@ def gif(frames: np.ndarray, fps: float = 12) -> bytes:
 
 
 def mp4(frames: np.ndarray, fps: float = 12) -> bytes:
-    """Encode frames uint8 [T, H, W, 3] as MP4; an odd height or width loses a pixel.
+    """Encode frames uint8 [T, H, W, 3] as MP4; an odd height or width is cropped by one pixel.
 
     Raises:
-        ResourceError: the installed OpenCV cannot.
+        ResourceError: the installed OpenCV cannot write MP4.
     """
     import cv2
 
@@ -39,7 +39,5 @@ def mp4(frames: np.ndarray, fps: float = 12) -> bytes:
             writer.write(np.ascontiguousarray(frame))
         writer.release()
         if not opened or not path.is_file() or not path.stat().st_size:
-            raise ResourceError(
-                "the installed OpenCV cannot write MP4: name the file .gif, or install one with FFmpeg"
-            )
+            raise ResourceError("the installed OpenCV cannot write MP4: use .gif, or install an OpenCV with FFmpeg")
         return path.read_bytes()

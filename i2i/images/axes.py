@@ -1,4 +1,4 @@
-"""The axes of arrays and tensors, as letters of NCHW: which they are, and from and to [N, C, H, W]."""
+"""The axes of arrays and tensors as letters of NCHW: finding them, and converting from and to [N, C, H, W]."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 AXES = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 RULE = (
     "possible are uint8, uint16 or floats in 0..1, shaped [H, W], [H, W, C], [C, H, W] or these with N in "
-    "front, where C is 1 (grey), 3 (RGB), 4 (RGBA) or, last, 2 (grey and alpha); tensors have their channels "
-    "first; where two readings fit, give a PIL image or say layout='HWC'"
+    "front, where C is 1 (grey), 3 (RGB), 4 (RGBA) or, if it comes last, 2 (grey and alpha); tensors have their "
+    "channels first; if this is ambiguous, give a PIL image or layout='HWC'"
 )
 
 
 def axes_of(kind: str, shape: tuple[int, ...], dtype: str, clear: bool, layout: str | None) -> str:
-    """Return the axes of an array or tensor as letters of NCHW; raise where two readings fit, or none."""
+    """Return the axes of an array or tensor as letters of NCHW; raise DataError if they are ambiguous or none fit."""
 
     def fits(axes: str) -> bool:
         if len(axes) != len(shape) or (kind == "tensor" and axes[-1] == "C" and not layout):
             return False
-        # Two channels in front are not grey and alpha but, more likely, two pictures.
+        # Two channels in front are more likely two pictures than grey and alpha.
         return "C" not in axes or shape[axes.index("C")] in ((1, 2, 3, 4) if axes[-1] == "C" else (1, 3, 4))
 
     found = [axes for axes in AXES if fits(axes) and layout in (None, axes)]
     if len(found) == 1 and clear and 0 not in shape:
         return found[0]
-    problem = f" could be {' or '.join(found)}" if len(found) > 1 else ""
-    raise DataError(f"the given {kind}, {dtype} of shape {list(shape)},{problem or ' is no picture'}; {RULE}")
+    problem = f"could be {' or '.join(found)}" if len(found) > 1 else "is not a picture"
+    raise DataError(f"the given {kind}, {dtype} of shape {list(shape)}, {problem}; {RULE}")
 
 
 def to_nchw(values: Tensor, axes: str) -> Tensor:
-    """Return values of these axes as [N, C, H, W]; axes that are missing become 1."""
+    """Return values with these axes as [N, C, H, W]; missing axes get size 1."""
     values = values.permute([axes.index(axis) for axis in "NCHW" if axis in axes])
     for place, axis in enumerate("NCHW"):
         values = values if axis in axes else values.unsqueeze(place)
@@ -43,7 +43,7 @@ def to_nchw(values: Tensor, axes: str) -> Tensor:
 
 def from_nchw(unit: Tensor, axes: str) -> Tensor:
     """Return [N, C, H, W] with these axes."""
-    axes += "C" if "C" not in axes and unit.shape[1] > 1 else ""  # a grey [H, W] that was given colour
+    axes += "C" if "C" not in axes and unit.shape[1] > 1 else ""  # a grey [H, W] that became colour
     here = "NCHW"
     for axis in "NC":
         if axis not in axes:

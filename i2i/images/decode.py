@@ -1,10 +1,10 @@
 """The decoder: a path, encoded bytes or a PIL image -> pixels [H, W, C]. `read_rgb(path)` reads for training.
 
-`read_labels(path)` reads a label map, whose numbers are classes and no colours, and leaves them as they are.
+`read_labels(path)` reads a label map, whose numbers are classes, not colours, without converting them.
 
-Content decides the format; pixels and frames are limited before anything is decoded; EXIF orientation is applied;
-RGB and CMYK colour profiles are converted to sRGB; an animation gives its first frame, and 16-bit colour 8 bits, with
-an ImageWarning.
+The format is detected from the content; the numbers of pixels and frames are checked before decoding; EXIF
+orientation is applied; RGB and CMYK colour profiles are converted to sRGB. An animation gives its first frame and
+16-bit colour is reduced to 8 bits, each with an ImageWarning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import DataError, ResourceError
 from .notes import ImageWarning, counts, note, reason_of, shown
 from .pixels import check_floats, on_colour, rescaled
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # no other parser is ever entered
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # no other parser is ever called
 MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
 
 Image.preinit()  # registers the rest of FORMATS
@@ -38,14 +38,14 @@ def read_rgb(
 
     Args:
         source: a path, encoded bytes or a PIL image.
-        background: the colour behind transparent pixels; `counts` tells how often it was needed.
-        limit: the most pixels (H * W) that are decoded.
+        background: the colour behind transparent pixels; `counts` counts how often it was needed.
+        limit: the maximum number of pixels (H * W).
 
     Returns:
         uint8 [H, W, 3], upright, sRGB, contiguous and writable.
 
     Raises:
-        DataError: it cannot be read, for the reason named; `__cause__` is the OSError of a failed read.
+        DataError: it cannot be read; the message has the reason, and `__cause__` is the OSError of a failed read.
     """
     values = on_colour(rescaled(load(source, limit), np.uint8), background)
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else np.ascontiguousarray(values)
@@ -56,10 +56,10 @@ def read_labels(source: Any, *, limit: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         source: a path, encoded bytes or a PIL image.
-        limit: the most pixels (H * W) that are decoded.
+        limit: the maximum number of pixels (H * W).
 
     Returns:
-        int64 [H, W], upright, not negative, not scaled; of a palette the indices, not the colours.
+        int64 [H, W], upright, not negative, not scaled; for a palette the indices, not the colours.
 
     Raises:
         DataError: it cannot be read, or has more than one channel.
@@ -70,26 +70,26 @@ def read_labels(source: Any, *, limit: int = MAX_PIXELS) -> np.ndarray:
 def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | None = None) -> np.ndarray:
     """Decode into [H, W, C]: uint8, uint16 or float32 in 0..1; C is 1, 2 (grey and alpha), 3 or 4.
 
-    `decode` makes something else of the opened, upright image.
+    If given, `decode` converts the opened, upright image instead.
     """
     name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
     try:
-        if isinstance(source, Image.Image):  # with the frame that its owner chose
+        if isinstance(source, Image.Image):  # at the frame that the caller chose
             return _decode(source, name, limit, decode)
         with opened(source) as stream:
             kind = format_of(stream.read(16))
             stream.seek(0)
-            # Not Image.open: its limit of pixels is global to the process, and lower than ours.
+            # Not Image.open: its pixel limit is global to the process, and lower than ours.
             image = Image.OPEN[kind][0](stream, "")
             _first_frame(image, name)
             return _decode(image, name, limit, decode)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     except ImageWarning as error:
-        raise DataError(f"{error}, and warnings are errors here") from error
+        raise DataError(f"{error}, and warnings are turned into errors") from error
     except MemoryError as error:
-        raise ResourceError(f"{name}: too large for the memory; make it smaller") from error
-    except Exception as error:  # damaged bytes make a decoder raise nearly anything
+        raise ResourceError(f"{name}: does not fit in memory; make it smaller") from error
+    except Exception as error:  # on damaged bytes a decoder raises nearly anything
         raise DataError(f"{name}: {reason_of(error)}; replace the file or leave it out") from error
 
 
@@ -98,7 +98,7 @@ def opened(source: Any) -> BinaryIO:
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if not isinstance(source, str | os.PathLike):
-        raise DataError("possible are a path, encoded bytes, a PIL image, a numpy array and a tensor")
+        raise DataError("not a picture; give a path, encoded bytes, a PIL image, a numpy array or a tensor")
     mode = os.stat(source).st_mode
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
@@ -106,7 +106,7 @@ def opened(source: Any) -> BinaryIO:
 
 
 def format_of(prefix: bytes) -> str:
-    """Return the format that a file's first 16 bytes show."""
+    """Return the format of a file, from its first 16 bytes."""
     for kind in FORMATS:
         accepts = Image.OPEN[kind][1]
         if accepts is not None and accepts(prefix) is True:
@@ -115,20 +115,20 @@ def format_of(prefix: bytes) -> str:
 
 
 def _first_frame(image: Any, name: str) -> None:
-    """Warn of an animation, and refuse one of too many frames."""
+    """Warn about an animation, and reject one with too many frames."""
     if image.format == "MPO" or not getattr(image, "is_animated", False):  # in MPO: previews, depth maps
         return
     if _frames(image) > MAX_FRAMES:
-        raise DataError(f"more than {MAX_FRAMES} frames; take out the one you want")
-    note(name, "first frame", "has several frames, the first is taken")
+        raise DataError(f"more than {MAX_FRAMES} frames; extract the one you want")
+    note(name, "first frame", "has several frames, the first is used")
 
 
 def _frames(image: Any) -> int:
-    """Count frames up to one more than allowed, and decode none."""
+    """Count frames up to one more than allowed, without decoding any."""
     if image.format not in ("GIF", "TIFF"):
-        return int(image.n_frames)  # the header says it
+        return int(image.n_frames)  # from the header
     look, count = partial(image._seek, update_image=False) if image.format == "GIF" else image.seek, 1
-    with suppress(Exception):  # EOFError at the end, or a later page that is damaged: it is not ours to read
+    with suppress(Exception):  # EOFError at the end, or damage in a later page, which is not read anyway
         while count <= MAX_FRAMES:
             look(count)
             count += 1
@@ -141,13 +141,13 @@ def _decode(image: Image.Image, name: str, limit: int, decode: Callable[..., np.
     if width * height > limit:
         raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
     if decode is None and image.mode[0] not in "IF" and ";16" in str(getattr(image, "tile", "")):
-        # Pillow has no mode for it. Said once, not of each file: a training, which needs no more, may read thousands.
+        # Pillow has no mode for it. Warn once, not per file: training, which needs no more, may read thousands.
         note("16-bit colour", "16 bits made 8", f"is read in 8 bits ({name} is the first); grey and arrays keep 16")
     image.load()
     try:
         image = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
     except Exception:
-        note(name, "EXIF ignored", "has unreadable EXIF data, no orientation is applied")
+        note(name, "EXIF ignored", "has unreadable EXIF data, its orientation is ignored")
     if decode is not None:
         return decode(image)
     if image.mode.startswith("I") or image.mode == "F":
@@ -157,32 +157,32 @@ def _decode(image: Image.Image, name: str, limit: int, decode: Callable[..., np.
 
 
 def _indices(image: Image.Image) -> np.ndarray:
-    """Return the class indices of a picture of one channel, int64 [H, W]."""
+    """Return the class indices of a one-channel picture, int64 [H, W]."""
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise DataError(
             f"a label map has one channel of class indices (a grey or palette PNG), but this is {image.mode}"
         )
     values = np.array(image).astype(np.int64)
     if values.min() < 0:
-        raise DataError("a label map has no negative numbers")
+        raise DataError("a label map cannot have negative numbers")
     return values
 
 
 def _deep(image: Image.Image) -> np.ndarray:
-    """Return grey pixels of more than 8 bits [H, W, 1 or 2] as they are: the type says what white is."""
+    """Return grey pixels of more than 8 bits, [H, W, 1 or 2], unscaled: their type determines the value of white."""
     values = np.asarray(image)
     if image.mode == "F":
         check_floats(values.min(), values.max())
         return values.astype(np.float32)[..., None]
     if values.min() < 0 or values.max() > 65535:
-        raise DataError("its integers are not within 0..65535; convert it to 8 or 16 bits")
-    clear = image.info.get("transparency")  # the one value that is transparent
+        raise DataError("has integers outside 0..65535; convert it to 8 or 16 bits")
+    clear = image.info.get("transparency")  # the value that is transparent
     layers = [values] if clear is None else [values, np.where(values == clear, 0, 65535)]
     return np.stack(layers, axis=-1).astype(np.uint16)
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Convert 8-bit pixels to L, LA, RGB or RGBA, by the profile where an RGB or CMYK image has another one."""
+    """Convert 8-bit pixels to L, LA, RGB or RGBA, using the profile of an RGB or CMYK image unless it is sRGB."""
     profile = image.info.get("icc_profile") or b""
     if image.mode != "CMYK" or profile[16:20] != b"CMYK":
         grey = image.mode in ("1", "L", "LA", "La")

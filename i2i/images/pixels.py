@@ -1,4 +1,4 @@
-"""Pixels [H, W, C] of uint8, uint16 or float32 in 0..1, where C is 1, 2 (grey and alpha), 3 or 4 (RGB and alpha)."""
+"""Pixels [H, W, C] as uint8, uint16 or float32 in 0..1, where C is 1, 2 (grey and alpha), 3 or 4 (RGB and alpha)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float3
 
 
 def rescaled(values: np.ndarray, dtype: Any) -> np.ndarray:
-    """Take pixels from their own type to another, rounding to the nearest."""
+    """Convert pixels to another type, rounding to the nearest value."""
     old, new = WHITE[values.dtype], WHITE[np.dtype(dtype)]
     if old == new:
         return values
@@ -24,15 +24,15 @@ def rescaled(values: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def check_floats(low: float, high: float) -> None:
-    """Raise DataError where the least and the greatest of some floats are not within 0..1."""
+    """Raise DataError if the smallest or the largest of some floats is not within 0..1."""
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise DataError("holds NaN or infinity; floats must be within 0..1")
-    if low < -1e-5 or high > 1 + 1e-5:  # rounding is forgiven
-        raise DataError(f"holds floats from {low:g} to {high:g}, not within 0..1; rescale it or give uint8")
+        raise DataError("contains NaN or infinity; floats must be within 0..1")
+    if low < -1e-5 or high > 1 + 1e-5:  # tolerates rounding
+        raise DataError(f"contains floats from {low:g} to {high:g}, not within 0..1; rescale it or give uint8")
 
 
 def on_colour(values: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
-    """Lay uint8 [H, W, C] on a colour where it is transparent, and drop the alpha channel."""
+    """Composite uint8 [H, W, C] onto a colour, and drop the alpha channel."""
     if values.shape[2] in (1, 3):
         return values
     colour, alpha = values[..., :-1], values[..., -1:].astype(np.uint32)
@@ -43,5 +43,5 @@ def on_colour(values: np.ndarray, background: tuple[int, int, int]) -> np.ndarra
 
 
 def to_image(values: np.ndarray) -> Image.Image:
-    """Make a PIL image of [H, W, C]; with colour or alpha it can hold 8 bits only."""
+    """Make a PIL image from [H, W, C]; with colour or alpha it has 8 bits per channel."""
     return Image.fromarray(values[..., 0] if values.shape[2] == 1 else rescaled(values, np.uint8))

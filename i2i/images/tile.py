@@ -1,11 +1,10 @@
-"""Large pictures piece by piece: `tiled` gives what the whole picture would have given, or refuses.
+"""Large pictures tile by tile: `tiled` gives the result of the whole picture.
 
     i2i translate big.png -o out -m RUN --tile 256
 
-A pixel of the result depends on a neighbourhood of the input. `reach` measures how far that goes, by the gradient of
-the network itself, so the overlap of the tiles is not guessed. A network whose every pixel depends on the whole
-picture (instance normalisation, global attention) has no such neighbourhood: tiles would change its picture, and
-are refused.
+Each pixel of the result depends on a neighbourhood of the input. `reach` measures its radius from the gradient of the
+network, so the overlap of the tiles is not a guess. If every pixel depends on the whole picture (instance
+normalisation, global attention), there is no such neighbourhood: tiling would change the result, and is rejected.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ if TYPE_CHECKING:
 
     Network = Callable[[Tensor], Tensor]
 
-LARGEST = 512  # input pixels; a network that looks further than half of this is not worth tiling
-NEGLIGIBLE = 1 / 255  # of the range [-1, 1]: what lies beyond the reach may change a pixel by half a step of 8 bits
+LARGEST = 512  # input pixels; a network that sees further than half of this is not worth tiling
+NEGLIGIBLE = 1 / 255  # in [-1, 1]: input beyond the reach may change a pixel by half a step of 8 bits
 
 
 def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARGEST) -> int | None:
-    """Measure how far from a pixel the input matters to the result, in pixels of the input.
+    """Measure how far from a pixel the input affects the result, in input pixels.
 
-    The measure is the sum of the absolute gradient of a value in the middle of the result, over all input beyond a
-    radius. Where it is below `NEGLIGIBLE`, no change of the input out there moves that value by more than half a step
-    of 8 bits, to first order. It is taken on noise, where every branch of the network is awake, at growing sizes.
+    The measure is the absolute gradient of a value in the middle of the result, summed over all input beyond a
+    radius. Where it is below `NEGLIGIBLE`, no change of that input moves the value by more than half a step of 8
+    bits, to first order. The input is noise, on which every branch of the network is active, at growing sizes.
 
     Args:
         network: images [1, C, H, W] in [-1, 1] -> images [1, C', H * scale, W * scale].
-        like: any input, for channels, type and device.
-        multiple: H and W that the network takes are multiples of this.
-        largest: the largest picture that is tried, in pixels; at most half of it can be found.
+        like: any input; gives channels, type and device.
+        multiple: H and W must be divisible by this.
+        largest: side of the largest picture that is tried, in pixels; the radius found is at most half of it.
 
     Returns:
-        The radius in pixels, or None if the result depends on the whole picture, however large.
+        The radius in pixels, or None if it depends on the whole picture at every size tried.
     """
     import torch
 
@@ -51,7 +50,7 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
         with torch.enable_grad():
             out = network(x)
         found, middle = 0, out.shape[-1] // 2
-        # A network that halves or doubles treats even and odd pixels differently: several phases are asked.
+        # A network that halves or doubles the size treats even and odd pixels differently: measure several phases.
         phases = min(multiple * out.shape[-1] // side, out.shape[-1] - middle)
         for place in range(middle, middle + phases, max(1, phases // 4)):
             for value in out[0, :, place, place]:
@@ -64,27 +63,27 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
 
 
 def radius(influence: Tensor, at: int) -> int:
-    """Return the least distance from (at, at), by the larger of both axes, beyond which less than NEGLIGIBLE lies."""
+    """Return the smallest distance (maximum of both axes) from (at, at) with less than NEGLIGIBLE beyond it."""
     import torch
 
     steps = torch.arange(len(influence), device=influence.device)
     far = torch.maximum((steps[:, None] - at).abs(), (steps[None] - at).abs())
     beyond = torch.zeros(len(influence) + 1, dtype=influence.dtype, device=influence.device)
     beyond.index_add_(0, far.flatten(), influence.flatten())
-    left = beyond.flip(0).cumsum(0).flip(0)  # what lies at this distance or further
+    left = beyond.flip(0).cumsum(0).flip(0)  # the influence at this distance or further
     return int((left > NEGLIGIBLE).sum()) - 1 if (left > NEGLIGIBLE).any() else 0
 
 
 def tiled(network: Network, image: Tensor, tile: int, overlap: int, scale: int = 1, multiple: int = 1) -> Tensor:
-    """Apply a network tile by tile; the results are put together on the CPU.
+    """Apply a network tile by tile; the result is assembled on the CPU.
 
     Args:
         network: images [N, C, h, w] -> images [N, C', h * scale, w * scale].
         image: [N, C, H, W], H and W divisible by `multiple`, on any device.
-        tile: side of the square that each call adds to the result, in pixels of the input.
-        overlap: how much more the network sees on each side where there is more; see `reach`.
-        scale: size of the output / size of the input.
-        multiple: what the sides of a tile are divisible by.
+        tile: side of the square that each call adds to the result, in input pixels.
+        overlap: margin of input on each side of a tile, where available; see `reach`.
+        scale: output size / input size.
+        multiple: the sides of a tile are divisible by this.
 
     Returns:
         [N, C', H * scale, W * scale], on the CPU.
@@ -100,7 +99,7 @@ def tiled(network: Network, image: Tensor, tile: int, overlap: int, scale: int =
     overlap = -(-overlap // multiple) * multiple
     height, width = image.shape[-2:]
     whole: Tensor | None = None
-    # The last tile of a row moves back into the picture, so that all are of one size.
+    # The last tile of a row is moved back into the picture, so that all have the same size.
     for top in (min(at, max(0, height - tile)) for at in range(0, height, tile)):
         for left in (min(at, max(0, width - tile)) for at in range(0, width, tile)):
             bottom, right = min(top + tile, height), min(left + tile, width)

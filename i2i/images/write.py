@@ -1,4 +1,4 @@
-"""Write one picture of any kind, in the format that the suffix names: `save(img, path)`."""
+"""Write one picture of any kind, in the format given by the suffix: `save(img, path)`."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .pixels import on_colour, rescaled, to_image
 
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
-SUFFIXES = (*WRITTEN, ".gif")  # the usual names of what can be read; content decides, not the name
+SUFFIXES = (*WRITTEN, ".gif")  # usual suffixes of readable files; content decides, not the name
 
 
 def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
-    """Write one picture in the format that the suffix names, whole or not at all.
+    """Write one picture atomically, in the format given by the suffix.
 
-    Sixteen bits are kept in PNG and, for grey, in TIFF; floats in a grey TIFF; all else is written in 8 bits.
-    Where the format holds no alpha the picture is laid on white, with a warning. No metadata is written.
+    PNG and, for grey, TIFF keep 16 bits; a grey TIFF keeps floats; anything else is written with 8 bits.
+    If the format has no alpha, the picture is composited onto white, with a warning. No metadata is written.
 
     Args:
-        img: anything that `take` takes.
-        path: a file that is there is replaced.
+        img: anything that `take` accepts.
+        path: an existing file is replaced.
         quality: 1 to 100, for JPEG and WebP.
 
     Raises:
-        DataError: a suffix that cannot be written.
-        ResourceError: the folder or the disk does not take it.
+        DataError: files with this suffix cannot be written.
+        ResourceError: the folder or the disk cannot be written to.
     """
     path = Path(path)
     kind = WRITTEN.get(path.suffix.lower())
@@ -44,7 +44,9 @@ def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
         raise DataError(f"{shown(path)}: this suffix cannot be written; possible: {', '.join(WRITTEN)}")
     values = _values(img)
     if kind in ("JPEG", "BMP", "PPM") and values.shape[2] in (2, 4):
-        note(shown(path), "alpha dropped", f"holds no alpha, as {kind}: the picture is laid on white")
+        note(
+            shown(path), "alpha dropped", f"has no alpha channel, being {kind}: the picture is composited onto white"
+        )
         values = on_colour(rescaled(values, np.uint8), (255, 255, 255))
     if kind == "PNG" and values.dtype == np.uint16:
         return files.write(path, _png16(values))
@@ -55,7 +57,7 @@ def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
 
 
 def writable_name(path: str | os.PathLike[str]) -> Path:
-    """Return the path where its suffix can be written, else with .png for .gif, or .png added."""
+    """Return the path if its suffix can be written, else with .gif replaced by .png, or .png appended."""
     path = Path(path)
     if path.suffix.lower() in WRITTEN:
         return path
@@ -63,7 +65,7 @@ def writable_name(path: str | os.PathLike[str]) -> Path:
 
 
 def to_pil(img: Any) -> Image.Image:
-    """Return one picture, of any kind that `take` takes, as a PIL image."""
+    """Return one picture, of any kind that `take` accepts, as a PIL image."""
     return to_image(_values(img))
 
 
@@ -71,7 +73,7 @@ def _values(img: Any) -> np.ndarray:
     """Return one picture of any kind as [H, W, C] in its own depth."""
     picture = take(img)
     if len(picture.tensor) > 1:
-        raise DataError(f"{len(picture.tensor)} pictures are given where one is possible; give one by one")
+        raise DataError(f"{len(picture.tensor)} pictures are given, but only one is possible; give them one by one")
     back = partial(to_array, axes="HWC", dtype=picture.dtype)
     values: np.ndarray = replace(picture, back=back).restore(picture.tensor)
     return values
