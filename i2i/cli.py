@@ -97,7 +97,9 @@ def common(
 
 @app.command()
 def run(
-    config: Annotated[str, typer.Argument(help="A YAML file, or a name from `i2i configs`.")],
+    config: Annotated[
+        str, typer.Argument(help="A file (.yaml, .yml, or one that exists), or a name from `i2i configs`.")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as train.steps=100.")] = None,
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="The run's folder; runs/<config> by default.")

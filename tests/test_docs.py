@@ -24,6 +24,7 @@ from i2i.plugins import registry
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "docs" / "configs.md",
     *sorted((ROOT / "plugins").glob("*/README.md")),
     *sorted((ROOT / "configs").rglob("*.yaml")),
 ]

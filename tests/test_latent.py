@@ -537,7 +537,7 @@ def test_an_opencv_without_mp4_support_gives_a_one_sentence_error(monkeypatch: p
         fourcc = staticmethod(cv2.VideoWriter.fourcc)
 
     monkeypatch.setattr(cv2, "VideoWriter", Closed)
-    with pytest.raises(ResourceError, match=r"name the file \.gif"):
+    with pytest.raises(ResourceError, match=r"use \.gif"):
         images.mp4(np.zeros((2, 8, 8, 3), np.uint8))
 
 
