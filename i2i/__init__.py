@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import latent as latent
-    from .api import run, sample, translate
+    from .api import evaluate, run, sample, translate
     from .catalog import Catalog, Loss, Metric, Network
     from .data.base import Data
     from .errors import ConfigError, DataError, I2IError, NumericError, PluginError, ResourceError, WeightsError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .version import __version__
 
 _HOMES = {
-    "api": "run sample translate",
+    "api": "evaluate run sample translate",
     "catalog": "Catalog Loss Metric Network",
     "data.base": "Data",
     "errors": "ConfigError DataError I2IError NumericError PluginError ResourceError WeightsError",
@@ -39,6 +39,7 @@ __all__ = [  # noqa: RUF022 - in the order of a first read
     "run",
     "translate",
     "sample",
+    "evaluate",
     "load",
     "Model",
     "Task",

@@ -1,122 +1,140 @@
-"""The calls of `import i2i`: run, translate, sample, load. The command line is a thin layer over these.
+"""The calls of `import i2i`: run, evaluate, translate, sample, load. The command line is a thin layer over these.
 
 i2i.run("configs/cyclegan.yaml", "task.lambda_cycle=5")
 out = i2i.translate("horse.jpg", "runs/cyclegan")
 model = i2i.load("runs/cyclegan"); out = model(img, direction="BtoA")
+numbers = i2i.evaluate("runs/cyclegan", "metrics=[{use: kid}]")
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from contextlib import nullcontext, suppress
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import config, files, loop, processes
+from . import config, files, loop, processes, runs
 from .errors import ConfigError
 from .model import Model, load, ready
+from .model.loading import Plugins, restored
 from .plugins import registry
+from .runs import Run
 
-__all__ = ["Model", "load", "ready", "run", "sample", "translate"]
+__all__ = ["Model", "evaluate", "load", "ready", "run", "sample", "translate"]
 
 
+@processes.name_rank()
 def run(
     path: str | Path,
     *overrides: str,
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    plugin: Plugins = None,
 ) -> Path:
     """Train and evaluate as a config says; return the run's folder.
 
     Args:
-        path: the config file, or the name of a shipped one, such as "cyclegan".
-        overrides: dotted changes to it, `"train.steps=100"`.
+        path: the config file, or the name of a shipped one, e.g. "cyclegan".
+        overrides: dotted changes to it, e.g. `"train.steps=100"`.
         out: the run's folder, by default `runs/<name of the config>`.
-        resume: go on with what is there (and start afresh when nothing is).
-        force: delete what is there first.
+        resume: continue the run in this folder; without one, start it.
+        force: delete the run in this folder first.
+        plugin: a Python file, or a list of them, to register before the config is read. The run records them.
 
     Raises:
         I2IError: one of its kinds, with a sentence that says what to do.
     """
-    chosen = config.load(path, overrides, registry().catalog)
-    folder = Path(out) if out is not None else Path("runs") / chosen.name
-    leads = os.environ.get("RANK", "0") == "0"
+    chosen, home = planned(path, overrides, out, resume=resume, plugin=plugin)
+    leads = processes.rank() == 0
     if leads:
-        claim(folder, resume=resume, force=force)
-    with files.lock(folder) if leads else nullcontext():
+        home.claim(resume=resume, force=force)
+    with files.lock(home.folder) if leads else nullcontext():
         if leads:
-            files.sweep(folder)
-        # What goes wrong above does so before anybody waits for this process.
+            files.sweep(home.folder)
+        # Errors up to here are raised before another process waits for this one.
         world = processes.join(chosen.train.timeout, torch.cuda.is_available())
         try:
             world.wait()
-            loop.train(chosen, folder, world, resume=resume)
+            loop.train(chosen, home, world, resume=resume)
         finally:
             processes.leave()
             if leads and not resume:
-                forget_unstarted(folder)
-    return folder
+                home.forget_unstarted()
+    return home.folder
 
 
-def claim(folder: Path, *, resume: bool, force: bool) -> None:
-    """Make the run's folder, and never mix a new run into an old one.
+def planned(
+    path: str | Path, overrides: Sequence[str], out: str | Path | None, *, resume: bool, plugin: Plugins
+) -> tuple[config.Config, Run]:
+    """Return the resolved config and the folder of a run, after loading the plugin files that it needs."""
+    home = Run(out) if out is not None else Run(Path("runs") / Path(path).stem)
+    with home.plugins(plugin, recorded=resume):
+        return config.load(path, overrides, registry().catalog), home
+
+
+def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[str, float]:
+    """Evaluate a trained run again, on its published weights; return the numbers by name.
+
+    Without overrides these are the numbers of its metrics.json. Each call appends a line to the run's
+    `evaluations.jsonl`, with "step", "overrides" and "metrics": metrics.json says how the training ended and is never
+    rewritten, and evaluations of one run belong side by side, each with what was asked for.
+
+    Args:
+        run: the folder of a run that has published weights.
+        overrides: dotted changes of `metrics` and `data`, e.g. `"metrics=[{use: kid}]"` or `"data.root=photos"`.
+        plugin: as for `run`.
 
     Raises:
-        ConfigError: the folder holds a run already, and neither `resume` nor `force` was said, or something else.
-        ResourceError: no folder can be made there.
+        ConfigError: the folder is not a run, an override changes something else, or a metric cannot judge the task.
+        WeightsError: there are no weights, or they are damaged.
+
+    Example:
+        >>> i2i.evaluate("runs/facades", "metrics=[{use: psnr}]")["psnr/db"]                # doctest: +SKIP
     """
-    there = folder.resolve() if folder.is_symlink() else folder  # a link to a run stays where it is
-    if force and is_run(there):
-        with files.lock(there):
-            shutil.rmtree(there)
-    files.make_folder(there)
-    if not resume and any(file.name[0] != "." for file in folder.iterdir()):
-        if not is_run(folder):
-            raise ConfigError(f"{folder} holds other files and is no run: choose another folder with -o")
-        raise ConfigError(
-            f"{folder} holds a run already: say --resume to go on with it, --force to start it afresh, or -o for "
-            f"another folder"
-        )
+    home = Run(run)
+    if not home.config_file.is_file():
+        raise ConfigError(f"{run} is not a run: give a folder that `i2i run` has filled")
+    with home.plugins(plugin):
+        trained = config.load(home.config_file, (), registry().catalog)
+        chosen = config.load(home.config_file, overrides, registry().catalog)
+    other = [key for key in config.changed(trained.tree, chosen.tree) if key.split(".")[0] not in ("data", "metrics")]
+    if other:
+        raise ConfigError(f"`i2i evaluate` can change data and metrics only, not {', '.join(other)}")
+    task, _, about = restored(home.folder)
+    task = task.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    step = int(about["step"])
+    with runs.threads(chosen.train.threads):
+        metrics = [(name, runs.build(metric)) for name, metric in chosen.metrics]
+        data = runs.build(chosen.data)
+        runs.refuse_what_cannot_be_judged(metrics, task, data)
+        numbers = runs.evaluate(task, data, metrics, seed=chosen.train.seed, step=step)
+    line = {"step": step, "overrides": list(overrides), "metrics": numbers}
+    files.append_line(home.evaluations_file, json.dumps(line))
+    return numbers
 
 
-def is_run(folder: Path) -> bool:
-    """Say whether a run has made this folder; a config.yaml alone may lie among somebody's own files."""
-    if not (folder / "config.yaml").is_file():
-        return False
-    begun = any((folder / name).is_file() for name in ("log.jsonl", "model.safetensors"))
-    begun = begun or any((folder / "checkpoints").glob("step_*"))
-    return begun or {file.name for file in folder.iterdir()} <= {".lock", "config.yaml", "samples"}
-
-
-def forget_unstarted(folder: Path) -> None:
-    """Take back the folder of a run that left nothing but its config, so that the next start needs no --force."""
-    made = [folder / ".lock", folder / "config.yaml"]
-    with suppress(OSError):  # such as a folder that is a link
-        if {*folder.iterdir()} <= {*made}:
-            for file in made:
-                file.unlink(missing_ok=True)
-            folder.rmdir()
-
-
-def translate(img: Any, model: str | Path | Model | None = None, **condition: Any) -> Any:
+def translate(img: Any, model: str | Path | Model | None = None, *, plugin: Plugins = None, **condition: Any) -> Any:
     """Translate a picture, or a list of them; the same kind of thing comes out as went in.
 
     Args:
         img: PIL image, path, encoded bytes, numpy array, tensor, or a list of them.
         model: what `load` takes, or a `Model`.
+        plugin: as for `load`.
         condition: what the task takes besides the picture, such as `direction="BtoA"`.
 
     Example:
         >>> i2i.translate("horse.jpg", "runs/cyclegan").save("zebra.png")     # doctest: +SKIP
     """
-    return ready(model)(img, **condition)
+    return ready(model, plugin)(img, **condition)
 
 
-def sample(n: int, model: str | Path | Model | None = None, seed: int = 0, **condition: Any) -> Tensor:
-    """Return `n` new pictures of an unconditional model, float32 [n, C, H, W] in [0, 1]."""
-    return ready(model).sample(n, seed, **condition)
+def sample(
+    n: int, model: str | Path | Model | None = None, seed: int = 0, *, plugin: Plugins = None, **condition: Any
+) -> Tensor:
+    """Return `n` new pictures of a model that samples, float32 [n, C, H, W] in [0, 1]; `plugin` as for `load`."""
+    return ready(model, plugin).sample(n, seed, **condition)

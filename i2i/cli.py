@@ -1,7 +1,7 @@
-"""The command line: `i2i run`, `translate`, `sample`, `plugins`, `catalog`, `schema`, `data check`, and plugins' own.
+"""The command line: `i2i run`, `evaluate`, `translate`, `sample`, `catalog`, `plugins` ..., and those of plugins.
 
-A plugin adds a command with an entry point in the group `i2i.commands` (name = module:function, a typed function as
-Typer takes it). So `i2i --help` can list it without importing anything that imports torch.
+A plugin adds a command with an entry point in the group `i2i.commands` (name = module:function, a typed function for
+Typer). So `i2i --help` can list it without importing anything that imports torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Commands(typer.core.TyperGroup):
         return [*super().list_commands(ctx), *(point.name for point in self._points())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a built-in command, else a plugin's, loaded when it is first asked for."""
+        """Return a built-in command, or that of a plugin, which is loaded now."""
         own = super().get_command(ctx, cmd_name)
         point = next((point for point in self._points() if point.name == cmd_name), None)
         if own is not None or point is None:
@@ -41,7 +41,7 @@ class Commands(typer.core.TyperGroup):
         return typer.main.get_command(added)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; a value that it cannot take is one sentence, as every other mistake."""
+        """Run a command; a value of the wrong type is reported in one sentence, like every other mistake."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
@@ -66,17 +66,16 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(data_app, name="data")
 
-PluginFile = Annotated[
-    list[str] | None, typer.Option("--plugin", help="A Python file that registers a task of yours.")
-]
+PluginFile = Annotated[list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task.")]
 ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[
-    list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, as label=3 or direction=BtoA.")
+    list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, e.g. label=3 or direction=BtoA.")
 ]
 
 
 def tell_version(wanted: bool) -> None:
-    """Print the version and end, before a command is missed."""
+    """Print the version and exit, before a missing command is reported."""
     if wanted:
         print(__version__)
         raise typer.Exit
@@ -100,31 +99,44 @@ def run(
     config: Annotated[
         str, typer.Argument(help="A file (.yaml, .yml, or one that exists), or a name from `i2i configs`.")
     ],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as train.steps=100.")] = None,
+    overrides: Overrides = None,
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="The run's folder; runs/<config> by default.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Delete the run that is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the existing run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete the existing run and start over.")] = False,
     nproc: Annotated[int, typer.Option(help="Processes that train together on this machine.", min=1)] = 1,
     plugin: PluginFile = None,
 ) -> None:
     """Train, evaluate, and write pictures and a report."""
-    load_plugins(plugin)
-    if nproc > 1 and "WORLD_SIZE" not in os.environ:
-        from .config import load
-        from .plugins import registry
-        from .processes import launch
+    from . import api, processes
 
-        load(config, overrides or [], registry().catalog)  # report a mistake once, before they start
+    if nproc > 1 and processes.alone():
+        api.planned(config, overrides or [], out, resume=resume, plugin=plugin)  # report a mistake once
         flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
         files = [part for file in plugin or [] for part in ("--plugin", file)]
-        raise typer.Exit(launch(["run", config, *(overrides or []), *flags, *files], nproc))
-    from . import api
-
-    folder = api.run(config, *(overrides or []), out=out, resume=resume, force=force)
-    if os.environ.get("RANK", "0") == "0":
+        raise typer.Exit(processes.launch(["run", config, *(overrides or []), *flags, *files], nproc))
+    folder = api.run(config, *(overrides or []), out=out, resume=resume, force=force, plugin=plugin)
+    if processes.rank() == 0:
         print(summary(folder))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="The folder of a trained run.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes to metrics and data, e.g. 'metrics=[{use: kid}]'.")
+    ] = None,
+    plugin: PluginFile = None,
+) -> None:
+    """Evaluate a trained run again, also with other metrics or data."""
+    from . import api, runs
+
+    numbers = api.evaluate(run, *(overrides or []), plugin=plugin)
+    width = max(map(len, numbers), default=0)
+    for name, value in numbers.items():
+        print(f"{name:{width}}  {value:.6g}")
+    print(f"i2i: appended to {runs.Run(run).evaluations_file}", file=sys.stderr)
 
 
 @app.command()
@@ -133,19 +145,20 @@ def translate(
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write into.")],
     model: ModelOption = None,
     condition: Conditions = None,
-    tile: Annotated[int | None, typer.Option(help="Cut large pictures into squares of this side.", min=16)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Do again what is there already.")] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="Cut large pictures into squares of this side, in pixels.", min=16)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Redo files that already exist.")] = False,
     plugin: PluginFile = None,
 ) -> None:
-    """Translate pictures, keeping their names and sizes."""
-    load_plugins(plugin)
+    """Translate images, or whatever the model takes, keeping their names and sizes."""
     from . import api
     from . import model as models
 
     failed = models.translate_files(
         sources,
         out,
-        api.load(model),
+        api.load(model, plugin),
         force=force,
         tile=tile,
         say=lambda text: print(text, file=sys.stderr),
@@ -162,18 +175,17 @@ def sample(
     model: ModelOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     condition: Conditions = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     plugin: PluginFile = None,
 ) -> None:
-    """Make new pictures with a model that needs none; -c label=3 asks some for a class."""
-    load_plugins(plugin)
+    """Generate images, or whatever the model makes; -c label=3 asks a class-conditional model for class 3."""
     from . import api, files
     from .images import shown
 
     asked = conditions(condition)
     if "seed" in asked:
         raise ConfigError(f"-c seed={asked['seed']}: `i2i sample` takes it as --seed {asked['seed']}")
-    loaded = api.load(model)
+    loaded = api.load(model, plugin)
     makes = loaded.task.makes
     paths = [Path(out) / makes.file_name(Path(f"{number:05d}")) for number in range(n)]
     existing = next(filter(os.path.lexists, paths), None)
@@ -192,7 +204,7 @@ def sample(
 def plugins(
     check: Annotated[bool, typer.Option("--check", help="Import each in its own process, 30 s at most.")] = False,
 ) -> None:
-    """List what is installed, commands too, what is switched off, and what is broken and why."""
+    """List installed plugins and commands, with the reason for any that are disabled or broken."""
     from .plugins import COMMANDS, checked_imports, commands, registry
 
     found, added = (checked_imports(), checked_imports(COMMANDS)) if check else (registry().plugins, commands())
@@ -237,7 +249,7 @@ def data_check(
     write_manifest: Annotated[bool, typer.Option(help="Write manifest.sha256 for later checks.")] = False,
     plugin: PluginFile = None,
 ) -> None:
-    """Say what a folder is taken for, and everything that is wrong with it."""
+    """Report what kind of data set a folder looks like, and every problem found."""
     load_plugins(plugin)
     from .data.check import check
     from .plugins import registry
@@ -251,14 +263,13 @@ def data_check(
 
 def load_plugins(files: list[str] | None) -> None:
     """Register the files given by --plugin."""
-    from .plugins import load_file
+    from .plugins import load_files
 
-    for file in files or []:
-        load_file(file)
+    load_files(files)
 
 
 def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
-    """Turn KEY=VALUE pairs into keyword arguments; a key that comes again makes a list."""
+    """Turn KEY=VALUE pairs into keyword arguments; a repeated key makes a list."""
     found: dict[str, list[str]] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
@@ -269,44 +280,44 @@ def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
 
 
 def summary(folder: Path) -> str:
-    """Say where everything is and how to use the model."""
-    pictures = sorted((folder / "samples").glob("*.png"))
-    lines = [f"{folder}: finished"]
-    lines += [f"  pictures  {pictures[-1]}"] if pictures else []
-    lines += [
-        f"  {name:8}  {folder / file}"
-        for name, file in (("report", "report.html"), ("metrics", "metrics.json"))
-        if (folder / file).exists()
+    """Return where everything is and how to use the model."""
+    from .runs import Run
+
+    run = Run(folder)
+    found = [
+        ("pictures", next(reversed(run.pictures()), None)),
+        ("report", run.report_file if run.report_file.exists() else None),
+        ("metrics", run.metrics_file if run.finished else None),
     ]
+    lines = [f"{folder}: finished", *(f"  {name:8}  {file}" for name, file in found if file)]
     if translates(folder):
         use = [f"i2i translate PICTURES -o OUT -m {folder}", f'i2i.translate(img, "{folder}")']
     else:
         use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
-    lines += [f"  use it    {use[0]}", f"            {use[1]}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  use it    {use[0]}", f"            {use[1]}"])
 
 
 def translates(folder: Path) -> bool:
-    """Say whether the task of a run takes pictures, or makes them from nothing."""
+    """Return whether the task of a run translates; otherwise it samples."""
     from .config import load
     from .plugins import registry
+    from .runs import Run
     from .task import Task
 
-    task = load(folder / "config.yaml", (), registry().catalog).task.func
+    task = load(Run(folder).config_file, (), registry().catalog).task.func
     return getattr(task, "translate", None) is not Task.translate
 
 
 def fail(error: I2IError) -> NoReturn:
-    """Print the sentence of an error and leave with its exit code."""
-    rank = os.environ.get("RANK")
-    print(f"i2i: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr)
+    """Print an error and exit with its code."""
+    print(f"i2i: {error}", file=sys.stderr)
     if os.environ.get("I2I_DEBUG") == "1":
         raise error
     raise SystemExit(error.exit_code)
 
 
 def main() -> None:
-    """Run the command line; every error a user can cause is one sentence and an exit code."""
+    """Run the command line; every error that a user can cause is one sentence and an exit code."""
     formatted = warnings.formatwarning
 
     def plainly(
@@ -321,6 +332,6 @@ def main() -> None:
     except I2IError as error:
         fail(error)
     except MemoryError as error:
-        fail(ResourceError(f"out of memory ({error}): ask for less at a time, such as a smaller data.batch_size"))
+        fail(ResourceError(f"out of memory ({error}): use less at a time, e.g. a smaller data.batch_size"))
     except KeyboardInterrupt:
         raise SystemExit(130) from None

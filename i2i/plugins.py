@@ -1,25 +1,31 @@
 """From entry points to the catalog: the registry of plugins. `i2i plugins` prints it.
 
-pluggy loads all plugins or none. Here each is loaded and asked on its own, so a broken one costs only
-itself: it is listed with its reason, and raised when a config needs what it would have brought.
+pluggy loads all plugins or none. Here each is loaded on its own, so a broken one affects nothing else: it is
+listed with the reason, which is raised when a config needs what the plugin would have added.
 
     I2I_DISABLED_PLUGINS=a,b    never import these           I2I_PLUGINS=a,b    import only these ("off": none)
     I2I_STRICT=1                a plugin that fails is an error at once
     i2i plugins --check         also finds one whose import hangs
+
+A single Python file is a plugin too: `i2i run config.yaml --plugin my_task.py`, in Python
+`i2i.run("config.yaml", plugin="my_task.py")`, or `i2i.plugins.load_file("my_task.py")`.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
+import importlib.machinery
 import importlib.util
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 import pluggy
@@ -40,22 +46,30 @@ class Plugin(NamedTuple):
     state: str
 
 
+class PluginFile(NamedTuple):
+    """A single file that is a plugin, by its absolute path, and the sha256 of what was loaded."""
+
+    path: Path
+    sha256: str
+
+
 class Registry:
-    """Holds the catalog, the plugins that came in, and the reasons of those that did not."""
+    """The catalog, the loaded plugins, and the reasons why others did not load."""
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager("i2i")
         self.manager.add_hookspecs(hookspecs)
         self.catalog = Catalog()
         self.plugins: list[Plugin] = []
+        self.files: dict[str, PluginFile] = {}  # by the name of the plugin
 
     def admit(self, name: str, origin: str, load: Callable[[], Any]) -> None:
-        """Load one plugin and let it register; on any failure take back all it did and note why."""
+        """Load one plugin and let it register; after a failure undo all it did and record the reason."""
         self.catalog.failed.pop(name, None)
         twin = next((plugin for plugin in self.plugins if plugin.name == name and plugin.state == "ok"), None)
         try:
             if twin is not None:
-                raise PluginError(f"{twin.origin} has a plugin of that name already: uninstall one of them")
+                raise PluginError(f"{twin.origin} already has a plugin of that name: uninstall one of them")
             self._enter(name, load)
         except (Exception, SystemExit) as error:
             if twin is None:
@@ -94,13 +108,13 @@ class Registry:
         self.catalog.forget(name)
 
     def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """Yield (plugin name, call) for each implementation of `hook`; the caller decides about failures."""
+        """Yield (plugin name, call) for each implementation of `hook`; the caller handles failures."""
         for found in getattr(self.manager.hook, hook).get_hookimpls():
             yield found.plugin_name, functools.partial(found.function, *(arguments[a] for a in found.argnames))
 
 
 def wanted(name: str) -> bool:
-    """Say whether the environment lets plugin `name` in."""
+    """Return whether the environment variables allow plugin `name`."""
     allowed = os.environ.get("I2I_PLUGINS", "")
     denied = os.environ.get("I2I_DISABLED_PLUGINS", "").split(",")
     return name not in denied and (not allowed or name in allowed.split(","))
@@ -119,7 +133,7 @@ def origin_of(point: EntryPoint) -> str:
 @functools.cache
 def registry() -> Registry:
     """Return the registry, filled once per process: i2i's own parts first, then every enabled plugin by name."""
-    from . import data, losses, metrics, modalities, networks, optim
+    from . import data, losses, metrics, modalities, networks, optim, processes
 
     opened = Registry()
     for room in (modalities, networks, losses, data, metrics, optim):
@@ -127,7 +141,7 @@ def registry() -> Registry:
     for point in installed():
         if wanted(point.name):
             opened.admit(point.name, origin_of(point), point.load)
-            if point.name in opened.catalog.failed and os.environ.get("RANK", "0") == "0":
+            if point.name in opened.catalog.failed and processes.rank() == 0:
                 log.warning("i2i: plugin '%s' did not load: %s", point.name, opened.catalog.failed[point.name])
         else:
             opened.catalog.failed[point.name] = SWITCHED_OFF
@@ -162,30 +176,84 @@ def checked_imports(group: str = GROUP, seconds: float = 30.0) -> list[Plugin]:
     return found
 
 
-def load_file(path: str | Path) -> None:
-    """Register a single Python file as a plugin (`--plugin my_task.py`), so that trying needs no packaging.
+def load_file(path: str | Path, sha256: str | None = None) -> PluginFile:
+    """Register a single Python file as a plugin (`--plugin my_task.py`), so that trying one needs no packaging.
+
+    Loading a file again that has not changed does nothing.
+
+    Args:
+        path: a file with a `register(catalog)` hook. The plugin is called after it, or after the folder of an
+            `__init__.py`.
+        sha256: load the file only if its content has this sha256, in hexadecimal; None loads any.
+
+    Returns:
+        The absolute path of the file, and the sha256 of what was loaded.
 
     Raises:
-        PluginError: the file is missing or fails; the error it raised is the cause.
+        PluginError: the file is missing, another or changed, or fails; the error it raised is the cause.
+
+    Example:
+        >>> i2i.plugins.load_file("denoise.py")                                             # doctest: +SKIP
+        >>> model = i2i.load("runs/denoise")                                                # doctest: +SKIP
     """
-    file = Path(path).absolute()
-    name = file.parent.name if file.stem == "__init__" else file.stem
+    file, name = Path(path).absolute(), name_of(path)
     if not file.is_file():
         why = files.lacking(file, "file")
         raise PluginError(f"--plugin {path}: {why}; give a Python file with a register(catalog) hook")
-
-    def load() -> Any:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # so that classes defined in it can be found by their module name
-        spec.loader.exec_module(module)
-        return module
-
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise PluginError(f"--plugin {path}: cannot be read, {error.strerror}") from error
+    found = PluginFile(file, hashlib.sha256(source).hexdigest())
+    if sha256 not in (None, found.sha256):
+        raise PluginError(f"{path} has changed since then")
     opened = registry()
+    if opened.files.get(name) == found:
+        return found
     if any(plugin.name == name and plugin.state == "ok" for plugin in opened.plugins):
-        raise PluginError(f"--plugin {path}: a plugin '{name}' is loaded already; rename the file")
-    opened.admit(name, str(path), load)
+        again = name in opened.files and opened.files[name].path == file
+        todo = "it has changed, start Python again to load it" if again else "rename the file"
+        raise PluginError(f"--plugin {path}: a plugin '{name}' is already loaded; {todo}")
+    opened.admit(name, str(path), functools.partial(module_of, name, file, source))
     if name in opened.catalog.failed:
         raise PluginError(f"--plugin {path}: {opened.catalog.failed[name]}")
+    opened.files[name] = found
+    return found
+
+
+def load_files(paths: str | Path | Sequence[str | Path] | None) -> list[PluginFile]:
+    """Load the files that a user names: one, several or none. Raises: as `load_file`."""
+    return [load_file(path) for path in ([paths] if isinstance(paths, str | Path) else paths or [])]
+
+
+def loaded_file(path: str | Path) -> PluginFile | None:
+    """Return the file that is loaded under the name that `path` would have, or None."""
+    return registry().files.get(name_of(path))
+
+
+def name_of(path: str | Path) -> str:
+    """Return the name of the plugin in a file: that of the file, or of the folder of an `__init__.py`."""
+    file = Path(path).absolute()
+    return file.parent.name if file.stem == "__init__" else file.stem
+
+
+class HashedSource(importlib.machinery.SourceFileLoader):
+    """Imports exactly the source that was hashed: it uses no cached bytecode and does not read the file again."""
+
+    source: bytes
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source."""
+        return self.source_to_code(self.source, self.path)
+
+
+def module_of(name: str, file: Path, source: bytes) -> Any:
+    """Import the module of a plugin file from this source."""
+    loader = HashedSource(name, str(file))
+    loader.source = source
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # so that classes defined in it can be found by their module name
+    loader.exec_module(module)
+    return module

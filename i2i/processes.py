@@ -1,8 +1,8 @@
 """Several processes, one training: the only room that speaks to torch.distributed.
 
 `i2i run config.yaml --nproc 2` starts torchrun's agent here; on several hosts torchrun or Slurm starts `i2i run`
-itself. Every process holds the same weights, optimizers and pools, sees its share of the batch, and averages
-gradients once per player, so any process could write the checkpoint, and a run may be resumed by another number.
+itself. All processes have the same weights, optimizers and pools. Each sees its share of the batch, and gradients are
+averaged once per player. So any process could write the checkpoint, and any number of them can resume a run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,28 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .errors import ConfigError, ResourceError
+from .errors import ConfigError, I2IError, ResourceError
+
+
+def rank() -> int:
+    """Return the number of this process among those that train together, as torchrun sets it; 0 if it is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def alone() -> bool:
+    """Return whether no other process was started to train with this one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
+@contextmanager
+def name_rank() -> Iterator[None]:
+    """Let the errors of a process among several begin with its rank."""
+    try:
+        yield
+    except I2IError as error:
+        if not alone():
+            error.args = (f"rank {rank()}: {error}",)
+        raise
 
 
 class ProcessGroup:
@@ -60,7 +81,7 @@ class ProcessGroup:
             if next(module.parameters()).device.type != "cuda":
                 raise ConfigError(
                     "batch normalisation over several processes needs GPUs: train with one process, or use "
-                    "a norm that looks at single pictures (norm: instance)"
+                    "a norm that treats each picture by itself (norm: instance)"
                 )
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         with torch.no_grad():
@@ -100,18 +121,18 @@ class ProcessGroup:
         slowest = min(reached, key=lambda rank: reached[rank])
         return ResourceError(
             f"rank {slowest} does not answer (rank {self.rank} waits at step {step}): it was killed, stopped or "
-            f"hangs; go on from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"
+            f"hangs; continue from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"
         )
 
 
 def join(timeout: float, cuda: bool) -> ProcessGroup:
-    """Join the other processes when the environment says there are any.
+    """Join the other processes, if the environment variables name any.
 
     Args:
         timeout: seconds after which a silent process ends the run.
         cuda: use GPUs (nccl), one a process; else gloo.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if alone():
         return ProcessGroup()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -135,9 +156,10 @@ def leave() -> None:
 
 
 def launch(arguments: list[str], nproc: int) -> int:
-    """Run `i2i ARGUMENTS` in `nproc` processes on this machine and return the exit code for the whole.
+    """Run `i2i ARGUMENTS` in `nproc` processes on this machine and return their common exit code.
 
-    The first process that ends badly ends them all, and its rank is named.
+    The first process that fails ends them all, and its rank is named. All import from where this process does:
+    `python -m i2i` alone would put the working folder first.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -153,16 +175,17 @@ def launch(arguments: list[str], nproc: int) -> int:
         max_restarts=0,
         monitor_interval=0.1,
     )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks speak for themselves
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks print their own errors
     try:
-        elastic_launch(config, sys.executable)("-m", "i2i", *arguments)
+        start = f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_module('i2i', run_name='__main__')"
+        elastic_launch(config, sys.executable)("-c", start, *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
         if code in (75, 130):
             return code
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        todo = "what it said is above" if 0 < code < 10 else "go on with --resume"
+        todo = "see its message above" if 0 < code < 10 else "continue with --resume"
         print(f"i2i: rank {rank} {how}, so all were stopped; {todo}", file=sys.stderr)
         return code if 0 < code < 10 else ResourceError.exit_code
     except SignalException as error:

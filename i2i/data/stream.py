@@ -2,8 +2,8 @@
 
     for micro_batches in stream(data, train, start=0, steps=1000, world=ProcessGroup()): ...  # `i2i run` does this
 
-So a run that is resumed, one with any number of loader processes, and several processes that divide a batch all see
-the same samples with the same augmentation.
+So resumed runs, any number of loader processes, and several processes that divide a batch all see the same samples
+with the same augmentation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ..errors import ConfigError, I2IError, ResourceError
+from ..errors import ConfigError, I2IError, ResourceError, blame
 from .base import Data, shapes
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ class Numbered(Dataset[Any]):
 
     def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
         """Return the samples of these numbers, stacked."""
+        indices = self.indices(numbers)
         try:
-            return self.data.batch(self.indices(numbers), lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
+            with blame(self.data, f"samples {', '.join(map(str, indices[:8]))}{', ...' * (len(indices) > 8)}"):
+                return self.data.batch(indices, lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
         except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
             return error
 
@@ -58,7 +60,8 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
 
     Raises:
         ConfigError: the batch cannot be divided evenly.
-        DataError: a sample that the data set gave up on.
+        DataError: the data set cannot give a sample, or samples cannot be stacked.
+        PluginError: the data set's own code raised; names its file and line.
         ResourceError: a loader process died or hangs.
     """
     size, parts = data.batch_size, train.accumulate * world.size
@@ -88,8 +91,10 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
         try:
             batch = next(batches, None)
         except RuntimeError as error:
+            if not data.workers or "DataLoader" not in str(error):  # PyTorch's words for a worker that died or hangs
+                raise
             raise ResourceError(
-                f"a loader process died or hangs: {str(error).splitlines()[0]}; --resume goes on"
+                f"a loader process died or hangs: {str(error).splitlines()[0]}; continue with --resume"
             ) from error
         if batch is None:
             return
@@ -102,7 +107,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
 
 
 def stacked(batch: Any) -> Any:
-    """Return what `Numbered` has stacked already."""
+    """Return the batch as it is; `Numbered` has already stacked it."""
     return batch
 
 
@@ -113,12 +118,13 @@ def quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def validation_batch(data: Data, n: int = 4) -> Batch | None:
-    """Return those of `n` validation samples, far apart, that have the size of the first; None if there are none."""
-    samples = data.validation()
-    n = min(n, len(samples))
-    chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours are often of one class
-    return default_collate([sample for sample in chosen if shapes(sample) == shapes(chosen[0])]) if chosen else None
+def validation_batch(data: Data, n: int = 4) -> Batch:
+    """Return up to `n` validation samples, far apart and of the shapes of the first; {} if there are none."""
+    with blame(data, "validation"):
+        samples = data.validation()
+        n = min(n, len(samples))
+        chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours are often of one class
+    return default_collate([sample for sample in chosen if shapes(sample) == shapes(chosen[0])]) if chosen else {}
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -5,39 +5,71 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .. import checkpoint, config
 from ..errors import WeightsError
-from ..plugins import registry
+from ..plugins import load_files, registry
+from ..runs import Run
+from ..runs.files import loading, notes_of
+from ..task import Task
 from .trained import Model
 
+Plugins = str | Path | Sequence[str | Path] | None  # Python files with a register(catalog) hook
 
-def load(source: str | Path | None = None) -> Model:
+
+def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
     """Load a trained model.
+
+    A run that was started with `--plugin FILE` finds that file again by itself, as long as it is unchanged and the
+    run's folder has not moved. A weights file elsewhere never causes code to be loaded: name its plugin file.
 
     Args:
         source: a run's folder or a `model.safetensors`; None takes $I2I_MODEL, else the newest finished run
-            below ./runs, and says on stderr which.
+            below ./runs, and prints on stderr which one.
+        plugin: a Python file, or a list of them, that registers the task.
 
     Raises:
-        WeightsError: there is none, or it is damaged, or it does not fit its config.
+        WeightsError: there is no model, it is damaged, or it does not fit its config.
         PluginError, ConfigError: its config names what is not installed.
     """
     path = Path(source) if source is not None else default_model()
-    file = path / "model.safetensors" if path.is_dir() else path
+    task, tree, _ = restored(path, plugin)
+    return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, Run.weights_of(path))
+
+
+def restored(path: Path, plugin: Plugins = None) -> tuple[Task, dict[str, Any], dict[str, str]]:
+    """Return the task of a model with its weights, its config, and what its file says about itself. See `load`."""
+    file = Run.weights_of(path)
     if not file.is_file():
         raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
-    tensors, text, _ = checkpoint.load_model(file)
-    tree, build = config.task_of(text, str(file), registry().catalog)
+    tensors, text, about = checkpoint.load_model(file)
+    with plugins_of(file, about, plugin):
+        tree, build = config.task_of(text, str(file), registry().catalog)
     with torch.random.fork_rng():
         task = build()
     note = checkpoint.load_weights(task, tensors, str(file))
     if note:
         print(f"i2i: {file}: {note}", file=sys.stderr)
-    return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, file)
+    return task, tree, about
+
+
+@contextmanager
+def plugins_of(file: Path, about: dict[str, str], plugin: Plugins) -> Iterator[None]:
+    """Load the plugin files of a model for what is read inside, by the rules of `runs.files`."""
+    run = Run(file.parent)
+    if file == run.weights_file and run.plugins_file.exists():
+        with run.plugins(plugin):
+            yield
+    else:
+        load_files(plugin)
+        with loading(notes_of(about, file)):
+            yield
 
 
 def default_model() -> Path:
@@ -45,23 +77,23 @@ def default_model() -> Path:
     named = os.environ.get("I2I_MODEL")
     if named:
         return Path(named)
-    found = [*Path("runs").glob("*/metrics.json"), *Path("runs").glob("*/*/metrics.json")]
-    finished = sorted(found, key=lambda file: file.stat().st_mtime)
-    if not finished:
+    newest = Run.newest()
+    if newest is None:
         raise WeightsError(
-            "no model was named, $I2I_MODEL is not set and ./runs holds no finished run: train one with "
+            "no model was named, $I2I_MODEL is not set and ./runs contains no finished run: train one with "
             "`i2i run configs/cyclegan.yaml` or name one with -m"
         )
-    print(f"i2i: using the newest finished run, {finished[-1].parent}", file=sys.stderr)
-    return finished[-1].parent
+    print(f"i2i: using the newest finished run, {newest.folder}", file=sys.stderr)
+    return newest.folder
 
 
-def ready(model: str | Path | Model | None) -> Model:
-    """Return a `Model`, and the same one again while its file does not change."""
+def ready(model: str | Path | Model | None, plugin: Plugins = None) -> Model:
+    """Return a `Model`; one that was loaded before is kept while its file does not change."""
+    load_files(plugin)
     if isinstance(model, Model):
         return model
     path = Path(model) if model is not None else default_model()
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = Run.weights_of(path)
     return _kept(path, file.stat().st_mtime_ns if file.exists() else 0)
 
 

@@ -1,18 +1,18 @@
 """report.html: one self-contained page per run, with curves, pictures, metrics and the config.
 
-It is there after every `i2i run`, reloads itself while the training goes on, and needs no server.
+Every `i2i run` writes it. It reloads itself during the training and needs no server.
 """
 
 from __future__ import annotations
 
 import base64
 import html
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from i2i import files, hookimpl
+from i2i.runs import Run
 
 EVERY = 10.0  # seconds between two versions of the page while training
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e")
@@ -32,16 +32,16 @@ _written: dict[Path, float] = {}
 @hookimpl
 def on_log(run: Path, step: int, scalars: dict[str, float]) -> None:
     """Rewrite the page, at most every ten seconds until the run is finished."""
-    finished = (run / "metrics.json").exists()
-    if not finished and time.monotonic() - _written.get(run, -EVERY) < EVERY:
+    record = Run(run)
+    if not record.finished and time.monotonic() - _written.get(run, -EVERY) < EVERY:
         return
-    files.write(run / "report.html", page(run, finished).encode())
+    files.write(record.report_file, page(record).encode())
     _written[run] = time.monotonic()
 
 
-def page(run: Path, finished: bool) -> str:
-    """Return the HTML of a run's folder as it stands."""
-    lines = [json.loads(line) for line in read(run / "log.jsonl").splitlines()]
+def page(run: Run) -> str:
+    """Return the HTML of a run as it is now."""
+    lines = run.log()
     losses = {
         name: series for name, series in curves(lines).items() if "/" in name and not name.startswith("metric/")
     }
@@ -52,26 +52,21 @@ def page(run: Path, finished: bool) -> str:
     step = lines[-1]["step"] if lines else 0
     parts = [
         "<!doctype html><meta charset=utf-8>",
-        "" if finished else "<meta http-equiv=refresh content=10>",
-        f"<title>{html.escape(run.name)}</title><style>{STYLE}</style>",
-        f"<h1>{html.escape(run.name)}: {'finished' if finished else 'training'}, step {step}</h1>",
+        "" if run.finished else "<meta http-equiv=refresh content=10>",
+        f"<title>{html.escape(run.folder.name)}</title><style>{STYLE}</style>",
+        f"<h1>{html.escape(run.folder.name)}: {'finished' if run.finished else 'training'}, step {step}</h1>",
         alarms(losses),
-        metrics_table(run / "metrics.json"),
-        pictures(run / "samples"),
+        metrics_table(run.metrics()),
+        pictures(run.pictures()),
         *(
             f"<h2>Losses of {html.escape(p)}</h2>{chart({n: s for n, s in losses.items() if n.startswith(p + '/')})}"
             for p in players
         ),
         f"<h2>Learning rates</h2>{chart(rates)}" if rates else "",
         f"<h2>Turns skipped because of NaN</h2>{chart(skipped)}" if skipped else "",
-        f"<h2>Config</h2><pre>{html.escape(read(run / 'config.yaml'))}</pre>",
+        f"<h2>Config</h2><pre>{html.escape(run.config_text())}</pre>",
     ]
     return "\n".join(part for part in parts if part)
-
-
-def read(file: Path) -> str:
-    """Return a file's text, empty when it is not there yet."""
-    return file.read_text(encoding="utf8") if file.exists() else ""
 
 
 def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
@@ -85,37 +80,36 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
 
 
 def alarms(series: dict[str, list[tuple[int, float]]]) -> str:
-    """Say when a player's `alarm` was not 0, and how its other numbers then stood.
+    """Return when a player's `alarm` was not 0, and its other numbers at that step.
 
     Args:
         series: (step, value) pairs by name, as player/number.
     """
-    said = []
+    found = []
     for player in (name.removesuffix("/alarm") for name in sorted(series) if name.endswith("/alarm")):
         on = [step for step, value in series[f"{player}/alarm"] if value]
         if on:
             beside = {name: dict(pairs).get(on[0]) for name, pairs in series.items() if name.startswith(f"{player}/")}
             shown = ", ".join(f"{name} {value:.3g}" for name, value in beside.items() if value is not None)
-            said.append(f"Alarm of {player}, first at step {on[0]}, last at {on[-1]}. At the first: {shown}.")
-    advice = "What to try was said on stderr, and stands in the README of the task."
-    return "".join(f"<p class=alarm>{html.escape(f'{one} {advice}')}</p>" for one in said)
+            found.append(f"Alarm of {player}, first at step {on[0]}, last at {on[-1]}. At the first: {shown}.")
+    advice = "Suggestions were printed to stderr; see also the task's README."
+    return "".join(f"<p class=alarm>{html.escape(f'{one} {advice}')}</p>" for one in found)
 
 
-def metrics_table(file: Path) -> str:
+def metrics_table(metrics: dict[str, float]) -> str:
     """Return the final metrics as a table."""
-    if not file.exists():
+    if not metrics:
         return ""
     rows = (
         f"<tr><td>{html.escape(name)}</td><td>{value:.4g}</td></tr>"
-        for name, value in json.loads(read(file)).items()
+        for name, value in metrics.items()
         if name != "step"
     )
     return f"<h2>Metrics</h2><table>{''.join(rows)}</table>"
 
 
-def pictures(folder: Path) -> str:
+def pictures(found: list[Path]) -> str:
     """Return the newest and the first grid of samples, embedded."""
-    found = sorted(folder.glob("*.png"))
     shown = [("Pictures", file) for file in found[-1:]] + [
         ("At the start", file) for file in found[:1] if len(found) > 1
     ]

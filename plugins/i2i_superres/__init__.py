@@ -8,7 +8,6 @@ i2i run configs/paper/esrgan.yaml        # the published recipes: srresnet, srga
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.checkpoint import load_model, load_weights
 from i2i.modalities import Image
+from i2i.runs import Run
 
 Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(0)]
@@ -138,8 +138,7 @@ class SuperResolution(Task):
             self.perceptual(real, real)
         if self.start_from is None:
             return
-        path = Path(self.start_from).expanduser()
-        file = path / "model.safetensors" if path.is_dir() else path
+        file = Run.weights_of(self.start_from)
         tensors, *_ = load_model(file)
         own = {key.removeprefix("G."): value for key, value in tensors.items() if key.startswith("G.")}
         load_weights(self.G, own, f"task.start_from: {file}")

@@ -1,0 +1,40 @@
+"""A run: the folder that one training fills. No other room knows the names of its files.
+
+    config.yaml        the resolved config                log.jsonl          one line per `train.log_every` steps
+    checkpoints/       exact states to resume from        samples/           pictures while training
+    model.safetensors  averaged weights, config inside    metrics.json       written last: the run is finished
+    report.html        written by the plugin `report`     evaluations.jsonl  one line per `i2i evaluate`
+    plugins.json       the files given by --plugin, with their sha256
+
+    folder.py      `Run`: claim a folder, read its log, metrics, pictures and config, find the newest finished run
+    record.py      `Record`: what a training writes into it, and the observers that watch
+    resume.py      where a run continues from, and which settings may change then
+    files.py       the plugin files of a run: recorded, found again, and never run on a stranger's word
+    evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
+    stopping.py    SIGINT, SIGTERM and SIGUSR1 end a run after the current step
+    progress.py    the line on stderr
+
+The log contains no clock times, so the log of a resumed run equals that of an uninterrupted one, byte for byte.
+"""
+
+from __future__ import annotations
+
+from .evaluate import build, evaluate, refuse_what_cannot_be_judged, threads
+from .folder import Run
+from .progress import Progress
+from .record import Record
+from .resume import state_to_resume
+from .stopping import Stopped, signals
+
+__all__ = [
+    "Progress",
+    "Record",
+    "Run",
+    "Stopped",
+    "build",
+    "evaluate",
+    "refuse_what_cannot_be_judged",
+    "signals",
+    "state_to_resume",
+    "threads",
+]

@@ -1,0 +1,148 @@
+"""The folder of one training, and the names of the files in it: `Run("runs/cyclegan").metrics()`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import ConfigError
+from ..plugins import PluginFile, load_files
+from .files import load_recorded, loading
+
+
+class Run:
+    """A run's folder. Making a `Run` touches nothing; the folder may not exist yet.
+
+    Attributes:
+        folder: the folder as it was given.
+        config_file, log_file, metrics_file, evaluations_file, weights_file, plugins_file, report_file: its files.
+        checkpoints, samples: its folders.
+        plugin_files: the plugin files that this process loaded for the run, see `plugins`.
+
+    Example:
+        >>> run = Run("runs/cyclegan")
+        >>> run.metrics()["kid/inception"], run.log()[-1]["step"]                           # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config_file = self.folder / "config.yaml"
+        self.log_file = self.folder / "log.jsonl"
+        self.metrics_file = self.folder / "metrics.json"
+        self.evaluations_file = self.folder / "evaluations.jsonl"
+        self.weights_file = self.folder / "model.safetensors"
+        self.plugins_file = self.folder / "plugins.json"
+        self.report_file = self.folder / "report.html"
+        self.checkpoints = self.folder / "checkpoints"
+        self.samples = self.folder / "samples"
+        self.plugin_files: list[PluginFile] = []
+
+    @staticmethod
+    def weights_of(source: str | Path) -> Path:
+        """Return the weights file that `source` means: that of a run's folder, or the file itself."""
+        path = Path(source).expanduser()
+        return Run(path).weights_file if path.is_dir() else path
+
+    @staticmethod
+    def newest(below: str | Path = "runs") -> Run | None:
+        """Return the run that finished last, at most two folders below `below`, or None."""
+        found = [run for depth in ("*", "*/*") for run in map(Run, Path(below).glob(depth)) if run.finished]
+        return max(found, key=lambda run: run.metrics_file.stat().st_mtime, default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has come to its end; metrics.json is written last."""
+        return self.metrics_file.exists()
+
+    def config_text(self) -> str:
+        """Return the resolved config as YAML, or "" before the run has started."""
+        return self.config_file.read_text(encoding="utf8") if self.config_file.exists() else ""
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of the log, each with "step", "epoch" and its numbers by name."""
+        return self._lines(self.log_file)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers of the final evaluation by name, with "step"; {} for a run that is not finished."""
+        return json.loads(self.metrics_file.read_text(encoding="utf8")) if self.finished else {}
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return what `i2i evaluate` has appended: dicts with "step", "overrides" and "metrics"."""
+        return self._lines(self.evaluations_file)
+
+    def pictures(self) -> list[Path]:
+        """Return the sample pictures, the oldest first; their names are steps."""
+        return sorted(self.samples.glob("*.png"))
+
+    def claim(self, *, resume: bool, force: bool) -> None:
+        """Make the run's folder, and never mix a new run into an old one.
+
+        Args:
+            resume: continue the run in this folder.
+            force: delete the run in this folder first.
+
+        Raises:
+            ConfigError: the folder contains a run and neither is set, or it contains other files.
+            ResourceError: the folder cannot be made.
+        """
+        target = self.folder.resolve() if self.folder.is_symlink() else self.folder  # keep a link to a run
+        if force and Run(target).begun():
+            with files.lock(target):
+                shutil.rmtree(target)
+        files.make_folder(target)
+        if resume or all(file.name[0] == "." for file in self.folder.iterdir()):
+            return
+        if not self.begun():
+            raise ConfigError(f"{self.folder} contains other files and is not a run: choose another folder with -o")
+        raise ConfigError(
+            f"{self.folder} already contains a run: use --resume to continue it, --force to start over, or -o for "
+            f"another folder"
+        )
+
+    def begun(self) -> bool:
+        """Return whether a run has made this folder; a config.yaml alone may lie among someone's own files."""
+        if not self.config_file.is_file():
+            return False
+        if self.log_file.is_file() or self.weights_file.is_file() or any(self.checkpoints.glob("step_*")):
+            return True
+        return {*self.folder.iterdir()} <= {*self._first_files(), self.samples}
+
+    def forget_unstarted(self) -> None:
+        """Remove a run that has not got past its config, so that the next start does not need --force."""
+        with suppress(OSError):  # e.g. a folder that is a link
+            if {*self.folder.iterdir()} <= {*self._first_files()}:
+                for file in self._first_files():
+                    file.unlink(missing_ok=True)
+                self.folder.rmdir()
+
+    @contextmanager
+    def plugins(
+        self, named: str | Path | Sequence[str | Path] | None = None, *, recorded: bool = True
+    ) -> Iterator[None]:
+        """Load the plugin files that this run needs, for what is read or built inside.
+
+        Args:
+            named: files that the user names, loaded whatever the run has recorded.
+            recorded: load those that the run has recorded too.
+
+        Raises:
+            PluginError: a named file is missing or fails.
+            I2IError: what is raised inside, with one sentence more for each recorded file that could not be loaded.
+        """
+        given = load_files(named)
+        found, notes = load_recorded(self.folder, self.plugins_file) if recorded else ([], [])
+        self.plugin_files = [*given, *(file for file in found if file not in given)]
+        with loading(notes):
+            yield
+
+    def _first_files(self) -> list[Path]:
+        return [self.folder / ".lock", self.plugins_file, self.config_file]
+
+    def _lines(self, file: Path) -> list[dict[str, Any]]:
+        text = file.read_text(encoding="utf8") if file.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]

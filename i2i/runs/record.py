@@ -1,0 +1,146 @@
+"""What a training writes into its run: the log, pictures, checkpoints, weights and metrics; observers see it too."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import checkpoint, files
+from ..config import Config
+from ..data.stream import Batch, to_device
+from ..engine import Engine, StepOutcome
+from ..errors import ConfigError, I2IError, blame
+from ..images import grid, png
+from ..plugins import registry
+from ..version import __version__
+from .files import described, write_record
+from .folder import Run
+
+log = logging.getLogger("i2i")
+
+
+class Record:
+    """Writes one training into its run. Only the first process writes."""
+
+    def __init__(self, run: Run, config: Config, engine: Engine) -> None:
+        self.run, self.config, self.engine, self.leads = run, config, engine, engine.world.rank == 0
+        self._dropped: set[str] = set()  # observers that failed
+        self._blind = False  # there is nothing to show without validation samples
+
+    def complete(self, steps: int) -> bool:
+        """Return whether nothing is left to do, and then say so on stderr."""
+        complete = self.run.finished and self.engine.number >= steps
+        if complete and self.leads:
+            print(f"i2i: {self.run.folder} is already finished ({self.engine.number} steps)", file=sys.stderr)
+        return complete
+
+    def open(self) -> None:
+        """Open the run for writing; what was logged after the checkpoint is forgotten."""
+        if self.leads:
+            self.run.metrics_file.unlink(missing_ok=True)
+            files.truncate_log(
+                self.run.log_file, lambda line: line["step"] <= self.engine.number and not line.get("final")
+            )
+            write_record(self.run.plugins_file, self.run.plugin_files)
+            files.write(self.run.config_file, self.config.text().encode())
+
+    def losses(self, outcome: StepOutcome) -> None:
+        """Log the losses and learning rates of this step, and how many turns were skipped so far."""
+        rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
+        skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
+        self._write({**outcome.losses, **rates, **skipped})
+
+    def pictures(self, batch: Batch) -> None:
+        """Write what the task shows of a validation batch to `samples/<step>.png`.
+
+        Args:
+            batch: validation samples, or {} for a data set that has none: a task that samples needs none. Where the
+                task does need them, this is reported once and no pictures are written.
+
+        Raises:
+            PluginError: the task raised; names its file and line.
+        """
+        if self._blind:
+            return
+        try:
+            with self.engine.averaged() as task, blame(task, "pictures"):
+                shown = task.pictures(to_device(batch, self.engine.device))
+        except I2IError as error:
+            if batch:
+                raise
+            log.warning("no sample pictures, because the data set has no validation samples: %s", error)
+            self._blind, shown = True, {}
+        if shown and self.leads:
+            picture = grid(shown)
+            files.make_folder(self.run.samples)
+            files.write(self.run.samples / f"{self.engine.number:08d}.png", png(picture))
+            self._notify(images={"samples": torch.from_numpy(picture)})
+
+    def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
+        """Log an evaluation, and publish the weights if it is the best so far and `train.best` asks for these.
+
+        The final one also writes metrics.json, about the published weights, which marks the run as finished.
+        """
+        best = self._best_before(metrics)
+        if self.config.train.best is not None and best is None:
+            self.publish()
+        marks = {"final": True} if final else {}
+        self._write({f"metric/{name}": value for name, value in metrics.items()}, **marks)
+        if final and self.leads:
+            published = best or {"step": self.engine.number, **metrics}
+            files.write(self.run.metrics_file, json.dumps(published, indent=1).encode() + b"\n")
+            self._notify()
+
+    def _best_before(self, metrics: dict[str, float]) -> dict[str, float] | None:
+        """Return the logged evaluation that is better than this one, if `train.best` asks for it."""
+        name, sign = self.config.train.best, 1 if self.config.train.best_is == "highest" else -1
+        if name is None:
+            return None
+        if name not in metrics:
+            raise ConfigError(f"train.best: no evaluation gives '{name}'; possible: {', '.join(metrics)}")
+        earlier = [line for line in self.run.log() if math.isfinite(line.get(f"metric/{name}", math.nan))]
+        best = max(earlier, key=lambda line: sign * line[f"metric/{name}"], default=None)
+        if best is None or sign * metrics[name] > sign * best[f"metric/{name}"]:
+            return None
+        numbers = {key.removeprefix("metric/"): value for key, value in best.items() if key.startswith("metric/")}
+        return {"step": best["step"], **numbers}
+
+    def save(self) -> None:
+        """Write a checkpoint, and the weights that `i2i translate` uses unless only the best ones are wanted."""
+        if self.leads:
+            state = {"engine": self.engine.state(), "config": self.config.tree}
+            checkpoint.save(self.run.checkpoints, self.engine.number, state, keep=self.config.train.keep)
+            if self.config.train.best is None:
+                self.publish()
+
+    def publish(self) -> None:
+        """Write `model.safetensors`: the averaged weights, with the config inside."""
+        if self.leads:
+            about = {"step": str(self.engine.number), "i2i": __version__, **described(self.run.plugin_files)}
+            weights = {name: value.cpu() for name, value in self.engine.weights().items()}
+            checkpoint.save_model(self.run.weights_file, weights, self.config.text(), about)
+
+    def _write(self, scalars: dict[str, float], **marks: bool) -> None:
+        if self.leads and scalars:
+            epoch = int(self.engine.number / self.engine.steps_per_epoch)
+            line = {"step": self.engine.number, "epoch": epoch, **marks, **scalars}
+            files.append_line(self.run.log_file, json.dumps(line))
+            self._notify(scalars)
+
+    def _notify(self, scalars: dict[str, float] | None = None, images: dict[str, Tensor] | None = None) -> None:
+        """Show this to the observers; one that raises is reported once and dropped for this run."""
+        seen: dict[str, Any] = {"step": self.engine.number, "scalars": scalars or {}, "images": images or {}}
+        for name, call in registry().each("on_log", run=self.run.folder, **seen):
+            if name in self._dropped:
+                continue
+            try:
+                call()
+            except Exception as error:
+                self._dropped.add(name)
+                log.warning("plugin '%s' failed in on_log and is dropped for this run: %s", name, error)

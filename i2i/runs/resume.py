@@ -1,0 +1,82 @@
+"""Where `i2i run config.yaml --resume` continues from, and which settings may change then."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .. import checkpoint
+from ..config import Config, changed, load
+from ..errors import WeightsError
+from ..plugins import registry
+from .folder import Run
+
+FREE = ("train.epochs", "train.steps", "train.keep", "train.timeout", "train.threads", "data.workers", "metrics")
+
+
+def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] | None:
+    """Return the engine's state in the newest intact checkpoint of a run, or None if there is no checkpoint yet.
+
+    Args:
+        run: the run.
+        config: how it is to continue.
+        leads: whether this process prints what happens.
+
+    Raises:
+        WeightsError: the run was started with a different config, every checkpoint is damaged, or there is none and
+            a start at step 0 would overwrite weights.
+    """
+
+    def say(text: str) -> None:
+        if leads:
+            print(f"i2i: {text}", file=sys.stderr)
+
+    found = checkpoint.newest(run.checkpoints, say=say)
+    if found is None and any(run.checkpoints.glob("step_*")):
+        raise WeightsError(f"every checkpoint in {run.checkpoints} is damaged: start over with --force")
+    if found is not None:
+        old = found[1]["config"]
+    else:
+        old = load(run.config_file, (), registry().catalog).tree if run.config_file.exists() else config.tree
+    free = allowed_changes(run, old, config.tree)
+    if free:
+        say(f"resuming with changed {', '.join(free)}")
+    if found is not None:
+        state = found[1]["engine"]
+        say(f"continuing from {found[0]} (step {state['step']})")
+        return state
+    # The best weights may be older than the first checkpoint of a killed run; all others come after one.
+    if run.finished or (config.train.best is None and run.weights_file.exists()):
+        raise WeightsError(
+            f"{run.folder} contains a trained model but no checkpoint to continue from: use --force to delete it and "
+            f"start over, or -o for another folder"
+        )
+    say(f"{run.folder} contains no checkpoint to continue from: starting at step 0")
+    return None
+
+
+def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return the changed keys: a resume may train longer or log differently, but not change what is trained.
+
+    Raises:
+        WeightsError: another key differs, or the run is finished, so that other metrics would not be computed.
+    """
+    differ = changed(old, new)
+    free = [key for key in differ if key.startswith(FREE) or key.endswith("_every")]
+    fixed = [key for key in differ if key not in free]
+    instead = f"`i2i evaluate {run.folder} KEY=VALUE` evaluates it with other metrics or data"
+    if fixed:
+        hint = f"; {instead}" if run.finished and all(key.split(".")[0] == "data" for key in fixed) else ""
+        raise WeightsError(
+            f"this run was started with a different {', '.join(fixed)}: resume with the config in the run folder, or "
+            f"start another run with -o{hint}"
+        )
+    metrics = [key for key in free if key.split(".")[0] == "metrics"]
+    if metrics and run.finished and not longer(old["train"], new["train"]):
+        raise WeightsError(f"{run.folder} is finished, so --resume would ignore the changed metrics: {instead}")
+    return free
+
+
+def longer(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Return whether a training is to last longer than before."""
+    return any((new[key] or 0) > (old[key] or 0) for key in ("steps", "epochs"))

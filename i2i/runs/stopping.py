@@ -1,0 +1,47 @@
+"""How a run ends early: a signal ends it after the current step, a second Ctrl-C at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..engine import Engine
+from ..errors import I2IError
+from .folder import Run
+
+
+class Stopped(I2IError):
+    """The run was asked to stop and has saved its state (exit code 75, or 130 after an interrupt)."""
+
+    def __init__(self, engine: Engine, run: Run) -> None:
+        super().__init__(
+            f"stopped and saved at step {engine.number} in {run.folder}: continue with the same command and --resume"
+        )
+        self.exit_code = 130 if engine.stop_signal == signal.SIGINT else 75
+
+
+@contextmanager
+def signals(engine: Engine) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGUSR1 end the run after the current step, and a second SIGINT at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and engine.stop_signal == signal.SIGINT:
+            print("i2i: stopped at once; --resume continues from the last checkpoint", file=sys.stderr)
+            raise KeyboardInterrupt
+        engine.stop_signal = number
+        again = "; press Ctrl-C again to stop at once, without saving" if number == signal.SIGINT else ""
+        print(f"i2i: saving after this step, then stopping{again}", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
