@@ -206,7 +206,7 @@ def load_file(path: str | Path, sha256: str | None = None) -> PluginFile:
         raise PluginError(f"--plugin {path}: cannot be read, {error.strerror}") from error
     found = PluginFile(file, hashlib.sha256(source).hexdigest())
     if sha256 not in (None, found.sha256):
-        raise PluginError(f"{path} has changed since then")
+        raise PluginError("the file has changed since then")
     opened = registry()
     if opened.files.get(name) == found:
         return found

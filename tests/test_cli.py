@@ -34,7 +34,7 @@ def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess
 def test_help_lists_the_commands_plugins_included(tmp_path: Path) -> None:
     shown = i2i_command("--help", cwd=tmp_path)
     assert shown.returncode == 0
-    for command in ("run", "translate", "sample", "plugins", "catalog", "schema", "data", "new"):
+    for command in ("run", "evaluate", "translate", "sample", "plugins", "catalog", "schema", "data", "new"):
         assert f" {command} " in shown.stdout, command
 
 
@@ -110,7 +110,7 @@ def test_a_part_in_the_wrong_place_or_too_large_is_one_sentence(tmp_path: Path, 
 def test_a_seed_given_as_a_condition_of_sample_is_told_its_place(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("i2i.api.load", lambda model: None)
+    monkeypatch.setattr("i2i.api.load", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["i2i", "sample", "2", "-o", str(tmp_path / "out"), "-c", "seed=3"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -137,6 +137,7 @@ def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
         (("data", "check", "nothing"), 3, "'nothing': no such folder"),
         (("data", "check", __file__), 3, "test_cli.py': a file, not a folder"),
         (("sample", "3", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
+        (("evaluate", "nothing"), 2, "i2i: nothing is not a run: give a folder that `i2i run` has filled"),
         (("new", "cyclegan", "-o", "out"), 2, "i2i: 'cyclegan' is a plugin or command of the installed i2i "),
         (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),
         (("sample", "x", "-o", "out"), 2, "i2i: Invalid value for 'n': it should be a valid integer; see `"),

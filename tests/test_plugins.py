@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import py_compile
 import subprocess
 import sys
 import textwrap
@@ -173,7 +176,7 @@ def test_E5_two_packages_with_a_plugin_of_one_name_are_told_and_the_first_stays(
     registry = plugins.registry()
     assert [(p.origin, p.state) for p in registry.plugins] == [
         ("fake_one", "ok"),
-        ("fake_two", "fake_one has a plugin of that name already: uninstall one of them"),
+        ("fake_two", "fake_one already has a plugin of that name: uninstall one of them"),
     ]
     assert registry.catalog.find("network", "net_of_one").owner == "same"
     assert "net_of_two" not in registry.catalog.names("network")
@@ -225,12 +228,37 @@ def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> Non
     install()
     file = tmp_path / "mine.py"
     file.write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
-    plugins.load_file(file)
+    loaded = plugins.load_file(file)
+    assert loaded == (file, hashlib.sha256(file.read_bytes()).hexdigest())
     assert plugins.registry().catalog.find("network", "net_of_file").owner == "mine"
-    with pytest.raises(PluginError, match="loaded already"):
+    assert plugins.load_file(file) == loaded  # the same again: nothing to do
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(PluginError, match=r"a plugin 'mine' is already loaded; it has changed, start Python again"):
         plugins.load_file(file)
+    (tmp_path / "other").mkdir()
+    file.rename(tmp_path / "other" / "mine.py")
+    with pytest.raises(PluginError, match=r"a plugin 'mine' is already loaded; rename the file"):
+        plugins.load_files([tmp_path / "other" / "mine.py"])
     with pytest.raises(PluginError, match="no such file"):
         plugins.load_file(tmp_path / "other.py")
+
+
+def test_a_file_is_loaded_only_with_the_wanted_sha256_and_never_from_cached_bytecode(
+    install: Install, tmp_path: Path
+) -> None:
+    install()
+    file = tmp_path / "cached.py"
+    file.write_text(textwrap.dedent(GOOD.replace("{name}", "bad_")))
+    os.utime(file, ns=(0, 0))
+    py_compile.compile(str(file))
+    file.write_text(textwrap.dedent(GOOD.replace("{name}", "good")))
+    os.utime(file, ns=(0, 0))  # of the same size and time, so that Python's own import would run the bytecode
+    with pytest.raises(PluginError, match="the file has changed since then"):
+        plugins.load_file(file, sha256="0" * 64)
+    plugins.load_file(file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    names = plugins.registry().catalog.names("network")
+    assert "net_of_good" in names
+    assert "net_of_bad_" not in names
 
 
 def test_a_file_without_a_hook_says_what_is_missing(install: Install, tmp_path: Path) -> None:

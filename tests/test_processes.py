@@ -137,11 +137,19 @@ def test_a_mistake_is_said_once_whatever_the_number_of_processes(config: Path, t
             ["task.nose=1"],
             """i2i: override "task.nose=1": task.nose: unknown key `nose`, did you mean `cycle_noise`?""",
         ),
-        ([], f"i2i: rank 0: {tmp_path / 'run'} holds other files and is no run"),
+        ([], f"i2i: rank 0: {tmp_path / 'run'} contains other files and is not a run"),
     ):
         done = subprocess.run(command(config, tmp_path / "run", *change), capture_output=True, text=True, timeout=110)
         assert done.returncode == 2
         assert [line[: len(said)] for line in done.stderr.splitlines() if "so all were stopped" not in line] == [said]
+
+
+def test_all_processes_import_from_where_the_command_does(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('imported from the working folder')")
+    code = "import sys; sys.path.pop(0)\nfrom i2i.processes import launch\nraise SystemExit(launch(['--version'], 2))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
 
 
 @pytest.mark.timeout(480)

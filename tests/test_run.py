@@ -104,7 +104,7 @@ def test_a_run_leaves_what_it_says(config: Path, tmp_path: Path) -> None:
     assert "Traceback" not in again.stderr
     resumed = i2i_command("run", config, "--resume", cwd=tmp_path)
     assert resumed.returncode == 0
-    assert "finished already" in resumed.stderr
+    assert "already finished" in resumed.stderr
 
 
 @pytest.mark.timeout(400)
@@ -159,7 +159,7 @@ def test_a_resume_of_nothing_says_that_it_starts(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.run(config, "train.steps=1", out=tmp_path / "typo", resume=True)
-    assert "typo holds no checkpoint to go on from: starting at step 0" in capsys.readouterr().err
+    assert "typo contains no checkpoint to continue from: starting at step 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -233,7 +233,7 @@ def test_F4_a_second_interrupt_while_saving_keeps_the_checkpoint_before(
     monkeypatch.setattr(files, "write_folder", twice)
     with pytest.raises(KeyboardInterrupt):
         api.run(config, out=tmp_path / "run")
-    assert capsys.readouterr().err == "i2i: stopped at once; --resume goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "i2i: stopped at once; --resume continues from the last checkpoint\n"
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000002"]
 
 
@@ -338,9 +338,9 @@ def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
-    with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
+    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
-    with pytest.raises(WeightsError, match=r"another data\.use, "):  # before those pictures are looked for
+    with pytest.raises(WeightsError, match=r"different data\.use, "):  # before those pictures are looked for
         api.run(config, "data={use: unpaired_folders, root: nowhere}", out=run, resume=True)
     api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
     assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
@@ -354,7 +354,7 @@ def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_anoth
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     shutil.rmtree(run / "checkpoints")  # to save space
     kept = {name: (run / name).read_bytes() for name in ("model.safetensors", "config.yaml", "metrics.json")}
-    with pytest.raises(WeightsError, match=r"another task\.lambda_cycle: resume with the config in the run folder"):
+    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle: resume with the config in the run folder"):
         api.run(config, "train.steps=2", "task.lambda_cycle=5", out=run, resume=True)
     for steps in (2, 4):
         with pytest.raises(WeightsError, match=r"holds a trained model and no checkpoint .*--force .* -o for"):
@@ -366,7 +366,7 @@ def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_anoth
     assert {name: (run / name).read_bytes() for name in kept} == kept
     for name in ("model.safetensors", "metrics.json"):
         (run / name).unlink()
-    with pytest.raises(WeightsError, match=r"another task\.lambda_cycle"):
+    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
     api.run(config, "train.steps=2", out=run, resume=True)
     assert (run / "model.safetensors").read_bytes() == kept["model.safetensors"]
@@ -377,7 +377,7 @@ def test_the_best_weights_of_a_run_killed_before_its_first_checkpoint_are_made_a
 ) -> None:
     best = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=1"]
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Diary, "save", lambda self: signal.default_int_handler(signal.SIGINT, None))
+        patched.setattr(loop.Record, "save", lambda self: signal.default_int_handler(signal.SIGINT, None))
         with pytest.raises(KeyboardInterrupt):
             api.run(config, *best, "train.steps=2", out=tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").exists()
@@ -388,7 +388,7 @@ def test_the_best_weights_of_a_run_killed_before_its_first_checkpoint_are_made_a
 def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) -> None:
     run = api.run(config, out=tmp_path / "run")
     before = final_state(run)
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         api.run(config, out=run)
     assert final_state(run) == before
     (tmp_path / "link").symlink_to(run)
@@ -419,7 +419,7 @@ def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_pat
     with pytest.raises(ConfigError, match="precious"):
         api.run(config, out=precious, force=True)
     assert (precious / "thesis.txt").read_text() == "text"
-    said = "precious holds other files and is no run: choose another folder with -o"
+    said = "precious contains other files and is not a run: choose another folder with -o"
     (precious / "config.yaml").write_text(config.read_text())  # their own, which says nothing of the rest
     for force in (False, True):
         with pytest.raises(ConfigError, match=said):
@@ -432,12 +432,12 @@ def test_C12_force_starts_a_run_afresh_of_which_there_is_little(config: Path, tm
     run.mkdir()
     (run / "config.yaml").write_text(config.read_text())
     (run / ".lock").touch()
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         api.run(config, "train.steps=1", out=run)
     api.run(config, "train.steps=1", out=run, force=True)
     (run / "log.jsonl").unlink()
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(ConfigError, match="holds a run already"):  # what is left of it is still one
+    with pytest.raises(ConfigError, match="already contains a run"):  # what is left of it is still one
         api.run(config, "train.steps=1", out=run)
     api.run(config, "train.steps=1", out=run, force=True)
     assert (run / "log.jsonl").exists()
@@ -461,7 +461,7 @@ def test_a_run_with_only_damaged_checkpoints_is_not_silently_started_again(confi
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     state = run / "checkpoints" / "step_00000002" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged: start afresh with --force"):
+    with pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged: start over with --force"):
         api.run(config, out=run, resume=True)
 
 
@@ -480,10 +480,10 @@ def test_the_best_weights_are_kept_also_over_a_resume(
     results = {1: 0.5, 2: 0.2, 3: 0.3, 4: 0.1, 5: 0.4, 6: 0.6}
     killed_at = None
 
-    def evaluate(engine: Any, *_: Any) -> dict[str, float]:
-        if engine.number == killed_at:
+    def evaluate(*_: Any, seed: int, step: int) -> dict[str, float]:
+        if step == killed_at:
             raise KeyboardInterrupt
-        return {"validation/cycle_a": results[engine.number], "validation/other": engine.number}
+        return {"validation/cycle_a": results[step], "validation/other": step}
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     lowest = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=1"]
@@ -507,7 +507,7 @@ def test_the_best_weights_are_kept_also_over_a_resume(
 def test_a_best_result_that_no_evaluation_gives_is_refused(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.best is 'psnr/db', but no metric has that name: validation"):
         api.run(config, "train.best=psnr/db", out=tmp_path / "a")
-    with pytest.raises(ConfigError, match=r"an evaluation gives no 'validation/x', but validation/cycle_a, "):
+    with pytest.raises(ConfigError, match=r"no evaluation gives 'validation/x'; possible: validation/cycle_a, "):
         api.run(config, "train.best=validation/x", out=tmp_path / "b")
 
 
@@ -563,7 +563,7 @@ def test_real_folders_are_checked_trained_on_resumed_evaluated_and_translated(tm
     assert first.returncode == 0, first.stderr
     more = i2i_command(*command, "train.steps=5", "--resume", cwd=tmp_path, I2I_CACHE=str(tmp_path / "cache"))
     assert more.returncode == 0, more.stderr
-    assert "going on from" in more.stderr
+    assert "continuing from" in more.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["step"] == 5
     assert 0 < metrics["validation/cycle_a"] < 2
@@ -616,9 +616,8 @@ def test_validation_goes_in_batches_of_one_shape_and_counts_each_picture_once() 
 
 def test_the_pictures_shown_while_training_lie_far_apart() -> None:
     shown = validation_batch(OfTwoSizes())
-    assert shown is not None
     assert shown["A"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
-    assert validation_batch(i2i.Data()) is None
+    assert validation_batch(i2i.Data()) == {}
 
 
 SAMPLER = """
@@ -671,7 +670,7 @@ def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_sam
     refused = i2i_command("sample", "2", "-o", "out", "-m", "runs/grey", "--seed", "1", *plugin, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "i2i: 'out/00001.png' is there already: say --force to write over it, or -o for another folder\n"
+        "i2i: 'out/00001.png' already exists: use --force to overwrite it, or -o for another folder\n"
     )
     assert {file: file.read_bytes() for file in before if file.exists()} == {
         file: data for file, data in before.items() if file.name != "00000.png"
@@ -679,7 +678,7 @@ def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_sam
     rest = ["-m", "runs/grey", "-c", "bright=1", "--seed", "1", "--force"]
     again = i2i_command("sample", "2", "-o", "out", *rest, *plugin, cwd=tmp_path)
     assert (tmp_path / "out" / "00001.png").read_bytes() != before[tmp_path / "out" / "00001.png"]
-    assert "2 pictures in 'out', beside 1 that were there already\n" in again.stderr
+    assert "2 pictures in 'out', beside 1 that already existed\n" in again.stderr
     nowhere = i2i_command("sample", "3", "-o", "grey.py/out", "-m", "runs/grey", *plugin, cwd=tmp_path)
     assert nowhere.returncode == 6
     assert nowhere.stderr.startswith("i2i: cannot write grey.py/out: Not a directory")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ..errors import ConfigError, I2IError, ResourceError, blame
+from ..errors import ConfigError, DataError, I2IError, ResourceError, blame
 from .base import Data, shapes
 
 if TYPE_CHECKING:
@@ -60,10 +60,12 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
 
     Raises:
         ConfigError: the batch cannot be divided evenly.
-        DataError: the data set cannot give a sample, or samples cannot be stacked.
+        DataError: the data set is empty or cannot give a sample, or samples cannot be stacked.
         PluginError: the data set's own code raised; names its file and line.
         ResourceError: a loader process died or hangs.
     """
+    if not len(data):
+        raise DataError(f"{type(data).__name__} has no training samples: check data in the config")
     size, parts = data.batch_size, train.accumulate * world.size
     if size % parts:
         raise ConfigError(

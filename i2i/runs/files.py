@@ -63,7 +63,9 @@ def load_recorded(folder: Path, record: Path) -> tuple[list[PluginFile], list[st
             if other not in (None, plugin):  # such as a changed version that the user has named
                 raise PluginError(f"{other.path} is loaded under the same name")
             if not ours:
-                raise PluginError("this folder is a copy, and its record is not trusted with code")
+                raise PluginError("this folder is a copy, so its record decides nothing about code")
+            if not plugin.path.is_file():
+                raise PluginError("the file is missing")
             loaded.append(load_file(plugin.path, sha256=plugin.sha256))
         except PluginError as error:
             notes.append(f"{folder} was started with --plugin {str(plugin.path)!r}, not loaded: {error}; {HINT}")
@@ -87,10 +89,10 @@ def notes_of(about: object, source: Path) -> list[str]:
 
 @contextmanager
 def loading(notes: Sequence[str]) -> Iterator[None]:
-    """Add these sentences to the error that is raised inside, for a missing plugin file is its likely cause."""
+    """Put these sentences before an error that is raised inside: a missing plugin file is its likely cause."""
     try:
         yield
     except I2IError as error:
         if notes:
-            error.args = ("; ".join([str(error), *notes]),)
+            error.args = ("\n".join([*notes, str(error)]),)
         raise
