@@ -1,4 +1,4 @@
-"""`python -m i2i` is `i2i`; the processes of `--nproc` are started so."""
+"""`python -m i2i` is `i2i`; this also starts the processes of `--nproc`."""
 
 import os
 import sys

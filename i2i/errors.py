@@ -71,14 +71,14 @@ def blame(owner: Any, call: str) -> Iterator[None]:
     except (I2IError, MemoryError):
         raise
     except Exception as error:
-        kind = owner if isinstance(owner, type) or inspect.isfunction(owner) else type(owner)
+        kind = owner if isinstance(owner, type) else type(owner)
         raise PluginError(
             f"{kind.__name__} ({kind.__module__}) failed in {call}: {type(error).__name__}: {error} "
             f"({_place(error, kind)})"
         ) from error
 
 
-def _place(error: Exception, kind: Any) -> str:
+def _place(error: Exception, kind: type) -> str:
     """Return the innermost line of the author's own file, or the innermost line of all, as "file.py line 3, in f"."""
     frames = traceback.extract_tb(error.__traceback__)[1:]  # without `blame` itself
     try:

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-
 Sample = dict[str, Any]
 
 
@@ -45,18 +43,10 @@ class Data:
         """Return a batch of stacked training samples; `rng(i)` is the generator of the i-th one.
 
         Override it to pad samples of different shapes, or for an in-memory data set that is faster than one by one.
-
-        Raises:
-            DataError: the samples have different shapes or keys.
         """
         from torch.utils.data import default_collate
 
-        samples = [self.sample(index, rng(i)) for i, index in enumerate(indices)]
-        try:
-            stacked: dict[str, Any] = default_collate(samples)
-        except (RuntimeError, LookupError, TypeError) as error:
-            raise_if_unequal(self, indices, samples, error)
-            raise
+        stacked: dict[str, Any] = default_collate([self.sample(index, rng(i)) for i, index in enumerate(indices)])
         return stacked
 
     def note(self) -> str:
@@ -66,20 +56,6 @@ class Data:
     def validation(self) -> Sequence[Sample]:
         """Return the fixed validation samples: never augmented, never used for training."""
         return []
-
-
-def raise_if_unequal(data: Data, indices: Sequence[int], samples: Sequence[Sample], error: Exception) -> None:
-    """Raise a DataError that names the key in which samples differ, if that is why they cannot be stacked."""
-    first = {name: None if shape is None else tuple(shape) for name, shape in shapes(samples[0]).items()}
-    for index, sample in zip(indices, samples, strict=True):
-        other = {name: None if shape is None else tuple(shape) for name, shape in shapes(sample).items()}
-        for name in {**first, **other}:
-            one, two = (found.get(name, "missing") for found in (first, other))
-            if one != two:
-                raise DataError(
-                    f"{type(data).__name__}: samples {indices[0]} and {index} cannot be stacked, '{name}' is "
-                    f"{one} and {two}: make them equal, use data.batch_size=1, or override Data.batch"
-                ) from error
 
 
 def shapes(sample: Sample) -> dict[str, Any]:

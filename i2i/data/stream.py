@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import ConfigError, DataError, I2IError, ResourceError, blame
-from .base import Data, shapes
+from .base import Data, Sample, shapes
 
 if TYPE_CHECKING:
     from ..processes import ProcessGroup
@@ -36,9 +36,20 @@ class Numbered(Dataset[Any]):
     def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
         """Return the samples of these numbers, stacked."""
         indices = self.indices(numbers)
+
+        def rng(i: int) -> np.random.Generator:
+            return np.random.default_rng([self.seed, 2, numbers[i]])
+
         try:
             with blame(self.data, f"samples {', '.join(map(str, indices[:8]))}{', ...' * (len(indices) > 8)}"):
-                return self.data.batch(indices, lambda i: np.random.default_rng([self.seed, 2, numbers[i]]))
+                try:
+                    return self.data.batch(indices, rng)
+                except (RuntimeError, LookupError, TypeError):
+                    if type(self.data).batch is Data.batch:
+                        refuse_unequal(
+                            self.data, indices, [self.data.sample(n, rng(i)) for i, n in enumerate(indices)]
+                        )
+                    raise
         except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
             return error
 
@@ -51,6 +62,24 @@ class Numbered(Dataset[Any]):
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.data))
         return int(self._order[1][position])
+
+
+def refuse_unequal(data: Data, indices: Sequence[int], samples: Sequence[Sample]) -> None:
+    """Raise a DataError that names the first key in which samples differ, so that they cannot be stacked."""
+    first, *others = ({key: text(shape) for key, shape in shapes(sample).items()} for sample in samples)
+    for index, other in zip(indices[1:], others, strict=True):
+        for key in {**first, **other}:
+            one, two = first.get(key, "missing"), other.get(key, "missing")
+            if one != two:
+                raise DataError(
+                    f"{type(data).__name__}: samples {indices[0]} and {index} cannot be stacked, '{key}' is {one} "
+                    f"and {two}: make them equal, use data.batch_size=1, or override Data.batch"
+                )
+
+
+def text(shape: Any) -> str:
+    """Return a shape as a message shows it."""
+    return "no tensor" if shape is None else str(tuple(shape))
 
 
 def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) -> Iterator[list[Batch]]:
@@ -114,7 +143,7 @@ def stacked(batch: Any) -> Any:
 
 
 def quiet_worker(_: int) -> None:
-    """Leave an interrupt to the main process, and the processor to the networks."""
+    """Ignore interrupts, which the main process handles, and leave the other cores to the networks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
