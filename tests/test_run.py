@@ -210,6 +210,7 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     found = checkpoint.newest(run / "checkpoints", say=pytest.fail)
     assert found is not None
     assert found[0].name == "step_00000002"
+    plugin.unlink()  # which the run would find again
     api.run(config, out=run, resume=True)
     assert final_state(run) == final_state(api.run(config, out=tmp_path / "unbroken"))
 
@@ -357,7 +358,7 @@ def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_anoth
     with pytest.raises(WeightsError, match=r"different task\.lambda_cycle: resume with the config in the run folder"):
         api.run(config, "train.steps=2", "task.lambda_cycle=5", out=run, resume=True)
     for steps in (2, 4):
-        with pytest.raises(WeightsError, match=r"holds a trained model and no checkpoint .*--force .* -o for"):
+        with pytest.raises(WeightsError, match=r"contains a trained model but no checkpoint .*--force .* -o for"):
             api.run(config, f"train.steps={steps}", out=run, resume=True)
     (run / "metrics.json").rename(tmp_path / "metrics.json")  # as of a run that was stopped
     with pytest.raises(WeightsError, match="holds a trained model and no checkpoint"):
