@@ -361,7 +361,7 @@ def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_anoth
         with pytest.raises(WeightsError, match=r"contains a trained model but no checkpoint .*--force .* -o for"):
             api.run(config, f"train.steps={steps}", out=run, resume=True)
     (run / "metrics.json").rename(tmp_path / "metrics.json")  # as of a run that was stopped
-    with pytest.raises(WeightsError, match="holds a trained model and no checkpoint"):
+    with pytest.raises(WeightsError, match="contains a trained model but no checkpoint"):
         api.run(config, "train.steps=2", out=run, resume=True)
     (tmp_path / "metrics.json").rename(run / "metrics.json")
     assert {name: (run / name).read_bytes() for name in kept} == kept

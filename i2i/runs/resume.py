@@ -39,20 +39,20 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
     else:
         old = load(run.config_file, (), registry().catalog).tree if run.config_file.exists() else config.tree
     free = allowed_changes(run, old, config.tree)
-    if free:
-        say(f"resuming with changed {', '.join(free)}")
-    if found is not None:
-        state = found[1]["engine"]
-        say(f"continuing from {found[0]} (step {state['step']})")
-        return state
     # The best weights may be older than the first checkpoint of a killed run; all others come after one.
-    if run.finished or (config.train.best is None and run.weights_file.exists()):
+    if found is None and (run.finished or (config.train.best is None and run.weights_file.exists())):
         raise WeightsError(
             f"{run.folder} contains a trained model but no checkpoint to continue from: use --force to delete it and "
             f"start over, or -o for another folder"
         )
-    say(f"{run.folder} contains no checkpoint to continue from: starting at step 0")
-    return None
+    if free:
+        say(f"resuming with changed {', '.join(free)}")
+    if found is None:
+        say(f"{run.folder} contains no checkpoint to continue from: starting at step 0")
+        return None
+    state = found[1]["engine"]
+    say(f"continuing from {found[0]} (step {state['step']})")
+    return state
 
 
 def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
