@@ -64,7 +64,8 @@ def check_needs(name: str, metric: Any, task: Any, data: Data) -> None:
             f"metrics: {name} compares {needs.makes.plural}, and {type(task).__name__} makes {task.makes.plural}: "
             f"remove it"
         )
-    samples = data.validation()
+    with blame(data, "validation"):
+        samples = data.validation()
     keys = [task.source] * needs.source + [task.target] * needs.target
     if keys and (not len(samples) or not set(keys) <= set(samples[0])):
         given = ", ".join(sorted(samples[0])) if len(samples) else "no validation samples"

@@ -11,7 +11,7 @@ import torch
 from ..data.base import Data
 from ..engine import seed_everything
 from ..errors import blame
-from ..metrics.base import device_of, validated
+from ..metrics.base import check_needs, device_of, validated
 from ..task import Task
 
 Metrics = Sequence[tuple[str, Any]]
@@ -28,10 +28,10 @@ def build(part: Any) -> Any:
 
 
 def refuse_what_cannot_be_judged(metrics: Metrics, task: Task, data: Data) -> None:
-    """Let each metric that has a `refuse` reject, before training and not after it, what it cannot judge."""
-    for _, metric in metrics:
-        if hasattr(metric, "refuse"):
-            metric.refuse(task, data)
+    """Reject metrics that cannot judge this task on this data, before training and not after it."""
+    for name, metric in metrics:
+        with blame(metric, "refuse"):
+            check_needs(name, metric, task, data)
 
 
 def evaluate(task: Task, data: Data, metrics: Metrics, *, seed: int, step: int) -> dict[str, float]:

@@ -16,7 +16,8 @@ from ..config import Config
 from ..data.stream import Batch, to_device
 from ..engine import Engine, StepOutcome
 from ..errors import ConfigError, I2IError, blame
-from ..images import grid, png
+from ..images import frames, gif, png
+from ..modalities import columns
 from ..plugins import registry
 from ..version import __version__
 from .files import described, write_record
@@ -70,17 +71,19 @@ class Record:
             return
         try:
             with self.engine.averaged() as task, blame(task, "pictures"):
-                shown = task.pictures(to_device(batch, self.engine.device))
+                drawn = columns(task.pictures(to_device(batch, self.engine.device)), task.makes)
         except I2IError as error:
             if batch:
                 raise
             log.warning("no sample pictures, because the data set has no validation samples: %s", error)
-            self._blind, shown = True, {}
-        if shown and self.leads:
-            picture = grid(shown)
+            self._blind, drawn = True, {}
+        if drawn and self.leads:
+            sheets, name = frames(drawn), f"{self.engine.number:08d}"
             files.make_folder(self.run.samples)
-            files.write(self.run.samples / f"{self.engine.number:08d}.png", png(picture))
-            self._notify(images={"samples": torch.from_numpy(picture)})
+            files.write(self.run.samples / f"{name}.png", png(sheets[0]))
+            if len(sheets) > 1:
+                files.write(self.run.samples / f"{name}.gif", gif(sheets))
+            self._notify(images={"samples": torch.from_numpy(sheets[0])})
 
     def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
         """Log an evaluation, and publish the weights if it is the best so far and `train.best` asks for these.
