@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from i2i_gan import GAN
+from i2i_scenes.classes import ClassAccuracy, ClassShare, judged_by
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -36,8 +37,7 @@ from i2i.config import Train
 from i2i.data.mnist import MNIST
 from i2i.engine import Engine
 from i2i.losses import Minimax, Vanilla
-from i2i.metrics import KID, ClassAccuracy, ClassShare
-from i2i.metrics.classes import judged_by, squared
+from i2i.metrics import KID, squared
 from i2i.metrics.features import features
 from i2i.networks import DenseDiscriminator, DenseGenerator
 from i2i.optim import adam, linear_decay

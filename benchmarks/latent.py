@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from i2i_scenes.faces import CLASSIFIER, Face, person, render
 from torch import Tensor, nn
 
 import i2i
 from i2i import files, images, latent
-from i2i.data.faces import CLASSIFIER, Face, person, render
 
 READ = ("smile", "glasses", "sex")
 STRANGERS = CLASSIFIER + (1 << 40)  # first seed of the evaluation faces

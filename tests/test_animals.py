@@ -10,21 +10,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from i2i_scenes.animals import scene as animals
+from i2i_scenes.animals.scene import CLASSIFIER, VALIDATION, HorsesAndZebras, Pictures, mask, render, scene
+from i2i_scenes.animals.truth import AnimalTruth, chroma, classifier, stripe_energy
 from torch import Tensor
 
-from i2i.data import animals
-from i2i.data.animals import CLASSIFIER, VALIDATION, HorsesAndZebras, Pictures, mask, render, scene
-from i2i.data.base import Data
-from i2i.errors import ConfigError
-from i2i.metrics.animals import AnimalTruth, chroma, classifier, stripe_energy
-from i2i.task import Task
+from i2i import ConfigError, Data, Task
 
 # The classifier is trained once: some 15 seconds of processor time.
 pytestmark = pytest.mark.timeout(300)
 
 CHECKSUM = """
 import hashlib
-from i2i.data.animals import mask, render, scene
+from i2i_scenes.animals.scene import mask, render, scene
 pictures = [render(scene(s), animal, 64) for s in (0, 1 << 60) for animal in ("horse", "zebra")]
 print(hashlib.sha256(b"".join(p.tobytes() for p in [*pictures, mask(scene(0), 64)])).hexdigest())
 """

@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from i2i_scenes import register
+from i2i_scenes.classes import DRAWN, ClassAccuracy, ClassShare, judged_by, read, reader
+from i2i_scenes.digits import TRAINING, VALIDATION, drawn
 from torch import Tensor
 
 from i2i import api
 from i2i.catalog import Catalog
 from i2i.data import Data, Sample
-from i2i.data.digits import TRAINING, VALIDATION, drawn
 from i2i.data.memory import InMemory
 from i2i.data.mnist import MNIST
 from i2i.errors import ConfigError, NumericError, PluginError, WeightsError
-from i2i.metrics import KID, ClassAccuracy, ClassShare, Frechet, register, sampled
-from i2i.metrics.classes import DRAWN, judged_by, read, reader
+from i2i.metrics import KID, Frechet, sampled
 from i2i.task import Task
 
 DATA = os.environ.get("I2I_DATA")

@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from i2i_scenes.digits import SKELETONS, VALIDATION, Digits, curve, digit, jittered
 from PIL import Image
 from torch.nn.functional import linear
 
-from i2i.catalog import Catalog
-from i2i.data import register
-from i2i.data.digits import SKELETONS, VALIDATION, Digits, curve, digit, jittered
 from i2i.data.memory import InMemory
 from i2i.data.mnist import MNIST
 from i2i.data.transforms import to_tensor
 from i2i.errors import DataError
+from i2i.plugins import registry
 
 DATA = os.environ.get("I2I_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="I2I_DATA is not set")
@@ -243,6 +242,4 @@ def test_the_real_file_is_all_of_mnist() -> None:
 
 
 def test_both_are_in_the_catalog() -> None:
-    catalog = Catalog()
-    register(catalog)
-    assert {"digits", "mnist"} <= set(catalog.names("data"))
+    assert {"digits", "mnist"} <= set(registry().catalog.names("data"))

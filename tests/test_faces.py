@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from i2i_scenes.faces import ATTRIBUTES, VALIDATION, Face, Faces, person, render
 from PIL import Image
 
 from i2i.data.attributes import FacesWithAttributes, gathered
-from i2i.data.faces import ATTRIBUTES, VALIDATION, Face, Faces, person, render
 from i2i.errors import DataError
 from i2i.plugins import registry
 
 DATA = os.environ.get("I2I_DATA")
 CHECKSUM = """
 import hashlib
-from i2i.data.faces import person, render
+from i2i_scenes.faces import person, render
 print(hashlib.sha256(b"".join(render(person(seed), 64).tobytes() for seed in range(8))).hexdigest())
 """
 

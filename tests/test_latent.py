@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from i2i_scenes.faces import Faces, person, render
 from PIL import Image
 from torch import Tensor, nn
 
 import i2i
 from i2i import ConfigError, DataError, Model, NumericError, ResourceError, Task, cli, images, latent
 from i2i.data.base import Data
-from i2i.data.faces import Faces, person, render
 from i2i.latent.examples import attributes_of
 from i2i.modalities import Image as ImageModality
 

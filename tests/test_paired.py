@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from i2i_scenes.animals import HorsesAndZebras
+from i2i_scenes.facades import PALETTE, DrawnFacades, front, label_map, plan
 from PIL import Image
 
 from i2i.data import Derived, DerivedFrom, PairedFolders, PairedSideBySide, folders
-from i2i.data.animals import HorsesAndZebras
 from i2i.data.derive import DERIVERS, encoded, grey, linear
-from i2i.data.facades import PALETTE, DrawnFacades, front, label_map, plan
 from i2i.data.transforms import fit, to_tensor
 from i2i.errors import ConfigError, DataError
 

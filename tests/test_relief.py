@@ -15,14 +15,14 @@ import i2i_relief
 import numpy as np
 import pytest
 import torch
+from i2i_relief import data as relief
 from i2i_relief import mesh
+from i2i_relief.data import VALIDATION, Reliefs, normals_of, render
 from i2i_relief.task import Relief, ReliefError, departure
 from PIL import Image
 from torch import nn
 
 import i2i
-from i2i.data import relief
-from i2i.data.relief import VALIDATION, Reliefs, normals_of, render
 from i2i.errors import ConfigError, DataError
 from i2i.networks import ResnetGenerator
 from i2i.testing import check_task
@@ -30,7 +30,7 @@ from i2i.testing import check_task
 Array = np.ndarray
 CHECKSUM = """
 import hashlib
-from i2i.data.relief import render
+from i2i_relief.data import render
 parts = [part for seed in range(8) for look in ("shaded", "lines") for part in render(seed, 64, look)]
 print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
 """

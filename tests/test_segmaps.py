@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from i2i_scenes import landscapes
+from i2i_scenes.landscapes import NAMES, VALIDATION, Landscapes, labels, render, scene, style
 from PIL import Image
 
-from i2i.data import landscapes
-from i2i.data.landscapes import NAMES, VALIDATION, Landscapes, labels, render, scene, style
 from i2i.data.segmaps import Classes, LabelMaps, coloured, palette
 from i2i.data.transforms import Augment, fit
 from i2i.errors import ConfigError, DataError

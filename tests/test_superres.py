@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from i2i_scenes.photos import SyntheticPhotos, photo
 from i2i_superres import SuperResolution as Task
 from i2i_superres import charbonnier, milestones
 from PIL import Image
@@ -22,7 +23,6 @@ from i2i import api
 from i2i.config import Train
 from i2i.data import degrade
 from i2i.data.degrade import DEGRADATIONS, bicubic, real_world
-from i2i.data.photos import SyntheticPhotos, photo
 from i2i.data.superres import SuperResolution, rows_of
 from i2i.engine import Engine
 from i2i.errors import ConfigError, DataError, WeightsError

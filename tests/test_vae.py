@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from i2i_scenes.digits import Digits
 from i2i_vae import (
     VAE,
     ActiveUnits,
@@ -30,7 +31,6 @@ from torch.nn.functional import binary_cross_entropy
 
 from i2i import ConfigError, Data, DataError, Model, NumericError, api, config
 from i2i.config import Train
-from i2i.data.digits import Digits
 from i2i.data.stream import stream
 from i2i.engine import Engine
 from i2i.metrics.base import validated

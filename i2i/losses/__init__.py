@@ -7,7 +7,7 @@ networks of `perceptual` and the lookup of their files are in `backbones` and `p
 from __future__ import annotations
 
 from ..catalog import Catalog
-from .adversarial import LSGAN, WGANGP, Hinge, Minimax, Objective, Relativistic, Vanilla
+from .adversarial import LSGAN, WGANGP, Hinge, Minimax, Objective, Relativistic, Vanilla, average
 from .matching import feature_matching
 from .perceptual import Perceptual
 from .regularisers import gradient_penalty, r1_penalty
@@ -23,6 +23,7 @@ __all__ = [
     "Relativistic",
     "ReplayPool",
     "Vanilla",
+    "average",
     "feature_matching",
     "gradient_penalty",
     "r1_penalty",

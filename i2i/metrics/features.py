@@ -113,6 +113,16 @@ def lenet(w: dict[str, Tensor], image: Tensor) -> Tensor:
     return relu(linear(x, w["fc.f6.weight"], w["fc.f6.bias"]))
 
 
+def lenet_logits(weights_dir: str | None = None) -> Callable[[Tensor], Tensor]:
+    """Return LeNet-5 as a classifier of handwritten digits: images [N, 1, 32, 32] in [-1, 1] -> logits [N, 10].
+
+    Raises:
+        WeightsError: its file is missing or is not the expected one; the message says where to get it.
+    """
+    w = kept(LENET, weights_dir, "cpu")
+    return lambda image: linear(lenet(w, image), w["fc.f7.weight"], w["fc.f7.bias"])
+
+
 def resnet20(w: dict[str, Tensor], image: Tensor) -> Tensor:
     """Return the penultimate features of ResNet-20 with the weights `w`: [N, 3, 32, 32] -> [N, 64].
 

@@ -13,11 +13,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, Loss, Network, Task
-from i2i.data.classes import class_names, class_numbers
-from i2i.data.conditions import number
-from i2i.data.shapes import refuse_other_codes, refuse_other_samples
-from i2i.losses import WGANGP, Relativistic, r1_penalty
-from i2i.losses.adversarial import average
+from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_samples
+from i2i.losses import WGANGP, Relativistic, average, r1_penalty
 from i2i.modalities import Image
 from i2i.networks import in_parts
 

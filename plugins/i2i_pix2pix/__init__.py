@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
-from i2i.data.conditions import seed as whole_seed
+from i2i.data import whole_seed
 from i2i.modalities import Image
 
 Weight = Annotated[float, Ge(0)]

@@ -4,8 +4,8 @@ i2i run configs/relief.yaml                          # procedural reliefs, minut
 i2i translate PICTURES -o OUT -m runs/relief         # normal maps; -c what=depth for depth
 i2i relief photo.png -m runs/relief -o photo.ply     # a mesh for a viewer; .obj too
 
-task.py contains the task and its metric, mesh.py the meshes. Both are imported on first use, so that `i2i --help`
-stays fast.
+task.py contains the task and its metric, data.py the data set, mesh.py the meshes. They are imported on first use, so
+that `i2i --help` stays fast.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from i2i import Catalog, ConfigError, hookimpl
 
 @hookimpl
 def register(catalog: Catalog) -> None:
-    """Add the task `relief` and the metric `relief`."""
+    """Add the task `relief`, the metric `relief` and the data set `reliefs`."""
+    from .data import Reliefs
     from .task import Relief, ReliefError
 
     catalog.task("relief", Relief)
     catalog.metric("relief", ReliefError)
+    catalog.data("reliefs", Reliefs)
 
 
 def relief(

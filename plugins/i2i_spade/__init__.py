@@ -18,11 +18,8 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, DataError, Loss, Network, Task, hookimpl
-from i2i.data.conditions import number
-from i2i.data.conditions import seed as whole_seed
-from i2i.data.segmaps import Classes, coloured, palette
-from i2i.losses import Objective, feature_matching
-from i2i.losses.adversarial import average
+from i2i.data import Classes, coloured, number, palette, whole_seed
+from i2i.losses import Objective, average, feature_matching
 from i2i.modalities import Image, LabelMap, Modality
 
 Weight = Annotated[float, Ge(0)]

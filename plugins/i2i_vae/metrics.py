@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from i2i import ConfigError, Data
-from i2i.metrics.base import batches
+from i2i.metrics import batches
 
 from .task import VAE
 

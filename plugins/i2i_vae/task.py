@@ -13,8 +13,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from i2i import ConfigError, Loss, Network, Task
-from i2i.data.conditions import number
-from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+from i2i.data import number, refuse_other_codes, refuse_other_samples
 from i2i.modalities import Image
 from i2i.networks import in_parts
 

@@ -23,9 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
-from i2i.data.classes import class_names, class_numbers
-from i2i.data.conditions import number
-from i2i.data.shapes import refuse_other_codes, refuse_other_samples
+from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_samples
 from i2i.modalities import Image
 from i2i.networks import in_parts
 

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..data.animals import CLASSIFIER, render, scene
-from ..data.base import Data, Sample
-from ..data.transforms import to_tensor
-from ..errors import ConfigError
+from i2i import ConfigError, Data
+from i2i.data import Sample, to_tensor
+
+from .scene import CLASSIFIER, render, scene
 
 SIZE = 64  # what the classifier looks at, in pixels
 HORSE, ZEBRA, NEITHER = range(3)  # what it may say

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from .superres import Patches, Whole
+from i2i.data import Patches, Whole
 
 Array = np.ndarray
 

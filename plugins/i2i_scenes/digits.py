@@ -15,8 +15,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .base import Data, Sample
-from .memory import InMemory
+from i2i import Data
+from i2i.data import InMemory, Sample
 
 Array = np.ndarray
 Rng = np.random.Generator

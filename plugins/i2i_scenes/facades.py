@@ -19,12 +19,14 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .animals import TRAINING, VALIDATION
-from .base import Data, Sample
-from .transforms import to_tensor
+from i2i import Data
+from i2i.data import Sample, to_tensor
 
 Array = np.ndarray
 Rng = np.random.Generator
+
+TRAINING, VALIDATION = 0, 1 << 60
+"""Where the seeds of the training and the validation fronts begin."""
 
 PALETTE = {  # what a label map shows, and in which colour: RGB in 0..255, far from one another
     "sky": (0, 0, 170),

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .base import Data, Sample
-from .transforms import to_tensor
+from i2i import Data
+from i2i.data import Sample, to_tensor
 
 Array = np.ndarray
 Animal = Literal["horse", "zebra"]

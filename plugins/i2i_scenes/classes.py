@@ -18,13 +18,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, linear, pad
+from torch.nn.functional import cross_entropy, interpolate, pad
 
-from ..data.base import Data
-from ..data.digits import drawn
-from ..errors import ConfigError
-from .base import batches, sampled
-from .features import LENET, check, kept, lenet, squared
+from i2i import ConfigError, Data
+from i2i.metrics import batches, check_weights, lenet_logits, sampled, squared
+
+from .digits import drawn
 
 Name = Literal["embedded", "lenet"]
 
@@ -74,7 +73,7 @@ class ClassAccuracy:
         self, judge: Name = "embedded", per_class: PositiveInt = 100, weights_dir: str | None = None
     ) -> None:
         if judge == "lenet":
-            check("lenet", weights_dir)
+            check_weights("lenet", weights_dir)
         self.judge, self.per_class, self.weights_dir = judge, per_class, weights_dir
 
     def refuse(self, task: Any, data: Data) -> None:
@@ -142,7 +141,7 @@ class ClassShare:
 
     def __init__(self, judge: Name = "embedded", samples: PositiveInt = 1000, weights_dir: str | None = None) -> None:
         if judge == "lenet":
-            check("lenet", weights_dir)
+            check_weights("lenet", weights_dir)
         self.judge, self.samples, self.weights_dir = judge, samples, weights_dir
 
     def refuse(self, task: Any, data: Data) -> None:
@@ -215,8 +214,7 @@ def judged_by(name: Name, weights_dir: str | None = None) -> Judge:
     """Return a judge, on the CPU."""
     if name == "embedded":
         return Judge(DIGITS, reader())
-    w = kept(LENET, weights_dir, "cpu")
-    return Judge(DIGITS, lambda image: linear(lenet(w, image), w["fc.f7.weight"], w["fc.f7.bias"]))
+    return Judge(DIGITS, lenet_logits(weights_dir))
 
 
 def network() -> nn.Module:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .base import Data, Sample
+from i2i import Data
+from i2i.data import Sample
 
 Array = np.ndarray
 Rng = np.random.Generator

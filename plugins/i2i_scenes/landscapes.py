@@ -20,9 +20,8 @@ import torch
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .base import Data, Sample
-from .segmaps import Classes
-from .transforms import to_tensor
+from i2i import Data
+from i2i.data import Classes, Sample, to_tensor
 
 Array = np.ndarray
 NAMES = ("sky", "mountain", "forest", "grass", "water", "road", "house", "tree")

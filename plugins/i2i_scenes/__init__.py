@@ -1,0 +1,38 @@
+"""Data sets drawn by code, at any size and without end, and the metrics that know the truth about them.
+
+    animals/       `horses_zebras`, and `animal_truth`, which scores translations between the two
+    facades.py     `drawn_facades`: label maps and house fronts
+    faces.py       `faces`: cartoon faces with known attributes
+    landscapes.py  `landscapes`: label maps and pictures in known styles
+    digits.py      `digits`: grey digits with labels
+    classes.py     `class_accuracy` and `class_share`: a classifier of digits judges generated ones
+    photos.py      `synthetic_photos`: pictures with the statistics of photographs, for super-resolution
+
+Every sample is a pure function of its seed, and nothing is read from disk.
+"""
+
+from __future__ import annotations
+
+from i2i import Catalog, hookimpl
+
+
+@hookimpl
+def register(catalog: Catalog) -> None:
+    """Add the data sets of this folder and their metrics to `catalog`."""
+    from .animals import AnimalTruth, HorsesAndZebras
+    from .classes import ClassAccuracy, ClassShare
+    from .digits import Digits
+    from .facades import DrawnFacades
+    from .faces import Faces
+    from .landscapes import Landscapes
+    from .photos import SyntheticPhotos
+
+    catalog.data("digits", Digits)
+    catalog.data("drawn_facades", DrawnFacades)
+    catalog.data("faces", Faces)
+    catalog.data("horses_zebras", HorsesAndZebras)
+    catalog.data("landscapes", Landscapes)
+    catalog.data("synthetic_photos", SyntheticPhotos)
+    catalog.metric("animal_truth", AnimalTruth)
+    catalog.metric("class_accuracy", ClassAccuracy)
+    catalog.metric("class_share", ClassShare)
