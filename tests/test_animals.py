@@ -10,19 +10,22 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from i2i_scenes.animals import scene as animals
-from i2i_scenes.animals.scene import CLASSIFIER, VALIDATION, HorsesAndZebras, Pictures, mask, render, scene
+from i2i_scenes.animals.data import HorsesAndZebras, Pictures
+from i2i_scenes.animals.pictures import mask, render
+from i2i_scenes.animals.scene import CLASSIFIER, VALIDATION, scene
 from i2i_scenes.animals.truth import AnimalTruth, chroma, classifier, stripe_energy
 from torch import Tensor
 
 from i2i import ConfigError, Data, Task
+from i2i.data import to_tensor
 
 # The classifier is trained once: some 15 seconds of processor time.
 pytestmark = pytest.mark.timeout(300)
 
 CHECKSUM = """
 import hashlib
-from i2i_scenes.animals.scene import mask, render, scene
+from i2i_scenes.animals.pictures import mask, render
+from i2i_scenes.animals.scene import scene
 pictures = [render(scene(s), animal, 64) for s in (0, 1 << 60) for animal in ("horse", "zebra")]
 print(hashlib.sha256(b"".join(p.tobytes() for p in [*pictures, mask(scene(0), 64)])).hexdigest())
 """
@@ -81,7 +84,7 @@ def test_scenes_vary_in_pose_coat_light_and_land() -> None:
 def test_a_zebra_is_striped_and_a_horse_is_coloured() -> None:
     drawn = [scene(seed) for seed in range(16)]
     horses, zebras = (
-        torch.stack([animals.to_tensor(render(s, animal, 64)) for s in drawn])  # type: ignore[arg-type]
+        torch.stack([to_tensor(render(s, animal, 64)) for s in drawn])  # type: ignore[arg-type]
         for animal in ("horse", "zebra")
     )
     masks = torch.stack([torch.from_numpy(mask(s, 64)).float()[None] for s in drawn])

@@ -281,7 +281,7 @@ class Makes(Task):
 def test_a_task_that_knows_no_classes_cannot_be_asked_for_one() -> None:
     task = Known(HELD)
     task.classes = ()
-    with pytest.raises(ConfigError, match=r"Known knows no classes: train it with task\.classes, or use class_share"):
+    with pytest.raises(ConfigError, match=r"Known has no classes: train it with task\.classes, or use class_share"):
         ClassAccuracy()(task, Held(HELD))
     with pytest.raises(ConfigError, match=r"the data has 10 classes and Known 3: set task\.classes"):
         ClassAccuracy()(Known(HELD, classes="123"), Held(HELD))
@@ -290,13 +290,13 @@ def test_a_task_that_knows_no_classes_cannot_be_asked_for_one() -> None:
 def test_classes_that_the_judge_does_not_know_are_named() -> None:
     data = Held(HELD, classes=["7", "cat", "dog"])
     for metric in (ClassAccuracy(), ClassShare()):
-        with pytest.raises(ConfigError, match=r"the judge embedded reads 0, 1, .*9, and cat, dog is none of these"):
+        with pytest.raises(ConfigError, match=r"the judge embedded reads 0, 1, .*9, but not cat, dog: remove"):
             metric(Known(HELD, classes="123"), data)
 
 
 def test_a_judge_of_grey_pictures_refuses_colour() -> None:
     for metric in (ClassAccuracy(), ClassShare()):
-        with pytest.raises(ConfigError, match="the judge embedded reads grey pictures, and these have 3 channels"):
+        with pytest.raises(ConfigError, match="the judge embedded reads grey pictures, but these have 3 channels"):
             metric(Makes(torch.zeros(1, 3, 32, 32)), Held(HELD))
 
 

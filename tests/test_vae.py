@@ -439,8 +439,11 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_an_unsuitable_metric_is_rejected_before_training(tmp_path: Path) -> None:
     for more, said in (
-        ("metrics=[{use: class_accuracy}]", "class_accuracy asks for pictures of each class, and Faces has none"),
-        ("metrics=[{use: class_share}]", "the judge embedded reads grey pictures, and these have 3 channels"),
+        (
+            "metrics=[{use: class_accuracy}]",
+            "class_accuracy generates pictures of each class, but Faces has no",
+        ),
+        ("metrics=[{use: class_share}]", "the judge embedded reads grey pictures, but these have 3 channels"),
     ):
         with pytest.raises(ConfigError, match=said):
             api.run(ROOT / "configs" / "faces_vae.yaml", "data.samples=20", more, out=tmp_path / "run")

@@ -5,8 +5,8 @@
 `conditions` reads what else people ask a model with, `shapes` refuses what does not fit a task), `attributes` faces
 with numbers, `superres` photographs and their small versions (`degrade` makes them), `mnist` handwritten digits;
 `transforms` augments, `memory` and `cache` keep decoded pictures, `stream` makes the batches of a training, and
-`check` is behind `i2i data check`. Their names for a config are listed by `i2i catalog`. Data sets drawn by code are in
-plugins/i2i_scenes and plugins/i2i_relief.
+`check` is behind `i2i data check`. Their names for a config are listed by `i2i catalog`. Data sets drawn by code are
+in plugins/i2i_scenes and plugins/i2i_relief.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ __all__ = [
     "palette",
     "refuse_other_codes",
     "refuse_other_samples",
-    "register",
     "to_tensor",
     "whole_seed",
 ]

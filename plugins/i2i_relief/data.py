@@ -1,14 +1,14 @@
-"""Reliefs, made by code: pictures and line drawings of surfaces whose depth and normals are known.
+"""Reliefs, drawn by code: pictures and line drawings of surfaces with known depth and normals.
 
     data: {use: reliefs, size: 64, input: both}      # in a config; `i2i run configs/relief.yaml` trains on it
 
-A scene is a pure function of a seed: solids on a plate, lettering, a rosette, a face, hills or terraces. Most are an
-outline (a function that is positive inside and grows with the distance from the edge) under a profile (block, bevel,
-cone, dome ...): a disc under a dome is a sphere, a rectangle under a cone a hipped roof.
+A scene is a pure function of a seed: solids on a plate, lettering, a rosette, a face, hills or terraces. Most combine
+an outline (a function that is positive inside and grows with the distance from the edge) with a profile (block,
+bevel, cone, dome, ...): a disc with a dome is a sphere, a rectangle with a cone a hipped roof.
 
 Space: x to the right, y up, z towards the viewer, who looks straight down the z axis from far away. The picture is 2
-wide and 2 high. A surface is its height z over the plane of the picture, so nothing is ever behind anything; its
-normal is that of the plane z = p x + q y: (-p, -q, 1) made 1 long.
+wide and 2 high. A surface is its height z over the picture plane, so nothing is occluded; the normal of the plane
+z = p x + q y is (-p, -q, 1), normalised.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Array = np.ndarray
 Rng = np.random.Generator
 Look = Literal["shaded", "lines"]
 
-VALIDATION = 1 << 60  # where the seeds begin of the scenes for validation; those for training lie below
-WALL = 3.0  # where a slope changes by more than this from one point to the next is a wall, unseen from above
+VALIDATION = 1 << 60  # first seed of the validation scenes; training seeds are below
+WALL = 3.0  # a slope that changes by more than this between neighbours is a vertical wall
 
 
 # ------------------------------------------------------------------------------------------------ surfaces
 
 
 class Relief(NamedTuple):
-    """A surface, on a square grid of points.
+    """A surface on a square grid of points.
 
     Attributes:
-        height: float32 [grid, grid], the mean is 0 and all of it within [-1, 1].
-        part: int [grid, grid], which part of the scene a point belongs to; parts may differ in colour.
+        height: float32 [grid, grid] in [-1, 1] with mean 0.
+        part: int [grid, grid], the part of the scene of each point; parts may differ in colour.
     """
 
     height: Array
@@ -48,7 +48,7 @@ class Relief(NamedTuple):
 
 
 def relief(seed: int, grid: int) -> Relief:
-    """Return the surface of that seed on `grid` x `grid` points: the same one in every process and for every size."""
+    """Return the surface of a seed on `grid` x `grid` points: the same in every process and at every size."""
     rng = np.random.default_rng(seed)
     steps = (np.arange(grid, dtype=np.float32) + 0.5) * np.float32(2 / grid) - 1
     x, y = np.broadcast_arrays(steps, -steps[:, None])
@@ -86,7 +86,7 @@ def lettering(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def rosette(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return outlines around one centre, one on the other."""
+    """Return concentric outlines, stacked."""
     u, v = placed(rng, x, y, rng.uniform(-0.15, 0.15, 2))
     height, part, size = np.zeros_like(x), np.zeros(x.shape, int), rng.uniform(0.7, 0.95)
     for number in range(1, int(rng.integers(3, 6))):
@@ -104,7 +104,7 @@ def hills(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def terraces(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return hills cut into steps, their edges upright or slanted."""
+    """Return hills cut into steps with vertical or slanted edges."""
     height = bumps(rng, x, y, int(rng.integers(3, 8)), 0.6)
     step, slant = rng.uniform(0.08, 0.2), rng.uniform(0.02, 0.5)
     level, rest = np.divmod(height / step, 1)
@@ -112,7 +112,7 @@ def terraces(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def face(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return a face as on a coin, in the middle or a little turned."""
+    """Return a face as on a coin, frontal or slightly turned."""
     size, looks = rng.uniform(0.68, 0.85), rng.uniform(-0.22, 0.22)
     u, v = placed(rng, x, y, rng.uniform(-0.08, 0.08, 2), turn=0.3)
     u, v = u / size, v / size
@@ -132,7 +132,7 @@ def face(rng: Rng, x: Array, y: Array) -> tuple[Array, Array]:
     return size * height, (height > 0) + 1 * (hair > 0)
 
 
-FEATURES = (  # to each side, up, half its height, half its width, out of the face
+FEATURES = (  # distance to each side, position upwards, half height, half width, elevation
     (0.27, 0.13, 0.10, 0.16, -0.13),  # sockets
     (0.27, 0.13, 0.06, 0.09, 0.07),  # eyes
     (0.25, 0.32, 0.06, 0.20, 0.05),  # brows
@@ -145,7 +145,7 @@ FEATURES = (  # to each side, up, half its height, half its width, out of the fa
     (0.00, -0.80, 0.13, 0.16, 0.08),  # chin
 )
 Motif = Callable[[Rng, Array, Array], tuple[Array, Array]]
-MOTIFS: tuple[tuple[float, Motif], ...] = (  # share of the scenes
+MOTIFS: tuple[tuple[float, Motif], ...] = (  # probability
     (0.45, solids),
     (0.15, lettering),
     (0.12, rosette),
@@ -156,7 +156,7 @@ MOTIFS: tuple[tuple[float, Motif], ...] = (  # share of the scenes
 
 
 def placed(rng: Rng, x: Array, y: Array, centre: Array, turn: float = np.pi) -> tuple[Array, Array]:
-    """Return the coordinates around a centre, turned by at most `turn`."""
+    """Return coordinates around a centre, rotated at random by at most `turn`."""
     way = np.exp(1j * rng.uniform(-turn, turn))
     c, s = np.float32(way.real), np.float32(way.imag)
     x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
@@ -177,35 +177,35 @@ def bumps(rng: Rng, x: Array, y: Array, count: int, height: float) -> Array:
 
 
 def disc(rng: Rng, u: Array, v: Array) -> Array:
-    """A circle of radius 1."""
+    """Return a circle of radius 1."""
     return 1 - np.hypot(u, v)
 
 
 def ring(rng: Rng, u: Array, v: Array) -> Array:
-    """What is between two circles."""
+    """Return the area between two circles."""
     wide = np.float32(rng.uniform(0.12, 0.3))
     return wide - np.abs(np.hypot(u, v) - 1 + wide)
 
 
 def flower(rng: Rng, u: Array, v: Array) -> Array:
-    """A circle with waves."""
+    """Return a circle with a wavy edge."""
     petals, deep = int(rng.integers(3, 7)), rng.uniform(0.1, 0.25)
     return (1 - deep + deep * np.cos(petals * np.arctan2(v, u)) - np.hypot(u, v)).astype(np.float32)
 
 
 def polygon(rng: Rng, u: Array, v: Array) -> Array:
-    """A triangle, a square, ... of equal sides."""
+    """Return a regular polygon with 3 to 8 corners."""
     ways = np.arange(corners := int(rng.integers(3, 9))) * (2 * np.pi / corners)
     return np.float32(0.8) - np.max([np.float32(np.cos(a)) * u + np.float32(np.sin(a)) * v for a in ways], 0)
 
 
 def rectangle(rng: Rng, u: Array, v: Array) -> Array:
-    """A rectangle twice as long as one of its sides, or shorter."""
+    """Return a rectangle 2 long and up to 2 wide."""
     return np.minimum(1 - np.abs(u), np.float32(rng.uniform(0.3, 1)) - np.abs(v))
 
 
 def bar(rng: Rng, u: Array, v: Array) -> Array:
-    """What is not far from a line."""
+    """Return a bar with rounded ends."""
     wide = np.float32(rng.uniform(0.15, 0.4))
     return wide - np.hypot(np.maximum(np.abs(u) - 1 + wide, 0), v)
 
@@ -213,7 +213,7 @@ def bar(rng: Rng, u: Array, v: Array) -> Array:
 ROUND = (disc, ring, flower, polygon)
 OUTLINES = (*ROUND, disc, rectangle, rectangle, bar)
 
-GLYPHS = {  # strokes from point to point on a grid of 5 x 7
+GLYPHS = {  # strokes through points of a grid of 5 x 7
     "A": "00-26-40 12-32", "B": "00-06-36-45-44-33-03 33-42-41-30-00", "C": "41-30-10-02-04-16-36-45",
     "D": "00-06-26-44-42-20-00", "E": "40-00-06-46 03-33", "F": "00-06-46 03-33", "G": "45-36-16-04-02-10-40-43-23",
     "H": "00-06 40-46 03-43", "J": "36-31-20-10-01", "K": "00-06 46-03-40", "L": "06-00-40", "M": "00-06-23-46-40",
@@ -225,7 +225,7 @@ GLYPHS = {  # strokes from point to point on a grid of 5 x 7
 
 
 def letter(glyph: str, u: Array, v: Array, weight: float) -> Array:
-    """Return the outline of a letter 2 high, whose strokes are 2 * `weight` wide."""
+    """Return the outline of a letter with height 2 and strokes 2 * `weight` wide."""
     nearest = np.full(u.shape, np.inf, np.float32)
     for stroke in GLYPHS[glyph].split():
         points = [(np.float32(int(p[0]) - 2) / 3, np.float32(int(p[1]) - 3) / 3) for p in stroke.split("-")]
@@ -235,15 +235,15 @@ def letter(glyph: str, u: Array, v: Array, weight: float) -> Array:
     return np.float32(weight) - np.sqrt(nearest)
 
 
-SHARES = (0.05, 0.2, 0.25, 0.05, 0.3, 0.15)  # block, bevel, cone, steps, dome, rounded edge
+SHARES = (0.05, 0.2, 0.25, 0.05, 0.3, 0.15)  # probabilities of block, bevel, cone, steps, dome, rounded edge
 
 
 def profile(rng: Rng, shape: Array, size: float) -> Array:
-    """Return the height of a solid over its outline: flat, slanted, pointed, stepped, or round.
+    """Return the height of a solid over its outline: flat, slanted, pointed, stepped or round.
 
     Args:
-        shape: positive inside, and there the distance from the edge.
-        size: the largest distance that a large outline of this kind has.
+        shape: the outline: the distance from the edge, positive inside.
+        size: the largest distance in a large outline of this kind.
     """
     kind, inside = rng.choice(6, p=SHARES), np.maximum(shape, 0)
     slope, high = np.float32(rng.uniform(0.7, 1.4)), np.float32(min(0.5, size) * rng.uniform(0.4, 0.8))
@@ -256,7 +256,7 @@ def profile(rng: Rng, shape: Array, size: float) -> Array:
     if kind == 3:  # steps
         step = np.float32(size * rng.uniform(0.15, 0.3))
         return np.minimum(np.ceil(inside / step) * step * slope, high)
-    # A dome: a quarter of an ellipse, which begins upright, or further up where it is slanted.
+    # A dome: a quarter of an ellipse that starts vertical, or higher up where it is slanted.
     wide = np.float32(max(float(inside.max()), 1e-3) * (1.0 if kind == 4 else rng.uniform(0.3, 1.0)))
     low = np.float32(rng.choice([0.0, 0.35]))
     t = low + (1 - low) * np.minimum(inside / wide, 1)
@@ -268,9 +268,9 @@ def profile(rng: Rng, shape: Array, size: float) -> Array:
 
 
 def normals_of(height: Array) -> Array:
-    """Return the unit normals float32 [3, grid, grid] of a surface on a grid over the picture.
+    """Return the unit normals float32 [3, grid, grid] of the heights [grid, grid] of a surface.
 
-    At a wall, which has no normal that is seen from above, each side keeps its own.
+    A vertical wall has no normal visible from above; each side of it keeps its own.
     """
     slopes = []
     for axis in (1, 0):
@@ -284,7 +284,7 @@ def normals_of(height: Array) -> Array:
 
 
 def unit(vectors: Array) -> Array:
-    """Return vectors [3, ...] made 1 long."""
+    """Return vectors [3, ...] normalised to length 1."""
     return vectors / np.sqrt((vectors**2).sum(0))
 
 
@@ -292,9 +292,9 @@ def unit(vectors: Array) -> Array:
 
 
 def shade(rng: Rng, scene: Relief, normals: Array) -> Array:
-    """Return the surface in the light, float32 [3, grid, grid] in 0..1.
+    """Return the shaded surface, float32 [3, grid, grid] in 0..1.
 
-    The light comes from the upper left, as draughtsmen have it, else bumps could as well be hollows.
+    The light comes from the upper left, the convention in drawing; otherwise bumps and hollows would be ambiguous.
     """
     azimuth, elevation = rng.uniform(0.6, 0.9) * np.pi, rng.uniform(0.6, 1.0)
     flat = np.cos(elevation)
@@ -307,7 +307,7 @@ def shade(rng: Rng, scene: Relief, normals: Array) -> Array:
 
 
 def albedo(rng: Rng, part: Array) -> Array:
-    """Return what share of the light comes back, float32 [3, grid, grid]: one material, or a colour for each part."""
+    """Return the albedo, float32 [3, grid, grid]: one material, or a colour for each part."""
     import cv2
 
     colours = np.clip(rng.uniform(0.7, 0.9, (8, 1)) + rng.normal(0, 0.1, (8, 3)), 0.3, 1)
@@ -321,11 +321,11 @@ def albedo(rng: Rng, part: Array) -> Array:
 
 
 def lit(height: Array, light: Array, steps: int = 12) -> Array:
-    """Return how much of the light reaches each point, in 0..1: little where something higher stands before it."""
+    """Return how much of the light reaches each point, in 0..1: less in cast shadows."""
     grid, blocked = len(height), np.zeros_like(height)
     flat = np.hypot(light[0], light[1])
     for k in range(1, steps + 1):
-        # Look so far towards the light, and at a ray that rises on its way.
+        # Compare heights at a distance towards the light with a rising ray.
         far = np.float32(0.5 * (k / steps) ** 1.5)
         right, down = round(far * light[0] / flat * grid / 2), round(-far * light[1] / flat * grid / 2)
         here, there = window(-right, -down, grid), window(right, down, grid)
@@ -334,12 +334,12 @@ def lit(height: Array, light: Array, steps: int = 12) -> Array:
 
 
 def window(right: int, down: int, grid: int) -> tuple[slice, slice]:
-    """Return the part of a grid that a copy of it, moved so far, covers."""
+    """Return the part of a grid that overlaps with a copy shifted by (right, down)."""
     return slice(max(down, 0), grid + min(down, 0)), slice(max(right, 0), grid + min(right, 0))
 
 
 def openness(height: Array) -> Array:
-    """Return how much of the sky each point sees, about: less where the surroundings are higher. In 0.3..1."""
+    """Return roughly how much of the sky each point sees, in 0.3..1: less where the surroundings are higher."""
     import cv2
 
     grid, total = height.shape[::-1], np.zeros_like(height)
@@ -358,7 +358,7 @@ def draw(rng: Rng, scene: Relief, normals: Array) -> Array:
     steps = [np.abs(np.diff(scene.height, axis=axis, append=scene.height.take([-1], axis))) for axis in (0, 1)]
     walls = np.maximum(np.maximum(*steps) * (grid / 2) > 4, slope > 4)
 
-    # A crease: the normals on both sides of a point differ.
+    # A crease: the normals on the two sides of a point differ.
     by = max(grid // 128, 1)
     around = np.pad(normals, ((0, 0), (by, by), (by, by)), mode="edge")
     across = (around[:, by:-by, 2 * by :] * around[:, by:-by, : -2 * by]).sum(0)
@@ -371,12 +371,12 @@ def draw(rng: Rng, scene: Relief, normals: Array) -> Array:
 
 
 def finer(size: int) -> int:
-    """Return the grid for a picture of that size: small ones twice as fine, to be averaged."""
+    """Return the grid for a picture of a size: small ones at twice their size, then averaged."""
     return size * 2 if size < 128 else size
 
 
 def reduced(planes: Array, size: int) -> Array:
-    """Return planes [C, grid, grid] as means [C, size, size]."""
+    """Return planes [C, grid, grid] averaged to [C, size, size]."""
     import cv2
 
     if planes.shape[-1] == size:
@@ -398,23 +398,23 @@ def render(seed: int, size: int, look: Look) -> tuple[Array, Array, Array]:
 
 
 class Reliefs(Data):
-    """Pictures of reliefs with their normals and their depth. Nothing is read from disk, and no scene comes twice.
+    """Pictures of reliefs with their normals and their depth. Nothing is read from disk, and no scene occurs twice.
 
-    A sample is {"A": the picture, "B": the normals, "depth": the depth, "lines": whether A is a line drawing}:
+    A sample has "A" (the picture), "B" (the normals), "depth", and "lines" (whether A is a line drawing):
 
     - "A" float32 [3, size, size] in [-1, 1].
-    - "B" float32 [3, size, size], unit vectors (x right, y up, z towards the viewer, z > 0). Seen as a picture this
-      is the usual normal map, so any paired method can learn it.
-    - "depth" float32 [1, size, size] in [-1, 1], larger is nearer, in halves of the picture's width; a scene's mean
-      is 0.
+    - "B" float32 [3, size, size], unit vectors (x right, y up, z towards the viewer, z > 0): as a picture the
+      usual normal map, so any paired method can learn it.
+    - "depth" float32 [1, size, size] in [-1, 1], larger is nearer, in units of half the picture's width, with mean 0
+      in each scene.
     - "lines" bool [].
 
     Args:
-        size: height and width of a sample, in pixels; 64 to 256 look right.
+        size: height and width of a sample, in pixels; 64 to 256 look good.
         batch_size: samples in one step.
-        input: what A is; "both" draws one or the other for each training sample, and takes turns in validation.
-        samples: training samples in what counts as an epoch; the next epoch has new scenes.
-        validation_samples: scenes that are never seen in training.
+        input: the kind of A; "both" chooses at random in training, and alternates in validation.
+        samples: training samples in an epoch; every epoch has new scenes.
+        validation_samples: scenes not used in training.
         workers: loader processes.
     """
 
@@ -434,12 +434,12 @@ class Reliefs(Data):
         return self.samples
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return a new scene, drawn with `rng`; see the class for what is in it."""
+        """Return a new scene drawn with `rng`; the class docstring describes samples."""
         seed, lines = int(rng.integers(VALIDATION)), bool(rng.random() < 0.5)
         return self._sample(seed, lines)
 
     def validation(self) -> Sequence[Sample]:
-        """Return the validation scenes, rendered when they are looked at."""
+        """Return the validation scenes, rendered on access."""
         return HeldOut(self)
 
     def _sample(self, seed: int, lines: bool) -> Sample:

@@ -1,11 +1,11 @@
-"""Do pictures made from nothing show what they should? An independent classifier, the judge, reads them.
+"""Do generated pictures show what they should? An independent classifier, the judge, reads them.
 
     metrics: [{use: class_accuracy, judge: embedded}, {use: class_share, judge: embedded}]
 
-    embedded    trained within seconds on drawn digits that are in no data set; for the data set `digits`
-    lenet       a LeNet-5 trained on MNIST, by its file; for `mnist`
+    embedded    trained within seconds on drawn digits that are in no data set; for `digits`
+    lenet       LeNet-5 trained on MNIST, read from its file; for `mnist`
 
-Both read grey digits, of any size. What they read in a picture without a digit means nothing.
+Both read grey digits of any size. Their answer for a picture without a digit is meaningless.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from .digits import drawn
 
 Name = Literal["embedded", "lenet"]
 
-DRAWN = 1 << 61  # the first seed of the judge's own digits; those of the data set end long before
-SIZE = 32  # what the judges look at, in pixels
-PRESENT = 0.01  # the share from which on a class counts as one that is made
-DIGITS = tuple("0123456789")  # what both judges read
+DRAWN = 1 << 61  # first seed of the judge's training digits, beyond all seeds of the data set
+SIZE = 32  # input of the judges, in pixels
+PRESENT = 0.01  # smallest share of a class that counts as present
+DIGITS = tuple("0123456789")  # the classes of both judges
 
 
 class Judge(NamedTuple):
     """A classifier of grey pictures.
 
     Attributes:
-        classes: the names of what it tells apart.
+        classes: the names of its classes.
         logits: [N, 1, 32, 32] in [-1, 1] -> [N, K].
     """
 
@@ -46,24 +46,24 @@ class Judge(NamedTuple):
 
 
 class ClassAccuracy:
-    """Whether pictures of the class that was asked for are read as that class.
+    """How often generated pictures are read as the requested class.
 
-    As many of each class are sampled, always from the same random numbers.
+    The same number of each class is sampled, always from the same random numbers.
 
-    - `mean`: the share that is read as asked. Guessing gives 1 / the number of classes.
-    - `smallest`: this share of the class in which it is smallest.
-    - `judge`: the share of the validation pictures that the judge reads as their "label", where they have one. No
-      picture can be expected to be read better than real ones.
+    - `mean`: the share that is read as requested. Chance is 1 / the number of classes.
+    - `smallest`: the smallest such share of any class.
+    - `judge`: the share of validation pictures that the judge reads as their "label", if they have one: the upper
+      limit to expect of generated pictures.
 
     Args:
-        judge: who reads: "embedded" for drawn digits, "lenet" for MNIST.
+        judge: "embedded" for drawn digits, "lenet" for MNIST.
         per_class: pictures of each class; with 100, `mean` of ten classes is good to 0.03 at worst (2 standard
             errors), and `smallest` to 0.1.
-        weights_dir: where else to look for the judge's file.
+        weights_dir: another folder to look for the judge's file in.
 
     Raises:
         WeightsError: the judge's file is missing; the message says where to get it.
-        ConfigError: the task declares no `classes`, or the judge does not know them, or the pictures have colour.
+        ConfigError: the task has no `classes`, or the judge does not know them, or the pictures are in colour.
 
     Example:
         `ClassAccuracy("lenet")(task, data)["mean"]`
@@ -77,23 +77,23 @@ class ClassAccuracy:
         self.judge, self.per_class, self.weights_dir = judge, per_class, weights_dir
 
     def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError, before anything is trained, where the scores could not be given."""
+        """Raise ConfigError, before training, if the scores cannot be computed."""
         asked = classes_of(task)
         known = classes_of(data) or asked
         if not asked and not classes_of(data):
             raise ConfigError(
-                f"class_accuracy asks for pictures of each class, and {type(data).__name__} has none: leave this "
-                f"metric away, or use data with classes"
+                f"class_accuracy generates pictures of each class, but {type(data).__name__} has no classes: remove "
+                f"this metric, or use data with classes"
             )
         if not asked:
             raise ConfigError(
-                f"class_accuracy asks for pictures of each class, and {type(task).__name__} knows no classes: train "
+                f"class_accuracy generates pictures of each class, but {type(task).__name__} has no classes: train "
                 f"it with task.classes, or use class_share"
             )
         if len(known) != len(asked):
             raise ConfigError(
                 f"class_accuracy: the data has {len(known)} classes and {type(task).__name__} {len(asked)}: set "
-                f"task.classes to those of the data"
+                f"task.classes to the classes of the data"
             )
         refuse_others(self.judge, known, data)
 
@@ -103,7 +103,7 @@ class ClassAccuracy:
         asked = classes_of(task)
         known = classes_of(data) or asked
         judge = judged_by(self.judge, self.weights_dir)
-        wanted = numbers(self.judge, known).repeat(self.per_class)  # 0 1 2 ... 0 1 2 ...: no batch of one kind
+        wanted = numbers(self.judge, known).repeat(self.per_class)  # 0 1 2 ... 0 1 2 ...: every batch has all classes
         labels = list(asked) * self.per_class
         right = read(self.judge, judge, sampled(task, len(labels), label=labels)) == wanted
         shares = right.double().unflatten(0, (self.per_class, len(asked))).mean(0)
@@ -120,23 +120,23 @@ class ClassAccuracy:
 
 
 class ClassShare:
-    """How often each class is among pictures for which none was asked: what a model makes, and what it leaves out.
+    """How evenly classes occur among unconditionally generated pictures, and whether any is missing.
 
-    - `smallest`: the share of the class that is read least often. 1 / the number of classes is best, where the data
-      has as many of each; 0 says that one is missing.
-    - `entropy`: of the shares in nats, divided by the highest possible one. 1 when all are equal, 0 when all
-      pictures are of one class.
-    - `present`: how many classes have a share of 0.01 or more.
+    - `smallest`: the share of the class that is read least often. 1 / the number of classes is best for balanced
+      data; 0 means that a class is missing.
+    - `entropy`: the entropy of the shares, divided by its maximum: 1 if all are equal, 0 if all pictures are of one
+      class.
+    - `present`: the number of classes with a share of at least 0.01.
 
     Args:
-        judge: who reads: "embedded" for drawn digits, "lenet" for MNIST.
-        samples: how many pictures are made, always from the same random numbers.
-        weights_dir: where else to look for the judge's file.
+        judge: "embedded" for drawn digits, "lenet" for MNIST.
+        samples: the number of pictures to generate, always from the same random numbers.
+        weights_dir: another folder to look for the judge's file in.
 
     Raises:
         WeightsError: the judge's file is missing; the message says where to get it.
-        ConfigError: the task makes no pictures from nothing, or they have colour, or the judge does not know the
-            classes that the data declares.
+        ConfigError: the task does not generate pictures, or they are in colour, or the judge does not know the
+            classes of the data.
     """
 
     def __init__(self, judge: Name = "embedded", samples: PositiveInt = 1000, weights_dir: str | None = None) -> None:
@@ -145,7 +145,7 @@ class ClassShare:
         self.judge, self.samples, self.weights_dir = judge, samples, weights_dir
 
     def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError, before anything is trained, where the scores could not be given."""
+        """Raise ConfigError, before training, if the scores cannot be computed."""
         refuse_others(self.judge, classes_of(data) or classes_of(task), data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
@@ -164,23 +164,23 @@ class ClassShare:
 
 
 def classes_of(owner: Any) -> tuple[str, ...]:
-    """Return the names of the classes that a task or a data set declares, by number; () for none."""
+    """Return the names of the classes of a task or a data set, in order; () for none."""
     return tuple(map(str, getattr(owner, "classes", None) or ()))
 
 
 def numbers(name: Name, classes: Sequence[str]) -> Tensor:
-    """Return the numbers by which the judges call classes: int64 [K]."""
+    """Return the indices of classes among those of the judges: int64 [K]."""
     strange = [one for one in classes if one not in DIGITS]
     if strange:
         raise ConfigError(
-            f"the judge {name} reads {', '.join(DIGITS)}, and {', '.join(strange[:3])} is none of these: "
-            f"leave this metric away, or use data of its classes"
+            f"the judge {name} reads {', '.join(DIGITS)}, but not {', '.join(strange[:3])}: remove this metric, or "
+            f"use data with these classes"
         )
     return torch.tensor([DIGITS.index(one) for one in classes])
 
 
 def read(name: Name, judge: Judge, images: Iterable[Tensor]) -> Tensor:
-    """Return what the judge reads in pictures [1, H, W] in [-1, 1] of any sizes: int64 [N]."""
+    """Return the classes that the judge reads in pictures [1, H, W] in [-1, 1] of any size: int64 [N]."""
     said = []
     with torch.no_grad():
         for some in batches(images, 100):
@@ -191,7 +191,7 @@ def read(name: Name, judge: Judge, images: Iterable[Tensor]) -> Tensor:
 
 
 def refuse_others(name: Name, classes: Sequence[str], data: Data) -> None:
-    """Raise ConfigError for classes or pictures that the judge does not read; it need not be there yet."""
+    """Raise ConfigError for classes or pictures that the judge cannot read; the judge is not loaded."""
     numbers(name, classes)
     samples = data.validation()
     if len(samples) and "image" in samples[0]:
@@ -199,10 +199,10 @@ def refuse_others(name: Name, classes: Sequence[str], data: Data) -> None:
 
 
 def refuse_colour(name: Name, image: Tensor) -> None:
-    """Raise ConfigError where a picture [C, H, W] is not grey."""
+    """Raise ConfigError if a picture [C, H, W] is not grey."""
     if len(image) != 1:
         raise ConfigError(
-            f"the judge {name} reads grey pictures, and these have {len(image)} channels: leave this metric away, or "
+            f"the judge {name} reads grey pictures, but these have {len(image)} channels: remove this metric, or "
             f"train on grey data"
         )
 
@@ -227,10 +227,10 @@ def network() -> nn.Module:
 
 @functools.lru_cache(1)
 def reader(digits: int = 6000, steps: int = 600, batch: int = 64) -> nn.Module:
-    """Return the classifier of drawn digits, trained once in each process on digits that are in no other set.
+    """Return the classifier of drawn digits, trained once per process on digits that are in no data set.
 
-    Half of them are drawn at 28 pixels, as most pictures it will read, and it sees them softer, paler, noisier and
-    elsewhere, so that it reads what a model makes a little too soft.
+    Half of them are drawn at 28 pixels, like most pictures it will read. They are blurred, faded, shifted and made
+    noisy at random, so it can also read slightly blurred generated digits.
     """
     half = digits // 2
     small, large = drawn(DRAWN, half, 28).batch(range(half)), drawn(DRAWN + half, half, SIZE).batch(range(half))
@@ -252,7 +252,7 @@ def reader(digits: int = 6000, steps: int = 600, batch: int = 64) -> nn.Module:
 
 
 def altered(image: Tensor) -> Tensor:
-    """Return pictures [N, 1, 32, 32] with other contrast, sharpness, noise and place."""
+    """Return pictures [N, 1, 32, 32] with random changes of contrast, sharpness, noise and position."""
 
     def some(share: float) -> Tensor:
         return (torch.rand(len(image), 1, 1, 1) < share).float()

@@ -1,10 +1,10 @@
-"""Digits drawn with strokes, with labels: an embedded set of the kind of MNIST, which needs no file.
+"""Digits drawn with strokes, with labels: a data set like MNIST that needs no file.
 
     data: {use: digits, batch_size: 128}      # in a config; `i2i run configs/vae.yaml` trains on it
 
-Each digit has skeletons, as people write it: a 7 with a bar or without, a closed and an open 4. A picture moves the
-joints of one, bends, narrows, slants and turns it, and draws it with a pen of some width in some place. It is a pure
-function of its seed.
+Each digit has several skeletons, as people write it: a 7 with or without a bar, a closed or an open 4. For a picture
+one of them is distorted (joints moved, bent, narrowed, slanted, rotated) and drawn with a random pen width and
+position. A picture is a pure function of its seed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Array = np.ndarray
 Rng = np.random.Generator
 
 TRAINING, VALIDATION = 0, 1 << 60
-"""Where the seeds begin of the pictures for training and for validation."""
+"""The first seeds of the training and the validation pictures."""
 
-FINE = 4  # a picture is drawn so many times larger and then averaged
-MARGIN = 0.07  # of the picture, kept free on each side
+FINE = 4  # pictures are drawn this many times larger, then averaged
+MARGIN = 0.07  # empty border on each side, as a fraction of the picture
 
-# x to the right and y downwards in the box of a digit, 0 to 1. "~" is a curve through its points, "o" a closed one,
-# "-" straight lines. Strokes that share a point keep sharing it when it moves.
+# x to the right and y down in the box of a digit, 0 to 1. "~" is a curve through its points, "o" a closed curve, "-"
+# straight lines. A point shared by strokes stays shared when it moves.
 Stroke = tuple[str, tuple[tuple[float, float], ...]]
 BELLY: Stroke = ("~", ((0.40, 0.44), (0.80, 0.54), (0.90, 0.76), (0.50, 1.00), (0.04, 0.87)))
 HOOK: Stroke = ("~", ((0.06, 0.25), (0.24, 0.04), (0.60, 0.00), (0.86, 0.22), (0.68, 0.54), (0.05, 0.98)))
@@ -162,12 +162,12 @@ class Digits(Data):
     """Drawn digits with labels, grey. Nothing is read from disk; the pictures are drawn once, 0.4 ms each.
 
     Args:
-        size: height and width of a sample, in pixels; 28 as in MNIST, or 32, look right.
+        size: height and width of a sample, in pixels; 28, as in MNIST, or 32 look good.
         batch_size: samples in one step.
-        samples: pictures in the training set; each tenth is a 0, each tenth a 1, ...
-        validation_samples: pictures that are never seen in training, the same for every `seed`.
+        samples: pictures in the training set, with the same number of each digit.
+        validation_samples: pictures not used in training, the same for every `seed`.
         workers: loader processes.
-        seed: chooses the pictures of the training set.
+        seed: selects the pictures of the training set.
     """
 
     channels = 1
@@ -194,31 +194,31 @@ class Digits(Data):
         return self.train[index]
 
     def batch(self, indices: Sequence[int], rng: Callable[[int], Rng]) -> Sample:
-        """Return training pictures, stacked; no chance is in them."""
+        """Return training pictures, stacked; they are not augmented."""
         return self.train.batch(indices)
 
     def validation(self) -> Sequence[Sample]:
-        """Return pictures that are in no training set, alike."""
+        """Return pictures that are in no training set, as samples of the same kind."""
         return self.held_out
 
 
 def drawn(first: int, n: int, size: int) -> InMemory:
-    """Return the `n` pictures from the seed `first` on, 0 to 9 in turn."""
+    """Return the `n` pictures from the seed `first` on, with labels 0 to 9 in turn."""
     labels = np.arange(n) % 10
     return InMemory(np.stack([digit(int(label), first + i, size) for i, label in enumerate(labels)]), labels)
 
 
 def digit(label: int, seed: int, size: int = 28) -> Array:
-    """Draw a digit, uint8 [size, size], white on black, a pure function of the arguments."""
+    """Draw a digit, uint8 [size, size], white on black: a pure function of the arguments."""
     import cv2
 
     rng = np.random.default_rng((seed, 0xD161))
     variants = SKELETONS[label]
     strokes = jittered(variants[int(rng.integers(len(variants)))], rng)
-    pen = rng.uniform(0.055, 0.12)  # of the picture
+    pen = rng.uniform(0.055, 0.12)  # width, as a fraction of the picture
     lines = posed(strokes, pen, rng)
 
-    # Draw it large, then average: pens have any width that way.
+    # Draw at a larger size, then average, so the pen can have any width.
     side = size * FINE
     canvas = np.zeros((side, side), np.uint8)
     points = [np.rint((line * side - 0.5) * 16).astype(np.int32) for line in lines]
@@ -229,7 +229,7 @@ def digit(label: int, seed: int, size: int = 28) -> Array:
 
 
 def jittered(skeleton: tuple[Stroke, ...], rng: Rng) -> list[Array]:
-    """Return the strokes as lines [N, 2] in the box of the digit, after moving each joint a little."""
+    """Return the strokes as lines [N, 2] in the box of the digit, with each joint moved slightly."""
     moved: dict[tuple[float, float], Array] = {}
     lines = []
     for kind, joints in skeleton:
@@ -242,7 +242,7 @@ def jittered(skeleton: tuple[Stroke, ...], rng: Rng) -> list[Array]:
 
 
 def curve(points: Array, closed: bool, steps: int = 8) -> Array:
-    """Return a smooth line through points [K, 2]: Catmull-Rom splines, `steps` short lines from each to the next."""
+    """Return a smooth line through points [K, 2]: a Catmull-Rom spline with `steps` segments between two points."""
     before, after = (points[-1], points[:2]) if closed else (2 * points[0] - points[1], 2 * points[-1] - points[-2])
     p = np.concatenate([before[None], points, np.atleast_2d(after)])
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
@@ -255,7 +255,7 @@ def curve(points: Array, closed: bool, steps: int = 8) -> Array:
 
 
 def posed(lines: Sequence[Array], pen: float, rng: Rng) -> list[Array]:
-    """Return the lines in the picture, 0 to 1: bent, narrowed, slanted, turned, and put somewhere inside it."""
+    """Return the lines in the picture, 0 to 1: bent, narrowed, slanted, rotated and placed at random."""
     points = np.concatenate(lines) - 0.5
     wave, phase = rng.normal(0, 0.03, 2), rng.uniform(0, 2 * np.pi, 2)
     points = points + wave * np.sin(2 * np.pi * 0.7 * points[:, ::-1] + phase)
@@ -265,7 +265,7 @@ def posed(lines: Sequence[Array], pen: float, rng: Rng) -> list[Array]:
     cos, sin = np.cos(turn), np.sin(turn)
     points = points @ (height * np.array([[cos, -sin], [sin, cos]]) @ shape).T
 
-    # Make it fit, and choose a place near the middle.
+    # Fit the digit into the picture, and choose a position near the centre.
     low, high = points.min(0), points.max(0)
     room = 1 - 2 * MARGIN - pen
     fit = min(1.0, room / (high - low).max())

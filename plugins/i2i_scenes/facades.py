@@ -1,12 +1,12 @@
-"""House fronts, drawn by code: label maps and what they show, a paired data set at any size and without end.
+"""House fronts, drawn by code: label maps and pictures, a paired data set at any size and without end.
 
-A front is a pure function of a seed: `plan` says where windows, doors, balconies ... are, `Style` what they look
-like, `label_map` and `render` draw both. Two fronts of one plan may differ in style, which is why a translator from
-label maps has to choose, and why the mean of all answers is a blur.
+A front is a pure function of a seed: `plan` places windows, doors, balconies and so on, `Style` is their appearance,
+`label_map` and `render` draw the two pictures. Fronts with the same plan may differ in style, so a translator from
+label maps has to choose one; the mean of all answers is a blur.
 
     data: {use: drawn_facades, size: 64}      # in a config; `i2i run configs/facades.yaml` trains on it
 
-Coordinates run from 0 to 1, x to the right and y down; a box covers what lies inside, later boxes lie in front.
+Coordinates run from 0 to 1, x to the right and y down. Later boxes cover earlier ones.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Array = np.ndarray
 Rng = np.random.Generator
 
 TRAINING, VALIDATION = 0, 1 << 60
-"""Where the seeds of the training and the validation fronts begin."""
+"""The first seeds of the training and the validation fronts."""
 
-PALETTE = {  # what a label map shows, and in which colour: RGB in 0..255, far from one another
+PALETTE = {  # kinds of boxes and their colours in label maps: RGB in 0..255, easy to tell apart
     "sky": (0, 0, 170),
     "street": (85, 85, 85),
     "roof": (255, 170, 0),
@@ -52,7 +52,7 @@ class Box(NamedTuple):
     bottom: float
 
     def inner(self, left: float = 0, top: float = 0, right: float = 1, bottom: float = 1) -> Box:
-        """Return a part of the box, given in shares of its width and height."""
+        """Return a part of the box, given as fractions of its width and height."""
         wide, high = self.right - self.left, self.bottom - self.top
         return Box(
             self.kind,
@@ -67,7 +67,7 @@ class Box(NamedTuple):
 
 
 def plan(rng: Rng) -> list[Box]:
-    """Draw where everything is: sky, roof, wall, and storeys with bays."""
+    """Draw the layout of a front: sky, roof, wall, and storeys with bays."""
     left, right = rng.uniform(-0.02, 0.12), rng.uniform(0.88, 1.02)
     top, street = rng.uniform(0.10, 0.26), rng.uniform(0.94, 0.985)
     boxes = [Box("sky", 0, 0, 1, 1), Box("street", 0, street, 1, 1), Box("wall", left, top, right, street)]
@@ -88,9 +88,9 @@ def plan(rng: Rng) -> list[Box]:
 
 
 def storey(rng: Rng, top: float, bottom: float, columns: Array) -> Iterator[Box]:
-    """Draw a row of equal windows, with sills or balconies."""
+    """Draw a row of identical windows, with sills or balconies."""
     wide, high, above = rng.uniform(0.36, 0.6), rng.uniform(0.52, 0.72), rng.uniform(0.1, 0.24)
-    sills, balconies = rng.random() < 0.7, rng.choice(3, p=[0.6, 0.25, 0.15])  # none, some, one along the front
+    sills, balconies = rng.random() < 0.7, rng.choice(3, p=[0.6, 0.25, 0.15])  # none, some, one along the whole front
     chosen = rng.random(len(columns) - 1) < 0.5
     if rng.random() < 0.5:
         chosen = chosen | chosen[::-1]
@@ -111,7 +111,7 @@ def storey(rng: Rng, top: float, bottom: float, columns: Array) -> Iterator[Box]
 
 
 def ground_floor(rng: Rng, top: float, street: float, columns: Array) -> Iterator[Box]:
-    """Draw a door, and shops or windows beside it."""
+    """Draw a door with shops or windows beside it."""
     bays = len(columns) - 1
     entrance = bays // 2 if rng.random() < 0.5 else int(rng.integers(bays))
     shops, wide = rng.random() < 0.45, rng.uniform(0.4, 0.6)
@@ -143,7 +143,7 @@ AWNINGS = ((0.62, 0.15, 0.13), (0.15, 0.35, 0.25), (0.20, 0.28, 0.48), (0.75, 0.
 
 @dataclass(frozen=True)
 class Style:
-    """What a front looks like: materials, colours, and the side that the sun is on."""
+    """The appearance of a front: materials, colours and the side of the sun."""
 
     material: str  # a key of WALLS
     wall: Array
@@ -158,7 +158,7 @@ class Style:
 
 
 def draw_style(rng: Rng) -> Style:
-    """Draw the looks of a front."""
+    """Draw the style of a front."""
 
     def tinted(colour: Sequence[float] | Array, spread: float = 0.05) -> Array:
         return np.clip(np.array(colour) * (1 + spread * rng.standard_normal(3)), 0.03, 0.97).astype(np.float32)
@@ -183,7 +183,7 @@ def draw_style(rng: Rng) -> Style:
 
 
 def label_map(boxes: Sequence[Box], size: int) -> Array:
-    """Return the label map uint8 [size, size, 3], in the colours of `PALETTE`, without mixed ones."""
+    """Return the label map uint8 [size, size, 3], in exactly the colours of `PALETTE`."""
     picture = np.zeros((size, size, 3), np.uint8)
     for box in boxes:
         picture[pixels(box, size)] = PALETTE[box.kind]
@@ -191,7 +191,7 @@ def label_map(boxes: Sequence[Box], size: int) -> Array:
 
 
 def pixels(box: Box, grid: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a box, at least one of each inside the picture."""
+    """Return the rows and columns of a box inside the picture, at least one of each."""
     rows, columns = (
         (max(round(low * grid), 0), min(max(round(high * grid), round(low * grid) + 1), grid))
         for low, high in ((box.top, box.bottom), (box.left, box.right))
@@ -200,14 +200,14 @@ def pixels(box: Box, grid: int) -> tuple[slice, slice]:
 
 
 class Canvas:
-    """A picture float32 [grid, grid, 3] in 0..1, with what is needed to paint a front on it."""
+    """A picture float32 [grid, grid, 3] in 0..1, and the methods that paint a front on it."""
 
     def __init__(self, style: Style, grid: int, rng: Rng) -> None:
         self.style, self.grid, self.rng = style, grid, rng
         self.picture = np.zeros((grid, grid, 3), np.float32)
 
     def fill(self, box: Box, colour: Array, grain: float = 0.0) -> None:
-        """Paint a box, with noise of pixels if wanted."""
+        """Paint a box, optionally with pixel noise."""
         where = pixels(box, self.grid)
         part = self.picture[where]
         self.picture[where] = colour
@@ -215,11 +215,11 @@ class Canvas:
             part *= 1 + grain * self.rng.standard_normal(part.shape[:2], np.float32)[..., None]
 
     def shade(self, box: Box, factor: float) -> None:
-        """Multiply a box, which makes it darker or lighter."""
+        """Multiply the pixels of a box, to make it darker or brighter."""
         self.picture[pixels(box, self.grid)] *= np.float32(factor)
 
     def shadow(self, box: Box, depth: float) -> None:
-        """Throw the shadow of something that stands out by `depth` below it, away from the sun."""
+        """Cast the shadow of a box that protrudes by `depth`: below it and away from the sun."""
         away = -self.style.sun * depth * 0.7
         self.shade(
             Box("", box.left + away, box.bottom - depth, box.right + away, box.bottom + depth),
@@ -227,14 +227,14 @@ class Canvas:
         )
 
     def slowly(self, cells: int) -> Array:
-        """Return smooth noise [grid, grid] of mean 0 and about 1 at most, with so many cells across."""
+        """Return smooth noise [grid, grid] around 0, interpolated from `cells` x `cells` normal values."""
         import cv2
 
         coarse = self.rng.standard_normal((cells, cells)).astype(np.float32)
         return cv2.resize(coarse, (self.grid, self.grid), interpolation=cv2.INTER_CUBIC)
 
     def courses(self, rows: int, long: float) -> tuple[Array, Array]:
-        """Return, for bricks in `rows` courses `long` times as wide as high: the tint of each, and the joints."""
+        """Return the tints and the joints of bricks, in `rows` courses and `long` times as wide as high."""
         y, x = (np.mgrid[: self.grid, : self.grid].astype(np.float32) + 0.5) / self.grid * rows
         row = np.floor(y)
         x = x / long + 0.5 * (row % 2)
@@ -248,17 +248,17 @@ class Canvas:
         getattr(self, box.kind)(box)
 
     def sky(self, box: Box) -> None:
-        """A gradient, brighter at the horizon, with faint clouds."""
+        """Paint a gradient, brighter at the horizon, with faint clouds."""
         down = np.linspace(0, 1, self.grid, dtype=np.float32)[:, None, None]
         self.picture[:] = self.style.sky * (1 - 0.35 * down) + 0.35 * down + 0.03 * self.slowly(5)[..., None]
 
     def street(self, box: Box) -> None:
-        """Pavement with a kerb."""
+        """Paint pavement with a kerb."""
         self.fill(box, np.array([0.45, 0.44, 0.43], np.float32), 0.06)
         self.shade(box.inner(bottom=0.3), 1.2)
 
     def wall(self, box: Box) -> None:
-        """Plaster, brick or stone, with stains; darker at the street and under the roof."""
+        """Paint plaster, brick or stone, with stains, darker towards the street."""
         style, where = self.style, pixels(box, self.grid)
         tone = 1 + 0.03 * self.slowly(6) + 0.02 * self.slowly(20)
         colour = np.broadcast_to(style.wall, self.picture.shape).copy()
@@ -272,7 +272,7 @@ class Canvas:
         self.shade(box.inner(top=0.985), 0.75)
 
     def roof(self, box: Box) -> None:
-        """Rows of tiles, lighter towards the ridge."""
+        """Paint rows of tiles, brighter towards the ridge."""
         rows, _ = where = pixels(box, self.grid)
         self.fill(box, self.style.roof, 0.05)
         n = rows.stop - rows.start
@@ -280,20 +280,20 @@ class Canvas:
         self.picture[where] *= (wave * np.linspace(1.15, 0.85, n)).astype(np.float32)[:, None, None]
 
     def cornice(self, box: Box) -> None:
-        """A moulding of light stone that throws a shadow."""
+        """Paint a moulding of light stone that casts a shadow."""
         self.shadow(box, 0.014)
         self.fill(box, self.style.trim, 0.02)
         self.shade(box.inner(bottom=0.3), 1.12)
         self.shade(box.inner(top=0.65), 0.78)
 
     def sill(self, box: Box) -> None:
-        """A ledge of light stone."""
+        """Paint a ledge of light stone."""
         self.shadow(box, 0.008)
         self.fill(box, self.style.trim)
         self.shade(box.inner(top=0.6), 0.8)
 
     def glass(self, box: Box, curtains: bool) -> None:
-        """Panes that are dark inside and mirror the sky towards the top; curtains or a lamp behind some."""
+        """Paint panes: dark inside, reflecting the sky towards the top, some with curtains."""
         rows, columns = where = pixels(box, self.grid)
         down = np.linspace(0, 1, rows.stop - rows.start, dtype=np.float32)[:, None, None]
         across = np.linspace(-0.5, 0.5, columns.stop - columns.start, dtype=np.float32)[None, :, None]
@@ -306,13 +306,13 @@ class Canvas:
                 self.fill(box.inner(left, 0, right, self.rng.uniform(0.7, 1)), cloth * self.rng.uniform(0.7, 1))
 
     def recess(self, box: Box) -> None:
-        """Shade what lies deeper than the wall: its top, and its side towards the sun."""
+        """Shade a box that is recessed in the wall: its top and its side towards the sun."""
         wide = min(0.25, 0.010 / max(box.right - box.left, 1e-3))
         self.shade(box.inner(bottom=min(0.3, 0.016 / max(box.bottom - box.top, 1e-3))), 0.5)
         self.shade(box.inner(1 - wide, 0, 1, 1) if self.style.sun > 0 else box.inner(0, 0, wide, 1), 0.62)
 
     def window(self, box: Box) -> None:
-        """A frame, panes with bars between them, and a surround of light stone."""
+        """Paint a frame, panes with glazing bars, and a surround of light stone."""
         style = self.style
         self.fill(box, style.trim)
         self.glass(box.inner(0.08, 0.05, 0.92, 0.95), curtains=True)
@@ -325,7 +325,7 @@ class Canvas:
         self.recess(box)
 
     def balcony(self, box: Box) -> None:
-        """A slab and a railing of iron bars, through which one sees what is behind."""
+        """Paint a slab and a railing of iron bars, with the wall visible between them."""
         self.shadow(box, 0.025)
         iron = np.array([0.12, 0.12, 0.13], np.float32)
         bars = max(4, round((box.right - box.left) * 45))
@@ -336,7 +336,7 @@ class Canvas:
         self.shade(box.inner(top=0.92), 0.7)
 
     def door(self, box: Box) -> None:
-        """Two wings of wood with panels, and a window above."""
+        """Paint two wooden wings with panels, and a window above."""
         self.fill(box, self.style.trim)
         self.glass(box.inner(0.1, 0.05, 0.9, 0.2), curtains=False)
         for left, right in ((0.1, 0.49), (0.51, 0.9)):
@@ -348,7 +348,7 @@ class Canvas:
         self.recess(box)
 
     def shop(self, box: Box) -> None:
-        """A wide pane with things in it, under an awning."""
+        """Paint a wide pane with goods behind it, under an awning."""
         self.fill(box, self.style.wood)
         pane = box.inner(0.05, 0.28, 0.95, 0.93)
         self.glass(pane, curtains=False)
@@ -366,7 +366,7 @@ class Canvas:
 
 
 def render(boxes: Sequence[Box], style: Style, size: int, rng: Rng) -> Array:
-    """Return the picture of a front, uint8 [size, size, 3], painted twice as large and averaged."""
+    """Return the picture of a front, uint8 [size, size, 3], painted at twice the size and averaged."""
     import cv2
 
     canvas = Canvas(style, 2 * size, rng)
@@ -380,7 +380,7 @@ def render(boxes: Sequence[Box], style: Style, size: int, rng: Rng) -> Array:
 
 
 def front(seed: int, size: int) -> tuple[Array, Array]:
-    """Return label map and picture of the front of that seed, both uint8 [size, size, 3]."""
+    """Return label map and picture of the front of a seed, both uint8 [size, size, 3]."""
     rng = np.random.default_rng((seed, 0xFACADE))
     boxes, style = plan(rng), draw_style(rng)
     return label_map(boxes, size), render(boxes, style, size, rng)
@@ -390,12 +390,12 @@ class DrawnFacades(Data):
     """Label maps (A) and drawn house fronts (B). Nothing is read from disk.
 
     Args:
-        size: height and width of a sample, in pixels; 48 to 256 look right.
+        size: height and width of a sample, in pixels; 48 to 256 look good.
         batch_size: samples in one step.
         samples: fronts in the training set.
-        validation_samples: fronts that are never seen in training, the same for every `seed`.
+        validation_samples: fronts not used in training, the same for every `seed`.
         workers: loader processes.
-        seed: chooses the fronts of the training set.
+        seed: selects the fronts of the training set.
     """
 
     def __init__(
@@ -416,7 +416,7 @@ class DrawnFacades(Data):
         return self.samples
 
     def sample(self, index: int, rng: Rng) -> Sample:
-        """Return front `index`, mirrored or not: "A" and "B", float32 [3, size, size] in [-1, 1]."""
+        """Return front `index`, mirrored at random: "A" and "B", float32 [3, size, size] in [-1, 1]."""
         a, b = self.fronts[self.first + index]
         if rng.random() < 0.5:
             a, b = a[:, ::-1], b[:, ::-1]
@@ -428,7 +428,7 @@ class DrawnFacades(Data):
 
 
 class Fronts:
-    """Draws fronts by their seed, and keeps what it drew as long as that is less than half a gigabyte."""
+    """Draws fronts by seed, and keeps up to half a gigabyte of them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -445,7 +445,7 @@ class Fronts:
 
 
 class HeldOut(Sequence[Sample]):
-    """The validation samples, drawn when they are looked at."""
+    """The validation samples, drawn on first use."""
 
     def __init__(self, fronts: Fronts, samples: int) -> None:
         self.fronts, self.samples = fronts, samples

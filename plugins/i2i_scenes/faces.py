@@ -1,8 +1,8 @@
-"""Cartoon faces with known attributes: an embedded set for latent codes and what can be done with them.
+"""Cartoon faces with known attributes: a data set for latent spaces and editing in them.
 
     data: {use: faces, size: 64, batch_size: 64}      # in a config; `i2i run configs/faces_vae.yaml` trains on it
 
-A `Face` is what is known about one; `person` draws it from a seed, `render` draws its picture, and
+A `Face` is everything known about a face. `person` draws one from a seed and `render` draws its picture;
 `render(person(7)._replace(smile=1.0), 64)` is the same face with a smile. Both are pure functions.
 """
 
@@ -25,21 +25,21 @@ Rng = np.random.Generator
 Colour = tuple[float, float, float]  # 0 to 255
 
 TRAINING, VALIDATION, CLASSIFIER = 0, 1 << 60, 1 << 61
-"""Where the seeds begin of the faces for training, for validation, and for those who judge."""
+"""The first seeds of the training faces, the validation faces, and those for training classifiers."""
 
 ATTRIBUTES = ("smile", "glasses", "hair", "sex", "age", "angle")
-"""Each 0 to 1: neutral, smiling; without, with; black to blond; man, woman; young to old; turned left to right."""
+"""Each from 0 to 1: neutral/smiling, without/with, black to blond, man/woman, young to old, turned left to right."""
 
-FINE = 4  # a picture is drawn so many times larger and then averaged
-ROUND = np.linspace(0, 2 * np.pi, 33)  # once around
-TURN = 0.45  # radians: how far a head turns to either side
+FINE = 4  # pictures are drawn this many times larger, then averaged
+ROUND = np.linspace(0, 2 * np.pi, 33)  # angles of a full circle
+TURN = 0.45  # largest turn of a head to either side, in radians
 SKINS = ((255, 226, 203), (243, 200, 165), (214, 160, 118), (160, 108, 74), (112, 74, 50))
 HAIRS = ((38, 30, 30), (104, 62, 36), (176, 116, 58), (240, 208, 124))
 INK = (46.0, 38.0, 42.0)
 
 
 class Face(NamedTuple):
-    """All that is known about a face: six attributes, then what else differs from face to face, mostly 0 to 1."""
+    """Everything known about a face: six attributes, then other properties, mostly from 0 to 1."""
 
     smile: float
     glasses: float
@@ -54,27 +54,27 @@ class Face(NamedTuple):
     parting: float
     length: float
     beard: float
-    square: float  # glasses
+    square: float  # shape of the glasses
     iris: Colour
     background: Colour
     clothes: Colour
-    x: float  # of the middle of the face, in the picture, -1 to 1
+    x: float  # position of the face in the picture, -1 to 1
     y: float
 
 
 class Faces(Data):
     """Cartoon faces and their attributes. Nothing is read from disk; the pictures are drawn once, 3 ms each.
 
-    Smile, glasses and sex are 0 or 1 with equal chances; hair, age and angle are spread evenly over 0 to 1; all are
-    independent of each other.
+    Smile, glasses and sex are 0 or 1 with equal probability; hair, age and angle are uniform in 0 to 1. All
+    attributes are independent of each other.
 
     Args:
         size: height and width of a sample, in pixels.
         batch_size: samples in one step.
         samples: faces in the training set.
-        validation_samples: faces that are never seen in training, the same for every `seed`.
+        validation_samples: faces not used in training, the same for every `seed`.
         workers: loader processes.
-        seed: chooses the faces of the training set.
+        seed: selects the faces of the training set.
     """
 
     channels = 3
@@ -101,12 +101,12 @@ class Faces(Data):
         return self.train[index]
 
     def validation(self) -> Sequence[Sample]:
-        """Return faces that are in no training set, alike."""
+        """Return faces that are in no training set, as samples of the same kind."""
         return self.held_out
 
 
 class Drawn(Sequence[Sample]):
-    """The `n` faces from the seed `first` on: drawn once, kept as bytes, made into samples when asked for."""
+    """The `n` faces from the seed `first` on, drawn once and kept as bytes."""
 
     def __init__(self, first: int, n: int, size: int) -> None:
         people = [person(first + i) for i in range(n)]
@@ -126,7 +126,7 @@ class Drawn(Sequence[Sample]):
 
 
 def person(seed: int) -> Face:
-    """Return the face of a seed. Every number is drawn whatever the others are, so that none tells of another."""
+    """Return the face of a seed. All numbers are drawn in any case, so they are independent of each other."""
     rng = np.random.default_rng((seed, 0xFACE))
     smile, glasses, sex = (float(value) for value in rng.integers(2, size=3))
     hair, age, angle, skin, width, eyes, brows, parting, length, beard = (float(value) for value in rng.random(10))
@@ -154,24 +154,24 @@ def person(seed: int) -> Face:
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """Return the colour, 0 to 255, of hue, saturation and value, 0 to 1."""
+    """Return the colour (0 to 255) of a hue, saturation and value (0 to 1)."""
     red, green, blue = colorsys.hsv_to_rgb(float(hue), float(saturation), float(value))
     return 255 * red, 255 * green, 255 * blue
 
 
 def mixed(first: Sequence[float], second: Sequence[float], share: float) -> Colour:
-    """Return `first` with a share of `second` in it."""
+    """Return a mixture of two colours: 0 is `first`, 1 is `second`."""
     red, green, blue = ((1 - share) * a + share * b for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def between(low: float, high: float, share: float) -> float:
-    """Return `low` at a share of 0, `high` at 1."""
+    """Interpolate linearly: 0 is `low`, 1 is `high`."""
     return low + (high - low) * share
 
 
 def along(colours: Sequence[Sequence[float]], share: float) -> Colour:
-    """Return the colour at a share, 0 to 1, of the way through `colours`."""
+    """Interpolate through a list of colours: 0 is the first, 1 the last."""
     place = min(max(share, 0.0), 1.0) * (len(colours) - 1)
     before = min(int(place), len(colours) - 2)
     return mixed(colours[before], colours[before + 1], place - before)
@@ -181,7 +181,7 @@ def along(colours: Sequence[Sequence[float]], share: float) -> Colour:
 
 
 class Pen:
-    """Draws shapes whose points [N, 2] are x and y in the picture, 0 to 1, on a canvas that is too large."""
+    """Draws shapes on a canvas larger than the picture; points [N, 2] are x and y in 0 to 1."""
 
     def __init__(self, size: int, background: Colour) -> None:
         import cv2
@@ -197,13 +197,13 @@ class Pen:
             self.cv2.fillPoly(canvas, [fixed], colour, self.cv2.LINE_8, 4)
 
     def line(self, points: Array, width: float, colour: Colour, opacity: float = 1.0) -> None:
-        """Draw a line; its width is in pictures too."""
+        """Draw a line; its width is a fraction of the picture."""
         fixed, thick = self._fixed(points), max(1, round(width * self.side))
         with self._over(points, width, opacity) as canvas:
             self.cv2.polylines(canvas, [fixed], False, colour, thick, self.cv2.LINE_8, 4)
 
     def picture(self) -> Array:
-        """Return what was drawn, uint8 [size, size, 3]."""
+        """Return the picture, uint8 [size, size, 3]."""
         size = self.side // FINE
         return self.cv2.resize(self.canvas, (size, size), interpolation=self.cv2.INTER_AREA)
 
@@ -212,7 +212,7 @@ class Pen:
 
     @contextmanager
     def _over(self, points: Array, width: float, opacity: float) -> Iterator[Array]:
-        """Yield the canvas, and let what was there shine through what is drawn on it."""
+        """Yield the canvas, and blend what is drawn on it with what was there before."""
         if opacity >= 1:
             yield self.canvas
             return
@@ -226,10 +226,10 @@ class Pen:
 
 
 class Head:
-    """Where the parts of a head are in the picture.
+    """The geometry of a head in the picture.
 
-    A place on the head is (u, v): u from ear to ear, -1 to 1, v from the top of the head to the chin, -1 to 1. The
-    head is round, so as it turns what is on its front moves sideways and what goes to the side gets narrower.
+    A point on the head is (u, v): u from ear to ear, -1 to 1, and v from the top of the head to the chin, -1 to 1.
+    The head is round: as it turns, its front moves sideways and its sides get narrower.
     """
 
     def __init__(self, face: Face) -> None:
@@ -241,7 +241,7 @@ class Head:
         self.jaw, self.taper = between(2.5, 2.05, face.sex), between(0.05, 0.17, face.sex)
 
     def at(self, u: Array | float, v: Array | float, forward: float = 0.0) -> Array:
-        """Return places on the head as x, y in the picture; `forward` lifts them off it, as a nose is."""
+        """Return points of the head as x, y in the picture; `forward` raises them off the surface, e.g. a nose."""
         around = np.arcsin(np.minimum(np.maximum(u, -1), 1)) + self.turn
         sideways = np.sin(np.minimum(np.maximum(around, -np.pi / 2), np.pi / 2))
         x = self.x + self.a * (self.wide(v) * sideways + forward * np.sin(self.turn))
@@ -250,13 +250,13 @@ class Head:
         return points
 
     def wide(self, v: Array | float) -> Array:
-        """Return the half-width of the head at `v`, as a share of the largest."""
+        """Return half the width of the head at `v`, relative to the largest."""
         lower = np.maximum(v, 0)
         reach = np.maximum(1 - np.abs(v) ** np.where(lower > 0, self.jaw, 2.0), 0)
         return reach ** np.where(lower > 0, 1 / self.jaw, 0.5) * (1 - self.taper * lower**2)
 
     def outline(self, first: float, last: float, larger: float = 1.0) -> Array:
-        """Return the rim of the head from one angle to another, in turns: 0 is the right ear, 0.25 the chin."""
+        """Return the outline of the head between two angles in turns: 0 is the right ear, 0.25 the chin."""
         t = 2 * np.pi * np.linspace(first, last, 48)
         power = np.where(np.sin(t) > 0, 2 / self.jaw, 1)
         x, y = (np.sign(part) * np.abs(part) ** power for part in (np.cos(t), np.sin(t)))
@@ -264,7 +264,7 @@ class Head:
         return np.stack([self.x + larger * self.a * x, self.y + larger * self.b * y], -1)
 
     def oval(self, u: float, v: float, width: float, height: float, square: float = 0.0) -> Array:
-        """Return an oval around a place, of half-width and half-height in u and v; `square` gives it corners."""
+        """Return an oval around a point, given half its width and height in u and v; `square` makes it angular."""
         x, y = np.cos(ROUND), np.sin(ROUND)
         if square:
             x, y = (np.sign(part) * np.abs(part) ** between(1.0, 0.55, square) for part in (x, y))
@@ -275,7 +275,7 @@ def render(face: Face, size: int) -> Array:
     """Draw a face, uint8 [size, size, 3]."""
     pen, head = Pen(size, face.background), Head(face)
     skin = along(SKINS, face.skin)
-    # With age hair loses its colour; dark hair turns a darker grey.
+    # Hair loses its colour with age; dark hair turns darker grey.
     fair = along(HAIRS, face.hair)
     old = max(0.0, (face.age - 0.4) / 0.6)
     hair = mixed(fair, mixed((138, 138, 144), (236, 236, 232), face.hair), min(1.0, 1.2 * old))
@@ -291,7 +291,7 @@ def render(face: Face, size: int) -> Array:
 
 
 def body(pen: Pen, head: Head, face: Face, skin: Colour, hair: Colour) -> None:
-    """Draw what is behind the face: long hair, shoulders, neck and ears."""
+    """Draw everything behind the face: long hair, shoulders, neck and ears."""
     if face.sex > 0:
         top = head.outline(0.5, 1.0, 1.17)
         bottom = head.y + head.b * between(-0.1, between(0.75, 1.15, face.length), face.sex)
@@ -318,7 +318,7 @@ def body(pen: Pen, head: Head, face: Face, skin: Colour, hair: Colour) -> None:
 
 
 def beard(pen: Pen, head: Head, face: Face, hair: Colour) -> None:
-    """Draw the beard that a third of the men have."""
+    """Draw a beard; a third of the men have one."""
     shown = (1 - face.sex) * (face.beard > 0.65)
     if shown:
         u = np.linspace(1, -1, 25)
@@ -327,7 +327,7 @@ def beard(pen: Pen, head: Head, face: Face, hair: Colour) -> None:
 
 
 def wrinkles(pen: Pen, head: Head, old: float, colour: Colour) -> None:
-    """Draw what age draws: lines on the forehead, under the eyes and beside the mouth."""
+    """Draw wrinkles on the forehead, under the eyes and beside the mouth."""
     u = np.linspace(-1, 1, 9)
     for v in (-0.5, -0.4):
         pen.line(head.at(0.42 * u, v + 0.03 * u**2), 0.012, colour, old)
@@ -344,7 +344,7 @@ def features(pen: Pen, head: Head, face: Face, skin: Colour, hair: Colour) -> No
         pen.fill(head.oval(side * 0.58, 0.33, 0.18, 0.12), red, 0.15 + 0.45 * face.smile)
     pen.line(head.at(0.1 * u, 0.25 - 0.06 * u**2, forward=0.14), 0.016, dark)
 
-    # A smile narrows the eyes, age does too.
+    # Smile and age narrow the eyes.
     tall = between(0.13, 0.16, face.eyes) * between(1.12, 0.86, face.age) * between(1.0, 0.82, face.smile)
     brow = mixed(hair, INK, 0.35)
     for side in (-1, 1):
@@ -365,7 +365,7 @@ def features(pen: Pen, head: Head, face: Face, skin: Colour, hair: Colour) -> No
 
 
 def mouth(pen: Pen, head: Head, face: Face, dark: Colour) -> None:
-    """Draw the mouth: a short straight line, or a wide one that is open, with teeth."""
+    """Draw the mouth: a short straight line, or wide open with teeth."""
     u, smile = np.linspace(-1, 1, 17), face.smile
     wide = between(0.28, 0.6, smile)
     upper = 0.55 - 0.2 * smile * u**2
@@ -378,7 +378,7 @@ def mouth(pen: Pen, head: Head, face: Face, dark: Colour) -> None:
 
 
 def fringe(pen: Pen, head: Head, face: Face, hair: Colour, old: float) -> None:
-    """Draw the hair on the head: parted somewhere, lower at a woman's sides, higher on an old man's forehead."""
+    """Draw the hair: with a parting, lower at the sides for women, higher on the forehead for old men."""
     u = np.linspace(-1, 1, 33)
     parting = between(-0.5, 0.5, face.parting)
     high = between(between(-0.6, -0.86, old), -0.56, face.sex)

@@ -1,12 +1,12 @@
-"""Landscapes, drawn by code: label maps with photographs whose style is known, at any size and without end.
+"""Landscapes, drawn by code: label maps and pictures whose style is known, at any size and without end.
 
-A scene is a pure function of a seed: hills, woods, a lake, a road, houses, trees. So is a style: the hour, the season
-and the haze. Any scene can be painted in any style, so that a picture in the style of another one has a truth.
+A scene is a pure function of a seed: hills, woods, a lake, a road, houses, trees. So is a style: hour, season and
+haze. Any scene can be painted in any style, so there is a ground truth for a scene in the style of another picture.
 
     data: {use: landscapes, size: 64}      # in a config; `i2i run configs/spade.yaml` trains on it
 
 Coordinates: x to the right and y down, both 0..1 over the picture. A point of the ground has a nearness t, 0 at the
-horizon and 1 at the lower edge, with which everything that stands there grows.
+horizon and 1 at the lower edge; objects on the ground grow with it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Array = np.ndarray
 NAMES = ("sky", "mountain", "forest", "grass", "water", "road", "house", "tree")
 SKY, MOUNTAIN, FOREST, GRASS, WATER, ROAD, HOUSE, TREE = range(len(NAMES))
 TRAINING, VALIDATION = 0, 1 << 60
-"""Where the seeds begin of the scenes for training and for validation."""
+"""The first seeds of the training and the validation scenes."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """What a picture looks like, whatever it shows."""
+    """The appearance of a picture, independent of its content."""
 
     hour: float  # 0 is noon, 0.45 the golden hour, 0.7 dusk, 1 night
     season: float  # 0 is spring, 1 summer, 2 autumn, 3 winter, 4 spring again
@@ -41,7 +41,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Thing:
-    """Where the foot of a house or a tree stands, and how large it is."""
+    """A house or a tree: the position of its foot, and its size."""
 
     kind: int  # HOUSE or TREE
     x: float
@@ -52,18 +52,18 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. Lengths are in heights of the picture."""
+    """The content of a picture. Lengths are fractions of its height."""
 
     seed: int
     horizon: float
-    mountains: float  # height above the horizon; 0 is none
+    mountains: float  # height above the horizon; 0 for none
     forest: float  # the same
-    lake: tuple[float, float, float] | None  # x and nearness of its middle, half its width
+    lake: tuple[float, float, float] | None  # x and nearness of the centre, half the width
     road: tuple[float, float, float] | None  # x at the horizon, x at the lower edge, bend
-    things: tuple[Thing, ...]  # the nearer, the later
+    things: tuple[Thing, ...]  # from far to near
 
 
-# The light by the hour: the hour, what the sun sends, the sky above, the sky at the horizon.
+# The light by hour: hour, sunlight, sky above, sky at the horizon.
 HOURS = np.array(
     [
         [0.00, 1.00, 0.98, 0.93, 0.30, 0.53, 0.85, 0.78, 0.88, 0.95],
@@ -72,7 +72,7 @@ HOURS = np.array(
         [1.00, 0.20, 0.26, 0.42, 0.03, 0.05, 0.13, 0.11, 0.15, 0.29],
     ]
 )
-# What grows, by the season: the season, grass, leaves, rock.
+# Colours by season: season, grass, leaves, rock.
 SEASONS = np.array(
     [
         [0, 0.46, 0.66, 0.28, 0.44, 0.66, 0.28, 0.52, 0.50, 0.48],
@@ -87,7 +87,7 @@ LAMP = np.array([1.0, 0.82, 0.45])
 
 
 def scene(seed: int) -> Scene:
-    """Return the scene of that seed: the same one in every process and for every size."""
+    """Return the scene of a seed: the same in every process and at every size."""
     rng = np.random.default_rng([seed, 0])
     horizon = rng.uniform(0.36, 0.56)
 
@@ -114,7 +114,7 @@ def scene(seed: int) -> Scene:
 
 
 def style(seed: int) -> Style:
-    """Return the style of that seed."""
+    """Return the style of a seed."""
     rng = np.random.default_rng([seed, 1])
     return Style(hour=rng.random(), season=4 * rng.random(), haze=rng.random())
 
@@ -123,11 +123,11 @@ def style(seed: int) -> Style:
 
 
 class Canvas:
-    """A grid of pixels with the scene's own noise.
+    """A grid of pixels with the noise of a scene.
 
     Args:
         drawn: the scene.
-        grid: pixels a side.
+        grid: its height and width in pixels.
     """
 
     def __init__(self, drawn: Scene, grid: int) -> None:
@@ -137,7 +137,7 @@ class Canvas:
         self.near = np.clip((self.y - drawn.horizon) / (1 - drawn.horizon), 0, 1)
 
     def noise(self, number: int, finest: int, tall: float = 1.0) -> Array:
-        """Return noise [grid, grid] around 0, its spots from a third of the picture down to 1 / `finest` of it."""
+        """Return noise [grid, grid] around 0, with spots from 1 / 3 down to 1 / `finest` of the picture."""
         rng = np.random.default_rng([self.scene.seed, 2, number])
         total, weight, spots = np.zeros((self.grid, self.grid)), 1.0, 3
         while spots <= finest:
@@ -148,7 +148,7 @@ class Canvas:
         return total
 
     def ridge(self, number: int, finest: int) -> Array:
-        """Return a line of hills [1, grid], 0..1."""
+        """Return the skyline of hills [1, grid] in 0..1."""
         return np.clip(0.55 + 0.4 * self.noise(number, finest)[:1], 0.05, 1)
 
     def labels(self) -> Array:
@@ -169,18 +169,18 @@ class Canvas:
         return label
 
     def beside(self) -> Array:
-        """Return the distance from the middle of the road in half widths, positive to the right."""
+        """Return the distance from the centre of the road in half widths, positive to the right."""
         assert self.scene.road is not None
         far, close, bend = self.scene.road
         middle = far + (close - far) * self.near + bend * np.sin(np.pi * self.near)
         return (self.x - middle) / (0.006 + 0.13 * self.near)
 
     def on(self, thing: Thing) -> tuple[Array, Array]:
-        """Return places on a thing: across -1..1 from left to right, and up 0..1 from its foot to its top."""
+        """Return coordinates on a thing: -1..1 from left to right, and 0..1 from its foot to its top."""
         return (self.x - thing.x) / thing.width * 2, (thing.foot - self.y) / thing.height
 
     def parts(self, thing: Thing) -> tuple[Array, Array]:
-        """Return where the walls and the roof of a house are, or the crown and the trunk of a tree."""
+        """Return the masks of the walls and the roof of a house, or of the crown and the trunk of a tree."""
         across, up = self.on(thing)
         if thing.kind == HOUSE:
             roof = (up >= 0.55) & (up < 1.0) & (np.abs(across) < 1.05 * (1.75 - 1.6 * up).clip(0, 1))
@@ -190,30 +190,30 @@ class Canvas:
 
 
 def between(table: Array, at: float) -> Array:
-    """Return the colours [3, 3] of a table at some place between its rows."""
+    """Return the colours [3, 3] of a table, interpolated between its rows."""
     return np.array([np.interp(at, table[:, 0], column) for column in table[:, 1:].T]).reshape(3, 3)
 
 
 def mixed(a: Array, b: Array, share: Array | float) -> Array:
-    """Return colours between a and b; `share` [H, W] of b."""
+    """Return a mixture of colours a and b, with the fraction `share` [H, W] of b."""
     share = np.asarray(share)[..., None]
     return a * (1 - share) + b * share
 
 
 def painted(canvas: Canvas, label: Array, look: Style) -> Array:
-    """Return the photograph of a canvas, floats [grid, grid, 3] in 0..1, with its labels painted in a style."""
+    """Paint the labels of a canvas in a style: floats [grid, grid, 3] in 0..1."""
     sun, zenith, edge = between(HOURS, look.hour)
     grass, leaves, rock = between(SEASONS, look.season)
     land, near = canvas.scene, canvas.near + 0 * canvas.x
     edge = mixed(edge, edge.mean() * np.ones(3), 0.4 * look.haze)
     rough, fine, ripples = canvas.noise(4, 24), canvas.noise(5, 96), canvas.noise(6, 12, tall=8)
 
-    # The sky: brighter at the horizon, with clouds.
+    # The sky, brighter at the horizon, with clouds.
     height = np.clip(1 - canvas.y / land.horizon, 0, 1) + 0 * canvas.x
     clouds = np.clip(canvas.noise(7, 12, tall=2) - 0.5 + look.haze, 0, 1) * 0.7
     sky = mixed(mixed(edge, zenith, height**0.7), 0.35 * edge + 0.65 * (0.25 + 0.75 * sun), clouds)
 
-    # What the light falls on.
+    # The colours of the ground and what stands on it, before lighting.
     ground = np.zeros_like(sky)
     snow = np.clip(land.horizon - 0.62 * land.mountains - canvas.y + 0.02 * rough, 0, 0.02) / 0.02
     ground[label == MOUNTAIN] = mixed(rock * (1 + 0.3 * rough[..., None]), np.ones(3), snow)[label == MOUNTAIN]
@@ -236,7 +236,7 @@ def painted(canvas: Canvas, label: Array, look: Style) -> Array:
             ground[other] = TRUNK
     picture = ground * sun
 
-    # Water mirrors the sky, windows shine at night, and what is far is hazy.
+    # Water reflects the sky, windows are lit at night, and distance adds haze.
     mirror = mixed(mixed(edge, zenith, 0.25 + 0.6 * near), 0.5 * sun, np.clip(0.35 * ripples, 0, 0.5))
     picture[label == WATER] = (0.9 * mirror)[label == WATER]
     picture[lit] = mixed(0.35 * sun, LAMP, float(look.hour > 0.6))
@@ -247,12 +247,12 @@ def painted(canvas: Canvas, label: Array, look: Style) -> Array:
 
 
 def labels(drawn: Scene, size: int) -> Array:
-    """Return the label map of a scene, uint8 [size, size], places in `NAMES`."""
+    """Return the label map of a scene, uint8 [size, size], indices in `NAMES`."""
     return Canvas(drawn, 2 * size).labels()[::2, ::2]
 
 
 def render(drawn: Scene, look: Style, size: int) -> Array:
-    """Return the photograph of a scene in a style, uint8 [size, size, 3]."""
+    """Return the picture of a scene in a style, uint8 [size, size, 3]."""
     canvas = Canvas(drawn, 2 * size)
     picture = painted(canvas, canvas.labels(), look)
     small = picture.reshape(size, 2, size, 2, 3).mean((1, 3))
@@ -263,15 +263,15 @@ def render(drawn: Scene, look: Style, size: int) -> Array:
 
 
 class Landscapes(Data):
-    """Label maps ("A") and photographs ("B") of landscapes, each in a style of its own. Nothing is read from disk.
+    """Label maps ("A") and pictures ("B") of landscapes, each in its own style. Nothing is read from disk.
 
     Args:
-        size: height and width of a sample, in pixels; 64 to 256 look right.
+        size: height and width of a sample, in pixels; 64 to 256 look good.
         batch_size: samples in one step.
         samples: training samples in an epoch.
-        validation_samples: scenes that are never seen in training, the same for every `seed`.
+        validation_samples: scenes not used in training, the same for every `seed`.
         workers: loader processes.
-        seed: chooses the scenes of the training set.
+        seed: selects the scenes of the training set.
     """
 
     classes = Classes(len(NAMES))
@@ -287,7 +287,7 @@ class Landscapes(Data):
     ) -> None:
         self.size, self.batch_size, self.samples, self.workers = size, batch_size, samples, workers
         self.first = TRAINING + (seed << 32)
-        self.most = (1 << 29) // (4 * size * size)  # kept in half a gigabyte
+        self.most = (1 << 29) // (4 * size * size)  # scenes kept in memory: half a gigabyte
         self._kept: dict[int, tuple[Array, Array]] = {}
         self._held_out = HeldOut(size, validation_samples)
 
@@ -298,7 +298,7 @@ class Landscapes(Data):
         """Return scene `index` in its style; half of the scenes are mirrored.
 
         Returns:
-            "A", int64 [1, size, size], places in `NAMES`, and "B", float32 [3, size, size] in [-1, 1].
+            "A", int64 [1, size, size], indices in `NAMES`, and "B", float32 [3, size, size] in [-1, 1].
         """
         seed = self.first + index
         if seed not in self._kept:
@@ -315,8 +315,8 @@ class Landscapes(Data):
         """Return scenes that are in no training set, each in the style of another.
 
         Returns:
-            Samples of "A" and "B" as in training, and "style": the photograph of the next scene, in whose style "B"
-            is painted.
+            Samples of "A" and "B" as in training, and "style": the picture of the next scene, in the same style as
+            "B".
         """
         return self._held_out
 
@@ -325,7 +325,7 @@ class Landscapes(Data):
 
 
 class HeldOut(Sequence[Sample]):
-    """The validation samples, painted when they are first looked at."""
+    """The validation samples, painted on first use."""
 
     def __init__(self, size: int, samples: int) -> None:
         self.size, self.samples = size, samples

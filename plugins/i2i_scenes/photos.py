@@ -1,10 +1,9 @@
-"""Pictures drawn by code that are made of what photographs are made of: for super-resolution without any file.
+"""Pictures drawn by code with the statistics of photographs: super-resolution without any file.
 
     data: {use: synthetic_photos, scale: 4}      # in a config; `i2i run configs/superres.yaml` trains on it
 
-Things with sharp edges lie before one another, plain, shaded or textured, on a ground whose spectrum is that of
-nature (amplitude over frequency, about 1/f); lines of strokes look like writing. A picture is a pure function of its
-seed.
+Objects with sharp edges, plain, shaded or textured, occlude each other on a background with a natural spectrum
+(amplitude about 1/f); lines of strokes look like writing. A picture is a pure function of its seed.
 """
 
 from __future__ import annotations
@@ -20,31 +19,31 @@ from i2i.data import Patches, Whole
 Array = np.ndarray
 
 TRAINING, VALIDATION = 0, 1 << 60
-"""Where the seeds begin of the pictures for training and for validation."""
+"""The first seeds of the training and the validation pictures."""
 
-FINE = 2  # pixels are drawn so many times smaller and then averaged, as in a camera
-THINGS = (6, 14)
-SIDE = 256  # of a picture in pixels
-MARGIN = 24  # fine pixels around a thing, for its shadow
+FINE = 2  # pictures are drawn this many times larger, then averaged, as a camera does
+THINGS = (6, 14)  # objects in a picture: at least, fewer than
+SIDE = 256  # height and width of a picture, in pixels
+MARGIN = 24  # fine pixels around an object, for its shadow
 
 
 class SyntheticPhotos(Patches):
-    """Parts of pictures drawn by code, and the same parts made small.
+    """Crops of pictures drawn by code, and the same crops downscaled.
 
-    They are drawn once, at the start, in about 0.07 seconds each.
+    The pictures are drawn once, at the start, in about 0.07 seconds each.
 
     Args:
-        scale: how much smaller "A" is: 2, 3 or 4.
+        scale: ratio of the sizes of "B" and "A": 2, 3 or 4.
         size: height and width of "B" in pixels, a multiple of `scale`.
-        degradation: how "A" is made: "bicubic" or "real_world", see `superres`.
+        degradation: how "A" is computed: "bicubic" or "real_world", see `superres`.
         samples: number of pictures for training, of 256 x 256 pixels.
-        turn: mirror half of the samples, and turn by 0, 90, 180 or 270 degrees.
+        turn: mirror half of the samples, and rotate by 0, 90, 180 or 270 degrees.
         batch_size: samples in one step.
         workers: loader processes.
-        validation_samples: number of pictures for validation, of the same size; they are in no training set.
+        validation_samples: number of pictures for validation, of the same size, not used in training.
 
     Raises:
-        ConfigError: size is no multiple of scale.
+        ConfigError: size is not a multiple of scale.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class SyntheticPhotos(Patches):
 
 
 def alone(seed: int) -> tuple[Array, None]:
-    """Return the picture of a seed, and that there is no small version of it yet."""
+    """Return the picture of a seed, and None for its downscaled version, which is computed later."""
     return photo(seed), None
 
 
 def photo(seed: int, size: int = SIDE) -> Array:
-    """Draw a picture, uint8 [size, size, 3], a pure function of the seed."""
+    """Draw a picture, uint8 [size, size, 3]: a pure function of the seed."""
     rng = np.random.default_rng([7, seed])
     side = size * FINE
     picture = stuff(rng, side, natural=True)
@@ -87,13 +86,13 @@ def photo(seed: int, size: int = SIDE) -> Array:
 
 
 def colour(rng: np.random.Generator) -> Array:
-    """Draw a colour, float32 [3] in 0..1, rarely a bright one."""
+    """Draw a colour, float32 [3] in 0..1, rarely saturated."""
     grey, tint = rng.uniform(0.05, 0.95), rng.normal(0, 0.12, 3)
     return np.clip(grey + tint, 0, 1).astype(np.float32)
 
 
 def stuff(rng: np.random.Generator, side: int, natural: bool = False) -> Array:
-    """Draw a surface, float32 [side, side, 3]: shaded, or with a texture of nature, stripes, tiles, weave."""
+    """Draw a surface, float32 [side, side, 3]: plain, shaded, or with a natural texture, stripes, tiles or weave."""
     first, second = colour(rng), colour(rng)
     kind = 2 if natural else rng.choice(6, p=(0.2, 0.2, 0.25, 0.15, 0.1, 0.1))
     amount: Array
@@ -115,7 +114,7 @@ def stuff(rng: np.random.Generator, side: int, natural: bool = False) -> Array:
 
 
 def waves(rng: np.random.Generator, side: int, low: float, high: float) -> Array:
-    """Return a wave in a random direction, with `low` to `high` periods across the picture; values 0..1."""
+    """Return a wave in a random direction, with `low` to `high` periods across the picture, in 0..1."""
     periods, angle, phase = np.exp(rng.uniform(np.log(low), np.log(high))), rng.uniform(0, np.pi), rng.uniform(0, 7)
     along = np.linspace(0, 2 * np.pi * periods, side, dtype=np.float32)
     bent = rng.normal(0, 0.3) * np.sin(along / max(1.0, periods))
@@ -123,12 +122,12 @@ def waves(rng: np.random.Generator, side: int, low: float, high: float) -> Array
 
 
 def sharpened(amount: Array, rng: np.random.Generator) -> Array:
-    """Return a wave with steeper slopes."""
+    """Return a wave with steeper slopes, clipped to 0..1."""
     return (0.5 + (amount - rng.uniform(0.3, 0.7)) * rng.uniform(2, 12)).clip(0, 1)
 
 
 def nature(rng: np.random.Generator, side: int) -> Array:
-    """Return noise whose amplitudes fall with frequency as in photographs; mean 0.5, standard deviation 0.25."""
+    """Return noise with the amplitude spectrum of photographs, mean 0.5 and standard deviation 0.25."""
     import cv2
 
     fall, squeezed = rng.uniform(0.9, 1.6), np.exp(rng.normal(0, 0.4))
@@ -145,10 +144,10 @@ def nature(rng: np.random.Generator, side: int) -> Array:
 
 
 def thing(rng: np.random.Generator, picture: Array) -> None:
-    """Put a thing before what is there: its surface, its outline, and at times a soft edge or a shadow."""
+    """Draw an object over the picture: its surface and outline, and sometimes a soft edge or a shadow."""
     import cv2
 
-    # Work on the square around it only.
+    # Work only on the square around it.
     points = outline(rng) * len(picture)
     corner = np.floor(points.min(0) - MARGIN).astype(int)
     side = int(np.ceil((points.max(0) - corner).max() + MARGIN))
@@ -161,7 +160,7 @@ def thing(rng: np.random.Generator, picture: Array) -> None:
     shade: Array = np.roll(cv2.GaussianBlur(cover, (0, 0), rng.uniform(4, 10)), rng.integers(-8, 9, 2), (0, 1))
     darkness = np.float32(rng.uniform(0.2, 0.6)) if rng.random() < 0.4 else 0
 
-    # Put it in, as far as it is in the picture.
+    # Draw the part that is inside the picture.
     (left, top), (right, bottom) = corner.clip(0, len(picture)), (corner + side).clip(0, len(picture))
     here = picture[top:bottom, left:right]
     inside = np.s_[top - corner[1] : bottom - corner[1], left - corner[0] : right - corner[0]]
@@ -170,7 +169,7 @@ def thing(rng: np.random.Generator, picture: Array) -> None:
 
 
 def outline(rng: np.random.Generator) -> Array:
-    """Draw the outline of a thing, [N, 2] in units of the picture: angular or round, compact or long."""
+    """Draw the outline of an object, [N, 2] in units of the picture: angular or round, compact or long."""
     middle, radius = rng.uniform(0, 1, 2), np.exp(rng.uniform(np.log(0.06), np.log(0.45)))
     corners = int(rng.choice([3, 4, 4, 5, 7, 60, 60]))
     turn = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, 2 * np.pi)
@@ -185,7 +184,7 @@ def outline(rng: np.random.Generator) -> Array:
 
 
 def writing(rng: np.random.Generator, picture: Array) -> None:
-    """Write some lines: each sign is two or three strokes of a pen."""
+    """Draw lines of writing; each character is two or three pen strokes."""
     import cv2
 
     side = len(picture)

@@ -1,9 +1,9 @@
-"""Scores a translation between the embedded horses and zebras, where the truth is known.
+"""Scores translations between drawn horses and zebras, whose ground truth is known.
 
     metrics: [{use: animal_truth}]      # in a config whose data is horses_zebras
 
-A classifier alone is easily fooled, so three more numbers say whether what it called a zebra also looks like one
-and whether the rest of the picture was left alone.
+A classifier alone is easily fooled, so three more scores tell whether what it calls a zebra also looks like one, and
+whether the rest of the picture is unchanged.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from torch import Tensor, nn
 from i2i import ConfigError, Data
 from i2i.data import Sample, to_tensor
 
-from .scene import CLASSIFIER, render, scene
+from .pictures import render
+from .scene import CLASSIFIER, scene
 
-SIZE = 64  # what the classifier looks at, in pixels
-HORSE, ZEBRA, NEITHER = range(3)  # what it may say
+SIZE = 64  # input of the classifier, in pixels
+HORSE, ZEBRA, NEITHER = range(3)  # its classes
 NEEDED = ("A", "B", "truth_A", "truth_B", "mask_A", "mask_B")
 
 
 class AnimalTruth:
-    """Compares translated animals with the true other animal of the same scene, both ways.
+    """Compares translated animals with the other animal rendered in the same scene, in both directions.
 
-    For each direction, "AtoB" (horse to zebra) and "BtoA", of all validation samples:
+    For each direction, "AtoB" (horse to zebra) and "BtoA", over all validation samples:
 
-    - `called`: the share that an independent classifier calls the other animal. 1 is best.
-    - `saturation`: the mean over the animal's pixels of max(R, G, B) - min(R, G, B), divided by that of the true
-      other animal. 1 is best. (This is the chroma S V of HSV: the S of a nearly black pixel is only noise.)
+    - `called`: the share that an independent classifier takes for the other animal. 1 is best.
+    - `saturation`: the mean over the animal's pixels of max(R, G, B) - min(R, G, B), divided by the same for
+      the true other animal. 1 is best. (This is the chroma S V of HSV; the S of a nearly black pixel is only noise.)
     - `stripes`: the mean square, over the animal's pixels, of the luminance in the band of the stripes, divided
-      by that of the true other animal. 1 is best.
-    - `background_psnr`: in dB, of the pixels outside the animal, output against input, in units where black is -1
-      and white 1, so the peak is 2. The mean over the pictures; pictures that are equal count as 100 dB.
+      by the same for the true other animal. 1 is best.
+    - `background_psnr`: PSNR in dB of the output against the input, outside the animal; black is -1 and white 1, so
+      the peak is 2. The mean over the pictures; equal pictures count as 100 dB.
 
-    and `classifier/accuracy`, that of the classifier on the true pictures.
+    Also `classifier/accuracy`, the accuracy of the classifier on the true pictures.
 
     Args:
         batch_size: pictures translated at a time.
 
     Raises:
-        ConfigError: the validation samples have no truth.
+        ConfigError: the validation samples lack the ground truth.
 
     Example:
         `AnimalTruth()(task, data)["AtoB/called"]`
@@ -57,12 +58,12 @@ class AnimalTruth:
         self.batch_size = batch_size
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return the scores of a `Task`, which `translate`s both ways, on `data.validation()`."""
+        """Return the scores, on `data.validation()`, of a `Task` that translates in both directions."""
         samples = data.validation()
         if not len(samples) or any(name not in samples[0] for name in NEEDED):
             raise ConfigError(
-                "the metric animal_truth needs to know the truth, which only the data set horses_zebras does: "
-                "use that data set or another metric"
+                "the metric animal_truth needs ground truth, which only the data set horses_zebras has: "
+                "use this data set or another metric"
             )
         judge = classifier()
         right: list[Tensor] = []
@@ -94,14 +95,14 @@ class AnimalTruth:
 
 
 def stacked(samples: Sequence[Sample], start: int, n: int, source: str) -> tuple[Tensor, ...]:
-    """Return batches of what is to be translated, of the truth about it, and of its mask."""
+    """Return batches of the pictures to translate, of their ground truth, and of their masks."""
     chosen = [samples[i] for i in range(start, min(start + n, len(samples)))]
     names = (source, f"truth_{source}", f"mask_{source}")
     return tuple(torch.stack([sample[name] for sample in chosen]) for name in names)
 
 
 def inside(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of values [N, 1, H, W] where the mask [N, 1, H, W] is 1: [N]."""
+    """Return the mean of values [N, 1, H, W] inside the mask [N, 1, H, W]: [N]."""
     return (values * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1)
 
 
@@ -117,7 +118,7 @@ def background_psnr(real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Blur [N, 1, H, W] with a Gaussian of `sigma` pixels; beyond the border is 0."""
+    """Blur images [N, 1, H, W] with a Gaussian of `sigma` pixels, with zero padding."""
     reach = math.ceil(3 * sigma)
     kernel = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2)).to(image)
     kernel = kernel / kernel.sum()
@@ -128,9 +129,8 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
 def stripe_energy(image: Tensor, mask: Tensor) -> Tensor:
     """Return the energy of the luminance in the band of a zebra's stripes, inside the mask: [N].
 
-    The band is a difference of two Gaussians around the period of the stripes, which follows from the area of the
-    animal. Both average over the animal only, and its rim is left out, so that neither outline nor background
-    counts.
+    The band is a difference of two Gaussians around the period of the stripes, which is estimated from the area of
+    the animal. Both average over the animal only, without its rim, so neither the outline nor the background counts.
     """
     luminance = (image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     rim = max(1, round(image.shape[-1] / 64))
@@ -164,10 +164,10 @@ def network() -> nn.Module:
 
 @functools.lru_cache(1)
 def classifier(scenes: int = 192, steps: int = 300, batch: int = 32) -> nn.Module:
-    """Return the classifier, trained once in each process on scenes that are in no other set.
+    """Return the classifier, trained once per process on scenes that are in no data set.
 
-    It must not be satisfied by a little: a horse through which a third of a zebra shines is a horse to it, and an
-    animal covered with noise is neither. Nor may colour decide: it sees grey, tinted and inverted pictures.
+    It must not be easily convinced: a horse with a third of a zebra blended in counts as a horse, and an animal
+    covered with noise as neither. Nor may it rely on colour: it is trained on grey, tinted and inverted pictures.
     """
     horses, zebras = (
         torch.stack([to_tensor(render(scene(CLASSIFIER + i), animal, SIZE)) for i in range(scenes)])
@@ -191,10 +191,10 @@ def classifier(scenes: int = 192, steps: int = 300, batch: int = 32) -> nn.Modul
 
 
 def mingled(horse: Tensor, zebra: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return pictures [N, 3, H, W] of either animal, some with a little of the other, and what they are [N].
+    """Return pictures [N, 3, H, W] of either animal, some with a little of the other, and their classes [N].
 
-    Half of the animals lose colour and brightness and gain others: grey horses and brown zebras exist here. Some
-    are covered with noise as strong as stripes are, and so are neither.
+    Half of the animals get another colour and brightness, so there are grey horses and brown zebras. Some are covered
+    with noise as strong as stripes, and are neither.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -217,7 +217,7 @@ def mingled(horse: Tensor, zebra: Tensor, chance: torch.Generator) -> tuple[Tens
 
 
 def altered(image: Tensor, chance: torch.Generator) -> Tensor:
-    """Return the images [N, 3, H, W] with other colours, contrast, place, sharpness and noise."""
+    """Return images [N, 3, H, W] with random changes of colour, contrast, position, sharpness and noise."""
 
     def some(probability: float) -> Tensor:
         return (torch.rand(len(image), 1, 1, 1, generator=chance) < probability).float()
