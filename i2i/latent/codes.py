@@ -65,6 +65,11 @@ def encode(model: Model, pictures: Any) -> Tensor:
 
 
 def encoded(model: Model, x: Tensor) -> Tensor:
+    """Return the codes float32 [N, ...], on the CPU, of pictures [N, C, H, W] in [-1, 1] as `prepared` returns them.
+
+    Raises:
+        ConfigError: the codes of the task are integers.
+    """
     task, device = model.task.eval(), device_of(model.task)
     with torch.inference_mode():
         z = in_parts(lambda part: task.encode(part.to(device)).cpu(), x, most=BATCH)

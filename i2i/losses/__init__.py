@@ -27,7 +27,6 @@ __all__ = [
     "feature_matching",
     "gradient_penalty",
     "r1_penalty",
-    "register",
 ]
 
 

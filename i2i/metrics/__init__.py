@@ -31,7 +31,6 @@ __all__ = [
     "check_weights",
     "device_of",
     "lenet_logits",
-    "register",
     "sampled",
     "squared",
 ]

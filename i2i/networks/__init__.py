@@ -55,7 +55,6 @@ __all__ = [
     "init_normal",
     "needs_bias",
     "norm_layer",
-    "register",
     "spectral",
 ]
 
