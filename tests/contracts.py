@@ -8,25 +8,25 @@ from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
 
 
-class Offences(Contract):
-    """A contract that is kept if `offences` yields nothing."""
+class ImportRule(Contract):
+    """A contract that is kept if `violations` yields nothing."""
 
-    def offences(self, graph: ImportGraph) -> Iterator[str]:
-        """Yield a sentence for each import that breaks the contract."""
+    def violations(self, graph: ImportGraph) -> Iterator[str]:
+        """Yield a sentence for each import that violates the contract."""
         raise NotImplementedError
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        """Return whether the contract is kept, and the offences."""
-        found = sorted(self.offences(graph))
-        return ContractCheck(kept=not found, metadata={"offences": found})
+        """Return whether the contract is kept, and the violations."""
+        found = sorted(self.violations(graph))
+        return ContractCheck(kept=not found, metadata={"violations": found})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """Print the offences."""
-        for offence in check.metadata["offences"]:
-            output.print_error(offence)
+        """Print the violations."""
+        for violation in check.metadata["violations"]:
+            output.print_error(violation)
 
 
-class Plugins(Offences):
+class Plugins(ImportRule):
     """The core imports no plugin, and a plugin imports no other plugin and only the promised modules of the core.
 
     Plugins are all root packages whose name starts with that of the core and an underscore.
@@ -40,7 +40,7 @@ class Plugins(Offences):
     core = fields.StringField()
     promised = fields.SetField(subfield=fields.StringField())
 
-    def offences(self, graph: ImportGraph) -> Iterator[str]:
+    def violations(self, graph: ImportGraph) -> Iterator[str]:
         """Yield every import of a plugin by the core or by another plugin, and every import not promised."""
         for importer, imported in imports(graph):
             home, other = root(importer), root(imported)
@@ -56,7 +56,7 @@ class Plugins(Offences):
         return package.startswith(f"{self.core}_")
 
 
-class Library(Offences):
+class Library(ImportRule):
     """Only some rooms import a library.
 
     Options:
@@ -68,7 +68,7 @@ class Library(Offences):
     library = fields.StringField()
     rooms = fields.SetField(subfield=fields.StringField())
 
-    def offences(self, graph: ImportGraph) -> Iterator[str]:
+    def violations(self, graph: ImportGraph) -> Iterator[str]:
         """Yield every import of the library outside its rooms."""
         for importer, imported in imports(graph):
             allowed = any(f"{importer}.".startswith(f"{room}.") for room in self.rooms)  # type: ignore[attr-defined]

@@ -19,20 +19,20 @@ ALLOWED = [
 PLUGINS = {"core": "i2i", "promised": ["i2i", "i2i.data"]}
 
 
-def offences(kind: Any, options: dict[str, Any], *violations: tuple[str, str]) -> list[str]:
-    """Check a contract on a graph of the allowed imports and some violations, and return what it reports."""
+def violations(kind: Any, options: dict[str, Any], *added: tuple[str, str]) -> list[str]:
+    """Check a contract on a graph of the allowed imports and some more, and return what it reports."""
     graph = ImportGraph()
-    for importer, imported in [*ALLOWED, *violations]:
+    for importer, imported in [*ALLOWED, *added]:
         graph.add_import(importer=importer, imported=imported)
     check = kind("a contract", {}, options).check(graph, verbose=False)
-    assert check.kept == (not check.metadata["offences"])
-    found: list[str] = check.metadata["offences"]
+    assert check.kept == (not check.metadata["violations"])
+    found: list[str] = check.metadata["violations"]
     return found
 
 
 def test_allowed_imports_keep_the_contracts() -> None:
-    assert offences(Plugins, PLUGINS) == []
-    assert offences(Library, {"library": "albumentations", "rooms": ["i2i.data"]}) == []
+    assert violations(Plugins, PLUGINS) == []
+    assert violations(Library, {"library": "albumentations", "rooms": ["i2i.data"]}) == []
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_allowed_imports_keep_the_contracts() -> None:
     ],
 )
 def test_a_forbidden_import_of_or_by_a_plugin_is_reported(importer: str, imported: str, message: str) -> None:
-    assert offences(Plugins, PLUGINS, (importer, imported)) == [message]
+    assert violations(Plugins, PLUGINS, (importer, imported)) == [message]
 
 
 @pytest.mark.parametrize("importer", ["i2i", "i2i.engine", "i2i.database", "i2i_glow", "i2i_glow.data"])
 def test_a_library_imported_outside_its_rooms_is_reported(importer: str) -> None:
-    found = offences(Library, {"library": "albumentations", "rooms": ["i2i.data"]}, (importer, "albumentations"))
+    found = violations(Library, {"library": "albumentations", "rooms": ["i2i.data"]}, (importer, "albumentations"))
     assert found == [f"{importer} imports albumentations"]
