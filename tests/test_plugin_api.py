@@ -88,7 +88,7 @@ def test_the_plugins_use_the_rooms_at_all() -> None:
     assert {module for path in FILES for module, _ in used(path)} >= set(PAGE) - {"i2i.errors", "i2i.testing"}
 
 
-@pytest.mark.parametrize("module", ["i2i", "i2i.images", "i2i.files"])
+@pytest.mark.parametrize("module", ["i2i", "i2i.images", "i2i.files", "i2i.modalities"])
 def test_a_room_that_promises_so_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -17,7 +17,7 @@ from .base import Modality, Taken, columns
 from .image import Image
 from .label_map import LabelMap
 
-__all__ = ["Image", "LabelMap", "Modality", "Taken", "columns", "register"]
+__all__ = ["Image", "LabelMap", "Modality", "Taken", "columns"]
 
 
 def register(catalog: Catalog) -> None:
