@@ -300,21 +300,21 @@ def test_a_judge_of_grey_pictures_refuses_colour() -> None:
             metric(Makes(torch.zeros(1, 3, 32, 32)), Held(HELD))
 
 
-def test_a_task_that_translates_makes_nothing_to_judge() -> None:
+def test_a_task_that_translates_generates_nothing_to_judge() -> None:
     for metric in (ClassShare(), KID()):
-        with pytest.raises(ConfigError, match=r"Task makes no pictures from nothing: use i2i\.translate"):
+        with pytest.raises(ConfigError, match=r"Task does not generate, it translates: use i2i\.translate"):
             metric(Task(), Held(HELD))
 
 
-def test_pictures_that_are_none_are_told() -> None:
+def test_generated_values_that_are_not_pictures_are_reported() -> None:
     with pytest.raises(NumericError, match=r"Makes\.sample gave values that are not finite"):
         ClassShare()(Makes(torch.full((1, 1, 32, 32), math.nan)), Held(HELD))
-    with pytest.raises(PluginError, match=r"Makes\.sample made \(64, 32, 32\) where 64 pictures \[N, C, H, W\]"):
+    with pytest.raises(PluginError, match=r"Makes\.sample made torch\.float32 \[64, 32, 32\]; images are floats"):
         KID()(Makes(torch.zeros(1, 32, 32)), Held(HELD))
 
 
-def test_a_set_of_one_or_none_is_refused() -> None:
-    for samples, said in (([HELD[0]], "and there is 1"), ([], "none at all")):
+def test_a_set_of_fewer_than_two_pictures_is_rejected() -> None:
+    for samples, said in (([HELD[0]], "and there is 1"), ([], "Held has none: use other data")):
         with pytest.raises(ConfigError, match=said):
             KID()(Known(HELD), Held(samples))
 
