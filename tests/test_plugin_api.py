@@ -18,7 +18,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SECTIONS = re.split(r"^## ", (ROOT / "docs" / "plugin_api.md").read_text(), flags=re.M)[1:]
 PAGE = {text.split("\n")[0]: re.findall(r"^- `(\w+)`: \S", text, flags=re.M) for text in SECTIONS}
-PARTS = {"i2i.errors", "i2i.testing", "i2i.cli", "i2i.checkpoint"}  # of which only what is on the page is promised
+PARTS = {
+    "i2i.errors",
+    "i2i.testing",
+    "i2i.cli",
+    "i2i.checkpoint",
+    "i2i.runs",
+}  # of which only what is on the page is promised
 FILES = sorted((ROOT / "plugins").rglob("*.py"))
 
 
