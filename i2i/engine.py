@@ -23,8 +23,9 @@ from torch import Tensor
 
 from .average import Average
 from .config import Train
+from .contract import name_of, players_of, turns_of, unusable_graph
 from .data.stream import Batch, to_device
-from .errors import ConfigError, NumericError, PluginError, blame
+from .errors import ConfigError, NumericError, PluginError
 from .processes import ProcessGroup
 from .task import Losses, Task, Turn
 
@@ -62,6 +63,7 @@ class Engine:
         world: ProcessGroup | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        players_of(task)  # names what is broken before anything is built on it
         self.world = world or ProcessGroup()
         self.device = torch.device(device)
         self.train, self.schedule, self.steps_per_epoch = train, schedule, steps_per_epoch
@@ -92,7 +94,8 @@ class Engine:
         self.task.train()
         self._set_rates()
         batches = [to_device(batch, self.device) for batch in micro_batches]
-        turns = [self._turns(batch) for batch in batches]
+        call = f"step {self.number}"
+        turns = [turns_of(self.task, batch, self.players, call, self.autocast) for batch in batches]
         losses: dict[str, float] = {}
         stop = False
         while True:
@@ -121,16 +124,6 @@ class Engine:
         self.world.beat(self.number)
         return StepOutcome(losses, stop)
 
-    def _turns(self, batch: Batch) -> Iterator[Turn]:
-        """Run the task's own step under autocast, and name the task when it raises."""
-        turns = self.task.step(batch)
-        while True:
-            with blame(self.task, f"step {self.number}"), self.autocast():
-                turn = next(turns, None)
-            if turn is None:
-                return
-            yield turn
-
     def _backward(self, turns: Sequence[Iterator[Turn]]) -> tuple[str | None, Losses]:
         """Advance every micro-batch to its next yield, add up the gradients, return whose turn it was."""
         shown: Losses = {}
@@ -138,10 +131,10 @@ class Engine:
         for turn in turns:
             player, losses = next(turn, (None, {}))
             whose.add(player)
-            if len(whose) > 1 or (player is not None and player not in self.players):
+            if len(whose) > 1:
                 raise PluginError(
-                    f"{type(self.task).__name__}.step yields {sorted(map(str, whose))} in one turn; each turn "
-                    f"must belong to one of the players {sorted(self.players)}"
+                    f"the micro-batches of a step must take the same turns, and {name_of(self.task)}.step yields "
+                    f"{' and '.join(sorted(map(str, whose)))} in one of them: make its turns independent of the batch"
                 )
             if player is None:
                 continue
@@ -207,26 +200,6 @@ class Engine:
             return {name: value for name, value in task.state_dict().items() if isinstance(value, Tensor)}
 
 
-def players_of(task: Task) -> dict[str, list[torch.nn.Parameter]]:
-    """Return the trainable parameters of each player.
-
-    Raises:
-        PluginError: a player has none, or two players share one.
-    """
-    players: dict[str, list[torch.nn.Parameter]] = {}
-    owner: dict[torch.nn.Parameter, str] = {}
-    for name, modules in task.players().items():
-        players[name] = [p for module in modules for p in module.parameters() if p.requires_grad]
-        if not players[name]:
-            raise PluginError(f"player '{name}' of {type(task).__name__} has nothing to train: list its modules")
-        for parameter in players[name]:
-            if owner.setdefault(parameter, name) != name:
-                raise PluginError(
-                    f"players '{owner[parameter]}' and '{name}' of {type(task).__name__} train the same weights"
-                )
-    return players
-
-
 def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
     """Pick the optimizer of one player."""
     if not isinstance(optimizer, Mapping):
@@ -284,16 +257,3 @@ def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[torch.n
         loss.backward(inputs=parameters)
     except RuntimeError as error:
         raise PluginError(unusable_graph(task, player, error)) from error
-
-
-def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
-    """Explain why a player's loss could not be differentiated."""
-    text = str(error).splitlines()[0]
-    if "second time" in text or "inplace" in text:
-        return (
-            f"the losses of player '{player}' in {type(task).__name__}.step still use a graph that an earlier turn "
-            f"has used up: detach() what you carry across a yield, or compute it again after it ({text[:80]})"
-        )
-    if "does not require grad" in text:
-        return f"the losses of player '{player}' in {type(task).__name__}.step depend on none of its parameters"
-    return f"the losses of player '{player}' in {type(task).__name__}.step could not be differentiated: {text}"

@@ -63,7 +63,8 @@ def blame(owner: Any, call: str) -> Iterator[None]:
     An `I2IError` is a sentence already, and running out of memory is nobody's mistake: both pass unchanged.
 
     Args:
-        owner: the task, data set, metric or modality whose code runs inside the `with` block.
+        owner: the task, data set, metric or modality, or the class or function, whose code runs inside the
+            `with` block.
         call: what it was asked to do, such as "translate" or "step 3".
     """
     try:
@@ -71,19 +72,32 @@ def blame(owner: Any, call: str) -> Iterator[None]:
     except (I2IError, MemoryError):
         raise
     except Exception as error:
-        kind = owner if isinstance(owner, type) else type(owner)
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of which this file knows nothing
+            raise
+        kind = owner if isinstance(owner, type) or inspect.isroutine(owner) else type(owner)
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        if "Module.__init__() call" in said:
+            said = "call super().__init__() before anything else"
         raise PluginError(
-            f"{kind.__name__} ({kind.__module__}) failed in {call}: {type(error).__name__}: {error} "
-            f"({_place(error, kind)})"
+            f"{kind.__name__} ({kind.__module__}) failed in {call}: {said} ({_place(error, kind)})"
         ) from error
 
 
-def _place(error: Exception, kind: type) -> str:
-    """Return the innermost line of the author's own file, or the innermost line of all, as "file.py line 3, in f"."""
+def _place(error: Exception, kind: Any) -> str:
+    """Return the innermost line of the author's own code, or the innermost line of all, as "file.py line 3, in f".
+
+    Their own code is the files beside that of their class, or else that of a class it inherits from.
+    """
     frames = traceback.extract_tb(error.__traceback__)[1:]  # without `blame` itself
-    try:
-        own = inspect.getsourcefile(kind)
-    except (OSError, TypeError):
-        own = None
-    frame = ([frame for frame in frames if frame.filename == own] or frames)[-1]
+    homes = [home for home in map(_file, getattr(kind, "__mro__", [kind])) if home is not None]
+    beside = [frame for frame in frames if homes and Path(frame.filename).parent == homes[0].parent]
+    inherited = [[frame for frame in frames if Path(frame.filename) == home] for home in homes[1:]]
+    frame = next(filter(None, [beside, *inherited, frames]))[-1]
     return f"{Path(frame.filename).name} line {frame.lineno}, in {frame.name}"
+
+
+def _file(kind: Any) -> Path | None:
+    try:
+        return Path(inspect.getsourcefile(kind) or "")
+    except (OSError, TypeError):  # it was not written in Python
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import secrets
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import torch
 from i2i_cyclegan import CycleGAN
 from torch import Tensor, nn
 
-from i2i.config import Train
+from i2i.config import Part, Train
+from i2i.contract import check_answers
 from i2i.engine import Engine, precision_for
 from i2i.errors import ConfigError, NumericError, PluginError
 from i2i.losses import LSGAN
@@ -23,6 +25,7 @@ from i2i.networks import PatchDiscriminator, ResnetGenerator
 from i2i.optim import adam, linear_decay, sgd
 from i2i.task import Task
 from i2i.testing import check_task
+from i2i.testing.states import equal, random_states
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,7 +87,10 @@ def line_batch() -> list[dict[str, Tensor]]:
     ("wrong", "message"),
     [
         ("raise", r"Line \(.*\) failed in step 0: KeyError: 'style' \(test_engine.py line \d+, in step\)"),
-        ("player", r"Line.step yields \['X'\] in one turn; each turn must belong to one of the players \['V', 'W'\]"),
+        (
+            "player",
+            r"Line.step yields an unknown player 'X': players\(\) lists V, W \(test_engine.py line \d+, in step\)",
+        ),
         ("detach", r"the losses of player 'V' in Line.step still use a graph .* detach\(\)"),
         ("shared", r"players 'W' and 'V' of Line train the same weights"),
         ("empty", r"player 'V' of Line has nothing to train"),
@@ -93,6 +99,171 @@ def line_batch() -> list[dict[str, Tensor]]:
 def test_E10_a_wrong_task_is_named_with_what_is_wrong(wrong: str, message: str) -> None:
     with pytest.raises(PluginError, match=message):
         Engine(Line(wrong), sgd, Train(steps=1)).step(line_batch())
+
+
+class Broken(Task):
+    """Breaks the contract of `players` or `step` in one way."""
+
+    def __init__(self, wrong: str) -> None:
+        if wrong != "no super":
+            super().__init__()
+            self.G, self.F = nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 1))
+        self.wrong = wrong
+
+    def players(self) -> Any:
+        if self.wrong == "not a dict":
+            return [self.G]
+        if self.wrong == "a module":
+            return {"G": self.G}
+        if self.wrong == "a parameter":
+            return {"G": [self.G, self.G.weight]}
+        if self.wrong == "players raises":
+            raise AttributeError("no G")
+        return {"G": [self.G, self.F]} if self.wrong not in ("left out", "half left out") else {"G": [self.G]}
+
+    def step(self, batch: dict[str, Any]) -> Any:
+        if self.wrong == "returns":
+            return {"l1": self.G(batch["A"]).mean()}
+        return self._step(batch)
+
+    def _step(self, batch: dict[str, Any]) -> Iterator[Any]:
+        loss = self.F(self.G(batch["A"])).mean()
+        wrong: dict[str, Any] = {
+            "no player": loss,
+            "nothing": None,
+            "losses": ("G", loss),
+            "none": ("G", {}),
+            "float": ("G", {"l1": loss, "tv": 0.0}),
+            "vector": ("G", {"l1": self.F(self.G(batch["A"]))}),
+        }
+        yield wrong.get(self.wrong, ("G", {"l1": loss}))
+
+
+STEP = r" \(test_engine.py line \d+, in _step\)$"
+PLAYERS = r" \(test_engine.py line \d+, in players\)$"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            "left out",
+            r"^F.0.weight of Broken is trained by no player: add F to players\(\), or .*\(False\)" + PLAYERS,
+        ),
+        ("not a dict", r'^Broken.players returns a list: return a dict .* \{"G": \[self.G\]\}' + PLAYERS),
+        ("a module", r"^player 'G' of Broken must be a list of modules, such as \[self.G\], and is Linear" + PLAYERS),
+        (
+            "a parameter",
+            r"^player 'G' of Broken must be a list of modules, .* is \['Linear', 'Parameter'\]" + PLAYERS,
+        ),
+        ("players raises", r"^Broken \(test_engine\) failed in players: AttributeError: no G" + PLAYERS),
+        ("no super", r"^Broken.__init__ must call super\(\).__init__\(\) before it does anything else$"),
+        ("returns", r'^Broken.step returns a dict instead of yielding: .* yield "G", .*line \d+, in step\)$'),
+        ("no player", r"^Broken.step yields a Tensor instead of \(player, losses\): write yield .*" + STEP),
+        ("nothing", r"^Broken.step yields a NoneType instead of \(player, losses\)" + r".*" + STEP),
+        ("losses", r"^Broken.step yields a Tensor as the losses of player 'G': write yield .*" + STEP),
+        ("none", r"^Broken.step yields no losses for player 'G': a turn needs at least one, .*" + STEP),
+        ("float", r"^Broken.step yields a float as loss 'G/tv', .* or use torch.tensor\(0.0\)" + STEP),
+        ("vector", r"^Broken.step yields loss 'G/l1' of shape \(4, 1\), which must be a scalar: use .mean.*" + STEP),
+    ],
+)
+def test_a_broken_contract_is_the_same_sentence_in_a_run_and_in_the_kit(wrong: str, message: str) -> None:
+    with pytest.raises(PluginError, match=message) as in_a_run:
+        Engine(Broken(wrong), sgd, Train(steps=1)).step(line_batch())
+    with pytest.raises(PluginError) as in_the_kit:
+        check_task(Broken(wrong), line_batch()[0])
+    assert str(in_a_run.value) == str(in_the_kit.value)
+    assert in_a_run.value.exit_code == 7
+
+
+def test_a_network_that_is_not_trained_needs_no_player() -> None:
+    task = Broken("left out")
+    task.F.requires_grad_(False)
+    Engine(task, sgd, Train(steps=1)).step(line_batch())
+    task.players = lambda: {"G": [nn.ParameterList([task.G.weight])]}  # type: ignore[method-assign]
+    with pytest.raises(
+        PluginError, match=r"^G.bias of .* by no player: move it into a module that players\(\) lists"
+    ):
+        Engine(task, sgd, Train(steps=1))
+
+
+def test_a_turn_that_only_some_micro_batches_take_is_named() -> None:
+    class Fickle(Line):
+        def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+            yield ("V" if batch["A"].max() > 5 else "W"), {"l2": self.v(self.w(batch["A"])).mean()}
+
+    with pytest.raises(PluginError, match=r"must take the same turns, and Fickle.step yields V and W in one of them"):
+        Engine(Fickle(), sgd, Train(steps=1, accumulate=2)).step([*line_batch(), {"A": torch.full((4, 1), 9.0)}])
+
+
+def test_a_constructor_that_forgets_super_is_told_to_call_it_first() -> None:
+    class Forgotten(Task):
+        def __init__(self) -> None:
+            self.G = nn.Linear(1, 1)
+
+    part = Part(Forgotten)
+    part.use = "forgotten"
+    with pytest.raises(
+        PluginError, match=r"Forgotten .* failed in its constructor: call super\(\).__init__\(\) before"
+    ):
+        part()
+
+
+class Shows(Line):
+    """Answers `pictures` and `validate` wrongly in one way, and carelessly in every other."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__(wrong)
+        self.calls, self.norm = [0], nn.BatchNorm1d(1, affine=False)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def pictures(self, batch: dict[str, Any]) -> Any:
+        self.calls[0] += 1
+        self.seen += torch.rand(()) + np.random.rand()
+        self.norm(batch["A"])
+        if self.wrong == "pictures raises":
+            return {"out": batch["B"]}
+        if self.wrong == "no dict":
+            return batch["A"]
+        return {"out": torch.zeros(4, 2 if self.wrong == "two channels" else 3, 8, 8)}
+
+    def validate(self, batch: dict[str, Any]) -> Any:
+        if self.wrong == "validate raises":
+            return {"elbo": 1 / 0}
+        if self.wrong == "vector":
+            return {"elbo": batch["A"]}
+        return {"elbo": "high" if self.wrong == "word" else batch["A"].mean()}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            "pictures raises",
+            r"Shows \(.*\) failed in pictures: KeyError: 'B' \(test_engine.py line \d+, in pictures\)",
+        ),
+        ("no dict", r"Shows.pictures returns a Tensor instead of a dict of pictures by name \(test_engine.py line"),
+        ("two channels", r"Shows.pictures returns 'out' as \(4, 2, 8, 8\): pictures are tensors \[N, 1 or 3, H, W\]"),
+        ("validate raises", r"Shows \(.*\) failed in validate: ZeroDivisionError: .*in validate\)"),
+        ("vector", r"Shows.validate returns 'elbo' of shape \(4, 1\), which must be a number \(test_engine.py line"),
+        ("word", r"Shows.validate returns 'elbo' as a str, which must be a number"),
+    ],
+)
+def test_what_a_task_shows_is_checked_before_it_trains(wrong: str, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        check_answers(Shows(wrong), line_batch()[0])
+    with pytest.raises(PluginError, match=message):
+        check_task(Shows(wrong), line_batch()[0], lr=1e-2)
+
+
+def test_the_check_of_what_a_task_shows_leaves_no_trace() -> None:
+    engine = Engine(Shows(), sgd, Train(steps=1, ema=0.9))
+    task, before, states = engine.task.train(), copy.deepcopy(engine.state()), random_states()
+    check_answers(task, line_batch()[0])
+    check_answers(task, None)
+    assert equal(random_states(), states)
+    assert equal(engine.state(), before)
+    assert (task.calls, task.norm.training) == ([0], True)
 
 
 def test_a_turn_moves_its_own_player_only() -> None:
@@ -279,10 +450,6 @@ class Careless(Task):
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         x, self.calls = batch["A"], self.calls + 1
         loss = (self.w(x) - x).square()
-        if self.wrong == "no losses":
-            yield "W", {}
-        if self.wrong == "not scalar":
-            yield "W", {"l2": loss}
         if self.wrong == "not finite":
             yield "W", {"l2": loss.mean() / 0}
         if self.wrong == "moves by itself":
@@ -306,8 +473,6 @@ class Careless(Task):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("no losses", "player 'W' yields no losses"),
-        ("not scalar", r"loss 'W/l2' must be a scalar, it is \(4, 1\)"),
         ("not finite", "loss 'W/l2' is inf"),
         ("moves by itself", "the code before the turn of 'W' changed v.bias by itself"),
         ("moves a stranger", "the code before the turn of 'V' changed w.bias by itself"),
@@ -325,7 +490,7 @@ def test_E7_check_task_finds_each_way_to_train_wrongly(wrong: str, message: str)
 
 
 def test_E7_check_task_names_a_player_that_is_unknown_and_a_forgotten_detach() -> None:
-    with pytest.raises(AssertionError, match=r"Line yields an unknown player 'X'; known: \['V', 'W'\]"):
+    with pytest.raises(PluginError, match=r"Line.step yields an unknown player 'X': players\(\) lists V, W"):
         check_task(Line("player"), line_batch()[0], lr=1e-2)
     with pytest.raises(PluginError, match=r"the losses of player 'V' in Line.step still use a graph .* detach\(\)"):
         check_task(Line("detach"), line_batch()[0], lr=1e-2)

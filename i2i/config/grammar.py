@@ -25,7 +25,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_jsonable_python
 
 from ..catalog import KINDS, Catalog, Entry
-from ..errors import ConfigError, PluginError
+from ..errors import ConfigError, PluginError, blame
 from .source import MAX_DEPTH, Keys, show
 
 MAX_INT = 2**53
@@ -53,7 +53,8 @@ class Part(functools.partial):
                 f"`{self.use}` cannot be used here: it is called with {len(args)} positional arguments ({error}); "
                 f"use another of its kind, see `i2i catalog`"
             ) from error
-        return super().__call__(*args, **keywords)
+        with blame(self.func, "its constructor"):
+            return super().__call__(*args, **keywords)
 
 
 class Problems(ValueError):
