@@ -34,11 +34,15 @@ def check_data(data: Data, *, images: Sequence[str] | None = None, samples: int 
     whole = isinstance(data.batch_size, int) and data.batch_size > 0
     assert whole, f"{name}.batch_size is {data.batch_size!r}: set it to the samples of one step"
     indices = [i * length // min(samples, length) for i in range(min(samples, length))]
+    with blame(data, "sample"):
+        sample = data.sample(0, generator(0))
+    check_sample(f"{name}.sample(0)", sample, images)
     made = check_samples(data, indices)
+    for index, sample in made.items():
+        check_sample(f"{name}.sample({index})", sample, images)
     check_batch(data, indices)
-    validation = check_validation(data, made)
-    for where, found in [*((f"sample({i})", s) for i, s in made.items()), *(("validation()", s) for s in validation)]:
-        check_sample(f"{name}.{where}", found, images)
+    for i, sample in enumerate(check_validation(data, made)):
+        check_sample(f"{name}.validation()[{i}]", sample, images)
     check_pickles(data, name)
 
 
