@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import inspect
+import os
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from i2i_new import Kind, new
 from torch import Tensor, nn
 
-from i2i import testing
+from i2i import __version__, testing
+from i2i.catalog import Entry
 from i2i.data import Data
 from i2i.data.digits import Digits
 from i2i.errors import ConfigError, PluginError
 from i2i.networks import PatchDiscriminator, ResnetGenerator, UnetGenerator
+from i2i.plugins import registry
 from i2i.task import Task
 from i2i.testing import check_config, check_data, check_metric, check_network, check_task
 
@@ -365,19 +373,60 @@ def test_check_config_parses_builds_and_steps(tmp_path: Path) -> None:
         check_config(tmp_path / "missing.yaml")
 
 
-def test_check_config_says_what_a_run_would_say_of_a_broken_task(tmp_path: Path) -> None:
-    from i2i.plugins import load_file
+class Half(Autoencoder):
+    """Forgets one of its networks."""
 
-    (tmp_path / "half.py").write_text(
-        "from torch import nn\nfrom i2i import Task, hookimpl\n\n\nclass Half(Task):\n"
-        "    def __init__(self):\n        super().__init__()\n"
-        "        self.G = nn.Linear(1, 1)\n        self.F = nn.Linear(1, 1)\n"
-        '\n    def players(self):\n        return {"G": [self.G]}\n\n\n'
-        '@hookimpl\ndef register(catalog):\n    catalog.task("half", Half)\n'
-    )
-    load_file(tmp_path / "half.py")
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"G": [self.G]}
+
+
+def test_check_config_says_what_a_run_would_say_of_a_broken_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry().catalog._entries, ("task", "half"), Entry("task", "half", Half, "test"))
     (tmp_path / "half.yaml").write_text("task: {use: half}\ndata: {use: digits, samples: 20}\ntrain: {steps: 1}\n")
     with pytest.raises(
-        PluginError, match=r"^F.weight of Half is trained by no player: .*\(half.py line 11, in players"
+        PluginError, match=r"^E.weight of Half is trained by no player: .*\(test_kit.py line \d+, in pl"
     ):
         check_config(tmp_path / "half.yaml")
+
+
+TRAIN = """
+import sys
+import i2i, pytest
+code = pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]])
+assert not code, code
+for folder in sys.argv[1:]:
+    name = folder.removeprefix("i2i-")
+    few = ["data.samples=32", "data.validation_samples=2", "train.steps=2"]
+    run = i2i.run(f"{folder}/i2i_{name}/configs/{name}.yaml", *few)
+    print("trained", run.name)
+"""
+
+
+@pytest.mark.timeout(180)
+def test_the_package_of_each_kind_passes_its_tests_and_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"my_{kind.value}" for kind in Kind]
+    for name, kind in zip(names, Kind, strict=True):
+        new(name, kind, "")
+        setup = configparser.ConfigParser()
+        setup.read(f"i2i-{name}/setup.cfg")
+        assert setup["options"]["install_requires"] == f"i2i>={__version__}"
+        assert (Path(f"i2i-{name}/i2i_{name}") / setup["options.package_data"][f"i2i_{name}"]).parent.is_dir()
+        installed = Path(f"i2i-{name}/i2i_{name}-0.1.0.dist-info")  # what pip would write
+        installed.mkdir()
+        (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: i2i-{name}\nVersion: 0.1.0\n")
+        (installed / "entry_points.txt").write_text(f"[i2i]{setup['options.entry_points']['i2i']}\n")
+    folders = [f"i2i-{name}" for name in names]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(str(tmp_path / folder) for folder in folders)}
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, *folders], env=variables, capture_output=True, text=True, timeout=170
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"^trained (\w+)$", done.stdout, flags=re.M) == names
+    assert not list(tmp_path.rglob("*.template"))
+    for file in [file for folder in folders for file in Path(folder).rglob("*") if file.is_file()]:
+        assert not re.search("NAME|TITLE|VERSION|SUMMARY", file.read_text(errors="ignore")), file
