@@ -63,7 +63,7 @@ def blocks(text: str) -> list[tuple[str, str, str]]:
 def test_the_tutorial_runs_as_it_stands(fresh: Path, tmp_path: Path) -> None:
     ran = []
     for language, before, content in blocks((ROOT / "docs" / "tutorial.md").read_text()):
-        named = re.findall(r"[Ss]ave this as `([\w.]+)`", before) or re.findall(
+        named = re.findall(r"[Ss]ave this as\s+`([\w.]+)`", before) or re.findall(
             r"\A# (\S+\.py)$", content, flags=re.M
         )
         if language == "sh":
@@ -74,13 +74,14 @@ def test_the_tutorial_runs_as_it_stands(fresh: Path, tmp_path: Path) -> None:
             (tmp_path / named[-1]).write_text(content)
         else:
             compile("class Fragment:\n" + textwrap.indent(textwrap.dedent(content), "    "), "tutorial", "exec")
-    assert len(ran) == 2
+    assert len(ran) == 3
     assert (tmp_path / "runs" / "denoise" / "report.html").exists()
     assert len(list((tmp_path / "cleaned").glob("*.png"))) == 1
     assert "did you mean `noise`?" in ran[1]
     assert "exit code 2" in ran[1]
-    tests = sh("python -m pytest -q -p no:cacheprovider test_denoise.py", tmp_path, fresh)
-    assert "1 passed" in tests.stdout, tests.stdout + tests.stderr
+    assert (tmp_path / "runs" / "stripes" / "model.safetensors").exists()
+    tests = sh("python -m pytest -q -p no:cacheprovider test_denoise.py test_stripes.py", tmp_path, fresh)
+    assert "2 passed" in tests.stdout, tests.stdout + tests.stderr
 
 
 def test_the_tutorials_task_has_25_lines_of_code() -> None:
@@ -97,14 +98,19 @@ def test_a_new_package_installs_passes_its_test_and_trains(fresh: Path, tmp_path
     package = tmp_path / "i2i-glow"
     install(fresh, package)
     tests = sh("python -m pytest -q -p no:cacheprovider", package, fresh)
-    assert "1 passed" in tests.stdout, tests.stdout + tests.stderr
-    done = sh("i2i plugins && i2i run configs/glow.yaml train.steps=4 train.log_every=2", package, fresh)
+    assert "3 passed" in tests.stdout, tests.stdout + tests.stderr
+    few = "data.samples=4 data.validation_samples=2 train.steps=4 train.log_every=2"
+    done = sh(f"i2i plugins && i2i run i2i_glow/configs/glow.yaml {few}", package, fresh)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^glow +i2i-glow 0\.1\.0 +ok$", done.stdout, flags=re.M)
     assert (package / "runs" / "glow" / "model.safetensors").exists()
+    shipped = (
+        "from importlib.resources import files; print(files('i2i_glow').joinpath('configs/glow.yaml').is_file())"
+    )
+    assert sh(f'python -c "{shipped}"', fresh.parent, fresh).stdout == "True\n"
     again = sh("i2i new glow", tmp_path, fresh)
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     odd = sh("i2i new Gl-ow", tmp_path, fresh)
     assert odd.returncode == 2
     assert "lower-case letters" in odd.stderr

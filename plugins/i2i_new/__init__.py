@@ -22,11 +22,11 @@ from i2i import ConfigError, __version__, files
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUMMARIES = {
-    "task": "A method for i2i. It comes as a small denoiser with a GAN loss: replace `step` by your own.",
-    "latent": "A method for i2i with a latent space. It comes as a small autoencoder: replace `step` by your own.",
-    "data": "A data set for i2i. It comes as drawn discs with their outlines: replace `sample` by your own.",
-    "metric": "A metric for i2i. It comes as a measure of sharpness: replace `__call__` by your own.",
-    "network": "A network for i2i. It comes as a small residual generator: replace `forward` by your own.",
+    "task": "A method for i2i. It comes as a small denoiser with a GAN loss: replace `step` with your own.",
+    "latent": "A method for i2i with a latent space. It comes as a small autoencoder: replace `step` with your own.",
+    "data": "A data set for i2i. It comes as drawn discs with their outlines: replace `sample` with your own.",
+    "metric": "A metric for i2i. It comes as a measure of sharpness: replace `__call__` with your own.",
+    "network": "A network for i2i. It comes as a small residual generator: replace `forward` with your own.",
 }
 Kind = Enum("Kind", {kind: kind for kind in SUMMARIES})  # type: ignore[misc]
 
@@ -38,9 +38,9 @@ def new(
 ) -> None:
     """Write a plugin package that installs, passes its tests and trains as it is."""
     folder = Path(out or f"i2i-{name}")
-    check_name(name)
     if folder.exists():
         raise ConfigError(f"{folder} already exists: choose another name, or another folder with -o")
+    check_name(name)
     for path, text in package(name, kind.value).items():
         files.make_folder((folder / path).parent)
         files.write(folder / path, text.encode())
