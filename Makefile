@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check install
+.PHONY: run test check docs install
 
 run: install
 	$(BIN)/i2i run configs/cyclegan.yaml --resume
@@ -16,6 +16,9 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/python docs/make_reference.py
 
 install: $(VENV)/installed
 

@@ -7,6 +7,7 @@ annotates it (`generator: Network`) and receives a `functools.partial` of what t
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NamedTuple
 
@@ -28,6 +29,14 @@ class Entry(NamedTuple):
     name: str
     build: Callable[..., Any]
     owner: str
+
+    @property
+    def path(self) -> str:
+        """The Python name of what it builds, in the uppermost module that has it: "i2i.losses.LSGAN"."""
+        name, parts = getattr(self.build, "__name__", "?"), self.build.__module__.split(".")
+        modules = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+        known = [module for module in modules if vars(sys.modules.get(module)).get(name) is self.build]
+        return f"{known[0] if known else modules[-1]}.{name}"
 
 
 class Catalog:

@@ -220,7 +220,7 @@ def catalog(plugin: PluginFile = None) -> None:
 
     for entry in registry().catalog:
         first = (entry.build.__doc__ or "").strip().splitlines()
-        print(f"{entry.kind:10} {entry.name:22} {entry.owner:12} {first[0] if first else ''}")
+        print(f"{entry.kind:10} {entry.name:22} {entry.owner:12} {first[0] if first else ''} ({entry.path})")
 
 
 @app.command()

@@ -1,16 +1,19 @@
-"""What the pages say is so: the README runs as it stands, and every command, option, config and key in them exists.
+"""The pages are true: the README runs as it stands, and every command, option, config and key in them exists.
 
 The tutorial has a test of its own, test_tutorial.py; the hooks are in test_hooks.py.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 import shlex
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -129,6 +132,43 @@ def test_the_readme_runs_as_it_stands(newcomer: Path, monkeypatch: pytest.Monkey
     exec(compile(call, "README.md", "exec"), variables)
     assert variables["out"].size == (75, 70)  # type: ignore[attr-defined]
     compile("class Fragment:\n" + textwrap.indent(step, "    "), "README.md", "exec")
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """Return the script that writes docs/reference.md."""
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_make_docs_writes(reference: ModuleType) -> None:
+    stale = "docs/reference.md is stale: run `make docs`"
+    assert (ROOT / "docs" / "reference.md").read_text() == reference.page(), stale
+
+
+def test_the_reference_has_the_keys_of_every_data_set_and_names_that_can_be_imported(reference: ModuleType) -> None:
+    page = (ROOT / "docs" / "reference.md").read_text()
+    keys = re.findall(r"^\| `(\w+)` \| `\w+` \| [\w ]+ \| \[N", page, flags=re.M)
+    assert {*keys} == {entry.name for entry in reference.bundled() if entry.kind == "data"}
+    for name, line in re.findall(r"^\| `(\w+)` \| `(from \S+ import \w+)` \|", page, flags=re.M):
+        variables: dict[str, Any] = {}
+        exec(line, variables)
+        built = variables[line.split()[-1]]
+        assert any(entry.name == name and entry.build is built for entry in registry().catalog), line
+
+
+@pytest.mark.parametrize("name", ["tutorial.md", "plugin_hooks.md"])
+def test_the_python_of_a_page_compiles_and_its_imports_exist(name: str) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / name).read_text(), flags=re.M | re.S):
+        tree = ast.parse("class Fragment:\n" + textwrap.indent(block, "    "))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "i2i":
+                found = importlib.import_module(node.module or "")
+                assert all(hasattr(found, alias.name) for alias in node.names), block
 
 
 def test_the_way_without_make_is_that_of_make() -> None:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from i2i import __version__, testing
 from i2i.catalog import Entry
 from i2i.data import Data
-from i2i.data.digits import Digits
 from i2i.errors import ConfigError, PluginError
 from i2i.networks import PatchDiscriminator, ResnetGenerator, UnetGenerator
 from i2i.plugins import registry
@@ -205,7 +204,7 @@ def test_check_data_knows_pictures_by_their_axes() -> None:
     with pytest.raises(AssertionError, match=r'Lamps.sample\(0\)\["image"\] has values from 1.5'):
         check_data(Lamps("range"))
     check_data(Lamps("range"), images=[])
-    check_data(Digits(samples=40, validation_samples=8))
+    check_data(registry().catalog.find("data", "digits").build(samples=40, validation_samples=8))
 
 
 class Net(nn.Module):
