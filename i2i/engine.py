@@ -5,9 +5,9 @@
             zero_grad; backward into that player's parameters; average over processes; clip; optimizer step
         averages; log; pictures; evaluation; checkpoint
 
-What a step computes depends on the config, the seed and the number of the step, and on nothing else: the order
-of the samples, each augmentation and torch's own random numbers are derived from them. So a run that was killed
-goes on exactly as it would have, with any number of loader processes.
+What a step computes depends only on the config, the seed and the number of the step: the order of the samples, each
+augmentation and torch's own random numbers are derived from them. A resumed run therefore equals an unbroken one,
+with any number of loader processes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .task import Losses, Task, Turn
 
 
 class StepOutcome(NamedTuple):
-    """What one step reports: losses by "player/name", whether any process was asked to stop."""
+    """What one step reports: losses by "player/name", and whether any process was asked to stop."""
 
     losses: dict[str, float]
     stop: bool
@@ -42,7 +42,7 @@ class Engine:
 
     Args:
         task: the method; moved to `device`.
-        optimizer: builds an optimizer from a list of parameters, for all players or by player.
+        optimizer: builds an optimizer from a list of parameters, for all players, or one for each.
         train: the settings; `accumulate` micro-batches make one step.
         schedule: learning-rate factor of (epoch, step), or None for a constant rate.
         steps_per_epoch: turns steps into epochs for the schedule and the log.
@@ -70,7 +70,7 @@ class Engine:
         self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
         self.task.over_processes = self.world.whole_batch
         self.number = 0  # steps done
-        self.skipped: dict[str, int] = {}  # by player, the turns left out because of `train.on_nan`
+        self.skipped: dict[str, int] = {}  # by player, the turns skipped because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
         self.players = players_of(self.task)
         self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
@@ -83,11 +83,11 @@ class Engine:
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
         """Run one training step on the micro-batches of this process and return its losses.
 
-        The micro-batches run in lockstep: all reach the same `yield`, their gradients are added up, then the
-        player moves, so that N small batches equal a large one.
+        The micro-batches run in lockstep: all reach the same `yield`, their gradients are accumulated, then the
+        player moves, so N small batches equal a large one.
 
         Raises:
-            NumericError: a loss is not finite and `train.on_nan` is "stop". The weights are still those of before.
+            NumericError: a loss is not finite and `train.on_nan` is "stop". The weights have not changed.
             PluginError: the task raised, or broke the contract of `Task.step`.
         """
         seed_everything(self.train.seed, self.number, self.world.rank)
@@ -125,7 +125,7 @@ class Engine:
         return StepOutcome(losses, stop)
 
     def _backward(self, turns: Sequence[Iterator[Turn]]) -> tuple[str | None, Losses]:
-        """Advance every micro-batch to its next yield, add up the gradients, return whose turn it was."""
+        """Advance every micro-batch to its next yield, accumulate the gradients, and return whose turn it was."""
         shown: Losses = {}
         whose: set[str | None] = set()
         for turn in turns:
@@ -147,7 +147,7 @@ class Engine:
         return whose.pop(), shown
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which networks run: bf16 where that pays, else nothing."""
+        """Return the context in which networks run: bf16 autocast if that is the precision, else none."""
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
@@ -162,7 +162,7 @@ class Engine:
 
     @contextmanager
     def averaged(self) -> Iterator[Task]:
-        """Give the task with its averaged weights, in eval mode and without gradients, and then put all back."""
+        """Yield the task with its averaged weights, in eval mode and without gradients, and then restore its own."""
         own = {name: getattr(self.task, name) for name in self.averages}
         for name, average in self.averages.items():
             setattr(self.task, name, average.module)
@@ -176,7 +176,7 @@ class Engine:
             self.task.train()
 
     def state(self) -> dict[str, Any]:
-        """Return all that a resume needs, as nested dicts of tensors and plain values."""
+        """Return everything that a resume needs, as nested dicts of tensors and plain values."""
         return {
             "task": dict(self.task.state_dict()),
             "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
@@ -186,7 +186,7 @@ class Engine:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned; every name and shape must be the same."""
+        """Restore what `state` returned; every name and shape must be the same."""
         self.task.load_state_dict(state["task"])
         for name, average in self.averages.items():
             average.load_state_dict(state["averages"][name])
@@ -195,13 +195,13 @@ class Engine:
         self.number, self.skipped = state["step"], dict(state.get("skipped", {}))
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the averaged weights under plain names, without what only a resume needs."""
+        """Return the averaged weights under their plain names, without what only a resume needs."""
         with self.averaged() as task:
             return {name: value for name, value in task.state_dict().items() if isinstance(value, Tensor)}
 
 
 def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
-    """Pick the optimizer of one player."""
+    """Return the optimizer builder of one player."""
     if not isinstance(optimizer, Mapping):
         return optimizer
     if set(optimizer) != set(players):
@@ -213,8 +213,8 @@ def precision_for(wanted: str, device: torch.device) -> str:
     """Choose bf16 autocast on GPUs and float32 on CPUs, where results should not depend on the model of the CPU.
 
     Raises:
-        ConfigError: bf16 was asked for on a CPU that has no instructions for it, where it is 26 times slower. Those
-            that have them train most networks in 0.5 to 0.7 of the time.
+        ConfigError: bf16 was requested on a CPU without instructions for it, where it is 26 times slower. CPUs with
+            them train most networks in 0.5 to 0.7 of the time.
     """
     if wanted == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
         raise ConfigError(
@@ -225,13 +225,13 @@ def precision_for(wanted: str, device: torch.device) -> str:
 
 
 def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has instructions that multiply bf16 numbers."""
+    """Return whether this CPU has instructions that multiply bf16 numbers."""
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def seed_everything(seed: int, step: int, rank: int) -> None:
-    """Make all random numbers of one step a pure function of (seed, step, rank)."""
+    """Seed torch, numpy and Python so that the random numbers of a step depend only on (seed, step, rank)."""
     number = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
     torch.manual_seed(number)
     np.random.seed(number)
@@ -239,7 +239,7 @@ def seed_everything(seed: int, step: int, rank: int) -> None:
 
 
 def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
-    """Say which loss left the numbers, where, and what usually helps."""
+    """Return which loss is not finite, where, and what usually helps."""
     named = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
     return (
         f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
@@ -251,7 +251,7 @@ def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[torch.n
     """Add the gradients of a player's loss to its own parameters and to nothing else.
 
     Raises:
-        PluginError: it cannot be differentiated; says why, such as a forgotten detach().
+        PluginError: it cannot be differentiated; the message gives the reason, such as a forgotten detach().
     """
     try:
         loss.backward(inputs=parameters)

@@ -1,4 +1,4 @@
-"""The engine: bit for bit the loop that one would write by hand, and what it says when a task is wrong."""
+"""The engine: bit for bit the loop one would write by hand, and one sentence for each way a task can be wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from i2i.config import Part, Train
 from i2i.contract import check_answers
 from i2i.engine import Engine, precision_for
-from i2i.errors import ConfigError, NumericError, PluginError
+from i2i.errors import ConfigError, NumericError, PluginError, blame
 from i2i.losses import LSGAN
 from i2i.networks import PatchDiscriminator, ResnetGenerator
 from i2i.optim import adam, linear_decay, sgd
@@ -207,6 +207,44 @@ def test_a_constructor_that_forgets_super_is_told_to_call_it_first() -> None:
         PluginError, match=r"Forgotten .* failed in its constructor: call super\(\).__init__\(\) before"
     ):
         part()
+
+
+def test_an_error_is_placed_in_the_authors_code_even_beside_the_task_or_in_its_base_class(tmp_path: Path) -> None:
+    for name, text in {
+        "author/losses.py": "def total(x):\n    return x['style']\n",
+        "author/method.py": "import losses\n\n\nclass Method:\n    def step(self):\n        losses.total({})\n",
+        "other/child.py": "import method\n\n\nclass Child(method.Method):\n    pass\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(tmp_path / "author")
+        patched.syspath_prepend(tmp_path / "other")
+        method, child = importlib.import_module("method"), importlib.import_module("child")
+        for kind, place in (
+            (method.Method, "losses.py line 2, in total"),
+            (child.Child, "method.py line 6, in step"),
+        ):
+            message = rf"failed in step 3: KeyError: 'style' \({place}\)$"
+            with pytest.raises(PluginError, match=message), blame(kind(), "step 3"):
+                kind().step()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), ConfigError("no")])
+def test_what_is_nobodys_mistake_and_what_is_a_sentence_pass_unchanged(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, blame(Line(), "step 0"):
+        raise error
+    assert caught.value is error
+
+
+def test_an_error_of_several_lines_becomes_one_line() -> None:
+    with (
+        pytest.raises(
+            PluginError, match=r"^Line .* failed in step 0: ValueError: one two \(test_engine.py line \d+, in"
+        ),
+        blame(Line(), "step 0"),
+    ):
+        raise ValueError("one\n  two")
 
 
 class Shows(Line):

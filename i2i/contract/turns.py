@@ -1,0 +1,95 @@
+"""What `Task.step` yields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+from torch import Tensor
+
+from ..data.stream import Batch
+from ..errors import PluginError, blame
+from ..task import Task, Turn
+from .places import line_of, name_of
+
+END: Any = object()  # what `next` returns after the last turn; None would hide a bare `yield`
+
+
+def turns_of(
+    task: Task,
+    batch: Batch,
+    players: Mapping[str, Any],
+    call: str = "step 0",
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Iterator[Turn]:
+    """Run `task.step` and yield its turns, each of which keeps the contract.
+
+    Args:
+        task: whose step it is.
+        batch: what the step trains on.
+        players: what `players_of` returned.
+        call: what error messages name, such as "step 3".
+        context: entered around the task's own code, such as autocast.
+
+    Raises:
+        PluginError: the step raised, does not yield, or yields something else than (player, losses).
+    """
+    with blame(task, call):
+        turns = task.step(batch)
+    if not isinstance(turns, Iterator):
+        raise PluginError(
+            f"{name_of(task)}.step returns a {type(turns).__name__} instead of yielding: write "
+            f"{example(players)} ({line_of(task.step)})"
+        )
+    while True:
+        with blame(task, call), context():
+            turn = next(turns, END)
+        if turn is END:
+            return
+        broken = flaw_of(turn, players)
+        if broken:
+            raise PluginError(f"{name_of(task)}.step yields {broken} ({line_of(turns)})")
+        yield cast(Turn, turn)
+
+
+def flaw_of(turn: Any, players: Mapping[str, Any]) -> str:
+    """Return what is wrong with what a step yielded and how to mend it, or "" if nothing is."""
+    if not isinstance(turn, tuple) or len(turn) != 2 or not isinstance(turn[0], str):
+        return f"a {type(turn).__name__} instead of (player, losses): write {example(players)}"
+    player, losses = turn
+    if player not in players:
+        return f"an unknown player '{player}': players() lists {', '.join(sorted(players))}"
+    if not isinstance(losses, Mapping):
+        return f"a {type(losses).__name__} as the losses of player '{player}': write {example([player])}"
+    if not losses:
+        return f"no losses for player '{player}': a turn needs at least one, or should not be yielded"
+    for name, loss in losses.items():
+        if not isinstance(loss, Tensor):
+            return (
+                f"a {type(loss).__name__} as loss '{player}/{name}', which must be a tensor: leave it out, or use "
+                f"torch.tensor({loss})"
+            )
+        if loss.ndim:
+            return (
+                f"loss '{player}/{name}' of shape {tuple(loss.shape)}, which must be a scalar: use .mean() or .sum()"
+            )
+    return ""
+
+
+def example(players: Sequence[str] | Mapping[str, Any]) -> str:
+    """Return the line that an author should have written."""
+    return f'yield "{next(iter(players), "G")}", {{"name": loss}}'
+
+
+def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
+    """Explain why a player's loss could not be differentiated."""
+    text = str(error).splitlines()[0]
+    if "second time" in text or "inplace" in text:
+        return (
+            f"the losses of player '{player}' in {name_of(task)}.step still use a graph that an earlier turn "
+            f"has used up: detach() what you carry across a yield, or compute it again after it ({text[:80]})"
+        )
+    if "does not require grad" in text:
+        return f"the losses of player '{player}' in {name_of(task)}.step depend on none of its parameters"
+    return f"the losses of player '{player}' in {name_of(task)}.step could not be differentiated: {text}"
