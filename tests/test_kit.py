@@ -65,12 +65,17 @@ class Autoencoder(Task):
         return torch.randn(n, 3 if self.wrong == "other codes" else 2, 4, 4)
 
     def sample(self, n: int) -> Tensor:
+        if self.wrong == "no sampling":
+            raise ConfigError("built without a prior, it cannot sample")
         if self.wrong == "own chance":
             return torch.full((n, 1, 8, 8), random.SystemRandom().random())
         if self.wrong == "too many":
             return self.decode(torch.randn(n + 1, 2, 4, 4))
         made = self.decode(torch.randn(n, 2, 4, 4))
         return made * {"out of range": 9, "not finite": float("nan")}.get(self.wrong, 1)
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        return {"A": batch["A"], "again": self.decode(self.E(batch["A"]))}
 
     def predict(self, batch: dict[str, Any]) -> Tensor:
         if self.wrong == "predict one":
@@ -97,6 +102,7 @@ def test_check_task_asks_for_all_that_a_task_can_do(wrong: str, message: str) ->
     batch = {"A": torch.linspace(-1, 1, 128).view(2, 1, 8, 8)}
     torch.manual_seed(0)
     check_task(Autoencoder(), batch)
+    check_task(Autoencoder("no sampling"), batch)
     with pytest.raises(AssertionError, match=f"^{message}"):
         check_task(Autoencoder(wrong), batch)
 
