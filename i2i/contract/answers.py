@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..data.stream import Batch, to_device
-from ..errors import PluginError, blame
+from ..errors import NumericError, PluginError, blame
+from ..modalities import Modality
 from ..task import Task
 from .places import line_of, name_of
 
@@ -41,7 +42,7 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         given = to_device(batch or {}, device)
         with blame(task, "pictures"):
             shown = answering.pictures(given)
-        broken = flaw_of_pictures(shown)
+        broken = flaw_of_pictures(shown, task.makes)
         if broken:
             raise PluginError(f"{name_of(task)}.pictures returns {broken} ({line_of(task.pictures)})")
         if batch is None or type(task).validate is Task.validate:
@@ -53,14 +54,22 @@ def check_answers(task: Task, batch: Batch | None) -> None:
             raise PluginError(f"{name_of(task)}.validate returns {broken} ({line_of(task.validate)})")
 
 
-def flaw_of_pictures(shown: Any) -> str:
-    """Return what is wrong with the result of `Task.pictures`, or ""."""
+def flaw_of_pictures(shown: Any, makes: Modality) -> str:
+    """Return what is wrong with the result of `Task.pictures`, or ""; `makes` is the modality of plain columns."""
     if not isinstance(shown, Mapping):
-        return f"a {type(shown).__name__} instead of a dict of pictures by name"
+        return f"a {type(shown).__name__} instead of a dict of batches by name"
     for name, value in shown.items():
-        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        if not isinstance(value, Tensor) or value.ndim != 4 or value.shape[1] not in (1, 3):
-            return f"'{name}' as {found}: pictures are tensors [N, 1 or 3, H, W] in [-1, 1]"
+        modality, values = value if isinstance(value, tuple) and len(value) == 2 else (makes, value)
+        if not isinstance(modality, Modality):
+            return f"'{name}' as a pair of {type(modality).__name__} and values; its first part must be a modality"
+        try:
+            modality.accept(values, f"'{name}'")
+            modality.show(values)
+        except NumericError:
+            continue  # of a task that is not trained; what its losses are is checked in every step
+        except Exception as error:
+            found = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            return f"'{name}' as {found}, which is not a batch of {modality.plural}: {error}"
     return ""
 
 

@@ -8,6 +8,7 @@ A check returns nothing when all is well. Otherwise it raises `AssertionError`, 
 end with, and either says in one sentence what is broken.
 """
 
+from ..modalities.conformance import check_modality
 from .configs import check_config
 from .data import check_data
 from .metrics import check_metric
@@ -15,4 +16,12 @@ from .networks import check_network
 from .tasks import check_task
 from .translate import check_translate
 
-__all__ = ["check_config", "check_data", "check_metric", "check_network", "check_task", "check_translate"]
+__all__ = [
+    "check_config",
+    "check_data",
+    "check_metric",
+    "check_modality",
+    "check_network",
+    "check_task",
+    "check_translate",
+]

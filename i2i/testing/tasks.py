@@ -99,32 +99,32 @@ def check_training(task: Task, batch: dict[str, Any], steps: int, lr: float) -> 
 
 
 def check_predict(task: Task, batch: dict[str, Any]) -> None:
-    """Check what the metrics compare with "B": one finite result for each sample."""
-    name = f"{name_of(task)}.predict"
+    """Check what the metrics compare with the target: one finite result for each sample, in its size."""
+    who = f"{name_of(task)}.predict"
     n = len(next(value for value in batch.values() if isinstance(value, Tensor)))
     seed_everything(0, 0, 0)
     with torch.no_grad():
-        made = task.eval().predict(dict(batch))
-    assert isinstance(made, Tensor), f"{name} returns a {type(made).__name__}, not a tensor"
-    assert len(made) == n, f"{name} returns {tuple(made.shape)} for a batch of {n} samples"
-    assert made.isfinite().all(), f"{name} returns values that are not finite"
+        if task.source in batch:
+            fitted, undo = task.takes.fit(batch, task.source)
+            made = task.makes.accept(undo(task.eval().predict(fitted), task.makes, who), who)
+        else:
+            made = task.makes.accept(task.eval().predict(dict(batch)), who)
+    assert len(made) == n, f"{who} returns {list(made.shape)} for a batch of {n} samples"
 
 
 def check_sample(task: Task, n: int = 3) -> None:
-    """Check that `sample(n)` makes n finite results in range, the same ones from the same random numbers."""
-    name = f"{name_of(task)}.sample"
+    """Check that `sample(n)` makes n results of its modality, the same ones from the same random numbers."""
+    who, made = f"{name_of(task)}.sample", []
     with torch.no_grad():
-        made = []
         for _ in range(2):
             seed_everything(0, 0, 0)
             made.append(offered(lambda: task.eval().sample(n)))
     if made[0] is None:
         return
-    assert isinstance(made[0], Tensor), f"{name} returns a {type(made[0]).__name__}, not a tensor"
-    assert len(made[0]) == n, f"{name}({n}) returns {tuple(made[0].shape)}, not {n} results"
-    assert made[0].isfinite().all(), f"{name} returns values that are not finite"
-    assert made[0].abs().max() <= 1.0 + 1e-4, f"{name} leaves [-1, 1]: {made[0].abs().max():.3f}"
-    assert equal(*made), f"{name} gives other results after the same seed; use torch's random numbers only"
+    kept = task.makes.accept(made[0], who)
+    assert len(kept) == n, f"{who}({n}) returns {list(kept.shape)}, not {n} results"
+    assert torch.allclose(made[0].to(kept), kept, atol=1e-4), f"{who} leaves its range: {made[0].abs().max():.3f}"
+    assert equal(*made), f"{who} gives other results after the same seed; use torch's random numbers only"
 
 
 def check_latent(task: Task, batch: dict[str, Any]) -> None:
