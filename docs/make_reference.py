@@ -21,6 +21,7 @@ from torch import Tensor
 
 from i2i import Catalog, Data, I2IError, Task, testing
 from i2i.catalog import KINDS, Entry
+from i2i.modalities import Modality
 from i2i.plugins import registry
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Example|Source):(
 def page() -> str:
     """Return the page."""
     parts = [HEAD]
-    for owner in (Task, Data, Catalog):
+    for owner in (Task, Data, Modality, Catalog):
         parts += [f"## {owner.__name__}\n", rendered(owner), *methods(owner)]
     parts += ["## i2i.testing\n", rendered(testing)]
     for name in testing.__all__:

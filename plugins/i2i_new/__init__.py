@@ -1,6 +1,6 @@
 """`i2i new NAME`: write a plugin package that installs, passes its tests and trains as it is.
 
-i2i new glow                           # a task; also --kind data, metric, network or latent
+i2i new glow                           # a task; also --kind data, metric, network, modality, latent
 cd i2i-glow && pip install -e '.[test]' && pytest && i2i run i2i_glow/configs/glow.yaml
 
 The packages are in `templates/`, one folder a kind and `common` for what all of them have. In their paths and texts
@@ -27,6 +27,7 @@ SUMMARIES = {
     "data": "A data set for i2i. It comes as drawn discs with their outlines: replace `sample` with your own.",
     "metric": "A metric for i2i. It comes as a measure of sharpness: replace `__call__` with your own.",
     "network": "A network for i2i. It comes as a small residual generator: replace `forward` with your own.",
+    "modality": "A modality for i2i. It comes as curves in .csv files, with a small task and data set for them.",
 }
 Kind = Enum("Kind", {kind: kind for kind in SUMMARIES})  # type: ignore[misc]
 
