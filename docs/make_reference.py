@@ -144,15 +144,15 @@ def keys_of(entry: Entry, root: Path) -> Iterator[str]:
         first = (inspect.getdoc(getattr(entry.build, "sample", None)) or str(error)).splitlines()[0]
         yield f"| `{entry.name}` | | {first} | |"
         return
-    validation = data.validation()
-    for key in sorted(validation[0].keys() - batch.keys()) if len(validation) else ():
-        yield f"| `{entry.name}` | `{key}` | in validation samples only | |"
     for key, value in batch.items():
         if isinstance(value, Tensor):
             kind, shape = str(value.dtype).removeprefix("torch."), ["N", *map(str, value.shape[1:])]
         else:
             kind, shape = f"list of {type(value[0]).__name__}", ["N"]
         yield f"| `{entry.name}` | `{key}` | {kind} | [{', '.join(shape)}] |"
+    validation = data.validation()
+    for key in sorted(validation[0].keys() - batch.keys()) if len(validation) else ():
+        yield f"| `{entry.name}` | `{key}` | in validation samples only | |"
 
 
 def built(entry: Entry, root: Path) -> Data:
