@@ -351,9 +351,9 @@ def test_check_metric_finds_each_way_to_break_it(wrong: str, message: str) -> No
 
 
 def test_check_metric_wants_what_cannot_be_judged_refused_before_training() -> None:
-    with pytest.raises(AssertionError, match=r"Brightness.refuse lets Autoencoder on Unseen through"):
+    with pytest.raises(AssertionError, match=r"Brightness lets Autoencoder on Unseen through"):
         check_metric(Brightness("lets through"), Autoencoder(), Lamps(), rejects=(Autoencoder(), Unseen()))
-    with pytest.raises(AssertionError, match=r"mean has no refuse\(task, data\), so a run would train first"):
+    with pytest.raises(AssertionError, match=r"mean lets .* would train first .*: declare `needs`, or add"):
         check_metric(mean, Autoencoder(), Lamps(), rejects=(Autoencoder(), Unseen()))
     with pytest.raises(ConfigError, match="brightness needs validation samples"):
         check_metric(Brightness(), Autoencoder(), Unseen())
@@ -374,6 +374,8 @@ def test_check_config_parses_builds_and_steps(tmp_path: Path) -> None:
     assert config.name == "cyclegan"
     with pytest.raises(ConfigError, match=r"unknown key `lambda_cicle`, did you mean `lambda_cycle`\?"):
         check_config(path, "task.lambda_cicle=1")
+    with pytest.raises(ConfigError, match=r"psnr .*UnpairedFolders|psnr .*paired|psnr compares"):
+        check_config(path, *toy, "data.samples=2", "data.validation_samples=1", "metrics=[{use: psnr}]")
     with pytest.raises(ConfigError, match=r"missing\.yaml"):
         check_config(tmp_path / "missing.yaml")
 

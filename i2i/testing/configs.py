@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from ..config import Config, load, parse
 from ..contract import check_answers
 from ..data.stream import stream, validation_batch
 from ..engine import Engine
+from ..errors import WeightsError
+from ..metrics import check_needs
 from ..plugins import registry
 from ..processes import ProcessGroup
 
@@ -24,7 +27,7 @@ def check_config(path: str | Path, *overrides: str) -> Config:
 
     Raises:
         AssertionError: written out and read again, it is another config.
-        ConfigError: it is not valid; every mistake with its line.
+        ConfigError: it is not valid, every mistake with its line, or a metric cannot judge its task and data.
         DataError: its data cannot be read; override `data.root`.
         PluginError: a part of it breaks its contract.
     """
@@ -36,6 +39,9 @@ def check_config(path: str | Path, *overrides: str) -> Config:
     task, data = config.task(), config.data()
     schedule = config.schedule() if config.schedule else None
     engine = Engine(task, config.optimizer, config.train, schedule=schedule)
+    for name, build in config.metrics:
+        with suppress(WeightsError):  # a file that this machine does not have
+            check_needs(name, build(), task, data)
     check_answers(task, validation_batch(data))
     engine.step(next(stream(data, config.train, 0, 1, ProcessGroup())))
     return config

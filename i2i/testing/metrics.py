@@ -13,6 +13,7 @@ from ..contract import flaw_of_numbers
 from ..data.base import Data
 from ..engine import seed_everything
 from ..errors import ConfigError, blame
+from ..metrics import check_needs
 from ..task import Task
 from .states import equal, random_states
 
@@ -30,20 +31,18 @@ def check_metric(
         metric: the metric to check, as its constructor returns it.
         task: a task that it can judge; it is copied.
         data: the data set that it is judged on.
-        rejects: a task and a data set that it cannot judge: its `refuse(task, data)` must raise a ConfigError, so
-            that a run ends before training and not after it.
+        rejects: a task and a data set that it cannot judge: its `needs`, or its `refuse(task, data)`, must lead to a
+            ConfigError, so that a run ends before training and not after it.
 
     Raises:
         AssertionError: a point is broken; the message says which.
         PluginError: the metric itself raises; the message names its file and line.
-        ConfigError: the metric refuses `task` and `data`.
+        ConfigError: the metric rejects `task` and `data`.
     """
     name = type(metric).__name__ if not hasattr(metric, "__name__") else metric.__name__
     task = copy.deepcopy(task).eval()
-    refuse = getattr(metric, "refuse", None)
-    if refuse is not None:
-        with blame(metric, "refuse"):
-            refuse(task, data)
+    with blame(metric, "refuse"):
+        check_needs(name, metric, task, data)
     state = copy.deepcopy(task.state_dict())
     seed_everything(0, 0, 0)
     before = random_states()
@@ -65,14 +64,16 @@ def check_metric(
         f"{name} gives other numbers the second time: {dict(found)}, {dict(again)}"
     )
     if rejects is not None:
-        check_refusal(name, refuse, *rejects)
+        check_rejection(name, metric, *rejects)
 
 
-def check_refusal(name: str, refuse: Any, task: Task, data: Data) -> None:
-    """Check that what a metric cannot judge is refused before training."""
-    assert refuse is not None, f"{name} has no refuse(task, data), so a run would train first and fail afterwards"
+def check_rejection(name: str, metric: Any, task: Task, data: Data) -> None:
+    """Check that what a metric cannot judge is rejected before training."""
     try:
-        refuse(task, data)
+        check_needs(name, metric, task, data)
     except ConfigError:
         return
-    raise AssertionError(f"{name}.refuse lets {type(task).__name__} on {type(data).__name__} through")
+    raise AssertionError(
+        f"{name} lets {type(task).__name__} on {type(data).__name__} through, so a run would train first and fail "
+        f"afterwards: declare `needs`, or add a method refuse(task, data)"
+    )
