@@ -406,7 +406,7 @@ assert not code, code
 for folder in sys.argv[1:]:
     name = folder.removeprefix("i2i-")
     few = ["data.samples=32", "data.validation_samples=2", "train.steps=2"]
-    run = i2i.run(f"{folder}/i2i_{name}/configs/{name}.yaml", *few)
+    run = i2i.run(name, *few)
     print("trained", run.name)
 """
 

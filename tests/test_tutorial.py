@@ -100,7 +100,7 @@ def test_a_new_package_installs_passes_its_test_and_trains(fresh: Path, tmp_path
     tests = sh("python -m pytest -q -p no:cacheprovider", package, fresh)
     assert "3 passed" in tests.stdout, tests.stdout + tests.stderr
     few = "data.samples=4 data.validation_samples=2 train.steps=4 train.log_every=2"
-    done = sh(f"i2i plugins && i2i run i2i_glow/configs/glow.yaml {few}", package, fresh)
+    done = sh(f"i2i plugins && i2i run glow {few}", package, fresh)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^glow +i2i-glow 0\.1\.0 +ok$", done.stdout, flags=re.M)
     assert (package / "runs" / "glow" / "model.safetensors").exists()

@@ -1,7 +1,7 @@
 """`i2i new NAME`: write a plugin package that installs, passes its tests and trains as it is.
 
 i2i new glow                           # a task; also --kind data, metric, network, modality, latent
-cd i2i-glow && pip install -e '.[test]' && pytest && i2i run i2i_glow/configs/glow.yaml
+cd i2i-glow && pip install -e '.[test]' && pytest && i2i run glow
 
 The packages are in `templates/`, one folder a kind and `common` for what all of them have. In their paths and texts
 NAME stands for the name, TITLE for the class, VERSION for this version of i2i and SUMMARY for a sentence below.
@@ -45,7 +45,7 @@ def new(
     for path, text in package(name, kind.value).items():
         files.make_folder((folder / path).parent)
         files.write(folder / path, text.encode())
-    then = f"pip install -e '.[test]' && pytest && i2i run i2i_{name}/configs/{name}.yaml"
+    then = f"pip install -e '.[test]' && pytest && i2i run {name}"
     print(f"{folder}: written; next: cd {folder} && {then}")
 
 
