@@ -35,7 +35,7 @@ class Entry(NamedTuple):
         """The Python name of what it builds, in the uppermost module that has it: "i2i.losses.LSGAN"."""
         name, parts = getattr(self.build, "__name__", "?"), self.build.__module__.split(".")
         modules = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
-        known = [module for module in modules if vars(sys.modules.get(module)).get(name) is self.build]
+        known = [module for module in modules if getattr(sys.modules.get(module), name, None) is self.build]
         return f"{known[0] if known else modules[-1]}.{name}"
 
 
