@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 
 from .config import Config
+from .contract import check_answers, players_of
 from .data.base import Data
 from .data.stream import Batch, Numbered, stream, validation_batch
-from .engine import Engine, StepOutcome, builder_for, players_of
+from .engine import Engine, StepOutcome, builder_for
 from .errors import ConfigError, NumericError
 from .processes import ProcessGroup
 from .runs import (
@@ -49,9 +50,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     if settings.threads:
         torch.set_num_threads(settings.threads)
     saved = state_to_resume(run, config, leads=world.rank == 0) if resume else None
-    metrics = [
-        (name, build(metric)) for name, metric in config.metrics
-    ]  # a missing weights file is reported before training
+    metrics = [(name, build(metric)) for name, metric in config.metrics]  # reports a missing weights file
     torch.manual_seed(settings.seed)
     task = build(config.task)
     refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
@@ -76,6 +75,9 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     record = Record(run, config, engine)
     if record.complete(steps):
         return
+    check_answers(
+        engine.task, observed or None
+    )  # a broken `pictures` is reported now, not after `sample_every` steps
     record.open()
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number):
