@@ -75,9 +75,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     record = Record(run, config, engine)
     if record.complete(steps):
         return
-    check_answers(
-        engine.task, observed or None
-    )  # a broken `pictures` is reported now, not after `sample_every` steps
+    check_answers(engine.task, observed or None)  # reports a broken `pictures` now, not after `sample_every` steps
     record.open()
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number):

@@ -95,6 +95,7 @@ def test_every_command_and_option_that_a_message_names_exists() -> None:
 def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder with what the README speaks of: two configs at toy size, and pictures."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config.shipped, "OWN", [tmp_path / "configs"])  # so that names stand for the toy configs
     for name in ("configs/cyclegan.yaml", "configs/paper/cyclegan.yaml"):
         toy = config.load(ROOT / name, TOY, registry().catalog)
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
