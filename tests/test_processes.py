@@ -126,7 +126,7 @@ def test_two_processes_say_once_what_is_wrong_with_a_folder(config: Path, tmp_pa
         command(config, tmp_path / "run", data, "train.steps=1"), capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("trainA': other files skipped") == 1
+    assert done.stderr.count("trainA': non-image files skipped") == 1
 
 
 def test_a_mistake_is_said_once_whatever_the_number_of_processes(config: Path, tmp_path: Path) -> None:

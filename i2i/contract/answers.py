@@ -37,7 +37,8 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         return
     device = next((p.device for p in task.parameters()), torch.device("cpu"))
     with blame(task, "copy.deepcopy, which averages and tests rely on"):
-        answering = copy.deepcopy(task, {id(p): p for p in task.parameters()}).eval()
+        shared = [*task.parameters(), task.over_processes]  # a group of processes cannot be copied
+        answering = copy.deepcopy(task, {id(part): part for part in shared}).eval()
     with random_state_kept(device), torch.no_grad():
         given = to_device(batch or {}, device)
         with blame(task, "pictures"):
