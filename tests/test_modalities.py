@@ -316,6 +316,50 @@ def test_columns_are_drawn_by_their_own_modality_and_frames_move() -> None:
     assert not np.array_equal(sheets[3], sheets[4])
 
 
+MOVING = """
+import numpy as np
+import torch
+from i2i import Data, Task, hookimpl
+from i2i.modalities import Modality
+
+class Clip(Modality):
+    name, plural = "clip", "clips"
+    def show(self, values):  # [N, T, 1, H, W] -> frames
+        return (values * 255).byte().numpy().repeat(3, 2).transpose(0, 1, 3, 4, 2)
+
+class Counting(Data):
+    def __len__(self): return 4
+    def sample(self, index, rng): return {"A": torch.zeros(1)}
+    def validation(self): return [{"A": torch.zeros(1)}]
+
+class Fading(Task):
+    makes = Clip()
+    def __init__(self):
+        super().__init__()
+        self.G = torch.nn.Linear(1, 1)
+    def players(self): return {"G": [self.G]}
+    def step(self, batch): yield "G", {"square": self.G(batch["A"]).square().mean()}
+    def pictures(self, batch): return {"fading": torch.linspace(0, 1, 5).view(1, 5, 1, 1, 1).expand(1, 5, 1, 8, 8)}
+
+@hookimpl
+def register(catalog):
+    catalog.task("fading", Fading)
+    catalog.data("counting", Counting)
+"""
+
+
+def test_moving_previews_are_a_gif_beside_the_png_and_the_report_shows_it(tmp_path: Path) -> None:
+    (tmp_path / "moving.py").write_text(MOVING)
+    (tmp_path / "moving.yaml").write_text(
+        "task: {use: fading}\ndata: {use: counting}\noptimizer: {use: adam, lr: 0.1}\ntrain: {steps: 2}\n"
+    )
+    run = api.run(tmp_path / "moving.yaml", out=tmp_path / "run", plugin=tmp_path / "moving.py")
+    with Pil.open(run / "samples" / "00000002.gif") as moving, Pil.open(run / "samples" / "00000002.png") as still:
+        assert moving.n_frames == 5
+        assert moving.size == still.size
+    assert "data:image/gif" in (run / "report.html").read_text()
+
+
 def test_every_modality_is_in_the_catalog() -> None:
     catalog = i2i.Catalog()
     i2i.modalities.register(catalog)  # type: ignore[attr-defined]
