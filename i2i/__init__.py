@@ -2,9 +2,9 @@
 
     import i2i
     i2i.run("configs/cyclegan.yaml")             # train, evaluate, write pictures and a report
-    out = i2i.translate(img, "runs/cyclegan")    # the same kind of thing out as in
+    out = i2i.translate(img, "runs/cyclegan")    # the output has the type of the input
 
-The names are loaded when they are first used, so `import i2i` costs nothing and does not import torch.
+Names are loaded on first use, so `import i2i` is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = [  # noqa: RUF022 - in the order of a first read
+__all__ = [  # noqa: RUF022 - in order of importance
     "run",
     "translate",
     "sample",
@@ -65,7 +65,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "latent":  # a room that is used as it is: i2i.latent.edit(...)
+    if name == "latent":  # used as a package: i2i.latent.edit(...)
         return importlib.import_module(".latent", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'i2i' has no attribute '{name}'")

@@ -1,7 +1,7 @@
-"""The catalog: every name a config may `use`, and the callable it stands for.
+"""The catalog: every name a config may `use`, and the callable behind it.
 
-Plugins fill it in their `register(catalog)` hook; `i2i catalog` prints it. A constructor that takes a part
-annotates it (`generator: Network`) and receives a `functools.partial` of what the config named.
+Plugins fill it in their `register(catalog)` hook; `i2i catalog` prints it. A constructor annotates an argument that a
+config fills by name (`generator: Network`), and receives a `functools.partial` of the named callable.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .errors import ConfigError, PluginError
 SWITCHED_OFF = "it is switched off by I2I_PLUGINS, I2I_DISABLED_PLUGINS or --no-plugin"
 KINDS = ("task", "network", "loss", "metric", "data", "modality", "optimizer", "schedule")
 
-# A part in a constructor's signature: `{use: NAME, **kwargs}` in a config, a partial in the code.
+# Annotations of such arguments: `{use: NAME, **kwargs}` in a config, a partial in the code.
 Network = Annotated[Callable[..., Any], "network"]
 Loss = Annotated[Callable[..., Any], "loss"]
 Metric = Annotated[Callable[..., Any], "metric"]
 
 
 class Entry(NamedTuple):
-    """One name of the catalog: what it builds, and the distribution that added it."""
+    """A catalog entry: its kind, its name, what it builds, and the plugin that added it."""
 
     kind: str
     name: str
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
 
 class Catalog:
-    """Names by kind. Each `catalog.<kind>(name, callable)` adds one, for the plugin that is registering.
+    """Names by kind. Each `catalog.<kind>(name, callable)` adds one on behalf of the plugin being registered.
 
     Example:
         >>> catalog = Catalog()
@@ -51,8 +51,8 @@ class Catalog:
 
     def __init__(self) -> None:
         self.owner = "i2i"  # the registry sets this to the plugin whose hook is running
-        self.failed: dict[str, str] = {}  # plugins that did not load -> why
-        self._lost: dict[tuple[str, str], str] = {}  # what they had added before they failed -> which of them
+        self.failed: dict[str, str] = {}  # plugins that did not load -> reason
+        self._lost: dict[tuple[str, str], str] = {}  # names added by plugins that then failed -> plugin
         self._entries: dict[tuple[str, str], Entry] = {}
         self._contested: dict[tuple[str, str], str] = {}
 
@@ -60,8 +60,8 @@ class Catalog:
         """Add `build` under `name`.
 
         Raises:
-            PluginError: the name is taken; the message names both owners. A name of i2i itself stays what it
-                was; one that two plugins claim is refused to every config until one of them goes.
+            PluginError: the name is taken; the message names both owners. A name of i2i itself keeps its
+                meaning; one that two plugins claim is rejected in every config until one of them is disabled.
         """
         taken = self._entries.get((kind, name))
         if taken is not None:
@@ -107,11 +107,11 @@ class Catalog:
         self.add("schedule", name, build)
 
     def find(self, kind: str, name: str) -> Entry:
-        """Return the entry of that name.
+        """Return the entry with this name.
 
         Raises:
-            ConfigError: no such name; the message gives the nearest ones and any plugin that failed to load.
-            PluginError: two plugins claim the name, or the plugin that has it did not load.
+            ConfigError: the name is unknown; the message has the closest ones and any plugin that failed to load.
+            PluginError: two plugins claim the name, or the plugin that adds it did not load.
         """
         if (kind, name) in self._contested:
             raise PluginError(self._contested[kind, name])
@@ -125,7 +125,7 @@ class Catalog:
         return entry
 
     def forget(self, owner: str) -> None:
-        """Take back every name that `owner` added: a plugin that failed half-way leaves nothing behind."""
+        """Remove every name that `owner` added, so that a plugin that failed half-way leaves nothing behind."""
         self._lost |= {key: owner for key, entry in self._entries.items() if entry.owner == owner}
         self._entries = {key: entry for key, entry in self._entries.items() if entry.owner != owner}
 
@@ -134,13 +134,13 @@ class Catalog:
         return sorted(name for k, name in self._entries if k == kind)
 
     def unknown(self, kind: str, name: str) -> str:
-        """Say that `name` is not there, and what the reader may have meant."""
+        """Return the message for an unknown name, with suggestions."""
         known = self.names(kind)
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"possible: {', '.join(known) or 'none'}"
         broken = {plugin: why for plugin, why in self.failed.items() if why != SWITCHED_OFF}
         failed = "".join(f"; plugin {plugin} did not load: {why}" for plugin, why in broken.items())
-        return f"unknown {kind} '{name}': {hint} (in a file of yours? --plugin FILE){failed}"
+        return f"unknown {kind} '{name}': {hint} (if it is in your own file, add --plugin FILE){failed}"
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(sorted(self._entries.values(), key=lambda entry: entry[:2]))

@@ -1,7 +1,7 @@
-"""The errors a user can cause, each with the exit code that `i2i` returns for it.
+"""The errors that i2i raises on purpose, each with the exit code of the command.
 
-Every message is one sentence: what was given, what is possible, what to do. Anything else that reaches the
-command line is a bug of ours and keeps its traceback.
+Every message is one sentence: what was given, what is possible, what to do. Any other exception that reaches
+the command line is a bug in i2i and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ class I2IError(Exception):
 
 
 class ConfigError(I2IError):
-    """A config, an override or an argument that cannot be meant (exit code 2)."""
+    """An invalid config, override or argument (exit code 2)."""
 
     exit_code = 2
 
 
 class DataError(I2IError):
-    """A picture or a data set that cannot be used (exit code 3)."""
+    """An unusable picture or data set (exit code 3)."""
 
     exit_code = 3
 
 
 class WeightsError(I2IError):
-    """A checkpoint, a weights file or a run folder that cannot be used (exit code 4)."""
+    """An unusable checkpoint, weights file or run folder (exit code 4)."""
 
     exit_code = 4
 
@@ -45,7 +45,7 @@ class NumericError(I2IError):
 
 
 class ResourceError(I2IError):
-    """Memory, disk, a process or a device that is missing (exit code 6)."""
+    """Not enough memory or disk space, or a missing process or device (exit code 6)."""
 
     exit_code = 6
 
@@ -60,12 +60,12 @@ class PluginError(I2IError):
 def blame(owner: Any, call: str) -> Iterator[None]:
     """Turn an exception in a plugin author's code into a PluginError that names the file and the line.
 
-    An `I2IError` is a sentence already, and running out of memory is nobody's mistake: both pass unchanged.
+    `I2IError` and `MemoryError` pass unchanged.
 
     Args:
         owner: the task, data set, metric or modality, or the class or function, whose code runs inside the
             `with` block.
-        call: what it was asked to do, such as "translate" or "step 3".
+        call: what it was doing, e.g. "translate" or "step 3".
     """
     try:
         yield

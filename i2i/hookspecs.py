@@ -1,8 +1,8 @@
-"""Every place where a plugin may speak. docs/plugin_hooks.md says the same with examples.
+"""The hooks that a plugin can implement; docs/plugin_hooks.md has examples.
 
-A plugin is an importable module declared in the entry-point group `i2i`, with functions of these names
-marked `@i2i.hookimpl`. There is no hook before or after a training step on purpose: what changes the
-mathematics belongs into a `Task`, where a reader sees it.
+A plugin is an importable module declared in the entry-point group `i2i`, whose functions with these names are
+marked `@i2i.hookimpl`. By design, no hook runs before or after a training step: whatever changes the mathematics
+belongs in a `Task`, where readers see it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def register(catalog: Catalog) -> None:
 
 @hookspec
 def on_log(run: Path, step: int, scalars: dict[str, float], images: dict[str, Tensor]) -> None:
-    """See what is logged: losses, learning rates, metrics, and pictures as uint8 [H, W, 3] grids.
+    """Observe what is logged: losses, learning rates, metrics, and sample grids, uint8 [H, W, 3].
 
-    Called on the first process only, at every `train.log_every` steps, after samples, after an evaluation
-    and at the end. An observer that raises is reported once and not called again in that run.
+    Called on the first process only: every `train.log_every` steps, after samples, after an evaluation and
+    at the end. An observer that raises is reported once and not called again in that run.
     """

@@ -1,8 +1,8 @@
-"""Several processes, one training: the only room that speaks to torch.distributed.
+"""Training with several processes: the only module that uses torch.distributed.
 
 `i2i run config.yaml --nproc 2` starts torchrun's agent here; on several hosts torchrun or Slurm starts `i2i run`
-itself. All processes have the same weights, optimizers and pools. Each sees its share of the batch, and gradients are
-averaged once per player. So any process could write the checkpoint, and any number of them can resume a run.
+itself. All processes have the same weights, optimizers and pools. Each gets its share of the batch, and gradients are
+averaged once per player. Any process could thus write the checkpoint, and any number of them can resume a run.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from .errors import ConfigError, I2IError, ResourceError
 
 
 def rank() -> int:
-    """Return the number of this process among those that train together, as torchrun sets it; 0 if it is alone."""
+    """Return the rank of this process, as set by torchrun; 0 for a single process."""
     return int(os.environ.get("RANK", "0"))
 
 
 def alone() -> bool:
-    """Return whether no other process was started to train with this one."""
+    """Return whether this is the only training process."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 
 @contextmanager
 def name_rank() -> Iterator[None]:
-    """Let the errors of a process among several begin with its rank."""
+    """Prefix errors with the rank of this process, if there are several."""
     try:
         yield
     except I2IError as error:
@@ -44,7 +44,7 @@ def name_rank() -> Iterator[None]:
 
 
 class ProcessGroup:
-    """This process among all: `rank` of `size`. With one process every method is the identity."""
+    """The process group, as seen by process `rank` of `size`. For one process every method is the identity."""
 
     def __init__(self, rank: int = 0, size: int = 1, store: dist.Store | None = None) -> None:
         self.rank, self.size, self._store = rank, size, store
@@ -70,18 +70,18 @@ class ProcessGroup:
         return fn(torch.cat(parts))[self.rank * len(x) : (self.rank + 1) * len(x)]
 
     def same_start(self, module: nn.Module) -> nn.Module:
-        """Give every process the first one's weights, and batch normalisation the whole batch.
+        """Broadcast the weights of the first process, and synchronise batch norm over all processes.
 
         Raises:
-            ConfigError: batch normalisation on a device that cannot synchronise it.
+            ConfigError: batch norm cannot be synchronised on this device.
         """
         if self.size == 1:
             return module
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
             if next(module.parameters()).device.type != "cuda":
                 raise ConfigError(
-                    "batch normalisation over several processes needs GPUs: train with one process, or use "
-                    "a norm that treats each picture by itself (norm: instance)"
+                    "batch norm over several processes needs GPUs: train with one process, or use a norm that "
+                    "treats each picture separately (norm: instance)"
                 )
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         with torch.no_grad():
@@ -91,7 +91,7 @@ class ProcessGroup:
         return module
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have reached this point."""
         if self.size > 1:
             dist.barrier()
 
@@ -103,7 +103,7 @@ class ProcessGroup:
 
     @contextmanager
     def watch(self, step: Callable[[], int]) -> Iterator[None]:
-        """Turn a broken or silent connection into one sentence that names the process and the step."""
+        """Turn a broken or timed-out connection into an error that names the process and the step."""
         try:
             yield
         except dist.DistError as error:
@@ -129,8 +129,8 @@ def join(timeout: float, cuda: bool) -> ProcessGroup:
     """Join the other processes, if the environment variables name any.
 
     Args:
-        timeout: seconds after which a silent process ends the run.
-        cuda: use GPUs (nccl), one a process; else gloo.
+        timeout: seconds without an answer from a process after which the run ends.
+        cuda: use GPUs (nccl), one per process; else gloo.
     """
     if alone():
         return ProcessGroup()
@@ -158,7 +158,7 @@ def leave() -> None:
 def launch(arguments: list[str], nproc: int) -> int:
     """Run `i2i ARGUMENTS` in `nproc` processes on this machine and return their common exit code.
 
-    The first process that fails ends them all, and its rank is named. All import from where this process does:
+    The first process to fail stops all of them and is reported by its rank. All use the `sys.path` of this process:
     `python -m i2i` alone would put the working folder first.
     """
     from torch.distributed.elastic.multiprocessing import SignalException

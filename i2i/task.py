@@ -1,8 +1,8 @@
-"""What a plugin author subclasses. docs/tutorial.md builds one in 25 lines.
+"""`Task`: the base class of every method. docs/tutorial.md builds one in 25 lines.
 
 A training step is a generator that yields `(player, losses)`: the paper's algorithm, top to bottom, with
-ordinary local variables. At each `yield` the engine sets the gradients of that player to zero, goes backward
-into that player's parameters only, steps its optimizer, and comes back.
+ordinary local variables. At each `yield` the engine zeroes the gradients of that player, backpropagates into
+that player's parameters only, steps its optimizer, and resumes the generator.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Turn = tuple[str, Losses]
 
 
 class Task(nn.Module):
-    """One method: its networks, its training step and what it can be asked for.
+    """One method: its networks, its training step and its inference.
 
-    Subclasses implement `players` and `step`, and what applies of `translate`, `sample`, `encode` and `decode`.
-    Everything that must survive a resume is a parameter, a buffer, or in `get_extra_state`; the latter is left
-    out of the published weights. Random numbers are torch's own: the engine seeds them before each step.
+    Subclasses implement `players` and `step`, and whichever of `translate`, `sample`, `encode` and `decode` apply.
+    State that must survive a resume is a parameter, a buffer, or in `get_extra_state`, which is left out of the
+    published weights. Use torch's global random generator: the engine seeds it before each step.
 
     Attributes:
-        ema: names of submodules of which the engine keeps an average when `train.ema` is set.
-        takes: the modality of what `translate` takes. `Image.of(self.G)` pads to what a network needs.
-        makes: the modality of what `translate`, `sample` and `decode` make and `encode` takes, e.g. `Image(scale=4)`.
-        conditions: the modality of each keyword of `translate` and `sample` that is a thing and not a plain value,
-            e.g. `{"style": Image()}`: callers give a file or array, the task gets [1, ...] on its device, or a list.
+        ema: names of the submodules that the engine averages if `train.ema` is set.
+        takes: the modality of the input of `translate`. `Image.of(self.G)` pads to what a network needs.
+        makes: the modality that `translate`, `sample` and `decode` return and `encode` takes, e.g. `Image(scale=4)`.
+        conditions: the modality of each keyword of `translate` and `sample` that is not a plain value, e.g.
+            `{"style": Image()}`: callers pass a file or array, the task gets [1, ...] on its device, or a list.
         source: the entry of a sample that `translate` takes.
         target: the entry that metrics compare its result with.
     """
@@ -45,10 +45,10 @@ class Task(nn.Module):
     target: str = "B"
 
     over_processes: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = staticmethod(lambda fn, x: fn(x))
-    """`over_processes(fn, x)`: apply `fn` to the batch of all processes, return this process's part.
+    """`over_processes(fn, x)`: apply `fn` to the batch of all processes and return this process's part.
 
-    For what must not depend on how many processes there are, such as a replay pool. The engine replaces it
-    when there are several.
+    For anything that must not depend on the number of processes, such as a replay pool. The engine replaces it
+    if there are several.
     """
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -59,7 +59,7 @@ class Task(nn.Module):
         """Run one training step: yield `(player, {"name": scalar loss, ...})` for each turn.
 
         Args:
-            batch: what the data set gives, stacked: images are [N, C, H, W] in [-1, 1].
+            batch: stacked samples of the data set; images are [N, C, H, W] in [-1, 1].
         """
         raise NotImplementedError(f"{type(self).__name__} must implement step(batch)")
 
@@ -68,7 +68,7 @@ class Task(nn.Module):
         raise ConfigError(f"{type(self).__name__} does not translate, it generates: use i2i.sample(n, model)")
 
     def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
-        """Return `n` new things [n, ...] of the modality `makes`."""
+        """Return `n` samples [n, ...] of the modality `makes`."""
         raise ConfigError(f"{type(self).__name__} does not generate, it translates: use i2i.translate(img, model)")
 
     def encode(self, image: Tensor) -> Tensor:
@@ -80,24 +80,24 @@ class Task(nn.Module):
         raise ConfigError(f"{type(self).__name__} has no latent space to decode from")
 
     def prior(self, n: int) -> Tensor:
-        """Return `n` latent codes [n, ...], drawn as `sample` draws its own."""
+        """Return `n` latent codes [n, ...], drawn as in `sample`."""
         raise ConfigError(f"{type(self).__name__} has no latent space to draw from")
 
     def predict(self, batch: dict[str, Any]) -> Tensor:
-        """Return what the metrics compare with `batch[self.target]`: the translation of `batch[self.source]`."""
+        """Return the translation of `batch[self.source]`, which metrics compare with `batch[self.target]`."""
         return self.translate(batch[self.source])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return means over a validation batch of numbers that only the task can know (an ELBO, an ADE)."""
+        """Return task-specific results, averaged over a validation batch (e.g. ELBO, ADE)."""
         return {}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return what `samples/` and the report show, one column by name.
+        """Return the columns that `samples/` and the report show, by name.
 
         A column is a batch [N, ...] of the modality `makes`, or a pair of another modality and its batch.
 
         Args:
-            batch: validation samples, or nothing where the data set has none.
+            batch: validation samples, empty if the data set has none.
         """
         if type(self).translate is not Task.translate and self.source in batch:
             return {"given": (self.takes, batch[self.source]), "translated": self.predict(batch)}

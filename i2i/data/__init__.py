@@ -1,12 +1,12 @@
 """Data sets: samples that are pure functions of an index and a random generator.
 
-`base` says what a data set is, `folders` reads pictures, `paired` pairs of them (`derive` makes one of the other),
-`segmaps` photographs with label maps, `labelled` pictures with a class (`classes` names and numbers them,
-`conditions` reads what else people ask a model with, `shapes` refuses what does not fit a task), `attributes` faces
-with numbers, `superres` photographs and their small versions (`degrade` makes them), `mnist` handwritten digits;
-`transforms` augments, `memory` and `cache` keep decoded pictures, `stream` makes the batches of a training, and
-`check` is behind `i2i data check`. Their names for a config are listed by `i2i catalog`. Data sets drawn by code are
-in plugins/i2i_scenes and plugins/i2i_relief.
+`base` has the base class. `folders` reads pictures, `paired` pairs of pictures (`derive` computes one from the other),
+`segmaps` photographs with label maps, `labelled` pictures with a class (`classes` maps names to numbers, `conditions`
+parses other conditions, `shapes` rejects batches that do not fit a task), `attributes` faces with numeric attributes,
+`superres` photographs with downscaled versions (made by `degrade`), `mnist` handwritten digits. `transforms`
+augments, `memory` and `cache` keep decoded pictures, `stream` yields the training batches, and `check` implements
+`i2i data check`. `i2i catalog` lists the names for configs. Data sets drawn by code are in plugins/i2i_scenes and
+plugins/i2i_relief.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 
 
 def register(catalog: Catalog) -> None:
-    """Add the data sets of this folder to `catalog`."""
+    """Register the data sets of this package in `catalog`."""
     from .attributes import FacesWithAttributes
     from .mnist import MNIST
 

@@ -1,8 +1,8 @@
-"""From a data set to the batches of a training, which are a pure function of (seed, number of the step).
+"""The training batches of a data set, a pure function of (seed, step).
 
-    for micro_batches in stream(data, train, start=0, steps=1000, world=ProcessGroup()): ...  # `i2i run` does this
+    for micro_batches in stream(data, train, start=0, steps=1000, world=ProcessGroup()): ...  # as in `i2i run`
 
-So resumed runs, any number of loader processes, and several processes that divide a batch all see the same samples
+Resumed runs, any number of loader processes, and several processes that share a batch thus all see the same samples
 with the same augmentation.
 """
 
@@ -27,14 +27,14 @@ Batch = dict[str, Any]
 
 
 class Numbered(Dataset[Any]):
-    """The training samples by their number in the whole training, each a pure function of (seed, number)."""
+    """The training samples, numbered over all epochs; each is a pure function of (seed, number)."""
 
     def __init__(self, data: Data, seed: int) -> None:
         self.data, self.seed = data, seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
-        """Return the samples of these numbers, stacked."""
+        """Return the samples with these numbers, stacked."""
         indices = self.indices(numbers)
 
         def rng(i: int) -> np.random.Generator:
@@ -50,11 +50,11 @@ class Numbered(Dataset[Any]):
                             self.data, indices, [self.data.sample(n, rng(i)) for i, n in enumerate(indices)]
                         )
                     raise
-        except I2IError as error:  # crosses from a loader process as a value: its sentence stays one sentence
+        except I2IError as error:  # returned, not raised: a loader process would add its traceback to the message
             return error
 
     def indices(self, numbers: Sequence[int]) -> list[int]:
-        """Return which samples of the data set these are."""
+        """Return the indices of these samples in the data set."""
         return [self._index(number) for number in numbers]
 
     def _index(self, number: int) -> int:
@@ -65,7 +65,7 @@ class Numbered(Dataset[Any]):
 
 
 def refuse_unequal(data: Data, indices: Sequence[int], samples: Sequence[Sample]) -> None:
-    """Raise a DataError that names the first key in which samples differ, so that they cannot be stacked."""
+    """Raise a DataError that names the first key whose shapes differ, so that the samples cannot be stacked."""
     first, *others = ({key: text(shape) for key, shape in shapes(sample).items()} for sample in samples)
     for index, other in zip(indices[1:], others, strict=True):
         for key in {**first, **other}:
@@ -78,7 +78,7 @@ def refuse_unequal(data: Data, indices: Sequence[int], samples: Sequence[Sample]
 
 
 def text(shape: Any) -> str:
-    """Return a shape as a message shows it."""
+    """Format a shape for messages."""
     return "no tensor" if shape is None else str(tuple(shape))
 
 
@@ -89,7 +89,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
 
     Raises:
         ConfigError: the batch cannot be divided evenly.
-        DataError: the data set is empty or cannot give a sample, or samples cannot be stacked.
+        DataError: the data set is empty, a sample cannot be read, or samples cannot be stacked.
         PluginError: the data set's own code raised; names its file and line.
         ResourceError: a loader process died or hangs.
     """
@@ -122,7 +122,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
         try:
             batch = next(batches, None)
         except RuntimeError as error:
-            if not data.workers or "DataLoader" not in str(error):  # PyTorch's words for a worker that died or hangs
+            if not data.workers or "DataLoader" not in str(error):  # raised if a worker died or hangs
                 raise
             raise ResourceError(
                 f"a loader process died or hangs: {str(error).splitlines()[0]}; continue with --resume"
@@ -143,18 +143,18 @@ def stacked(batch: Any) -> Any:
 
 
 def quiet_worker(_: int) -> None:
-    """Ignore interrupts, which the main process handles, and leave the other cores to the networks."""
+    """Ignore interrupts, which the main process handles, and use one thread, leaving the cores to the networks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
 
 
 def validation_batch(data: Data, n: int = 4) -> Batch:
-    """Return up to `n` validation samples, far apart and of the shapes of the first; {} if there are none."""
+    """Return up to `n` evenly spaced validation samples with the shapes of the first; {} if there are none."""
     with blame(data, "validation"):
         samples = data.validation()
         n = min(n, len(samples))
-        chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours are often of one class
+        chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours often share a class
     return default_collate([sample for sample in chosen if shapes(sample) == shapes(chosen[0])]) if chosen else {}
 
 

@@ -1,16 +1,16 @@
-"""The room of pictures: pictures as people have them <-> float32 tensors [N, 3, H, W] in [-1, 1], by one decoder.
+"""Image input and output: files, bytes, PIL images and arrays <-> float32 tensors [N, 3, H, W] in [-1, 1].
 
-    border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the kind of thing that came in
-    decode.py   `read_rgb`, and the decoder, its formats and its limits
-    write.py    `save`, in the format that the suffix names
-    find.py     `find`: files, folders and globs -> the images among them
-    tile.py     `tiled`: large pictures piece by piece, with an overlap that was measured
+    border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the original type
+    decode.py   `read_rgb`, and the decoder with its formats and limits
+    write.py    `save`, in the format given by the suffix
+    find.py     `find`: the images in files, folders and globs
+    tile.py     `tiled`: large pictures tile by tile, with a measured overlap
     grid.py     `grid`, `frames`: columns of images as one sheet, for `samples/` and the report
-    animate.py `gif`, `mp4`: frames as an animation
-    axes.py, pixels.py, notes.py    parts of these: axes of arrays; depth and alpha; counts, warnings and names
+    animate.py  `gif`, `mp4`: frames as an animation
+    axes.py, pixels.py, notes.py    helpers: axes of arrays; depth and alpha; counts, warnings and names
 
-Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) read alike. Importing
-the room does not import torch.
+Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) share one decoder.
+Importing this package does not import torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The axes of arrays and tensors as letters of NCHW: finding them, and converting from and to [N, C, H, W]."""
+"""The axes of arrays and tensors, as letters of NCHW: infer them, and convert to and from [N, C, H, W]."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The border: a picture of any kind -> float32 [N, 3, H, W] in [-1, 1] (`take`), and back (`Picture.restore`).
+"""Conversion: a picture of any kind -> float32 [N, 3, H, W] in [-1, 1] (`take`), and back (`Picture.restore`).
 
-16-bit and float pixels are scaled by their type, never by their maximum. What is not clear is an error with the
-rule in it. `pad_to_multiple` then makes any size fit a network.
+16-bit and float pixels are scaled by their type, never by their maximum. Ambiguous input raises an error that states
+the rule. `pad_to_multiple` pads any size to one that a network accepts.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Picture:
-    """A picture inside the border, which remembers how it came in.
+    """A picture as a tensor, with what is needed to convert a result back to the original type.
 
     Attributes:
-        tensor: float32 [N, 3, H, W] in [-1, 1]; grey is repeated. N is 1 but for four-dimensional input. Of a label
-            map int64 [N, 1, H, W].
-        alpha: float32 [N, 1, H, W] in [0, 1], kept apart from the network; None where there was none.
-        grey: it came with one channel of colour.
+        tensor: float32 [N, 3, H, W] in [-1, 1]; grey is repeated. N is 1 unless the input has four dimensions. For a
+            label map int64 [N, 1, H, W].
+        alpha: float32 [N, 1, H, W] in [0, 1], which the network does not see; None if there was none.
+        grey: the input has a single colour channel.
         dtype: its depth: uint8, uint16 or (any float) float32.
-        back: makes the kind of thing that came in of a tensor [N, C, H, W] in [0, 1].
-        given: what it came as: "pil" (also for paths and bytes), "array" or "tensor".
+        back: converts a tensor [N, C, H, W] in [0, 1] to the original type.
+        given: the original type: "pil" (also for paths and bytes), "array" or "tensor".
     """
 
     tensor: Tensor
@@ -45,23 +45,23 @@ class Picture:
     given: Literal["pil", "array", "tensor"] = "pil"
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
-        """Return a result as the kind of thing that came in, of the result's size; alpha is resized to it.
+        """Convert a result to the original type, at the size of the result; alpha is resized to it.
 
         Args:
-            tensor: [N, 1 or 3, H', W'] in [-1, 1]; values beyond are clipped.
-            colour: give RGB also where grey came in (for a task that adds colour).
+            tensor: [N, 1 or 3, H', W'] in [-1, 1]; values outside are clipped.
+            colour: return RGB even if the input was grey (for a task that adds colour).
 
         Raises:
-            NumericError: it holds NaN or infinity.
-            PluginError: its shape is no picture's.
+            NumericError: it contains NaN or infinity.
+            PluginError: it does not have the shape of a picture.
         """
         from torch import cat, nn
 
         if tensor.ndim != 4 or len(tensor) != len(self.tensor) or tensor.shape[1] not in (1, 3):
             shapes = f"{list(tensor.shape)} for pictures {list(self.tensor.shape)}"
-            raise PluginError(f"the result has the shape {shapes}; possible is [N, 1 or 3, H, W] of the same N")
+            raise PluginError(f"the result has shape {shapes}; it must be [N, 1 or 3, H, W] with the same N")
         if not tensor.isfinite().all():
-            raise NumericError("the result holds NaN or infinity; no picture is made of it, check the weights")
+            raise NumericError("the result contains NaN or infinity and cannot become a picture; check the weights")
         unit = ((tensor.detach().float() + 1) / 2).clamp(0, 1)
         if self.grey and not colour and unit.shape[1] == 3:
             weights = unit.new_tensor([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
@@ -77,27 +77,27 @@ class Picture:
 
 
 def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
-    """Return what an image comes as."""
+    """Return the type of an image, as in `Picture.given`."""
     import torch
 
     return "tensor" if isinstance(img, torch.Tensor) else "array" if isinstance(img, np.ndarray) else "pil"
 
 
 def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Picture:
-    """Take a picture of any kind over the border; it is not changed.
+    """Convert a picture of any kind to a tensor; the input is not modified.
 
     Args:
         img: PIL image, path, encoded bytes, numpy array or tensor.
-        layout: the axes of an array or a tensor, such as "HWC", where its shape leaves them open.
-        limit: the most pixels (H * W) that are decoded.
+        layout: the axes of an array or tensor, e.g. "HWC", if its shape is ambiguous.
+        limit: the maximum number of pixels (H * W).
 
     Returns:
-        The picture. Its `restore` gives a PIL image for PIL, paths and bytes: upright, sRGB, in the mode L, LA,
-        RGB, RGBA, I;16 or F as it came (1 becomes L, I becomes I;16, all others RGB or RGBA). An array or a
-        tensor comes back with the same dtype, axes and device.
+        The picture. Its `restore` returns a PIL image for PIL images, paths and bytes: upright, sRGB, in the original
+        mode if that is L, LA, RGB, RGBA, I;16 or F (1 becomes L, I becomes I;16, all others RGB or RGBA). For an
+        array or tensor, dtype, axes and device are the same.
 
     Raises:
-        DataError: it cannot be read, or it is not clear what it means; the message states the rule.
+        DataError: it cannot be read, or is ambiguous; the message states the rule.
 
     Example:
         >>> picture = take(np.zeros((8, 5, 3), np.uint8))
@@ -119,7 +119,7 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         floats, native = array.dtype.kind == "f", array.dtype.newbyteorder("=")
         axes = axes or axes_of("array", array.shape, str(native), floats or native in WHITE, layout)
         dtype = np.dtype(np.float32) if floats else native
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused below
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is rejected below
             values = torch.from_numpy(np.array(array, np.float32))
         back = partial(to_array, axes=axes, dtype=array.dtype) if own else partial(_to_pil, dtype=dtype)
     unit = to_nchw(values, axes) / WHITE[dtype]
@@ -135,19 +135,19 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
 
 
 def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
-    """Take a label map over the border: class indices, which are not scaled.
+    """Convert a label map to a tensor of class indices, without scaling.
 
     Args:
-        img: PIL image, path or encoded bytes of one channel; or an array or tensor of integers, [H, W], [1, H, W] or
-            [N, 1, H, W].
-        limit: the most pixels (H * W) that are decoded.
+        img: PIL image, path or encoded bytes with one channel; or an array or tensor of integers, [H, W], [1, H, W]
+            or [N, 1, H, W].
+        limit: the maximum number of pixels (H * W).
 
     Returns:
-        The label map, its `tensor` int64 [N, 1, H, W]. What `restore` makes of a picture drawn from it is RGB: a PIL
-        image for PIL, paths and bytes, else uint8 [H, W, 3] for an array [H, W], and channels first for the others.
+        The label map, with `tensor` int64 [N, 1, H, W]. `restore` converts an image generated from it to RGB: a PIL
+        image for PIL images, paths and bytes, uint8 [H, W, 3] for an array [H, W], channels first for the others.
 
     Raises:
-        DataError: it cannot be read, or is no label map; the message states the rule.
+        DataError: it cannot be read, or is not a label map; the message states the rule.
 
     Example:
         >>> take_labels(np.array([[0, 1], [2, 3]])).tensor.shape
@@ -162,10 +162,10 @@ def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
         whole = not (values.is_floating_point() or values.is_complex())
         if not whole or values.ndim not in (2, 3, 4) or (values.ndim > 2 and values.shape[-3] != 1) or 0 in img.shape:
             raise DataError(
-                f"{given} is no label map; possible are integers shaped [H, W], [1, H, W] or [N, 1, H, W]"
+                f"{given} is not a label map; possible are integers shaped [H, W], [1, H, W] or [N, 1, H, W]"
             )
         if values.min() < 0:
-            raise DataError(f"{given} holds negative numbers; a label map holds class indices")
+            raise DataError(f"{given} has negative values; a label map contains class indices")
         axes = {2: "HW", 3: "CHW", 4: "NCHW"}[values.ndim]
         if isinstance(img, torch.Tensor):
             back = partial(_to_tensor, axes=axes if "C" in axes else "CHW", dtype=torch.uint8, device=img.device)
@@ -186,7 +186,7 @@ def _to_tensor(unit: Tensor, axes: str, dtype: Any, device: Any) -> Tensor:
 
 
 def to_array(unit: Tensor, axes: str, dtype: Any) -> np.ndarray:
-    """Return [N, C, H, W] in [0, 1] as an array of these axes and this type."""
+    """Return [N, C, H, W] in [0, 1] as an array with these axes and this dtype."""
     values = np.ascontiguousarray(from_nchw(unit, axes).cpu().numpy())
     return (values if dtype.kind == "f" else rescaled(values, dtype.newbyteorder("="))).astype(dtype)
 
@@ -196,15 +196,15 @@ def _to_pil(unit: Tensor, dtype: Any) -> Image.Image:
 
 
 def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
-    """Pad images at the right and the bottom by mirroring, again and again if need be: any size works.
+    """Pad images at the right and bottom by reflection, repeatedly if needed, so that any size works.
 
     Args:
         tensor: [N, C, H, W].
-        multiple: H and W become multiples of it.
-        minimum: H and W become at least so large (for networks that mirror inside).
+        multiple: H and W become multiples of this.
+        minimum: H and W become at least this large (for networks with reflection padding).
 
     Returns:
-        The padded images, and `crop(out, scale=1)`, which cuts a result to H * scale, W * scale.
+        The padded images, and `crop(out, scale=1)`, which crops a result to H * scale, W * scale.
     """
     import torch
 

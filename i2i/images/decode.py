@@ -1,10 +1,10 @@
 """The decoder: a path, encoded bytes or a PIL image -> pixels [H, W, C]. `read_rgb(path)` reads for training.
 
-`read_labels(path)` reads a label map, whose numbers are classes, not colours, without converting them.
+`read_labels(path)` reads a label map: the values are class indices, not colours, and are not converted.
 
-The format is detected from the content; the numbers of pixels and frames are checked before decoding; EXIF
-orientation is applied; RGB and CMYK colour profiles are converted to sRGB. An animation gives its first frame and
-16-bit colour is reduced to 8 bits, each with an ImageWarning.
+The format is detected from the content, and the numbers of pixels and frames are checked before decoding. EXIF
+orientation is applied; RGB and CMYK colour profiles are converted to sRGB. Only the first frame of an animation is
+read, and 16-bit colour is reduced to 8 bits, each with an ImageWarning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import DataError, ResourceError
 from .notes import ImageWarning, counts, note, reason_of, shown
 from .pixels import check_floats, on_colour, rescaled
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # no other parser is ever called
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # other parsers are never called
 MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
 
 Image.preinit()  # registers the rest of FORMATS
@@ -52,14 +52,14 @@ def read_rgb(
 
 
 def read_labels(source: Any, *, limit: int = MAX_PIXELS) -> np.ndarray:
-    """Read a label map: a picture of one channel, grey or with a palette, whose numbers are class indices.
+    """Read a label map: a one-channel picture, grey or with a palette, whose values are class indices.
 
     Args:
         source: a path, encoded bytes or a PIL image.
         limit: the maximum number of pixels (H * W).
 
     Returns:
-        int64 [H, W], upright, not negative, not scaled; for a palette the indices, not the colours.
+        int64 [H, W], upright, non-negative, not scaled; for a palette image the indices, not the colours.
 
     Raises:
         DataError: it cannot be read, or has more than one channel.
@@ -74,7 +74,7 @@ def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | 
     """
     name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
     try:
-        if isinstance(source, Image.Image):  # at the frame that the caller chose
+        if isinstance(source, Image.Image):  # at the frame chosen by the caller
             return _decode(source, name, limit, decode)
         with opened(source) as stream:
             kind = format_of(stream.read(16))
@@ -89,12 +89,12 @@ def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | 
         raise DataError(f"{error}, and warnings are turned into errors") from error
     except MemoryError as error:
         raise ResourceError(f"{name}: does not fit in memory; make it smaller") from error
-    except Exception as error:  # on damaged bytes a decoder raises nearly anything
+    except Exception as error:  # decoders raise almost anything on damaged bytes
         raise DataError(f"{name}: {reason_of(error)}; replace the file or leave it out") from error
 
 
 def opened(source: Any) -> BinaryIO:
-    """Open bytes, or a path to a regular file; a pipe or a device cannot block it."""
+    """Open bytes, or a path to a regular file, without blocking on pipes or devices."""
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if not isinstance(source, str | os.PathLike):
@@ -141,7 +141,7 @@ def _decode(image: Image.Image, name: str, limit: int, decode: Callable[..., np.
     if width * height > limit:
         raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
     if decode is None and image.mode[0] not in "IF" and ";16" in str(getattr(image, "tile", "")):
-        # Pillow has no mode for it. Warn once, not per file: training, which needs no more, may read thousands.
+        # Pillow has no mode for this. Warn once, not per file: a training set may have thousands, and 8 bits suffice.
         note("16-bit colour", "16 bits made 8", f"is read in 8 bits ({name} is the first); grey and arrays keep 16")
     image.load()
     try:
@@ -164,12 +164,12 @@ def _indices(image: Image.Image) -> np.ndarray:
         )
     values = np.array(image).astype(np.int64)
     if values.min() < 0:
-        raise DataError("a label map cannot have negative numbers")
+        raise DataError("a label map cannot have negative values")
     return values
 
 
 def _deep(image: Image.Image) -> np.ndarray:
-    """Return grey pixels of more than 8 bits, [H, W, 1 or 2], unscaled: their type determines the value of white."""
+    """Return grey pixels of more than 8 bits, [H, W, 1 or 2], unscaled; white depends on the dtype."""
     values = np.asarray(image)
     if image.mode == "F":
         check_floats(values.min(), values.max())

@@ -14,7 +14,7 @@ from .notes import reason_of
 
 
 def find(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Find images by their first bytes, whatever their names; see `i2i.files.find`. Nothing is decoded."""
+    """Find images by their first bytes, whatever their names, without decoding; see `i2i.files.find`."""
     return files.find(sources, _why_not)
 
 

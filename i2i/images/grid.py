@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def grid(columns: Mapping[str, Tensor | np.ndarray], gap: int = 4, least: int = 128) -> np.ndarray:
-    """Lay out images in one column per name, one row per sample, under their names.
+    """Lay out images in one labelled column per name and one row per sample.
 
     Args:
-        columns: images [N, 1 or 3, H, W] in [-1, 1] by name, or drawn ones uint8 [N, H, W, 3]; sizes may differ.
+        columns: by name, images [N, 1 or 3, H, W] in [-1, 1], or uint8 [N, H, W, 3]; sizes may differ.
         gap: pixels between the cells.
-        least: smaller images are enlarged by a whole factor to at least this many pixels.
+        least: smaller images are enlarged by an integer factor to at least this many pixels.
 
     Returns:
         uint8 [H, W, 3].
@@ -43,10 +43,10 @@ def grid(columns: Mapping[str, Tensor | np.ndarray], gap: int = 4, least: int = 
 
 
 def frames(columns: Mapping[str, np.ndarray], gap: int = 4, least: int = 128) -> np.ndarray:
-    """Lay out columns of which some move, as `grid` does: uint8 [T, H, W, 3], where T is 1 if none does.
+    """Lay out columns as `grid` does, some of them animated: uint8 [T, H, W, 3], where T is 1 if none is.
 
     Args:
-        columns: by name uint8 [N, H, W, 3], or frames [N, T, H, W, 3]; a shorter clip stays at its last frame.
+        columns: by name, uint8 [N, H, W, 3], or frames [N, T, H, W, 3]; a shorter clip repeats its last frame.
     """
     length = max(cells.shape[1] if cells.ndim == 5 else 1 for cells in columns.values())
 
@@ -59,13 +59,13 @@ def frames(columns: Mapping[str, np.ndarray], gap: int = 4, least: int = 128) ->
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Turn images [N, 1 or 3, H, W] in [-1, 1] into uint8 [N, H, W, 3], clipped and rounded."""
+    """Convert images [N, 1 or 3, H, W] in [-1, 1] to uint8 [N, H, W, 3], clipped and rounded."""
     scaled = (images.detach().float().clamp(-1, 1) + 1).mul(127.5).round().byte().cpu()
     return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
 def label_colours(classes: int) -> np.ndarray:
-    """Return a colour for each class, uint8 [classes, 3]: neighbours differ, and none is black."""
+    """Return a colour for each class, uint8 [classes, 3]; neighbours differ, and none is black."""
     turn = np.arange(classes)[:, None] * 0.618034 + np.array([0, 1 / 3, 2 / 3])
     light = np.array([1.0, 0.72, 0.86])[np.arange(classes) % 3][:, None]
     colours = np.clip(0.55 + 0.45 * np.cos(2 * np.pi * turn), 0, 1) * light * 255

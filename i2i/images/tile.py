@@ -24,7 +24,7 @@ NEGLIGIBLE = 1 / 255  # in [-1, 1]: input beyond the reach may change a pixel by
 
 
 def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARGEST) -> int | None:
-    """Measure how far from a pixel the input affects the result, in input pixels.
+    """Measure how far the input affects a pixel of the result, in input pixels.
 
     The measure is the absolute gradient of a value in the middle of the result, summed over all input beyond a
     radius. Where it is below `NEGLIGIBLE`, no change of that input moves the value by more than half a step of 8
@@ -32,12 +32,12 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
 
     Args:
         network: images [1, C, H, W] in [-1, 1] -> images [1, C', H * scale, W * scale].
-        like: any input; gives channels, type and device.
+        like: any input; sets channels, dtype and device.
         multiple: H and W must be divisible by this.
-        largest: side of the largest picture that is tried, in pixels; the radius found is at most half of it.
+        largest: side of the largest picture tried, in pixels; the radius is at most half of it.
 
     Returns:
-        The radius in pixels, or None if it depends on the whole picture at every size tried.
+        The radius in pixels, or None if the result depends on the whole picture at every size tried.
     """
     import torch
 

@@ -65,7 +65,7 @@ def writable_name(path: str | os.PathLike[str]) -> Path:
 
 
 def to_pil(img: Any) -> Image.Image:
-    """Return one picture, of any kind that `take` accepts, as a PIL image."""
+    """Return one picture of any kind that `take` accepts as a PIL image."""
     return to_image(_values(img))
 
 
@@ -73,14 +73,14 @@ def _values(img: Any) -> np.ndarray:
     """Return one picture of any kind as [H, W, C] in its own depth."""
     picture = take(img)
     if len(picture.tensor) > 1:
-        raise DataError(f"{len(picture.tensor)} pictures are given, but only one is possible; give them one by one")
+        raise DataError(f"{len(picture.tensor)} pictures given, but only one is possible; save them one by one")
     back = partial(to_array, axes="HWC", dtype=picture.dtype)
     values: np.ndarray = replace(picture, back=back).restore(picture.tensor)
     return values
 
 
 def _png16(values: np.ndarray) -> bytes:
-    """Encode uint16 [H, W, C] as PNG with OpenCV, as Pillow can only do grey; grey and alpha are written as RGBA."""
+    """Encode uint16 [H, W, C] as PNG with OpenCV, as Pillow supports only grey; grey with alpha is written as RGBA."""
     import cv2
 
     order = ([0], [0, 0, 0, 1], [2, 1, 0], [2, 1, 0, 3])[values.shape[2] - 1]  # OpenCV takes BGR

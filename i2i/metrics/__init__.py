@@ -1,8 +1,8 @@
 """Metrics: callables `metric(task, data) -> dict[str, float]` on the validation samples of a data set.
 
-`base` gives what a task predicts or samples, `pairs` and `lpips` compare each with its truth, `colour` says how
-colourful they are, `sets` compares them all together with all true pictures, through the fixed networks of
-`features`. Metrics that know the truth about drawn pictures are in plugins/i2i_scenes.
+`base` yields what a task predicts or samples, `pairs` and `lpips` compare each prediction with its ground truth,
+`colour` measures colourfulness, and `sets` compares the sets of generated and real images with the fixed networks in
+`features`. Metrics that use the ground truth of drawn scenes are in plugins/i2i_scenes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def register(catalog: Catalog) -> None:
-    """Add the metrics of this folder to `catalog`."""
+    """Register the metrics of this package in `catalog`."""
     catalog.metric("psnr", PSNR)
     catalog.metric("ssim", SSIM)
     catalog.metric("lpips", LPIPS)

@@ -1,9 +1,9 @@
-"""What all metrics use: a task's predictions for the validation samples, or what it generates, one at a time.
+"""What all metrics share: a task's predictions for the validation samples, or its samples, one at a time.
 
-    for sample, fake in answers(task, data): ...      # `psnr`, and `kid` of a translation
-    for fake in sampled(task, 1000): ...              # `class_share`, and `kid` of what is generated
+    for sample, fake in answers(task, data): ...      # `psnr`, and `kid` of translations
+    for fake in sampled(task, 1000): ...              # `class_share`, and `kid` of samples
 
-`Needs` is what a metric declares to be rejected before training, not after.
+A metric declares its `Needs`, so that a mismatch is an error before training, not after.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Needs:
-    """What a metric must be given; a metric declares it as its attribute `needs`, and training checks it first.
+    """The requirements of a metric, declared as its attribute `needs` and checked before training.
 
     Args:
         makes: the modality that the task must make.
-        source, target: validation samples need the task's `source`, and its `target`, to compare with.
-        paired: and the two must belong together.
+        source, target: whether validation samples need the task's `source` and its `target`.
+        paired: whether the two must be paired.
 
     Example:
         `class Error: needs = Needs(makes=Waveform, source=True, target=True, paired=True)`
@@ -45,23 +45,23 @@ class Needs:
     paired: bool = False
 
 
-PAIRS = Needs(makes=Image, source=True, target=True, paired=True)  # what most metrics of images need
+PAIRS = Needs(makes=Image, source=True, target=True, paired=True)  # for most image metrics
 
 
 def check_needs(name: str, metric: Any, task: Any, data: Data) -> None:
-    """Reject, before anything is trained or evaluated, a metric that cannot judge this task on this data.
+    """Reject a metric that cannot evaluate this task on this data, before any training or evaluation.
 
     Args:
-        name: of the metric, for the message.
-        metric: may declare `needs`, and check more in a method `refuse(task, data)`.
+        name: name of the metric, for the message.
+        metric: may declare `needs`, and make further checks in a method `refuse(task, data)`.
 
     Raises:
-        ConfigError: the task makes another modality, validation samples lack an entry, or are not paired.
+        ConfigError: the task makes another modality, or the validation samples lack an entry or are not paired.
     """
     needs: Needs = getattr(metric, "needs", Needs())
     if not isinstance(task.makes, needs.makes):
         raise ConfigError(
-            f"metrics: {name} compares {needs.makes.plural}, and {type(task).__name__} makes {task.makes.plural}: "
+            f"metrics: {name} compares {needs.makes.plural}, but {type(task).__name__} makes {task.makes.plural}: "
             f"remove it"
         )
     with blame(data, "validation"):
@@ -70,12 +70,12 @@ def check_needs(name: str, metric: Any, task: Any, data: Data) -> None:
     if keys and (not len(samples) or not set(keys) <= set(samples[0])):
         given = ", ".join(sorted(samples[0])) if len(samples) else "no validation samples"
         raise ConfigError(
-            f"metrics: {name} needs validation samples with {' and '.join(map(repr, keys))}, and "
+            f"metrics: {name} needs validation samples with {' and '.join(map(repr, keys))}, but "
             f"{type(data).__name__} has {given}: use other data or remove it"
         )
     if needs.paired and not data.paired:
         raise ConfigError(
-            f"metrics: {name} compares each prediction with its own target, and {type(data).__name__} is not paired: "
+            f"metrics: {name} compares each prediction with its own target, but {type(data).__name__} is not paired: "
             f"use kid or frechet, which compare whole sets, or paired data"
         )
     if hasattr(metric, "refuse"):
@@ -83,22 +83,22 @@ def check_needs(name: str, metric: Any, task: Any, data: Data) -> None:
 
 
 def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tuple[Sample, Tensor]]:
-    """Give each validation sample with what the task predicts for its `task.source`.
+    """Yield each validation sample with the task's prediction for its `task.source`.
 
-    Neighbours of equal shapes are predicted together, fitted to what the task takes (images are padded, and the
-    prediction is cropped again).
+    Consecutive samples of equal shape are predicted as a batch, fitted to what the task takes (images are padded, and
+    predictions cropped back).
 
     Args:
-        task: a `Task`, in the mode in which it is to be judged.
+        task: a `Task`, already in the mode to evaluate.
         data: its data set; the samples may differ in size.
-        batch_size: pictures predicted at a time.
+        batch_size: samples per batch.
 
     Yields:
-        The sample as the data set gives it, and the prediction on the CPU, without a batch axis; of an image float32
+        The sample as the data set returns it, and the prediction on the CPU, without a batch axis; images are float32
         [C, H, W] in [-1, 1].
 
     Raises:
-        ConfigError: there are no validation samples, or they lack what is translated or its target.
+        ConfigError: there are no validation samples, or they lack the source or the target.
         NumericError: a prediction contains NaN or infinity.
         PluginError: a prediction is not of the modality that the task makes, or has the wrong size.
     """
@@ -106,8 +106,8 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
     for name in (task.source, task.target):
         if not len(samples) or name not in samples[0]:
             raise ConfigError(
-                f'this metric needs validation samples with "{task.source}" and "{task.target}", and those of '
-                f"{type(data).__name__} have {sorted(samples[0]) if len(samples) else 'none at all'}: use another "
+                f'this metric needs validation samples with "{task.source}" and "{task.target}", but '
+                f"{type(data).__name__} has {sorted(samples[0]) if len(samples) else 'none'}: use another "
                 f"data set or another metric"
             )
     for batch in same_shapes(samples, batch_size):
@@ -115,7 +115,7 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
 
 
 def predicted(task: Any, samples: list[Sample]) -> Tensor:
-    """Return what the task predicts for samples of equal shapes: [N, ...] on the CPU."""
+    """Return the task's predictions for samples of equal shape: [N, ...] on the CPU."""
     who = f"{type(task).__name__}.predict"
     batch, undo = task.takes.fit(to_device(default_collate(samples), device_of(task)), task.source)
     with torch.no_grad(), blame(task, "predict"):
@@ -127,23 +127,23 @@ def predicted(task: Any, samples: list[Sample]) -> Tensor:
 
 
 def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequence[Any]) -> Iterator[Tensor]:
-    """Give what a task generates, always from the same random numbers.
+    """Yield samples of a task, always from the same random numbers.
 
-    The global random state is left as it was.
+    The global random state is not changed.
 
     Args:
-        task: a `Task`, in the mode in which it is to be judged.
-        n: how many.
-        batch_size: how many at a time.
-        condition: what is asked for, a list of `n` by name, such as label=[3, 3, 5].
+        task: a `Task`, already in the mode to evaluate.
+        n: number of samples.
+        batch_size: samples per batch.
+        condition: conditions by name, each a list of `n` values, e.g. label=[3, 3, 5].
 
     Yields:
-        One at a time on the CPU, without a batch axis; of images float32 [C, H, W] in [-1, 1].
+        One sample at a time on the CPU, without a batch axis; images are float32 [C, H, W] in [-1, 1].
 
     Raises:
         ConfigError: the task does not sample.
         NumericError: the result contains NaN or infinity.
-        PluginError: the task makes more or fewer than it was asked for, or not what it declares to make.
+        PluginError: the number of samples is wrong, or they are not of the modality that the task declares.
     """
     device = device_of(task)
     for first in range(0, n, batch_size):
@@ -160,7 +160,7 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequen
 
 
 def validated(task: Any, data: Data, device: torch.device) -> dict[str, float]:
-    """Return the mean over the validation samples of what `task.validate` says of batches of one shape."""
+    """Return the results of `task.validate`, averaged over the validation samples; each batch has a single shape."""
     sums: dict[str, float] = {}
     samples = data.validation()
     for batch in same_shapes(samples, data.batch_size):
@@ -175,13 +175,13 @@ def device_of(task: Any) -> torch.device:
 
 
 def same_shapes(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
-    """Cut samples into lists of at most `size` neighbours of equal shapes."""
+    """Group consecutive samples of equal shape into lists of at most `size`."""
     for _, group in groupby((samples[i] for i in range(len(samples))), shapes):
         yield from batches(group, size)
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Cut a stream into lists of at most `size`."""
+    """Split a stream into lists of at most `size` items."""
     held: list[Item] = []
     for item in items:
         held.append(item)

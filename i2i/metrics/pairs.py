@@ -1,9 +1,9 @@
-"""Metrics of pairs: how far each prediction is from its truth, pixel by pixel (`psnr`) and by structure (`ssim`).
+"""Metrics of pairs: each prediction against its ground truth, pixel by pixel (`psnr`) and by structure (`ssim`).
 
-    metrics: [{use: psnr, space: y, crop: 4, baseline: bicubic}, {use: ssim, space: y, crop: 4}]  # as papers do
+    metrics: [{use: psnr, space: y, crop: 4, baseline: bicubic}, {use: ssim, space: y, crop: 4}]  # as in papers
 
-Both are taken of pictures as they are saved, in 8 bits. "y" is the luma of ITU-R BT.601 between 16 and 235, which
-papers on super-resolution report, with a border of `scale` pixels cut off. Protocol: bicubic x4 has 28.43 dB on Set5.
+Both are computed on 8-bit images, as they are saved. "y" is the ITU-R BT.601 luma in 16..235, which super-resolution
+papers report, cropping `scale` pixels at each edge. Protocol: bicubic x4 has 28.43 dB on Set5.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ Space = Literal["rgb", "y"]
 
 
 class PSNR:
-    """Peak signal-to-noise ratio in dB, the mean over the pictures; equal pictures count as 100 dB.
+    """Peak signal-to-noise ratio in dB, averaged over the images; identical images count as 100 dB.
 
-    - `db`: that of the predictions.
-    - `baseline`, where one is asked for: that of "A" itself.
+    - `db`: PSNR of the predictions.
+    - `baseline`, if configured: PSNR of "A" itself.
     - `gain`: `db` - `baseline`.
 
     Args:
         space: "rgb", or "y" for the luma.
-        crop: pixels cut off each border.
-        baseline: "input" compares "A" as it is, grey repeated to colour; "bicubic" enlarges it to the size of "B".
+        crop: pixels cropped at each edge.
+        baseline: "input" compares "A" as it is, grey repeated to RGB; "bicubic" upscales it to the size of "B".
 
     Raises:
         ConfigError: prediction or baseline cannot be compared with "B" (size, channels).
 
     Source:
         Y as in the evaluation of SRCNN and its successors (MATLAB's rgb2ycbcr). Bicubic x4, crop 4, on the authors'
-        pictures: Set5 28.43, Set14 26.09 dB.
+        images: Set5 28.43, Set14 26.09 dB.
 
     Example:
         `PSNR(space="y", crop=4)(task, data)["db"]`
@@ -68,17 +68,17 @@ class PSNR:
 
 
 class SSIM:
-    """Structural similarity, the mean over the pictures: `mean`. 1 is best.
+    """Structural similarity, averaged over the images: `mean`. 1 is best.
 
-    By kornia, in the published form: a Gaussian window of 11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03, only
-    where the whole window lies inside the picture. Of "rgb" it is the mean over the three channels.
+    Computed by kornia as published: an 11-pixel Gaussian window with sigma 1.5, K1 = 0.01, K2 = 0.03, only where the
+    window lies entirely inside the image. For "rgb", the mean over the three channels.
 
     Args:
         space: "rgb", or "y" for the luma.
-        crop: pixels cut off each border.
+        crop: pixels cropped at each edge.
 
     Raises:
-        ConfigError: a prediction cannot be compared with "B", or less than 11 pixels of it are left.
+        ConfigError: a prediction cannot be compared with "B", or is smaller than 11 pixels after cropping.
 
     Source:
         Wang et al., IEEE Transactions on Image Processing 13(4), 2004.
@@ -102,22 +102,22 @@ def psnr(fake: Tensor, real: Tensor, space: Space = "rgb", crop: int = 0) -> flo
 
 
 def ssim(fake: Tensor, real: Tensor, space: Space = "rgb", crop: int = 0) -> float:
-    """Return the SSIM, at most 1, of one image [C, H, W] in [-1, 1] with another."""
+    """Return the SSIM, at most 1, of one image [C, H, W] in [-1, 1] against another."""
     from kornia.metrics import ssim as map_of
 
     first, second = (levels(image, space, crop)[None] for image in (fake, real))
     if min(first.shape[-2:]) < 11:
         raise ConfigError(
-            f"ssim looks through a window of 11 pixels, and a picture of {real.shape[-2]}x{real.shape[-1]} less "
-            f"{crop} at each border is smaller: use larger pictures or crop less"
+            f"ssim needs at least 11 pixels in height and width, but a picture of {real.shape[-2]}x{real.shape[-1]} "
+            f"cropped by {crop} at each edge has fewer: use larger pictures or crop less"
         )
     return map_of(first, second, window_size=11, max_val=255.0, padding="valid").mean().item()
 
 
 def levels(image: Tensor, space: Space, crop: int = 0) -> Tensor:
-    """Return what is compared: an image [C, H, W] in [-1, 1] as float64 levels of 0..255, rounded to 8 bits.
+    """Convert an image [C, H, W] in [-1, 1] to the float64 levels that are compared, 0..255 rounded to 8 bits.
 
-    The luma, [1, H, W], is computed of rounded levels, and not rounded once more.
+    The luma, [1, H, W], is computed from rounded levels and is not rounded again.
     """
     height, width = image.shape[-2:]
     if 2 * crop >= min(height, width):
@@ -131,28 +131,28 @@ def levels(image: Tensor, space: Space, crop: int = 0) -> Tensor:
 
 
 def pairs(task: Any, data: Data) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Give "A", the prediction and "B" of each validation sample; the latter two have the same shape."""
+    """Yield "A", the prediction and "B" of each validation sample; the latter two have the same shape."""
     for sample, fake in answers(task, data):
         real = sample[task.target]
         yield sample[task.source], as_image_like(fake, real, "the prediction"), real
 
 
 def undone(given: Tensor, real: Tensor, how: Literal["input", "bicubic"]) -> Tensor:
-    """Return what one has without the task: "A", enlarged to the size of "B" if `how` says so."""
+    """Return the baseline: "A", upscaled to the size of "B" if `how` is "bicubic"."""
     if how == "bicubic":
-        # With antialiasing torch has Pillow's and MATLAB's kernel, also where it enlarges.
+        # With antialiasing, torch uses the kernel of Pillow and MATLAB, also for upscaling.
         size = tuple(real.shape[-2:])
         given = interpolate(given[None], size, mode="bicubic", antialias=True)[0]
     return as_image_like(given, real, f'the baseline ("A", {how})')
 
 
 def as_image_like(image: Tensor, real: Tensor, what: str) -> Tensor:
-    """Return an image with as many channels as `real`, grey repeated; raise where the two cannot be compared."""
+    """Return an image with the channels of `real`, grey repeated; raise if the two cannot be compared."""
     if image.is_floating_point() and image.ndim == 3 and image.shape[0] == 1:
         image = image.expand(len(real), -1, -1)
     if not image.is_floating_point() or image.shape != real.shape:
         raise ConfigError(
-            f'{what} is {image.dtype} {list(image.shape)} and "B" {list(real.shape)}: they must be pictures of one '
-            f"size to be compared"
+            f'{what} is {image.dtype} {list(image.shape)} and "B" {list(real.shape)}: to be compared, both must be '
+            f"pictures of the same size"
         )
     return image

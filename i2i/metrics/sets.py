@@ -1,12 +1,12 @@
-"""Metrics of sets: how far all made pictures together are from all true ones, in the features of a fixed network.
+"""Metrics of sets: the distance between generated and real images in the feature space of a fixed network.
 
     metrics: [{use: kid, extractor: squeezenet}, {use: frechet, extractor: squeezenet}]
 
-Where the validation samples have "A" and "B", the predictions for "A" are compared with "B". Where they have "image"
-instead, as many pictures are sampled, always from the same random numbers, and compared with those.
+If the validation samples have "A" and "B", the predictions for "A" are compared with "B". If they have "image"
+instead, the same number of images is sampled, always from the same random numbers, and compared with these.
 
-Each score bears the name of its extractor (`kid/squeezenet`). The published KID and FID look through Inception, so
-no number from here can be compared with them, nor with one of another extractor: only models with one another.
+Each score is named after its extractor (`kid/squeezenet`). Published KID and FID use Inception, so these scores cannot
+be compared with them, nor across extractors: use them only to compare models with one another.
 Papers: KID arXiv:1801.01401, Fréchet distance as in FID arXiv:1706.08500.
 """
 
@@ -28,20 +28,20 @@ _real: WeakKeyDictionary[Data, dict[Any, Tensor]] = WeakKeyDictionary()
 
 
 class KID:
-    """Kernel distance between the made pictures and the true ones of all validation samples.
+    """Kernel distance between generated images and the real ones of all validation samples.
 
-    The unbiased estimate of the squared maximum mean discrepancy with the cubic kernel, over all pictures at once
-    and not times 1000. 0 is what two sets of one kind have on average, so a good one may be a little below it.
-    It is meant for sets of a hundred pictures or so, where a Fréchet distance says little. Papers average over
-    subsets of 1,000 instead, which estimates the same number, less exactly.
+    The unbiased estimate of the squared maximum mean discrepancy with the cubic kernel, over all images at once and
+    not multiplied by 1000. Two sets from the same distribution score 0 on average, so good scores may be slightly
+    negative. Suited to sets of about a hundred images, where a Fréchet distance is unreliable. Papers average over
+    subsets of 1,000 instead, a less precise estimate of the same quantity.
 
     Args:
-        extractor: "squeezenet" for photographs, "resnet20" for tiny ones, "lenet" for digits, "vgg19" where its
-            file is there, or "random_conv", which needs no file and knows of colours and textures only.
-        weights_dir: where else to look for the extractor's file.
+        extractor: "squeezenet" for photographs, "resnet20" for tiny ones, "lenet" for digits, "vgg19" if its weights
+            are available, or "random_conv", which needs no weights and captures only colours and textures.
+        weights_dir: another folder to search for the extractor's weights.
 
     Raises:
-        WeightsError: the extractor's file is missing; the message says where to get it.
+        WeightsError: the extractor's weights are missing; the message states where to get them.
         ConfigError: there are fewer than two validation samples.
 
     Source:
@@ -55,7 +55,7 @@ class KID:
         self.extractor, self.weights_dir = extractor, weights_dir
 
     def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError where there are not two true images at least to compare with."""
+        """Raise ConfigError unless there are at least two real images to compare with."""
         truth_of(task, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
@@ -64,10 +64,10 @@ class KID:
 
 
 class Frechet:
-    """Fréchet distance between Gaussians fitted to the features of the made pictures and of the true ones.
+    """Fréchet distance between Gaussians fitted to the features of generated and of real images.
 
-    0 is best. It falls as the number of pictures grows, also for sets of one kind: compare only equal numbers of
-    pictures, and prefer `kid` where there are fewer than some thousands.
+    0 is best. It decreases with the number of images, even between sets from the same distribution: compare only equal
+    numbers of images, and prefer `kid` for fewer than a few thousand.
 
     Args and Raises: as `KID`.
 
@@ -82,7 +82,7 @@ class Frechet:
         self.extractor, self.weights_dir = extractor, weights_dir
 
     def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError where there are not two true images at least to compare with."""
+        """Raise ConfigError unless there are at least two real images to compare with."""
         truth_of(task, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
@@ -91,7 +91,7 @@ class Frechet:
 
 
 def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tuple[Tensor, Tensor]:
-    """Return the features of the made pictures and, computed once for each data set, of the true ones."""
+    """Return the features of the generated images and of the real ones, which are computed once per data set."""
     device, samples, truth = str(device_of(task)), data.validation(), truth_of(task, data)
     generated = truth != task.target
     made = sampled(task, len(samples)) if generated else (image for _, image in answers(task, data))
@@ -104,16 +104,16 @@ def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tup
 
 
 def truth_of(task: Any, data: Data) -> str:
-    """Return the entry of the validation samples that made images are compared with.
+    """Return the entry of the validation samples that generated images are compared with.
 
-    It is the task's target where samples have what it translates, and "image" where the task generates.
+    It is the task's target if the samples have its source, and "image" for a task that generates.
 
     Raises:
         ConfigError: there are fewer than two validation samples, or they have neither.
     """
     samples = data.validation()
     if len(samples) == 1:
-        raise ConfigError("a distance between sets needs at least two validation samples, and there is 1")
+        raise ConfigError("a distance between sets needs at least two validation samples, but there is only 1")
     known = set(samples[0]) if len(samples) else set()
     if {task.source, task.target} <= known:
         return str(task.target)
@@ -121,7 +121,7 @@ def truth_of(task: Any, data: Data) -> str:
         return "image"
     raise ConfigError(
         f'a distance between sets needs validation samples with "{task.source}" and "{task.target}", or with "image" '
-        f"for a task that generates, and {type(data).__name__} has {', '.join(sorted(known)) or 'none'}: use other "
+        f"for a task that generates, but {type(data).__name__} has {', '.join(sorted(known)) or 'none'}: use other "
         f"data or remove the metric"
     )
 
@@ -144,7 +144,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Return |mean difference|^2 + tr(C + C' - 2 (C C')^(1/2)) of features [N, D] and [M, D].
 
     With centred X and Y, C = X^T X / (N - 1) and C' likewise, the roots of the eigenvalues of C C' are the singular
-    values of X Y^T over the root of (N - 1)(M - 1); triangles R with R^T R = X^T X do in place of X.
+    values of X Y^T over the root of (N - 1)(M - 1); triangular R with R^T R = X^T X can replace X.
     """
     x, y = x.double(), y.double()
     a, b = x - x.mean(0), y - y.mean(0)
