@@ -1,4 +1,4 @@
-# `make run` and `make test` each set everything up by themselves, in either order. Without make: see README.md.
+# `make run` and `make test` set everything up by themselves, in either order. Without make, see README.md.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ docs: install
 
 install: $(VENV)/installed
 
-# torch comes first and alone: later requirements then find it and do not pull another build.
+# Install torch first, so that later requirements find it and do not pull in another build.
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip

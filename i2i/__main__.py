@@ -10,8 +10,8 @@ try:
 except SystemExit as ended:
     if ended.code or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         raise
-    # Threads of the process group may outlive the interpreter: now and then a finished process would abort ("terminate
-    # called without an active exception") and take the training down with it.
+    # Threads of the process group may outlive the interpreter: now and then a finished process aborted ("terminate
+    # called without an active exception") and took the training down with it.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -119,7 +119,7 @@ def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[s
 
 
 def translate(img: Any, model: str | Path | Model | None = None, *, plugin: Plugins = None, **condition: Any) -> Any:
-    """Translate a picture, or a list of them; the same kind of thing comes out as went in.
+    """Translate a picture, or a list of them; the output has the type of the input.
 
     Args:
         img: PIL image, path, encoded bytes, numpy array, tensor, or a list of them.

@@ -136,8 +136,8 @@ def registry() -> Registry:
     from . import data, losses, metrics, modalities, networks, optim, processes
 
     opened = Registry()
-    for room in (modalities, networks, losses, data, metrics, optim):
-        room.register(opened.catalog)
+    for package in (modalities, networks, losses, data, metrics, optim):
+        package.register(opened.catalog)
     for point in installed():
         if wanted(point.name):
             opened.admit(point.name, origin_of(point), point.load)

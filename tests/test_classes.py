@@ -307,14 +307,14 @@ def test_a_task_that_translates_generates_nothing_to_judge() -> None:
 
 
 def test_generated_values_that_are_not_pictures_are_reported() -> None:
-    with pytest.raises(NumericError, match=r"Makes\.sample gave values that are not finite"):
+    with pytest.raises(NumericError, match=r"Makes\.sample returned values that are not finite"):
         ClassShare()(Makes(torch.full((1, 1, 32, 32), math.nan)), Held(HELD))
     with pytest.raises(PluginError, match=r"Makes\.sample made torch\.float32 \[64, 32, 32\]; images are floats"):
         KID()(Makes(torch.zeros(1, 32, 32)), Held(HELD))
 
 
 def test_a_set_of_fewer_than_two_pictures_is_rejected() -> None:
-    for samples, said in (([HELD[0]], "and there is 1"), ([], "Held has none: use other data")):
+    for samples, said in (([HELD[0]], "but there is only 1"), ([], "Held has none: use other data")):
         with pytest.raises(ConfigError, match=said):
             KID()(Known(HELD), Held(samples))
 

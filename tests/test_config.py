@@ -428,7 +428,7 @@ train: {steps: 0, keep: 1.5}
         'dir/small.yaml:5: task.generator.blocks: "many" should be a valid integer',
         'dir/small.yaml:6: task.gan: "lsgan" should be a mapping such as {use: NAME}, possible names: lsgan',
         "dir/small.yaml:7: task.terms.1.use: unknown loss 'lsgann': did you mean lsgan? "
-        "(in a file of yours? --plugin FILE)",
+        "(if it is in your own file, add --plugin FILE)",
         "dir/small.yaml:8: task.lambda_cycle: -1 should be greater than or equal to 0",
         'dir/small.yaml:9: task.sizes.1: "x" should be a valid integer',
         "dir/small.yaml:11: train.steps: 0 should be greater than 0",
@@ -748,7 +748,7 @@ def test_C9_an_unknown_name_is_reported_with_the_nearest_and_the_failed_plugin()
     lines = mistakes("task: {use: cyclegann}\ndata: {use: folders, root: a}\ntrain: {steps: 1}\n", catalog)
     assert lines == [
         "dir/small.yaml:1: task.use: unknown task 'cyclegann': did you mean cyclegan? "
-        "(in a file of yours? --plugin FILE); plugin i2i_spade did not load: No module named 'spade'"
+        "(if it is in your own file, add --plugin FILE); plugin i2i_spade did not load: No module named 'spade'"
     ]
 
 

@@ -1154,7 +1154,7 @@ def test_save_accepts_tensors_arrays_and_floats(tmp_path: Path) -> None:
     for image in (torch.from_numpy(rgb).permute(2, 0, 1) / 255, rgb / 255, rgb):
         save(image, tmp_path / "a.png")
         assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), rgb)
-    with pytest.raises(DataError, match="2 pictures are given"):
+    with pytest.raises(DataError, match="2 pictures given"):
         save(np.stack([rgb, rgb]), tmp_path / "b.png")
 
 
@@ -1259,10 +1259,10 @@ def test_a_label_map_keeps_its_indices_and_gives_an_image_of_its_kind(tmp_path: 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (np.zeros((3, 4), np.float32), "is no label map; possible are integers"),
-        (np.zeros((3, 4, 3), np.uint8), "is no label map"),
-        (torch.zeros(3, 4, 4, dtype=torch.int64), "is no label map"),
-        (np.array([[-1]]), "holds negative numbers"),
+        (np.zeros((3, 4), np.float32), "is not a label map; possible are integers"),
+        (np.zeros((3, 4, 3), np.uint8), "is not a label map"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "is not a label map"),
+        (np.array([[-1]]), "has negative values"),
         (Image.new("RGB", (3, 3)), "a label map has one channel of class indices .* but this is RGB"),
     ],
 )

@@ -291,7 +291,7 @@ def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tm
 def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
     catalog = Catalog()
     catalog.network("resnet_generator", dict)
-    said = r"did you mean resnet_generator\? \(in a file of yours\? --plugin FILE\)"
+    said = r"did you mean resnet_generator\? \(if it is in your own file, add --plugin FILE\)"
     with pytest.raises(ConfigError, match=said):
         catalog.find("network", "resnet_generater")
 

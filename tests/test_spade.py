@@ -184,7 +184,7 @@ def test_instance_norm_makes_images_independent_of_the_batch_even_in_training() 
 
 
 def test_batch_norm_is_rejected_for_several_processes_without_gpus() -> None:
-    with pytest.raises(ConfigError, match="batch normalisation over several processes needs GPUs"):
+    with pytest.raises(ConfigError, match="batch norm over several processes needs GPUs"):
         ProcessGroup(0, 2).same_start(SpadeGenerator(3, width=2, hidden=4))
 
 

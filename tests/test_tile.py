@@ -128,7 +128,7 @@ def test_G2_a_model_that_cannot_be_tiled_is_an_error() -> None:
     task.net = ResnetGenerator(width=4, blocks=1)
     task.takes = ImageModality(multiple=4)
     task.translate = task.net.forward  # type: ignore[method-assign]
-    with pytest.raises(ConfigError, match="each part of this model's result depends on the whole image"):
+    with pytest.raises(ConfigError, match="every pixel of this model's result depends on the whole image"):
         i2i.Model(task, {}, Path("here"))(Image.new("RGB", (64, 64)), tile=32)
 
 

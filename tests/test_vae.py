@@ -455,7 +455,7 @@ def test_an_unsuitable_metric_is_rejected_before_training(tmp_path: Path) -> Non
 
 def test_a_temperature_that_overflows_is_reported() -> None:
     model = Model(made(), {}, Path("run/model.safetensors"))
-    with pytest.raises(NumericError, match=r"gave values that are not finite: do not use temperature=1e\+?200"):
+    with pytest.raises(NumericError, match=r"returned values that are not finite: do not use temperature=1e\+?200"):
         model.sample(2, temperature=1e200)
 
 

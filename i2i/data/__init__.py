@@ -1,6 +1,6 @@
 """Data sets: samples that are pure functions of an index and a random generator.
 
-`base` has the base class. `folders` reads pictures, `paired` pairs of pictures (`derive` computes one from the other),
+`base` has the base class. `folders` reads pictures, `paired` pairs of them (`derive` computes one from the other),
 `segmaps` photographs with label maps, `labelled` pictures with a class (`classes` maps names to numbers, `conditions`
 parses other conditions, `shapes` rejects batches that do not fit a task), `attributes` faces with numeric attributes,
 `superres` photographs with downscaled versions (made by `degrade`), `mnist` handwritten digits. `transforms`

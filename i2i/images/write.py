@@ -80,7 +80,7 @@ def _values(img: Any) -> np.ndarray:
 
 
 def _png16(values: np.ndarray) -> bytes:
-    """Encode uint16 [H, W, C] as PNG with OpenCV, as Pillow supports only grey; grey with alpha is written as RGBA."""
+    """Encode uint16 [H, W, C] as PNG with OpenCV, as Pillow supports only grey; grey with alpha becomes RGBA."""
     import cv2
 
     order = ([0], [0, 0, 0, 1], [2, 1, 0], [2, 1, 0, 3])[values.shape[2] - 1]  # OpenCV takes BGR

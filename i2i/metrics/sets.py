@@ -5,8 +5,8 @@
 If the validation samples have "A" and "B", the predictions for "A" are compared with "B". If they have "image"
 instead, the same number of images is sampled, always from the same random numbers, and compared with these.
 
-Each score is named after its extractor (`kid/squeezenet`). Published KID and FID use Inception, so these scores cannot
-be compared with them, nor across extractors: use them only to compare models with one another.
+Each score is named after its extractor (`kid/squeezenet`). Published KID and FID use Inception, so do not compare
+these scores with them, nor scores of different extractors: they only rank models against one another.
 Papers: KID arXiv:1801.01401, Fréchet distance as in FID arXiv:1706.08500.
 """
 
@@ -66,8 +66,8 @@ class KID:
 class Frechet:
     """Fréchet distance between Gaussians fitted to the features of generated and of real images.
 
-    0 is best. It decreases with the number of images, even between sets from the same distribution: compare only equal
-    numbers of images, and prefer `kid` for fewer than a few thousand.
+    0 is best. It decreases with the number of images, even between sets from the same distribution: compare only
+    equal numbers of images, and prefer `kid` for fewer than a few thousand.
 
     Args and Raises: as `KID`.
 

@@ -1,13 +1,14 @@
-"""Modalities: how one kind of thing crosses the border between people and tensors.
+"""Modalities: how one kind of data is read, converted to tensors, converted back and written.
 
-    base.py        `Modality`: the interface, with a default for everything that most kinds of thing share
+    base.py        `Modality`: the interface, with defaults for what most modalities share
     image.py       `Image`: photographs and drawings
     label_map.py   `LabelMap`: images of class indices
 
 A picture becomes a tensor in `Image.take` and a file again in `Image.write`. A `Task` declares what it `takes`, what
 it `makes` and the modality of each of its `conditions`; the model, the command line, the previews, the metrics and
-the conformance kit ask these and know no modality by name. Plugins bring their own with `catalog.modality("waveform",
-Waveform)`; tests/waveform.py is one in full. Importing this package does not import torch.
+the conformance kit rely on these alone and depend on no particular modality. Plugins add their own with
+`catalog.modality("waveform", Waveform)`; tests/waveform.py is a complete one. Importing this package does not import
+torch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,6 @@ __all__ = ["Image", "LabelMap", "Modality", "Taken", "columns"]
 
 
 def register(catalog: Catalog) -> None:
-    """Add the modalities of this folder to `catalog`."""
+    """Register the modalities of this package in `catalog`."""
     catalog.modality("image", Image)
     catalog.modality("label_map", LabelMap)

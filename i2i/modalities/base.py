@@ -1,9 +1,9 @@
-"""`Modality`: the interface of the border. `take`, `restore`, `write` and `show` are needed; the rest has defaults.
+"""`Modality`: the interface. `take`, `restore`, `write` and `show` are required; the rest has defaults.
 
 class Waveform(Modality):
     name, suffixes = "waveform", (".wav",)
     def take(self, given): ...              # path, bytes or array -> Taken(float32 [1, 1, L] in [-1, 1], like)
-    def restore(self, values, like): ...    # [1, 1, L] -> what came in, or the plainest form where nothing did
+    def restore(self, values, like): ...    # [1, 1, L] -> the type of the input, or a default without one
     def write(self, thing, path): ...       # one result -> a file
     def show(self, values): ...             # [N, 1, L] -> uint8 [N, H, W, 3], drawn as curves
 """
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Taken:
-    """One thing inside the border.
+    """An input converted to a tensor.
 
     Attributes:
-        values: what `Task.translate` gets, [N, ...].
-        like: whatever `Modality.restore` needs to give back the same kind of thing.
+        values: the argument of `Task.translate`, [N, ...].
+        like: whatever `Modality.restore` needs to return the original type.
     """
 
     values: Tensor
@@ -40,14 +40,14 @@ class Taken:
 
 
 class Modality:
-    """One kind of thing: how it becomes a tensor, and how a tensor becomes it again.
+    """One kind of data: how it becomes a tensor, and how a tensor is converted back.
 
-    Modalities are small immutable values; a task holds them as `takes`, `makes` and `conditions`.
+    Modalities are small immutable values; a task has them in `takes`, `makes` and `conditions`.
 
     Attributes:
-        name: what messages call one of these things, such as "image".
-        plural: what they call several.
-        suffixes: the usual suffixes of its files, in lower case; results get the first one unless they have another.
+        name: the name in messages, e.g. "image".
+        plural: its plural.
+        suffixes: usual file suffixes, in lower case; results get the first one unless they already have one of these.
     """
 
     name: ClassVar[str] = ""
@@ -55,20 +55,20 @@ class Modality:
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     def take(self, given: Any) -> Taken:
-        """Take what a person has (a path, bytes, an array, ...) across the border; it is not changed.
+        """Convert a path, bytes, an array, ... to a tensor; the input is not modified.
 
         Raises:
-            DataError: it cannot be read, or is not of this modality; the message says what is possible.
+            DataError: it cannot be read, or is not of this modality; the message states what is possible.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement take(given)")
 
     def restore(self, values: Tensor, like: Any = None) -> Any:
-        """Return a result [N, ...] as a person would have it.
+        """Convert a result [N, ...] to the type of the input.
 
         Args:
-            values: what `accept` returned.
-            like: `Taken.like` of the task's input, which may be of another modality; None where nothing came in. Give
-                back the same kind of thing where it tells you how, else the plainest form.
+            values: as returned by `accept`.
+            like: `Taken.like` of the task's input, which may be of another modality; None without an input. Return
+                the type that it describes if you can, else a default type.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement restore(values, like)")
 
@@ -87,46 +87,46 @@ class Modality:
     # ---- what most modalities share
 
     def find(self, source: str) -> tuple[list[tuple[Any, Path]], list[tuple[Path, str]]]:
-        """Find the things that one argument of `i2i translate` stands for.
+        """Find the inputs given by one argument of `i2i translate`.
 
         Args:
-            source: a file, a folder or a glob. A modality whose things need not be files, such as text, may take the
+            source: a file, a folder or a glob. A modality whose inputs need not be files, such as text, may use the
                 argument itself.
 
         Returns:
-            (thing, name) of each that `take` can be given, where the name is a relative path from which that of the
-            result is made; and (path, reason) of each file that was skipped.
+            (input, name) for each input of `take`, where the name is a relative path from which the result is named;
+            and (path, reason) for each file skipped.
         """
         paths, skipped = find(source, lambda path: None if path.suffix.lower() in self.suffixes else self._not_one())
         return [(path, relative(path, source)) for path in paths], skipped
 
     def file_name(self, name: Path) -> Path:
-        """Return the file name of a result whose source has this name: its suffix, if it is one of ours."""
+        """Return the file name of the result for an input of this name; a suffix in `suffixes` is kept."""
         return name if name.suffix.lower() in self.suffixes else Path(f"{name}{self.suffixes[0]}")
 
     def release(self, values: Tensor) -> Any:
-        """Return `n` new things [n, ...] as `i2i.sample` returns them: something that can be iterated."""
+        """Return `n` samples [n, ...] as an iterable, as returned by `i2i.sample`."""
         return [self.restore(values[i : i + 1]) for i in range(len(values))]
 
     def gather(self, things: Any) -> Tensor:
-        """Return one thing, or a list of them, as one batch [N, ...] that `Task.encode` takes."""
+        """Return one input, or a list of them, as a batch [N, ...] for `Task.encode`."""
         import torch
 
         given = things if isinstance(things, list | tuple) else [things]
         if not given:
-            raise DataError(f"no {self.plural} are given")
+            raise DataError(f"no {self.plural} given")
         return torch.cat([self.take(thing).values for thing in given])
 
     def sized(self, values: Tensor) -> Tensor:
-        """Return values [N, ...] of a data set in the size that the task encodes."""
+        """Resize values [N, ...] from a data set to the size that the task encodes."""
         return values
 
     def accept(self, values: Any, who: str) -> Tensor:
-        """Check what a network made, and return it on the CPU, floats as float32.
+        """Check the output of a network and return it on the CPU, floats as float32.
 
         Args:
-            values: the result.
-            who: the call that made it, such as "CycleGAN.translate", for messages.
+            values: the output.
+            who: the call that returned it, e.g. "CycleGAN.translate", for messages.
 
         Raises:
             PluginError: it is not a tensor of this modality.
@@ -140,32 +140,32 @@ class Modality:
         if not values.is_floating_point():
             return values
         if not values.isfinite().all():
-            raise NumericError(f"{who} gave values that are not finite")
+            raise NumericError(f"{who} returned values that are not finite")
         return values.float()
 
     def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:
-        """Make a batch fit what a network can take, such as sides that are multiples of eight.
+        """Fit a batch to what the network accepts, e.g. pad to multiples of eight.
 
         Args:
-            batch: values by name; not changed.
-            source: the name of those that are translated.
+            batch: values by name; not modified.
+            source: the name of the entry to translate.
 
         Returns:
-            The fitted batch, and `undo(made, makes, who)`, which undoes that in a result of the modality `makes` (and
-            raises PluginError, naming `who`, where the result does not go with what went in).
+            The fitted batch, and `undo(made, makes, who)`, which undoes this in a result of the modality `makes` (and
+            raises PluginError, naming `who`, if the result does not match the input).
         """
         return batch, lambda made, makes, who: made
 
     def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
-        """Return `tiled(translate, tile)`, which translates large things piece by piece without changing the result.
+        """Return `tiled(translate, tile)`, which translates large inputs tile by tile with the same result.
 
         Args:
-            translate: the network, to be measured once.
+            translate: the network, which is measured once.
             like: any fitted input.
             makes: the modality of the result.
 
         Raises:
-            ConfigError: that is not possible.
+            ConfigError: tiling is not possible.
         """
         raise ConfigError(f"{self.plural} cannot be cut into tiles: do not use --tile")
 
@@ -174,15 +174,15 @@ class Modality:
 
 
 def relative(path: Path, source: str) -> Path:
-    """Return the name of a file that was found in `source`: its path below a folder, else its own name."""
+    """Return the name of a file found in `source`: its path relative to a folder, else its file name."""
     return path.relative_to(source) if Path(source).is_dir() else Path(path.name)
 
 
 def columns(shown: Mapping[str, Any], makes: Modality) -> dict[str, np.ndarray]:
-    """Draw what `Task.pictures` returned, each column by its own modality.
+    """Draw the result of `Task.pictures`, each column with its own modality.
 
     Args:
-        shown: by name a tensor [N, ...] of the modality `makes`, or a pair (modality, tensor).
+        shown: by name, a tensor [N, ...] of the modality `makes`, or a pair (modality, tensor).
         makes: the modality that the task makes.
     """
     pairs = {name: value if isinstance(value, tuple) else (makes, value) for name, value in shown.items()}

@@ -17,10 +17,10 @@ def check_modality(modality: Modality, thing: Any, folder: Path, *, wrong: Any, 
 
     Args:
         modality: the modality to check.
-        thing: one thing that `take` accepts, e.g. an array.
+        thing: an input that `take` accepts, e.g. an array.
         folder: an empty folder for files.
-        wrong: something that is not of this modality, and that `take` must reject.
-        tolerance: how much values may change on their way through a file.
+        wrong: an input of another kind, which `take` must reject.
+        tolerance: how much values may change when written to a file and read back.
 
     Raises:
         AssertionError: part of the contract is broken; the message says which.
@@ -30,7 +30,7 @@ def check_modality(modality: Modality, thing: Any, folder: Path, *, wrong: Any, 
     assert modality.plural, f"{who}.plural is empty"
     assert modality.suffixes, f"{who}.suffixes is empty"
     odd = [suffix for suffix in modality.suffixes if suffix != suffix.lower() or not suffix.startswith(".")]
-    assert not odd, f"{who}.suffixes: {odd[0]!r} must be in lower case and start with a dot"
+    assert not odd, f"{who}.suffixes: {odd[0]!r} must be lower case and start with a dot"
     taken = check_take(modality, thing)
     check_rejections(modality, folder, wrong)
     check_files(modality, taken, folder, tolerance)
@@ -44,7 +44,7 @@ def check_modality(modality: Modality, thing: Any, folder: Path, *, wrong: Any, 
 
 
 def check_take(modality: Modality, thing: Any) -> Taken:
-    """Check that what goes in comes out again: the same kind of thing, with the same values."""
+    """Check that `restore` inverts `take`: same type, same values."""
     from torch import Tensor
 
     who = type(modality).__name__
@@ -52,7 +52,7 @@ def check_take(modality: Modality, thing: Any) -> Taken:
     assert isinstance(taken, Taken), f"{who}.take must return Taken(values, like), not {type(taken).__name__}"
     assert isinstance(taken.values, Tensor), f"{who}.take: values must be a tensor, not {type(taken.values).__name__}"
     assert taken.values.ndim >= 2, f"{who}.take: values must be [N, ...], not {list(taken.values.shape)}"
-    assert same(modality.accept(taken.values, who), taken.values), f"{who}.accept changes what {who}.take gave"
+    assert same(modality.accept(taken.values, who), taken.values), f"{who}.accept changes what {who}.take returned"
     back = modality.restore(taken.values, taken.like)
     assert type(back) is type(thing) or isinstance(thing, str | Path | bytes), (
         f"{who}.restore gives {type(back).__name__} where {type(thing).__name__} came in"
@@ -65,7 +65,7 @@ def check_take(modality: Modality, thing: Any) -> Taken:
 
 
 def check_rejections(modality: Modality, folder: Path, wrong: Any) -> None:
-    """Check that what cannot be taken is a DataError: a sentence, not a traceback."""
+    """Check that invalid input raises DataError and not another exception."""
     who, missing = type(modality).__name__, str(folder / f"missing{modality.suffixes[0]}")
     for given, what in ((wrong, "something of another kind"), (missing, "a missing file")):
         try:
@@ -74,11 +74,11 @@ def check_rejections(modality: Modality, folder: Path, wrong: Any) -> None:
             continue
         except Exception as error:
             raise AssertionError(f"{who}.take raises {type(error).__name__} for {what}, not DataError") from error
-        raise AssertionError(f"{who}.take accepts {what}: raise DataError, and say what is possible")
+        raise AssertionError(f"{who}.take accepts {what}: raise DataError with what is possible")
 
 
 def check_files(modality: Modality, taken: Taken, folder: Path, tolerance: float) -> None:
-    """Check that what is written is found and read again."""
+    """Check that written files are found and read back."""
     who, target = type(modality).__name__, folder / modality.file_name(Path("result"))
     assert target.suffix in modality.suffixes, f"{who}.file_name gives {target.name}; its suffix is not in suffixes"
     assert modality.file_name(Path(target.name)).name == target.name, f"{who}.file_name changes its own names"
@@ -99,7 +99,7 @@ def check_files(modality: Modality, taken: Taken, folder: Path, tolerance: float
         modality.write(modality.restore(taken.values), folder / "result.no_such_suffix")
     except I2IError:
         return
-    raise AssertionError(f"{who}.write accepts any suffix: raise DataError, and say which are possible")
+    raise AssertionError(f"{who}.write accepts any suffix: raise DataError with the possible ones")
 
 
 def check_show(modality: Modality, taken: Taken) -> None:

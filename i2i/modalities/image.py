@@ -1,7 +1,7 @@
 """`Image`: pictures of any type, size, depth and orientation <-> float32 [N, 3, H, W] in [-1, 1].
 
-Decoding and encoding are in `i2i.images`; here is how a task's images cross the border: padded to what its network
-takes, tile by tile if asked, and back as the same kind of thing at `scale` times the size.
+Decoding and encoding are in `i2i.images`; this module pads images to what a task's network accepts, tiles them if
+requested, and returns the original type at `scale` times the size.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow converts to grey
 
 @dataclass(frozen=True)
 class Image(Modality):
-    """Images, float32 [N, C, H, W] in [-1, 1] inside the border.
+    """Images, float32 [N, C, H, W] in [-1, 1] as tensors.
 
     Args:
-        multiple: of what a task takes: its network needs H and W divisible by this; the border pads and crops back.
-        minimum: and at least this large.
-        scale: of what a task makes: size of the result / size of the input.
-        colour: of what a task makes: the result has colour even where a grey image came in.
-        channels: of what `sample` and `decode` make and `encode` takes: 3, or 1 for grey.
-        size: their height and width in pixels where the networks fix it; None where any size will do.
+        multiple: for `takes`: the network needs H and W divisible by this; inputs are padded and results cropped.
+        minimum: for `takes`: the network needs H and W of at least this.
+        scale: for `makes`: size of the result / size of the input.
+        colour: for `makes`: the result has colour even if the input is grey.
+        channels: for `sample`, `decode` and `encode`: 3, or 1 for grey.
+        size: for `sample`, `decode` and `encode`: the height and width of the networks, in pixels; None for any.
 
     Example:
         >>> Image(multiple=8), Image(scale=4)                 # takes and makes of a super-resolution task
@@ -64,21 +64,21 @@ class Image(Modality):
         return cls(multiple=getattr(network, "multiple", 1), minimum=getattr(network, "minimum", 1))
 
     def take(self, given: Any) -> Taken:
-        """Take a PIL image, path, encoded bytes, array or tensor; `i2i.images.take` has the rules."""
-        if isinstance(given, str) and not given:  # which would be read as the current folder
+        """Convert a PIL image, path, encoded bytes, array or tensor; the rules are in `i2i.images.take`."""
+        if isinstance(given, str) and not given:  # pathlib would read it as the current folder
             raise DataError("no file is named")
         picture = images.take(given)
         return Taken(picture.tensor, picture)
 
     def restore(self, values: Tensor, like: Any = None) -> Any:
-        """Return images [N, 1 or 3, H, W] in [-1, 1] as what came in; a PIL image (or a list) where no image did."""
+        """Convert images [N, 1 or 3, H, W] in [-1, 1] to the type of the input image; without one, PIL images."""
         if isinstance(like, images.Picture):
             return like.restore(values, self.colour)
         pictures = [images.to_pil(image) for image in (values + 1) / 2]
         return pictures[0] if len(pictures) == 1 else pictures
 
     def write(self, thing: Any, path: Path) -> None:
-        """Write one image in the format that the suffix names; `i2i.images.save` has the rules."""
+        """Write one image in the format given by the suffix; the rules are in `i2i.images.save`."""
         images.save(thing, path)
 
     def show(self, values: Tensor) -> np.ndarray:
@@ -86,12 +86,12 @@ class Image(Modality):
         return images.to_uint8(values)
 
     def find(self, source: str) -> tuple[list[tuple[Any, Path]], list[tuple[Path, str]]]:
-        """Find images in files, folders and globs by their first bytes, whatever they are called."""
+        """Find images in files, folders and globs by their first bytes, whatever their names."""
         paths, skipped = images.find(source)
         return [(path, relative(path, source)) for path in paths], skipped
 
     def file_name(self, name: Path) -> Path:
-        """Keep a suffix that can be written; else .png, in place of .gif or added."""
+        """Keep a suffix that can be written; otherwise append .png, or replace .gif with it."""
         return images.writable_name(name)
 
     def release(self, values: Tensor) -> Tensor:
@@ -99,12 +99,12 @@ class Image(Modality):
         return ((values + 1) / 2).clamp(0, 1)
 
     def gather(self, things: Any) -> Tensor:
-        """Return images as one batch [N, C, H, W] with the channels and the size that the task has.
+        """Return images as one batch [N, C, H, W] with the channels and the size of the task.
 
-        Colour becomes grey where there is one channel. An image is resized to cover the size, and its middle kept.
+        With one channel, colour is converted to grey. Images are resized to cover the size, and center-cropped.
 
         Raises:
-            DataError: one cannot be read, or they differ in size where the task takes any size.
+            DataError: an image cannot be read, or they differ in size and the task does not fix one.
         """
         import torch
 
@@ -115,11 +115,11 @@ class Image(Modality):
         sizes = sorted({tuple(image.shape[2:]) for image in taken})
         if len(sizes) > 1:
             shown = ", ".join(f"{height}x{width}" for height, width in sizes)
-            raise DataError(f"the images differ in size ({shown}) and the model fixes none: resize them to one size")
+            raise DataError(f"the images differ in size ({shown}) and the model accepts any: resize them to one size")
         return torch.cat(taken)
 
     def accept(self, values: Any, who: str) -> Tensor:
-        """Check that a network made finite images [N, 1 or 3, H, W], and clip them to [-1, 1]."""
+        """Check that the output is finite images [N, 1 or 3, H, W], and clip them to [-1, 1]."""
         values = super().accept(values, who)
         if values.ndim != 4 or values.shape[1] not in (1, 3) or not values.is_floating_point():
             raise PluginError(
@@ -128,7 +128,7 @@ class Image(Modality):
         return values.clamp(-1, 1)
 
     def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:
-        """Pad the images that are translated, and every other entry of their height and width, by mirroring."""
+        """Reflection-pad the images to translate, and every other entry with the same height and width."""
         given = batch[source]
         size, fitted = given.shape[-2:], dict(batch)
         for name, value in batch.items():
@@ -150,19 +150,19 @@ class Image(Modality):
         return fitted, undo
 
     def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
-        """Measure how far the network looks, and tile with that overlap; see `i2i.images.reach`."""
+        """Measure the receptive field of the network and tile with that overlap; see `i2i.images.reach`."""
         scale = makes.scale if isinstance(makes, Image) else 0
         overlap = images.reach(translate, like, self.multiple) if scale else None
         if overlap is None:
             raise ConfigError(
-                "each part of this model's result depends on the whole image (as with instance normalisation or "
+                "every pixel of this model's result depends on the whole image (as with instance norm or "
                 "attention), so tiles would change it: do not use --tile"
             )
         tiled = partial(images.tiled, overlap=overlap, scale=scale, multiple=self.multiple)
         return lambda network, tile: partial(tiled, network, tile=tile)
 
     def sized(self, x: Tensor) -> Tensor:
-        """Return images [N, 3 or 1, H, W] with the channels and the size that the task has."""
+        """Convert images [N, 3 or 1, H, W] to the channels and the size of the task."""
         from torch.nn.functional import interpolate
 
         if self.channels == 3:

@@ -1,4 +1,4 @@
-"""`LabelMap`: images whose pixels are class indices <-> int64 [N, 1, H, W]. What SPADE paints."""
+"""`LabelMap`: images whose pixels are class indices <-> int64 [N, 1, H, W], e.g. the input of SPADE."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True, repr=False)
 class LabelMap(Image):
-    """Label maps, int64 [N, 1, H, W]; the arguments are those of `Image`."""
+    """Label maps, int64 [N, 1, H, W]; same arguments as `Image`."""
 
     name: ClassVar[str] = "label map"
     plural: ClassVar[str] = "label maps"
 
     def take(self, given: Any) -> Taken:
-        """Take a file, PIL image or integers of one channel, unscaled; `i2i.images.take_labels` has the rules."""
+        """Convert a one-channel file, PIL image or integer array, unscaled; see `i2i.images.take_labels`."""
         picture = images.take_labels(given)
         return Taken(picture.tensor, picture)
 
     def restore(self, values: Tensor, like: Any = None) -> Any:
-        """Return class indices as what came in: int64 [H, W] or [N, H, W] for an array, [N, 1, H, W] for a tensor.
+        """Convert class indices to the type of the input.
 
-        For everything else a PIL image of mode L (or a list of them), which holds at most 256 classes.
+        Arrays are int64 [H, W] or [N, H, W], tensors [N, 1, H, W]. For all other types, a PIL image of mode L (or a
+        list of them) with at most 256 classes.
         """
         given = like.given if isinstance(like, images.Picture) else "pil"
         if given == "tensor":
@@ -56,13 +57,13 @@ class LabelMap(Image):
         images.save(grey(self.take(thing).values[0, 0].numpy()), path)
 
     def file_name(self, name: Path) -> Path:
-        """Keep the suffix of a lossless format; else .png, in place of the suffix of an image, or added."""
+        """Keep the suffix of a lossless format; otherwise append .png, or replace another image suffix with it."""
         if name.suffix.lower() in LOSSLESS:
             return name
         return name.with_suffix(".png") if name.suffix.lower() in self.suffixes else Path(f"{name}.png")
 
     def show(self, values: Tensor) -> np.ndarray:
-        """Paint each class in a colour of its own: uint8 [N, H, W, 3]."""
+        """Paint each class in its own colour: uint8 [N, H, W, 3]."""
         return images.label_colours(int(values.max()) + 1)[values[:, 0].cpu().numpy()]
 
     def release(self, values: Tensor) -> Tensor:
@@ -70,15 +71,15 @@ class LabelMap(Image):
         return values
 
     def gather(self, things: Any) -> Tensor:
-        """Return label maps of one size as one batch int64 [N, 1, H, W]."""
+        """Return label maps of the same size as one batch, int64 [N, 1, H, W]."""
         return Modality.gather(self, things)
 
     def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
-        """Reject tiles: how far a network looks is measured by gradients, and class indices have none."""
+        """Reject tiles: the receptive field is measured by gradients, which class indices do not have."""
         return Modality.tiler(self, translate, like, makes)
 
     def accept(self, values: Any, who: str) -> Tensor:
-        """Check that a network made whole numbers [N, 1, H, W]."""
+        """Check that the output is integers [N, 1, H, W]."""
         values = Modality.accept(self, values, who)
         if values.ndim != 4 or values.shape[1] != 1 or values.is_floating_point():
             raise PluginError(f"{who} made {values.dtype} {list(values.shape)}; label maps are integers [N, 1, H, W]")

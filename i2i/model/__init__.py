@@ -1,11 +1,11 @@
-"""A trained model: what a run leaves behind, ready to be called. Nothing of it is needed to train.
+"""Inference with a trained model. Training does not need this package.
 
 model = i2i.load("runs/cyclegan")
 out = model("horse.jpg", direction="BtoA")
 
-trained.py    `Model`: things in, the same kind of thing out; new things where the task generates them
-many.py       `translate_files`: files and folders through a model, into a folder
-loading.py    `load`: a run's folder or a weights file -> a model, or the newest one; `ready` keeps it at hand
+trained.py    `Model`: translate inputs into outputs of the same type, or generate samples
+many.py       `translate_files`: translate files and folders into a folder
+loading.py    `load`: a model from a run folder or weights file, or the newest run; `ready` caches it
 """
 
 from __future__ import annotations

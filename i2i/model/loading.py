@@ -1,4 +1,4 @@
-"""From a run's folder, or a weights file, to a model: `load("runs/cyclegan")`."""
+"""Load a model from a run folder or a weights file: `load("runs/cyclegan")`."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ Plugins = str | Path | Sequence[str | Path] | None  # Python files with a regist
 def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
     """Load a trained model.
 
-    A run that was started with `--plugin FILE` finds that file again by itself, as long as it is unchanged and the
-    run's folder has not moved. A weights file elsewhere never causes code to be loaded: name its plugin file.
+    A run that was started with `--plugin FILE` loads that file again, provided it is unchanged and the run folder
+    has not moved. A weights file elsewhere never causes code to be loaded: name its plugin file.
 
     Args:
-        source: a run's folder or a `model.safetensors`; None takes $I2I_MODEL, else the newest finished run
-            below ./runs, and prints on stderr which one.
+        source: a run folder or a `model.safetensors`; None means $I2I_MODEL, else the newest finished run in ./runs,
+            which is reported on stderr.
         plugin: a Python file, or a list of them, that registers the task.
 
     Raises:
-        WeightsError: there is no model, it is damaged, or it does not fit its config.
-        PluginError, ConfigError: its config names what is not installed.
+        WeightsError: there is no model, it is damaged, or it does not match its config.
+        PluginError, ConfigError: its config uses something that is not installed.
     """
     path = Path(source) if source is not None else default_model()
     task, tree, _ = restored(path, plugin)
@@ -44,7 +44,7 @@ def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
 
 
 def restored(path: Path, plugin: Plugins = None) -> tuple[Task, dict[str, Any], dict[str, str]]:
-    """Return the task of a model with its weights, its config, and what its file says about itself. See `load`."""
+    """Return the task of a model with its weights, its config, and the metadata of its file; see `load`."""
     file = Run.weights_of(path)
     if not file.is_file():
         raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
@@ -61,7 +61,7 @@ def restored(path: Path, plugin: Plugins = None) -> tuple[Task, dict[str, Any], 
 
 @contextmanager
 def plugins_of(file: Path, about: dict[str, str], plugin: Plugins) -> Iterator[None]:
-    """Load the plugin files of a model for what is read inside, by the rules of `runs.files`."""
+    """Load the plugin files of a model inside the `with` block, by the rules of `runs.files`."""
     run = Run(file.parent)
     if file == run.weights_file and run.plugins_file.exists():
         with run.plugins(plugin):
@@ -73,22 +73,22 @@ def plugins_of(file: Path, about: dict[str, str], plugin: Plugins) -> Iterator[N
 
 
 def default_model() -> Path:
-    """Return $I2I_MODEL, or the newest finished run below ./runs."""
+    """Return $I2I_MODEL, or the newest finished run in ./runs."""
     named = os.environ.get("I2I_MODEL")
     if named:
         return Path(named)
     newest = Run.newest()
     if newest is None:
         raise WeightsError(
-            "no model was named, $I2I_MODEL is not set and ./runs contains no finished run: train one with "
-            "`i2i run configs/cyclegan.yaml` or name one with -m"
+            "no model given, $I2I_MODEL is not set and ./runs contains no finished run: train one with "
+            "`i2i run configs/cyclegan.yaml` or give one with -m"
         )
     print(f"i2i: using the newest finished run, {newest.folder}", file=sys.stderr)
     return newest.folder
 
 
 def ready(model: str | Path | Model | None, plugin: Plugins = None) -> Model:
-    """Return a `Model`; one that was loaded before is kept while its file does not change."""
+    """Return a `Model`, cached until its file changes."""
     load_files(plugin)
     if isinstance(model, Model):
         return model

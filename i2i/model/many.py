@@ -1,6 +1,6 @@
-"""Many things through a model, into a folder: `translate_files(["photos"], "out", model)`.
+"""Translate many files into a folder: `translate_files(["photos"], "out", model)`.
 
-`i2i translate photos -o out` is this.
+This is `i2i translate photos -o out`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def translate_files(
 ) -> list[str]:
     """Translate files, folders and globs (or whatever the task takes) into the folder `out`, keeping names.
 
-    Existing results are kept unless `force`, so a second call does only what is missing. One that fails does not
+    Existing results are kept unless `force`, so a second call translates only what is missing. A failure does not
     stop the others.
 
     Returns:
-        One sentence for each that could not be translated.
+        One sentence for each input that could not be translated.
     """
     makes = model.task.makes
     targets, failed = plan(sources, Path(out), model.task.takes, makes, say)
@@ -53,10 +53,10 @@ def translate_files(
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {shown(target)}")
-    if kept:  # an image does not show what made it
+    if kept:  # an image does not show which model made it
         say("existing results were kept, whichever model made them; use --force to redo them")
     say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if failed and targets else ''}")
-    for sentence in failed if targets else ():  # again, because nobody has seen them among thousands of others
+    for sentence in failed if targets else ():  # again: among thousands of lines they are easily missed
         say(f"  {sentence}")
     return failed
 
@@ -64,7 +64,7 @@ def translate_files(
 def plan(
     sources: Sequence[str], out: Path, takes: Modality, makes: Modality, say: Callable[[str], None]
 ) -> tuple[dict[Path, Any], list[str]]:
-    """Return target -> thing for all that `sources` stand for, and a sentence for each that cannot be translated."""
+    """Return target -> input for everything in `sources`, and a sentence for each that cannot be translated."""
     targets: dict[Path, Any] = {}
     failed: list[str] = []
     for source in sources:
@@ -74,7 +74,7 @@ def plan(
             sentence = f"{shown(path)}: {why}"
             if path == Path(source) or path.suffix.lower() in takes.suffixes:
                 failed.append(sentence)
-            say(sentence)  # a README among images is mentioned, and is not a failure
+            say(sentence)  # a README among images is reported, but is not a failure
         if Path(source).is_dir() and not found:
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])

@@ -1,4 +1,4 @@
-"""A trained task between the things people have and the tensors of networks: `model(img)`, `model.sample(16)`."""
+"""`Model`: a trained task that takes and returns files, images and arrays: `model(img)`, `model.sample(16)`."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from ..task import Task
 
 
 class Model:
-    """A trained task, ready to be called; `load` makes one.
+    """A trained task as a callable; created by `load`.
 
-    It may be called from several threads at once. The same input gives the same result every time.
+    It is thread-safe and deterministic.
 
     Attributes:
         task: the task with its (averaged) weights, in eval mode.
         config: the resolved config it was trained with.
-        source: the file it came from.
+        source: the file it was loaded from.
     """
 
     def __init__(self, task: Task, config: dict[str, Any], source: Path) -> None:
         self.task, self.config, self.source = task.eval(), config, source
-        self._tiled: Callable[[Any, int], Any] | None = None  # measured when something is first cut into tiles
+        self._tiled: Callable[[Any, int], Any] | None = None  # measured on the first call with tiles
 
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.task.parameters())
         return f"<Model {type(self.task).__name__} of {self.source}: {weights:,} weights on {device_of(self.task)}>"
 
     def __call__(self, img: Any, *, tile: int | None = None, **condition: Any) -> Any:
-        """Translate one thing, or a list of them, and return the same kind of thing.
+        """Translate one input, or a list of them, and return the same type.
 
         Args:
-            img: what the task takes: of an image a PIL image, path, encoded bytes, array or tensor. `take` of the
-                task's modality has the rules, e.g. `i2i.modalities.Image.take`.
-            tile: translate large images in squares of this side, in pixels. The result equals that of the whole image
-                to 1/255; a network for which it would not is rejected.
-            condition: what the task's `translate` takes besides, such as `direction="BtoA"`. One that is a thing too,
-                such as `style`, is given as `img` is; several of them as a list.
+            img: what the task takes; for images a PIL image, path, encoded bytes, array or tensor. The rules are in
+                `take` of the task's modality, e.g. `i2i.modalities.Image.take`.
+            tile: translate large images in square tiles of this size, in pixels. The result equals that of the whole
+                image to within 1/255; networks for which it would not are rejected.
+            condition: further arguments of the task's `translate`, e.g. `direction="BtoA"`. Images and the like, e.g.
+                `style`, are given in the same form as `img`, or as a list of several.
 
         Raises:
-            DataError: `img` cannot be read, or it is not clear what it means.
+            DataError: `img` cannot be read, or is ambiguous.
             ConfigError: the task does not translate, has no such condition, or cannot be tiled; or a condition cannot
-                be read, which is wrong with all calls and not with this input.
+                be read, which would fail for every input.
             PluginError: the task failed; the message names its file and line.
         """
         if isinstance(img, list | tuple):
@@ -77,10 +77,10 @@ class Model:
         return self._accept(made, who, condition)
 
     def sample(self, n: int, seed: int = 0, **condition: Any) -> Any:
-        """Return `n` new things; the same seed gives the same ones. Images are float32 [n, C, H, W] in [0, 1].
+        """Return `n` samples, determined by the seed. Images are float32 [n, C, H, W] in [0, 1].
 
         Raises:
-            ConfigError: the task does not sample, has no such condition, or a number is not one.
+            ConfigError: the task does not sample, has no such condition, or `n` or `seed` is invalid.
             NumericError: the result contains NaN or infinity.
             PluginError: the task failed; the message names its file and line.
         """
@@ -104,7 +104,7 @@ class Model:
             raise NumericError(f"{self.source}: {error}: {hint}") from error
 
     def _taken(self, condition: dict[str, Any]) -> dict[str, Any]:
-        """Return the conditions, those that are things as tensors [1, ...] on the task's device, or lists of them."""
+        """Return the conditions; those with a modality as tensors [1, ...] on the task's device, or lists of them."""
         known = self.task.conditions
         return {
             name: self._thing(name, known[name], value) if name in known and value is not None else value

@@ -1,4 +1,4 @@
-"""A run: the folder that one training fills. No other room knows the names of its files.
+"""A run: the folder written by one training. No other package knows the names of its files.
 
     config.yaml        the resolved config                log.jsonl          one line per `train.log_every` steps
     checkpoints/       exact states to resume from        samples/           pictures while training
@@ -9,7 +9,7 @@
     folder.py      `Run`: claim a folder, read its log, metrics, pictures and config, find the newest finished run
     record.py      `Record`: what a training writes into it, and the observers that watch
     resume.py      where a run continues from, and which settings may change then
-    files.py       the plugin files of a run: recorded, found again, and never run on a stranger's word
+    files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
     stopping.py    SIGINT, SIGTERM and SIGUSR1 end a run after the current step
     progress.py    the line on stderr

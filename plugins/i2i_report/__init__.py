@@ -1,6 +1,6 @@
 """report.html: one self-contained page per run, with curves, pictures, metrics and the config.
 
-Every `i2i run` writes it. It reloads itself during the training and needs no server.
+Every `i2i run` writes it. It reloads itself during training and needs no server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from i2i import files, hookimpl
 from i2i.runs import Run
 
-EVERY = 10.0  # seconds between two versions of the page while training
+EVERY = 10.0  # seconds between updates of the page during training
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -40,7 +40,7 @@ def on_log(run: Path, step: int, scalars: dict[str, float]) -> None:
 
 
 def page(run: Run) -> str:
-    """Return the HTML of a run as it is now."""
+    """Return the HTML page of a run in its current state."""
     lines = run.log()
     losses = {
         name: series for name, series in curves(lines).items() if "/" in name and not name.startswith("metric/")
@@ -80,10 +80,10 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
 
 
 def alarms(series: dict[str, list[tuple[int, float]]]) -> str:
-    """Return when a player's `alarm` was not 0, and its other numbers at that step.
+    """Report when a player's `alarm` was not 0, with its other values at that step.
 
     Args:
-        series: (step, value) pairs by name, as player/number.
+        series: (step, value) pairs by name, "player/value".
     """
     found = []
     for player in (name.removesuffix("/alarm") for name in sorted(series) if name.endswith("/alarm")):
@@ -130,7 +130,7 @@ def moving(file: Path) -> Path:
 
 
 def chart(series: dict[str, list[tuple[int, float]]], width: int = 900, height: int = 220) -> str:
-    """Draw curves as an SVG with a common scale, thinned to about 400 points each.
+    """Draw curves as an SVG on a common scale, subsampled to about 400 points each.
 
     Args:
         series: (step, value) pairs by name.
