@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, no network of ours to wait for, and a clean environment."""
+"""Shared by all tests: one thread and a clean environment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of the caller's shell change what a test sees."""
+    """Remove i2i's variables of the calling shell from the environment."""
     for name in ("I2I_MODEL", "I2I_PLUGINS", "I2I_DISABLED_PLUGINS", "I2I_DEBUG"):
         monkeypatch.delenv(name, raising=False)

@@ -57,7 +57,7 @@ class Plugins(ImportRule):
 
 
 class Library(ImportRule):
-    """Only some rooms import a library.
+    """A library is imported only by certain packages.
 
     Options:
         library: its root package.
@@ -69,7 +69,7 @@ class Library(ImportRule):
     rooms = fields.SetField(subfield=fields.StringField())
 
     def violations(self, graph: ImportGraph) -> Iterator[str]:
-        """Yield every import of the library outside its rooms."""
+        """Yield every import of the library outside these packages."""
         for importer, imported in imports(graph):
             allowed = any(f"{importer}.".startswith(f"{room}.") for room in self.rooms)  # type: ignore[attr-defined]
             if root(imported) == self.library and not allowed:

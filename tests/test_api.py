@@ -1,6 +1,6 @@
-"""`i2i.translate`, `i2i.load` and `i2i translate`: the same kind of thing comes out, and nothing is lost on the way.
+"""`i2i.translate`, `i2i.load` and `i2i translate`: the output has the type of the input, and nothing is lost.
 
-Cases A15, A16, A26 and G6-G9, G11, G12 of the fault catalogue; the decoder's own are in test_images.py.
+Cases A15, A16, A26 and G6-G9, G11, G12 of the fault catalogue; those of the decoder are in test_images.py.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def picture(width: int = 30, height: int = 22, mode: str = "RGB", seed: int = 0)
     return Image.fromarray(values).convert(mode)
 
 
-def test_every_kind_of_input_comes_back_as_itself(model: i2i.Model, tmp_path: Path) -> None:
+def test_the_output_has_the_type_of_the_input(model: i2i.Model, tmp_path: Path) -> None:
     image = picture()
     image.save(tmp_path / "a.png")
     buffer = io.BytesIO()
@@ -80,7 +80,7 @@ def test_every_kind_of_input_comes_back_as_itself(model: i2i.Model, tmp_path: Pa
     assert (tensor * 255 - torch.from_numpy(reference.copy()).permute(2, 0, 1)).abs().max() <= 0.51
 
 
-def test_the_translation_is_the_networks_own(model: i2i.Model) -> None:
+def test_the_translation_is_the_output_of_the_network(model: i2i.Model) -> None:
     image = picture(32, 24)
     x = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
@@ -94,12 +94,12 @@ def test_A15_A16_the_output_has_the_size_of_the_input(model: i2i.Model, size: tu
     assert model(picture(*size)).size == size
 
 
-def test_A26_a_flat_picture_gives_finite_values(model: i2i.Model) -> None:
+def test_A26_a_constant_picture_gives_finite_values(model: i2i.Model) -> None:
     out = model(np.full((16, 16, 3), 0.5, dtype=np.float32))
     assert np.isfinite(out).all()
 
 
-def test_G6_a_list_equals_single_calls_and_a_batch_equals_them_closely(model: i2i.Model) -> None:
+def test_G6_a_list_equals_single_calls_and_a_batch_nearly_does(model: i2i.Model) -> None:
     pictures = [picture(seed=0), picture(40, 20, seed=1), picture(seed=2)]
     for one, listed in zip(pictures, model(pictures), strict=True):
         assert np.array_equal(np.asarray(model(one)), np.asarray(listed))
@@ -109,7 +109,7 @@ def test_G6_a_list_equals_single_calls_and_a_batch_equals_them_closely(model: i2
 
 
 class Moody(i2i.Task):
-    """A network that is another in training: dropout, and batch norm that looks at the batch and remembers it."""
+    """A network that behaves differently in training, with dropout and batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Moody(i2i.Task):
         return self.net(image).tanh()
 
 
-def test_G6_G7_dropout_and_batch_norm_are_at_rest_also_after_train() -> None:
+def test_G6_G7_dropout_and_batch_norm_are_in_eval_mode_even_after_train() -> None:
     model, batch = i2i.Model(Moody(), {}, Path("here")), torch.rand(3, 3, 24, 24)
     weights = {name: value.clone() for name, value in model.task.state_dict().items()}
     singles = torch.stack([model(one) for one in batch])
@@ -129,10 +129,10 @@ def test_G6_G7_dropout_and_batch_norm_are_at_rest_also_after_train() -> None:
     assert torch.equal(model(batch[0]), singles[0])
     assert all(torch.equal(value, weights[name]) for name, value in model.task.state_dict().items())
     image = (model.task.train().translate(batch * 2 - 1) + 1) / 2
-    assert (image - singles).abs().max() > 0.05  # so that forgetting eval() would show
+    assert (image - singles).abs().max() > 0.05  # so a missing eval() would be noticed
 
 
-def test_G7_the_same_call_gives_the_same_result_also_after_train_and_from_four_threads(model: i2i.Model) -> None:
+def test_G7_calls_are_deterministic_even_after_train_and_from_four_threads(model: i2i.Model) -> None:
     image = picture()
     first = np.asarray(model(image))
     model.task.train()
@@ -141,7 +141,7 @@ def test_G7_the_same_call_gives_the_same_result_also_after_train_and_from_four_t
     assert all(np.array_equal(first, result) for result in results)
 
 
-def test_G8_the_input_is_never_changed(model: i2i.Model) -> None:
+def test_G8_the_input_is_never_modified(model: i2i.Model) -> None:
     array = np.asarray(picture()).copy()
     kept = array.copy()
     array.setflags(write=False)
@@ -149,14 +149,14 @@ def test_G8_the_input_is_never_changed(model: i2i.Model) -> None:
     assert np.array_equal(array, kept)
 
 
-def test_an_unknown_condition_names_those_that_are_possible(model: i2i.Model) -> None:
+def test_an_unknown_condition_is_rejected_with_the_possible_ones(model: i2i.Model) -> None:
     with pytest.raises(ConfigError, match=r"no condition 'styl'; possible: direction"):
         model(picture(), styl=1)
     with pytest.raises(ConfigError, match="use AtoB or BtoA"):
         model(picture(), direction="AB")
 
 
-def test_the_default_model_is_the_newest_finished_run_and_it_is_said(
+def test_the_default_model_is_the_newest_finished_run_and_is_reported(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -172,7 +172,7 @@ def test_the_default_model_is_the_newest_finished_run_and_it_is_said(
         i2i.translate(picture())
 
 
-def test_a_named_model_is_loaded_once_and_again_when_its_file_changes(run: Path, tmp_path: Path) -> None:
+def test_a_model_is_cached_until_its_file_changes(run: Path, tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes((run / "model.safetensors").read_bytes())
     first = api.ready(tmp_path / "m.safetensors")
     assert api.ready(tmp_path / "m.safetensors") is first
@@ -180,7 +180,7 @@ def test_a_named_model_is_loaded_once_and_again_when_its_file_changes(run: Path,
     assert api.ready(tmp_path / "m.safetensors") is not first
 
 
-def test_D1_a_flipped_bit_in_the_weights_is_found(run: Path, tmp_path: Path) -> None:
+def test_D1_a_flipped_bit_in_the_weights_is_detected(run: Path, tmp_path: Path) -> None:
     data = bytearray((run / "model.safetensors").read_bytes())
     data[-100] ^= 4
     (tmp_path / "model.safetensors").write_bytes(bytes(data))
@@ -188,7 +188,7 @@ def test_D1_a_flipped_bit_in_the_weights_is_found(run: Path, tmp_path: Path) -> 
         i2i.load(tmp_path)
 
 
-def test_D10_weights_that_are_not_finite_are_refused(
+def test_D10_weights_that_are_not_finite_are_rejected(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors, text, about = checkpoint.load_model(run / "model.safetensors")
@@ -202,7 +202,7 @@ def test_D10_weights_that_are_not_finite_are_refused(
     assert caught.value.exit_code == 4
 
 
-def test_D9_weights_of_another_shape_list_what_differs(run: Path, tmp_path: Path) -> None:
+def test_D9_weights_of_another_shape_are_rejected_with_the_differences(run: Path, tmp_path: Path) -> None:
     tensors, text, about = checkpoint.load_model(run / "model.safetensors")
     checkpoint.save_model(tmp_path / "m.safetensors", tensors, text.replace("blocks: 1", "blocks: 2"), about)
     with pytest.raises(WeightsError, match=r"missing.*G_ab"):
@@ -229,7 +229,7 @@ def translate_command(*arguments: object, cwd: Path) -> subprocess.CompletedProc
     )
 
 
-def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path, tmp_path: Path) -> None:
+def test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others(run: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     folder_of_pictures(source)
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
@@ -250,7 +250,7 @@ def test_G11_G12_a_folder_with_a_bad_picture_is_done_but_for_that_one(run: Path,
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
-def test_a_picture_is_never_written_over_by_its_own_translation(model: i2i.Model, tmp_path: Path) -> None:
+def test_a_picture_is_never_overwritten_by_its_own_translation(model: i2i.Model, tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "in")
     before = (tmp_path / "in" / "a.png").read_bytes()
     with pytest.raises(ConfigError, match=r"a\.png.* would be overwritten by its own translation"):
@@ -258,7 +258,7 @@ def test_a_picture_is_never_written_over_by_its_own_translation(model: i2i.Model
     assert (tmp_path / "in" / "a.png").read_bytes() == before
 
 
-def test_a_glob_keeps_the_names_of_what_it_finds_and_force_does_it_again(model: i2i.Model, tmp_path: Path) -> None:
+def test_a_glob_keeps_the_names_and_force_redoes_existing_results(model: i2i.Model, tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "in")
     wanted, out = f"{tmp_path}/in/**/[ac].*", tmp_path / "out"
     assert translate_files([wanted], out, model, say=str) == []
@@ -272,7 +272,7 @@ def test_a_glob_keeps_the_names_of_what_it_finds_and_force_does_it_again(model: 
     assert Image.open(out / "a.png").size == (30, 22)
 
 
-def test_G12_two_sources_for_one_target_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+def test_G12_two_sources_for_one_target_are_rejected_before_anything_is_written(run: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         picture().save(tmp_path / name / "a.png")
@@ -293,7 +293,7 @@ def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Pat
     assert all(line.startswith(("[", "6 translated")) for line in done.stderr.splitlines()), done.stderr
 
 
-def test_A14_the_first_frame_is_taken_with_a_warning_of_one_line(run: Path, tmp_path: Path) -> None:
+def test_A14_the_first_frame_is_used_with_a_one_line_warning(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
     done = translate_command("moving.gif", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -301,14 +301,14 @@ def test_A14_the_first_frame_is_taken_with_a_warning_of_one_line(run: Path, tmp_
     assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
 
 
-def test_a_picture_that_is_its_own_target_is_not_overwritten(run: Path, tmp_path: Path) -> None:
+def test_a_picture_in_the_output_folder_is_not_overwritten_by_itself(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
     translate_command("a.png", "-o", ".", "-m", run, cwd=tmp_path)
     assert (tmp_path / "a.png").read_bytes() == before
 
 
-def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -> None:
+def test_a_missing_source_is_named(run: Path, tmp_path: Path) -> None:
     done = translate_command("nothing.png", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert "nothing.png" in done.stderr
@@ -317,7 +317,7 @@ def test_a_missing_source_is_an_error_that_names_it(run: Path, tmp_path: Path) -
         i2i.translate(str(tmp_path / "nothing.png"), run)
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     done = translate_command("a.png", "-o", "a.png/out", "-m", run, cwd=tmp_path)
     assert done.returncode == 6
@@ -334,7 +334,7 @@ def test_a_folder_without_pictures_is_a_failure(model: i2i.Model, tmp_path: Path
     assert said == [failed[0], "0 translated, 0 already existed, 1 failed"]
 
 
-def test_a_model_says_what_it_is(model: i2i.Model, run: Path) -> None:
+def test_the_repr_of_a_model(model: i2i.Model, run: Path) -> None:
     weights = sum(parameter.numel() for parameter in model.task.parameters())
     assert repr(model) == f"<Model CycleGAN of {run}/model.safetensors: {weights:,} weights on cpu>"
 
@@ -345,7 +345,7 @@ def test_dir_shows_the_public_names_and_nothing_else() -> None:
 
 
 class Tinted(i2i.Task):
-    """Paints with the mean colour of the styles; the weights say how much each counts."""
+    """Paints with the mean colour of the styles."""
 
     makes = ImageModality(colour=True)
     conditions: ClassVar = {"style": ImageModality()}
@@ -356,7 +356,7 @@ class Tinted(i2i.Task):
         return mean.expand(len(image), 3, *image.shape[2:])
 
 
-def test_a_condition_may_be_a_picture_or_several_and_the_result_may_have_colour(tmp_path: Path) -> None:
+def test_a_condition_may_be_one_or_more_pictures_and_the_result_may_have_colour(tmp_path: Path) -> None:
     model = i2i.Model(Tinted(), {}, Path("here"))
     grey, red, blue = Image.new("L", (5, 4)), Image.new("RGB", (9, 9), "red"), tmp_path / "blue.png"
     Image.new("RGB", (3, 3), "blue").save(blue)
@@ -375,23 +375,23 @@ def test_a_condition_may_be_a_picture_or_several_and_the_result_may_have_colour(
         ("", r"^style: no file is named$"),
     ],
 )
-def test_a_condition_that_is_no_picture_is_named_and_not_the_picture_itself(
+def test_a_condition_that_is_not_a_picture_is_named_and_not_the_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: Any, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = i2i.Model(Tinted(), {}, Path("here"))
     Image.new("RGB", (9, 9), "red").save("red.png")
-    Path("notes.txt").write_text("no picture")
+    Path("notes.txt").write_text("not a picture")
     with pytest.raises(ConfigError, match=said):
         model(picture(), style=style)
-    told: list[str] = []
-    with pytest.raises(ConfigError, match=said):  # once, and not for each picture
-        translate_files(["red.png"], "out", model, say=told.append, style=style)
-    assert (told, Path("out").exists()) == ([], False)
+    lines: list[str] = []
+    with pytest.raises(ConfigError, match=said):  # once, not for each picture
+        translate_files(["red.png"], "out", model, say=lines.append, style=style)
+    assert (lines, Path("out").exists()) == ([], False)
 
 
 class Drawn(i2i.Task):
-    """Draws class k as the grey k * 10."""
+    """Paints class k in grey k * 10."""
 
     takes = LabelMap()
 

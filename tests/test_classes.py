@@ -1,4 +1,4 @@
-"""What is made from nothing, judged: tasks whose pictures are known get the scores that they must."""
+"""Metrics of generative tasks: tasks with known samples get the expected scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HELD = drawn(VALIDATION, 400, 32)
 
 
 class Held(Data):
-    """A data set that is only validated on."""
+    """A data set with validation samples only."""
 
     def __init__(self, samples: Sequence[Sample], classes: Sequence[str] = DIGITS) -> None:
         self.samples, self.classes = samples, tuple(classes)
@@ -43,12 +43,12 @@ class Held(Data):
 
 
 class Known(Task):
-    """Makes pictures by choosing, at random, among known ones of the class that is asked for.
+    """Samples by choosing known pictures of the requested class at random.
 
     Args:
-        pictures: what it chooses from.
-        classes: the names of what it can be asked for.
-        shows: for each of these, the label of what it shows; by default that class.
+        pictures: the pictures to choose from.
+        classes: the names of the classes that can be requested.
+        shows: for each of these, the label of the pictures shown; by default the same class.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Known(Task):
 
 
 def only(*labels: int) -> Known:
-    """Return a task that shows nothing but some digits."""
+    """Return a task that shows only these digits."""
     return Known(HELD, shows=[labels[i % len(labels)] for i in range(10)])
 
 
@@ -81,14 +81,14 @@ def only(*labels: int) -> Known:
 
 
 @pytest.mark.parametrize("size", [16, 28, 32, 64])
-def test_the_embedded_judge_reads_digits_that_it_never_saw(size: int) -> None:
+def test_the_embedded_judge_reads_unseen_digits(size: int) -> None:
     held = drawn(VALIDATION, 1000, size)
     right = read("embedded", judged_by("embedded"), (sample["image"] for sample in held)) == held.labels
     assert right.double().mean() > 0.98
     assert right.double().unflatten(0, (100, 10)).mean(0).min() > 0.95
 
 
-def test_the_embedded_judge_learns_from_no_picture_of_a_data_set() -> None:
+def test_the_embedded_judge_is_not_trained_on_pictures_of_a_data_set() -> None:
     assert (
         TRAINING + ((1 << 20) << 32) <= VALIDATION < VALIDATION + (1 << 40) < DRAWN
     )  # digits takes seeds below 1 << 20
@@ -97,9 +97,9 @@ def test_the_embedded_judge_learns_from_no_picture_of_a_data_set() -> None:
     )
 
 
-def test_the_embedded_judge_is_the_same_each_time_and_leaves_chance_alone() -> None:
+def test_the_embedded_judge_is_deterministic_and_keeps_the_random_state() -> None:
     torch.manual_seed(1)
-    with torch.inference_mode():  # where nothing else could be trained
+    with torch.inference_mode():  # training must work here, too
         first = reader.__wrapped__(100, 3).state_dict()
     torch.manual_seed(2)
     before = torch.get_rng_state()
@@ -111,7 +111,7 @@ def test_the_embedded_judge_is_the_same_each_time_and_leaves_chance_alone() -> N
 # ---- class_accuracy
 
 
-def test_a_task_that_shows_what_is_asked_for_is_right_nearly_always() -> None:
+def test_a_task_that_shows_the_requested_class_is_nearly_always_right() -> None:
     task = Known(HELD)
     found = ClassAccuracy(per_class=30)(task, Held(HELD))
     assert found.keys() == {"mean", "smallest", "judge"}
@@ -119,10 +119,10 @@ def test_a_task_that_shows_what_is_asked_for_is_right_nearly_always() -> None:
     assert found["smallest"] > 0.9
     asked = [one for some in task.asked for one in some]
     assert sorted(asked) == sorted(DIGITS * 30)
-    assert set(task.asked[0]) == set(DIGITS)  # no batch is of one kind
+    assert set(task.asked[0]) == set(DIGITS)  # every batch mixes all classes
 
 
-def test_a_task_that_shows_anything_is_right_by_chance() -> None:
+def test_a_task_that_ignores_the_class_has_chance_accuracy() -> None:
     class Deaf(Known):
         def sample(self, n: int, label: Any = None) -> Tensor:
             return super().sample(n)
@@ -131,14 +131,14 @@ def test_a_task_that_shows_anything_is_right_by_chance() -> None:
     assert found["mean"] == pytest.approx(0.1, abs=0.05)  # 4 standard errors
 
 
-def test_the_classes_that_are_confused_are_found() -> None:
+def test_confused_classes_are_found() -> None:
     swapped = [0, 1, 2, 5, 4, 3, 6, 7, 8, 9]
     found = ClassAccuracy(per_class=20)(Known(HELD, shows=swapped), Held(HELD))
     assert found["mean"] == pytest.approx(0.8, abs=0.03)
     assert found["smallest"] < 0.1
 
 
-def test_the_judge_itself_is_judged_on_the_validation_pictures() -> None:
+def test_the_judge_itself_is_evaluated_on_the_validation_pictures() -> None:
     wrong = InMemory(
         HELD.pictures, np.where(np.arange(400) < 200, HELD.labels.numpy(), (HELD.labels.numpy() + 1) % 10)
     )
@@ -147,7 +147,7 @@ def test_the_judge_itself_is_judged_on_the_validation_pictures() -> None:
     assert "judge" not in ClassAccuracy(per_class=1)(Known(HELD), Held([]))
 
 
-def test_classes_are_matched_by_name_and_asked_for_by_the_names_of_the_task() -> None:
+def test_classes_are_matched_by_name_and_requested_by_the_names_of_the_task() -> None:
     order = ("7", "3", "9")
     wrongly_numbered = InMemory(HELD.pictures[:30], np.zeros(30, np.int64))  # all called the data's class 0, "7"
     task = Known(HELD, classes=("seven", "three", "nine"), shows=[7, 3, 9])
@@ -158,7 +158,7 @@ def test_classes_are_matched_by_name_and_asked_for_by_the_names_of_the_task() ->
 
 
 @pytest.mark.parametrize("size", [16, 28, 64])
-def test_pictures_of_another_size_are_read_as_well(size: int) -> None:
+def test_pictures_of_other_sizes_are_read_as_well(size: int) -> None:
     held = drawn(VALIDATION, 100, size)
     assert ClassAccuracy(per_class=10)(Known(held), Held(held))["mean"] > 0.95
 
@@ -166,7 +166,7 @@ def test_pictures_of_another_size_are_read_as_well(size: int) -> None:
 # ---- class_share
 
 
-def test_all_classes_alike_have_the_highest_entropy() -> None:
+def test_equally_frequent_classes_have_the_highest_entropy() -> None:
     found = ClassShare(samples=600)(Known(HELD), Held(HELD))
     assert found.keys() == {"smallest", "entropy", "present"}
     assert found["entropy"] > 0.98
@@ -174,7 +174,7 @@ def test_all_classes_alike_have_the_highest_entropy() -> None:
     assert found["present"] == 10
 
 
-def test_one_class_only_leaves_nothing_to_the_others() -> None:
+def test_a_single_class_has_zero_entropy() -> None:
     ones = InMemory(HELD.pictures[[1]], np.array([1]))
     found = ClassShare(samples=70)(Known(ones, shows=[1] * 10), Held(HELD))
     assert found == {"smallest": 0.0, "entropy": 0.0, "present": 1.0}
@@ -187,7 +187,7 @@ def test_half_of_the_classes_have_the_entropy_of_five() -> None:
     assert found["smallest"] < 0.01
 
 
-def test_a_task_without_classes_is_judged_by_those_of_the_data() -> None:
+def test_a_task_without_classes_uses_those_of_the_data() -> None:
     class Unlabelled(Known):
         def sample(self, n: int) -> Tensor:  # type: ignore[override]
             return super().sample(n)
@@ -197,10 +197,10 @@ def test_a_task_without_classes_is_judged_by_those_of_the_data() -> None:
     assert ClassShare(samples=100)(task, Held(HELD))["present"] == 10
 
 
-# ---- kid and frechet of what is sampled
+# ---- kid and frechet of samples
 
 
-def test_sets_that_are_sampled_are_compared_with_the_validation_images() -> None:
+def test_samples_are_compared_with_the_validation_images() -> None:
     data = Held([HELD[i] for i in range(100)])
     for metric in (KID(), Frechet()):
         same, ones = metric(Known(HELD), data), metric(only(1), data)
@@ -211,7 +211,7 @@ def test_sets_that_are_sampled_are_compared_with_the_validation_images() -> None
     assert task.asked == [None] * 2  # a batch of 64 and one of 36
 
 
-def test_a_translation_is_still_asked_to_translate() -> None:
+def test_a_task_that_translates_is_evaluated_on_translations() -> None:
     class Same(Task):
         def translate(self, image: Tensor, *args: Any, **condition: Any) -> Tensor:
             return image
@@ -227,7 +227,7 @@ METRICS = [ClassAccuracy(per_class=7), ClassShare(samples=70), KID(), Frechet()]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
-def test_the_same_run_gets_the_same_numbers_and_its_random_state_back(metric: Any) -> None:
+def test_scores_are_deterministic_and_the_random_state_is_kept(metric: Any) -> None:
     task, data = Known(HELD), Held([HELD[i] for i in range(70)])
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -237,7 +237,7 @@ def test_the_same_run_gets_the_same_numbers_and_its_random_state_back(metric: An
     assert metric(task, data) == first
 
 
-def test_pictures_are_made_in_batches_that_differ_and_with_their_own_conditions() -> None:
+def test_samples_differ_between_batches_and_have_their_own_conditions() -> None:
     class Counting(Task):
         def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
             return torch.tensor(condition["label"])[:, None, None, None] + torch.rand(n, 1, 2, 2) / 2
@@ -248,7 +248,7 @@ def test_pictures_are_made_in_batches_that_differ_and_with_their_own_conditions(
     assert len(found.remainder(1).unique()) == 20
 
 
-def test_what_is_sampled_is_clipped_and_carries_no_graph() -> None:
+def test_samples_are_clipped_and_detached() -> None:
     class Bright(Task):
         def __init__(self) -> None:
             super().__init__()
@@ -262,11 +262,11 @@ def test_what_is_sampled_is_clipped_and_carries_no_graph() -> None:
     assert not image.requires_grad
 
 
-# ---- what cannot be judged
+# ---- what cannot be evaluated
 
 
 class Makes(Task):
-    """Makes pictures of one kind, whatever it is asked for."""
+    """Always makes the same picture."""
 
     classes = DIGITS
 
@@ -278,7 +278,7 @@ class Makes(Task):
         return self.like.expand(n, *self.like.shape[1:])
 
 
-def test_a_task_that_knows_no_classes_cannot_be_asked_for_one() -> None:
+def test_a_task_without_classes_is_rejected() -> None:
     task = Known(HELD)
     task.classes = ()
     with pytest.raises(ConfigError, match=r"Known has no classes: train it with task\.classes, or use class_share"):
@@ -287,20 +287,20 @@ def test_a_task_that_knows_no_classes_cannot_be_asked_for_one() -> None:
         ClassAccuracy()(Known(HELD, classes="123"), Held(HELD))
 
 
-def test_classes_that_the_judge_does_not_know_are_named() -> None:
+def test_classes_unknown_to_the_judge_are_named() -> None:
     data = Held(HELD, classes=["7", "cat", "dog"])
     for metric in (ClassAccuracy(), ClassShare()):
         with pytest.raises(ConfigError, match=r"the judge embedded reads 0, 1, .*9, but not cat, dog: remove"):
             metric(Known(HELD, classes="123"), data)
 
 
-def test_a_judge_of_grey_pictures_refuses_colour() -> None:
+def test_a_judge_of_grey_pictures_rejects_colour() -> None:
     for metric in (ClassAccuracy(), ClassShare()):
         with pytest.raises(ConfigError, match="the judge embedded reads grey pictures, but these have 3 channels"):
             metric(Makes(torch.zeros(1, 3, 32, 32)), Held(HELD))
 
 
-def test_a_task_that_translates_generates_nothing_to_judge() -> None:
+def test_a_task_that_only_translates_is_rejected() -> None:
     for metric in (ClassShare(), KID()):
         with pytest.raises(ConfigError, match=r"Task does not generate, it translates: use i2i\.translate"):
             metric(Task(), Held(HELD))
@@ -327,7 +327,7 @@ train: {steps: 1, threads: 1}
 
 
 @pytest.mark.parametrize("metric", ["class_accuracy", "class_share"])
-def test_a_missing_judge_is_told_before_training(
+def test_a_missing_judge_is_reported_before_training(
     metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("I2I_HOME", "TORCH_HOME"):
@@ -340,7 +340,7 @@ def test_a_missing_judge_is_told_before_training(
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
-def test_a_run_writes_them_down(tmp_path: Path) -> None:
+def test_a_run_writes_the_scores_to_its_metrics(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     asked = "metrics=[{use: class_share, samples: 20}, {use: kid}, {use: frechet}]"
     run = api.run(tmp_path / "tiny.yaml", asked, out=tmp_path / "run")
@@ -359,7 +359,7 @@ def test_metrics_are_in_the_catalog() -> None:
 
 
 @needs_data
-def test_lenet_judges_written_digits() -> None:
+def test_lenet_reads_handwritten_digits() -> None:
     data = MNIST(f"{DATA}/mnist", validation_samples=1000)
     task = Known(data.test)
     found = ClassAccuracy("lenet", per_class=30)(task, data)

@@ -1,4 +1,4 @@
-"""The command line where it does not train: help, listings, the schema, and one sentence for each mistake."""
+"""The command line except training: help, listings, the schema, and one-line errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess
     )
 
 
-def test_help_lists_the_commands_plugins_included(tmp_path: Path) -> None:
+def test_help_lists_all_commands_including_those_of_plugins(tmp_path: Path) -> None:
     shown = i2i_command("--help", cwd=tmp_path)
     assert shown.returncode == 0
     for command in ("run", "evaluate", "translate", "sample", "plugins", "catalog", "schema", "data", "new"):
@@ -51,14 +51,14 @@ def test_catalog_lists_every_name_with_its_kind_and_owner(tmp_path: Path) -> Non
     assert {kind for kind, _, _ in lines} == set(KINDS)
 
 
-def test_plugins_lists_what_is_installed_and_what_is_switched_off(tmp_path: Path) -> None:
+def test_plugins_lists_installed_and_disabled_plugins(tmp_path: Path) -> None:
     shown = i2i_command("--no-plugin", "report", "plugins", cwd=tmp_path)
     states = {line[:16].strip(): line.split()[-1] for line in shown.stdout.splitlines()}
     assert states["cyclegan"] == states["i2i latent"] == states["i2i new"] == "ok"
     assert states["report"] == "disabled"
 
 
-def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_only_itself(tmp_path: Path) -> None:
+def test_E1_a_broken_package_is_listed_with_its_error_and_affects_nothing_else(tmp_path: Path) -> None:
     about = tmp_path / "i2i_glow-0.1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: i2i-glow\nVersion: 0.1\n")
@@ -100,14 +100,14 @@ def test_E1_an_installed_package_that_is_broken_is_listed_and_blamed_and_costs_o
         ("data.batch_size=100000000000", "i2i: out of memory ("),
     ],
 )
-def test_a_part_in_the_wrong_place_or_too_large_is_one_sentence(tmp_path: Path, change: str, said: str) -> None:
+def test_a_misplaced_component_or_huge_batch_is_a_one_line_error(tmp_path: Path, change: str, said: str) -> None:
     ended = i2i_command("run", ROOT / "configs" / "vae_2d.yaml", "-o", "run", change, "train.steps=1", cwd=tmp_path)
     assert ended.returncode == (6 if "memory" in said else 2)
     assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith(said)
 
 
-def test_a_seed_given_as_a_condition_of_sample_is_told_its_place(
+def test_a_seed_given_as_a_condition_of_sample_is_redirected_to_the_option(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("i2i.api.load", lambda *_: None)
@@ -118,7 +118,7 @@ def test_a_seed_given_as_a_condition_of_sample_is_told_its_place(
     assert capsys.readouterr().err == "i2i: -c seed=3: `i2i sample` takes it as --seed 3\n"
 
 
-def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
+def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
     shown = i2i_command("schema", cwd=tmp_path)
     tree = json.loads(shown.stdout)
     assert tree["$schema"].startswith("https://json-schema.org")
@@ -144,7 +144,7 @@ def test_schema_is_json_and_knows_the_keys_of_plugins(tmp_path: Path) -> None:
         (("latent", "foo"), 2, "i2i: Invalid value for 'what': 'foo' is not one of 'sample', 'interpolate', "),
     ],
 )
-def test_a_mistake_is_one_sentence_and_its_exit_code(
+def test_a_mistake_is_a_one_line_error_with_its_exit_code(
     tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     done = i2i_command(*arguments, cwd=tmp_path)
@@ -156,7 +156,7 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
 
 @pytest.mark.parametrize("arguments", [("run", ROOT / "configs" / "cyclegan.yaml"), ("new", "glow")])
 @pytest.mark.parametrize("out", ["file/inside", "/proc/nobody/may"])
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], out: str) -> None:
+def test_a_folder_that_cannot_be_created_is_one_line(tmp_path: Path, arguments: tuple[str, ...], out: str) -> None:
     (tmp_path / "file").touch()
     done = i2i_command(*arguments, "-o", out, cwd=tmp_path)
     assert done.returncode == 6, done.stderr
@@ -171,7 +171,7 @@ def test_a_closed_pipe_leaves_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_condition_given_again_makes_a_list() -> None:
+def test_a_repeated_condition_becomes_a_list() -> None:
     from i2i.cli import conditions
 
     assert conditions(["style=a.jpg", "seed=3", "style=b=c.jpg"]) == {"style": ["a.jpg", "b=c.jpg"], "seed": "3"}

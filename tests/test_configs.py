@@ -1,4 +1,4 @@
-"""Every config that ships is built and stepped at toy size, and says at its head what it is and how to run it."""
+"""Every shipped config trains at toy size, and its header has its paper and command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def toy(tree: Any, prefix: str = "") -> list[str]:
 
 
 def label_maps(folder: Path) -> Path:
-    """Put photographs with label maps into a folder of `folder`, and return it."""
+    """Create a subfolder with photographs and label maps, and return it."""
     root, classes = folder / "label maps", np.random.default_rng(0).integers(1, 4, (80, 90), dtype=np.uint8)
     kinds = {"images": np.repeat(classes[..., None] * 80, 3, 2), "labels": classes, "instances": classes}
     for part in ("train", "val"):
@@ -54,7 +54,7 @@ def label_maps(folder: Path) -> Path:
 
 
 def labelled(folder: Path) -> Path:
-    """Put one picture of a class into a folder of `folder`, and return it."""
+    """Create a subfolder with one picture of one class, and return it."""
     root = folder / "labelled"
     for part in ("train", "val"):
         (root / part / "cat").mkdir(parents=True)
@@ -74,7 +74,7 @@ def mnist(folder: Path) -> Path:
 
 
 def faces(folder: Path) -> Path:
-    """Put two faces with their table into a folder of `folder`, and return it."""
+    """Create a subfolder with two faces and their attributes, and return it."""
     root, source = folder / "faces", np.random.default_rng(0)
     for part in ("train", "val"):
         (root / part).mkdir(parents=True)
@@ -88,7 +88,7 @@ LAID_OUT = {"mnist": mnist, "faces_with_attributes": faces, "label_maps": label_
 
 
 def small(path: Path, tmp_path: Path) -> list[str]:
-    """Return overrides with which a config trains for two steps in a second, on pictures made in `tmp_path`."""
+    """Return overrides that make a config train for two steps in a second, on pictures created in `tmp_path`."""
     for part in ("trainA", "trainB", "testA", "testB", "train", "val"):
         (tmp_path / part).mkdir()
         values = np.random.default_rng(len(part)).integers(0, 256, (80, 90, 3), dtype=np.uint8)
@@ -101,7 +101,7 @@ def small(path: Path, tmp_path: Path) -> list[str]:
     if tree["data"].get("validation"):
         changes.append(f"data.validation={tmp_path / 'val'}")
     if tree["task"].get("perceptual"):
-        changes.append("task.perceptual={use: perceptual, network: random_conv}")  # which needs no file
+        changes.append("task.perceptual={use: perceptual, network: random_conv}")  # needs no weights file
     return changes
 
 
@@ -113,7 +113,7 @@ def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", registry().catalog.names("task"))
-def test_every_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
+def test_every_task_fulfils_the_contract(name: str, tmp_path: Path) -> None:
     path = next(path for path in CONFIGS if f"\n  use: {name}\n" in path.read_text())
     chosen = config.load(path, small(path, tmp_path), registry().catalog)
     torch.manual_seed(0)
@@ -124,7 +124,7 @@ def test_every_task_keeps_the_contract(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_C1_each_key_of_each_installed_name_misspelt_is_named_with_the_key_that_was_meant(kind: str) -> None:
+def test_C1_every_misspelt_key_is_named_with_the_correct_one(kind: str) -> None:
     grammar = Grammar(registry().catalog)
     for entry in registry().catalog:
         keys = grammar.keys(entry) if entry.kind == kind else {}
@@ -132,19 +132,21 @@ def test_C1_each_key_of_each_installed_name_misspelt_is_named_with_the_key_that_
             for wrong in {*misspellings(key)} - {*keys}:
                 with pytest.raises(Problems) as caught:
                     grammar.arguments(keys, {wrong: None, **dict.fromkeys(other for other in keys if other != key)})
-                (said,) = (why for where, why in caught.value.problems if where == (wrong,))
+                (found,) = (why for where, why in caught.value.problems if where == (wrong,))
                 hints = [f"did you mean `{key}`?", f"possible: {', '.join(keys)}"]  # for a key of one letter
-                assert said in [f"unknown key `{wrong}`, {hint}" for hint in hints[: 1 + (len(key) == 1)]], entry.name
+                assert found in [f"unknown key `{wrong}`, {hint}" for hint in hints[: 1 + (len(key) == 1)]], (
+                    entry.name
+                )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_config_says_its_paper_and_its_command(path: Path) -> None:
+def test_every_config_has_its_paper_and_command(path: Path) -> None:
     head = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
     assert "arXiv:" in head
     assert f"i2i run {path.relative_to(ROOT)}" in head
 
 
-def test_the_paper_config_is_the_published_network() -> None:
+def test_the_paper_config_builds_the_published_networks() -> None:
     chosen = config.load(ROOT / "configs" / "paper" / "cyclegan.yaml", [], registry().catalog)
     task = chosen.task()
     assert sum(p.numel() for p in task.G_ab.parameters()) == 11_378_179

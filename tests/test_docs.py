@@ -1,6 +1,6 @@
-"""The pages are true: the README runs as it stands, and every command, option, config and key in them exists.
+"""The docs are correct: the README runs as written, and every command, option, config and key in them exists.
 
-The tutorial has a test of its own, test_tutorial.py; the hooks are in test_hooks.py.
+The tutorial is tested in test_tutorial.py, the hooks in test_hooks.py.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOY = [
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Return the lines of a page that start with `i2i`, as lists of words; in a config those of its head."""
+    """Return the `i2i` commands of a page, or of the header of a config, as lists of words."""
     shown = re.findall(r"^(?: {4}|# )(i2i .*?)(?: +[#(].*)?$", page.read_text(), flags=re.M)
     return [shlex.split(line) for both in shown for line in re.split(" +then: +", both)]
 
@@ -57,7 +57,7 @@ def named() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("words", list(named()))
-def test_a_command_on_a_page_has_its_options_its_config_and_its_keys(words: list[str]) -> None:
+def test_the_options_config_and_keys_of_every_command_exist(words: list[str]) -> None:
     command: Any = typer.main.get_command(cli.app)
     above = command.make_context("i2i", [], resilient_parsing=True)
     name, *rest = [word for word in words[1:] if word != "..."]
@@ -75,7 +75,7 @@ def test_a_command_on_a_page_has_its_options_its_config_and_its_keys(words: list
         config.load(ROOT / path if path.endswith(".yaml") else path, overrides, registry().catalog)
 
 
-def test_every_command_and_option_that_a_message_names_exists() -> None:
+def test_every_command_and_option_in_a_message_exists() -> None:
     command: Any = typer.main.get_command(cli.app)
     above = command.make_context("i2i", [], resilient_parsing=True)
     known, options, waiting = set(), {"--help"}, [command]
@@ -86,14 +86,14 @@ def test_every_command_and_option_that_a_message_names_exists() -> None:
             waiting += [one.get_command(above, name) for name in one.list_commands(above)]
             known |= set(one.list_commands(above))
     for path in [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py"), *PAGES]:
-        text = re.sub("python [^`\n]*", "", path.read_text())  # pytest and the benchmarks have options of their own
+        text = re.sub("python [^`\n]*", "", path.read_text())  # pytest and the benchmarks have their own options
         assert set(re.findall(r"`i2i ([a-z]+)", text)) <= known, path
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options, path
 
 
 @pytest.fixture
 def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder with what the README speaks of: two configs at toy size, and pictures."""
+    """Return a folder with the files that the README mentions: two toy-size configs, and pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config.shipped, "OWN", [tmp_path / "configs"])  # so that names stand for the toy configs
     for name in ("configs/cyclegan.yaml", "configs/paper/cyclegan.yaml"):
@@ -111,7 +111,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_the_readme_runs_as_it_stands(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "README.md").read_text()
     done: list[list[str]] = []
     for words in commands(ROOT / "README.md"):
@@ -172,15 +172,15 @@ def test_the_python_of_a_page_compiles_and_its_imports_exist(name: str) -> None:
                 assert all(hasattr(found, alias.name) for alias in node.names), block
 
 
-def test_the_way_without_make_is_that_of_make() -> None:
+def test_the_commands_without_make_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     (block,) = re.findall(r"^Without make:\n\n((?: {4}.*\n)+)", (ROOT / "README.md").read_text(), flags=re.M)
     for line in textwrap.dedent(block).splitlines()[1:]:
-        said = line.removeprefix("python -m ").replace("pip install", "pip install -q")
-        assert said in makefile, line
+        command = line.removeprefix("python -m ").replace("pip install", "pip install -q")
+        assert command in makefile, line
 
 
-def test_every_requirement_has_its_version_in_the_constraints() -> None:
+def test_every_requirement_is_pinned_in_the_constraints() -> None:
     import configparser
 
     setup = configparser.ConfigParser()

@@ -1,4 +1,4 @@
-"""The hooks, the public names, the folders and the docs say the same."""
+"""Hooks, public names, folders and docs are consistent."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def test_every_hook_is_documented_with_its_exact_signature() -> None:
     assert documented == {name: ", ".join(arguments) for name, arguments in HOOKS.items()}
 
 
-def test_every_hook_has_a_plugin_that_uses_it() -> None:
+def test_every_hook_is_used_by_a_plugin() -> None:
     sources = [path.read_text() for path in (ROOT / "plugins").glob("*/__init__.py")]
     for name in HOOKS:
         assert any(re.search(rf"@hookimpl\ndef {name}\(", source) for source in sources), name
 
 
-def test_every_hook_has_a_test_that_calls_it() -> None:
+def test_every_hook_is_called_by_a_test() -> None:
     tests = [path.read_text() for path in (ROOT / "tests").glob("test_*.py") if path.name != "test_hooks.py"]
     for name in HOOKS:
         assert any(re.search(rf"@hookimpl(\\n|\n) *def {name}\(", text) for text in tests), name
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_public_names() -> None:
     assert list(i2i.__all__) == PUBLIC
     for name in PUBLIC:
         assert getattr(i2i, name) is not None
@@ -95,20 +95,20 @@ def test_every_plugin_has_a_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "rooms"),
+    ("library", "packages"),
     [
         ("albumentations", ["i2i/data"]),
         ("lpips", ["i2i/metrics", "i2i/losses"]),
         ("torchvision", ["i2i/losses/torchvision_guard.py"]),
     ],
 )
-def test_a_library_is_imported_in_its_rooms_alone(library: str, rooms: list[str]) -> None:
+def test_a_library_is_imported_only_by_its_packages(library: str, packages: list[str]) -> None:
     for path in [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
         if re.search(rf"^\s*(import|from) {library}\b", path.read_text(), flags=re.M):
-            assert any(path.is_relative_to(ROOT / room) for room in rooms), path
+            assert any(path.is_relative_to(ROOT / package) for package in packages), path
 
 
-def test_only_processes_speaks_to_torch_distributed() -> None:
-    rooms = [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
-    speaking = [p.name for p in rooms if re.search(r"torch\.distributed|import distributed", p.read_text())]
-    assert speaking == ["processes.py"]
+def test_only_processes_uses_torch_distributed() -> None:
+    files = [*(ROOT / "i2i").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    using = [p.name for p in files if re.search(r"torch\.distributed|import distributed", p.read_text())]
+    assert using == ["processes.py"]

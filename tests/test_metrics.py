@@ -1,4 +1,4 @@
-"""Metrics by name: each against its formula, written once more in numpy, and against published numbers."""
+"""Metrics, checked against their formulas in numpy and against published numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ needs_data = pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs the 
 
 
 def picture(*shape: int, seed: int = 0) -> Tensor:
-    """A picture with structure: noise at two scales, in levels of 8 bits, [-1, 1]."""
+    """Return a structured picture: noise at two scales, in 8-bit levels, [-1, 1]."""
     chance = torch.Generator().manual_seed(seed)
     coarse = torch.rand((1, shape[0], 4, 4), generator=chance)
     smooth = interpolate(coarse, shape[1:], mode="bicubic").clamp(0, 1)[0]
@@ -48,7 +48,7 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
 
 
 class Held(Data):
-    """A data set that is only validated on."""
+    """A data set with validation samples only."""
 
     def __init__(self, *samples: Sample) -> None:
         self.samples = samples
@@ -58,7 +58,7 @@ class Held(Data):
 
 
 class Answer(Task):
-    """A task that answers with a function of "A", and notes what it was given."""
+    """A task that predicts a function of "A" and records its batches."""
 
     def __init__(self, rule: Callable[[Tensor], Tensor] = lambda x: x, scale: int = 1, multiple: int = 1) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def pair(a: Tensor, b: Tensor | None = None, **more: Any) -> Sample:
 # ------------------------------------------------------------------------------------------------- answers
 
 
-def test_answers_keep_the_order_and_the_size_of_samples_that_differ() -> None:
+def test_answers_keep_the_order_and_size_of_samples_of_different_sizes() -> None:
     samples = [pair(picture(3, h, w, seed=i)) for i, (h, w) in enumerate([(9, 7)] * 3 + [(12, 16)] + [(9, 7)])]
     task = Answer(lambda x: x.flip(3).flip(3), multiple=8)
     found = list(answers(task, Held(*samples), batch_size=2))
@@ -91,7 +91,7 @@ def test_answers_keep_the_order_and_the_size_of_samples_that_differ() -> None:
         assert torch.equal(fake, given["A"])
 
 
-def test_answers_pad_every_condition_that_has_the_size_of_a_and_no_other() -> None:
+def test_answers_pad_only_the_conditions_with_the_size_of_a() -> None:
     segmap, style = torch.arange(35).reshape(5, 7), picture(3, 6, 6)
     task = Answer(multiple=4)
     list(answers(task, Held(pair(picture(3, 5, 7), segmap=segmap, style=style, name="one"))))
@@ -103,7 +103,7 @@ def test_answers_pad_every_condition_that_has_the_size_of_a_and_no_other() -> No
     assert batch["name"] == ["one"]
 
 
-def test_answers_are_cut_by_the_scale_and_clipped_and_carry_no_graph() -> None:
+def test_answers_are_cropped_by_the_scale_clipped_and_detached() -> None:
     weight = nn.Parameter(torch.ones(()))
     task = Answer(lambda x: weight * 3 * x.repeat_interleave(2, 2).repeat_interleave(2, 3), scale=2, multiple=4)
     a = picture(3, 5, 6)
@@ -116,13 +116,13 @@ def test_answers_are_cut_by_the_scale_and_clipped_and_carry_no_graph() -> None:
 @pytest.mark.parametrize(
     ("data", "rule", "error", "says"),
     [
-        (Held(), None, ConfigError, "those of Held have none at all"),
-        (Held({"A": picture(3, 4, 4)}), None, ConfigError, r"have \['A'\]: use another data set"),
+        (Held(), None, ConfigError, "but Held has none: use another data set"),
+        (Held({"A": picture(3, 4, 4)}), None, ConfigError, r"has \['A'\]: use another data set"),
         (Held(pair(picture(3, 4, 4))), lambda x: x * torch.nan, NumericError, "not finite"),
         (Held(pair(picture(3, 4, 4))), lambda x: x[..., :2], PluginError, r"made \[1, 3, 4, 2\] .* give 4x4 pixels"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(data: Data, rule: Any, error: type[Exception], says: str) -> None:
+def test_what_cannot_be_evaluated_is_rejected(data: Data, rule: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         list(answers(Answer(rule or (lambda x: x)), data))
 
@@ -130,25 +130,25 @@ def test_what_cannot_be_judged_is_refused(data: Data, rule: Any, error: type[Exc
 # ---------------------------------------------------------------------------------------------- psnr, ssim
 
 
-def test_psnr_of_one_level_everywhere_is_48_13_db() -> None:
+def test_psnr_of_an_error_of_one_level_is_48_13_db() -> None:
     real = picture(3, 8, 8) * 0.9
     assert psnr(real + 1 / 127.5, real) == pytest.approx(20 * np.log10(255), abs=1e-9)
     assert psnr(real, real) == 100
 
 
-def test_psnr_is_taken_of_pictures_as_they_are_saved() -> None:
+def test_psnr_is_computed_on_8_bit_pictures() -> None:
     real = picture(3, 8, 8)
     assert psnr(real + 0.4 / 127.5, real) == 100
     assert psnr(real * 4, (real * 4).clamp(-1, 1)) == 100
 
 
-def test_luma_is_that_of_bt601() -> None:
-    # The table of the standard: black 16, white 235; red, green and blue at full strength 81, 145 and 41.
+def test_luma_follows_bt601() -> None:
+    # From the standard: black 16, white 235; red, green and blue at full strength 81, 145 and 41.
     primaries = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]).T.reshape(3, 1, 5) * 2.0 - 1
     assert levels(primaries, "y")[0, 0].round().tolist() == [16, 235, 81, 145, 41]
 
 
-def test_the_border_does_not_count() -> None:
+def test_cropped_edges_do_not_count() -> None:
     real = picture(3, 12, 10)
     fake = real.clone()
     fake[:, :2], fake[..., -2:] = 1, -1
@@ -158,7 +158,7 @@ def test_the_border_does_not_count() -> None:
         psnr(fake, real, crop=5)
 
 
-def test_psnr_is_the_mean_over_pictures_and_tells_what_was_gained() -> None:
+def test_psnr_is_the_mean_over_pictures_and_has_the_gain() -> None:
     a, b = picture(3, 8, 8) * 0.5, picture(3, 6, 9, seed=1) * 0.5
     data = Held(pair(a + 8 / 127.5, a), pair(b + 4 / 127.5, b))
     scores = PSNR(baseline="input")(Answer(lambda x: x - 2 / 127.5), data)
@@ -172,7 +172,7 @@ def test_psnr_is_the_mean_over_pictures_and_tells_what_was_gained() -> None:
     assert set(PSNR()(Answer(), data)) == {"db"}
 
 
-def test_a_grey_input_is_a_baseline_for_colour_and_a_label_map_is_none() -> None:
+def test_a_grey_input_is_a_baseline_for_colour_but_a_label_map_is_not() -> None:
     real = picture(3, 8, 8)
     grey = real.mean(0, keepdim=True)
     task = Answer(lambda x: x[:, :1].expand(-1, 3, -1, -1).float())
@@ -182,13 +182,15 @@ def test_a_grey_input_is_a_baseline_for_colour_and_a_label_map_is_none() -> None
         PSNR(baseline="input")(task, Held(pair(torch.ones(1, 8, 8, dtype=torch.int64), real)))
 
 
-def test_the_bicubic_baseline_equals_pillows() -> None:
+def test_the_bicubic_baseline_matches_pillow() -> None:
     small = picture(3, 13, 17)
     pixels = ((small + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     enlarged = np.array(Image.fromarray(pixels).resize((51, 39), Image.Resampling.BICUBIC))
     real = torch.from_numpy(enlarged).permute(2, 0, 1) / 127.5 - 1
     task = Answer(lambda x: x.repeat_interleave(3, 2).repeat_interleave(3, 3), scale=3)
-    assert PSNR(baseline="bicubic")(task, Held(pair(small, real)))["baseline"] > 54  # no pixel by more than a level
+    assert (
+        PSNR(baseline="bicubic")(task, Held(pair(small, real)))["baseline"] > 54
+    )  # no pixel differs by more than one level
 
 
 @needs_data
@@ -230,7 +232,7 @@ def ssim_by_hand(x: np.ndarray, y: np.ndarray) -> float:
     return float((top / bottom).mean())
 
 
-def test_ssim_equals_its_formula() -> None:
+def test_ssim_matches_its_formula() -> None:
     real, fake = picture(3, 20, 24), picture(3, 20, 24, seed=1)
     by_hand = [ssim_by_hand(x, y) for x, y in zip(levels(fake, "rgb").numpy(), levels(real, "rgb").numpy())]
     assert ssim(fake, real) == pytest.approx(np.mean(by_hand), abs=1e-6)
@@ -243,7 +245,9 @@ def test_ssim_is_the_mean_over_pictures() -> None:
     scores = SSIM()(Answer(lambda x: x * 0.5), Held(pair(a), pair(b)))
     assert scores == {"mean": pytest.approx((ssim(a * 0.5, a) + ssim(b * 0.5, b)) / 2)}
     assert SSIM()(Answer(), Held(pair(a)))["mean"] == pytest.approx(1)
-    with pytest.raises(ConfigError, match="a window of 11 pixels, and a picture of 20x24 less 5 at each border"):
+    with pytest.raises(
+        ConfigError, match="at least 11 pixels in height and width, but a picture of 20x24 cropped by 5"
+    ):
         SSIM(crop=5)(Answer(), Held(pair(a)))
 
 
@@ -256,7 +260,7 @@ def some_features(n: int, d: int, seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn((n, d), generator=chance).double() @ mixing + shift
 
 
-def test_kernel_distance_equals_its_sums() -> None:
+def test_kernel_distance_matches_its_sums() -> None:
     x, y = some_features(7, 5, 0).numpy(), some_features(9, 5, 1, shift=0.5).numpy()
 
     def k(a: np.ndarray, b: np.ndarray) -> float:
@@ -269,7 +273,7 @@ def test_kernel_distance_equals_its_sums() -> None:
     assert found == pytest.approx(within_x + within_y - 2 * between, rel=1e-9)
 
 
-def test_kernel_distance_of_sets_of_one_kind_is_zero_on_average() -> None:
+def test_kernel_distance_within_one_distribution_is_zero_on_average() -> None:
     found = [kernel_distance(some_features(20, 4, i), some_features(20, 4, 1000 + i)) for i in range(400)]
     apart = kernel_distance(some_features(20, 4, 1), some_features(20, 4, 2, shift=2.0))
     assert abs(np.mean(found)) < 3 * np.std(found) / len(found) ** 0.5
@@ -278,7 +282,7 @@ def test_kernel_distance_of_sets_of_one_kind_is_zero_on_average() -> None:
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(40, 30, 5), (6, 8, 20)])
-def test_frechet_distance_equals_its_formula(n: int, m: int, d: int) -> None:
+def test_frechet_distance_matches_its_formula(n: int, m: int, d: int) -> None:
     x, y = some_features(n, d, 0).numpy(), some_features(m, d, 1, shift=0.5).numpy()
     first, second = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
     root = np.sqrt(np.linalg.eigvals(first @ second).astype(complex)).real.sum()
@@ -287,7 +291,7 @@ def test_frechet_distance_equals_its_formula(n: int, m: int, d: int) -> None:
     assert frechet_distance(torch.from_numpy(x), torch.from_numpy(x)) == pytest.approx(0, abs=1e-8)
 
 
-def test_distances_are_named_after_the_extractor_and_grow_with_what_is_done_to_the_pictures() -> None:
+def test_distances_are_named_after_the_extractor_and_grow_with_the_distortion() -> None:
     data = Held(*(pair(picture(3, 32, 32, seed=i)) for i in range(8)))
 
     def blurred(x: Tensor) -> Tensor:
@@ -303,7 +307,7 @@ def test_distances_are_named_after_the_extractor_and_grow_with_what_is_done_to_t
     assert Frechet()(Answer(), data)["random_conv"] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_true_pictures_are_looked_at_once_for_each_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_features_of_real_pictures_are_computed_once_per_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
 
     def counting(images: Any, *arguments: Any) -> Tensor:
@@ -318,15 +322,15 @@ def test_the_true_pictures_are_looked_at_once_for_each_data_set(monkeypatch: pyt
     assert looked == [3, 3, 3, 4, 4]  # fakes and reals, fakes, fakes and reals
 
 
-def test_one_picture_is_no_set() -> None:
-    with pytest.raises(ConfigError, match="needs at least two validation samples, and there is 1"):
+def test_a_set_needs_two_pictures() -> None:
+    with pytest.raises(ConfigError, match="needs at least two validation samples, but there is only 1"):
         KID()(Answer(), Held(pair(picture(3, 8, 8))))
 
 
 # --------------------------------------------------------------------------------------------- extractors
 
 
-def test_features_do_not_depend_on_the_company() -> None:
+def test_features_do_not_depend_on_the_batch() -> None:
     images = [picture(3, 20, 30), picture(1, 8, 8, seed=1), *(picture(3, 9, 9, seed=i) for i in range(2, 20))]
     together = features(images, "random_conv")
     assert together.shape == (20, 240)
@@ -335,7 +339,7 @@ def test_features_do_not_depend_on_the_company() -> None:
 
 
 @needs_data
-def test_lenet_is_as_good_as_its_source_says() -> None:
+def test_lenet_has_the_published_accuracy() -> None:
     digits = np.load(REAL_DATA / "mnist" / "mnist.npz")
     images = [torch.from_numpy(digit)[None] / 127.5 - 1 for digit in digits["x_test"][:1000]]
     w = kept(extractors.LENET, None, "cpu")
@@ -344,7 +348,7 @@ def test_lenet_is_as_good_as_its_source_says() -> None:
 
 
 @needs_data
-def test_resnet20_is_as_good_as_its_source_says() -> None:
+def test_resnet20_has_the_expected_accuracy() -> None:
     images, labels = [], []
     with tarfile.open(REAL_DATA / "cifar10" / "test.tar") as archive:
         members = sorted(archive.getmembers(), key=lambda member: member.name)[::8]
@@ -361,7 +365,7 @@ def test_resnet20_is_as_good_as_its_source_says() -> None:
     assert np.mean(right) == pytest.approx(0.814, abs=0.05)  # measured on all 2,000
 
 
-def test_lenet_and_resnet20_give_vectors_of_the_size_that_is_told() -> None:
+def test_lenet_and_resnet20_give_vectors_of_the_documented_size() -> None:
     class Zeros(dict[str, Tensor]):
         def __missing__(self, name: str) -> Tensor:
             return torch.zeros(shapes[name])
@@ -385,7 +389,7 @@ def test_lenet_and_resnet20_give_vectors_of_the_size_that_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["squeezenet", "vgg19", "lenet", "resnet20"])
-def test_an_extractor_whose_file_is_missing_says_what_to_put_where(
+def test_an_extractor_without_its_weights_reports_where_to_get_and_put_them(
     name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("I2I_HOME", str(tmp_path / "home"))
@@ -422,14 +426,14 @@ train: {steps: 1, threads: 1}
         "{use: kid, extractor: resnet20}",
     ],
 )
-def test_a_missing_file_is_told_before_training(metric: str, tmp_path: Path) -> None:
+def test_missing_weights_are_reported_before_training(metric: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     with pytest.raises(WeightsError, match="not found"):
         api.run(tmp_path / "tiny.yaml", f"metrics=[{metric}]", out=tmp_path / "run")
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
-def test_two_metrics_of_one_name_keep_their_results_apart(tmp_path: Path) -> None:
+def test_two_metrics_of_the_same_name_have_separate_results(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     asked = "metrics=[{use: psnr}, {use: ssim}, {use: psnr, space: y, crop: 2}]"
     run = api.run(tmp_path / "tiny.yaml", asked, "train.best=psnr_2/db", out=tmp_path / "run")
@@ -440,7 +444,7 @@ def test_two_metrics_of_one_name_keep_their_results_apart(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize(("net", "file"), [("alex", "alexnet-owt-7be5be79"), ("vgg", "vgg16-397923af")])
-def test_lpips_without_its_backbone_says_which_file_it_needs(net: Any, file: str) -> None:
+def test_lpips_without_its_backbone_names_the_file_it_needs(net: Any, file: str) -> None:
     with pytest.raises(
         WeightsError, match=rf"lpips with net {net} needs a weights file: {file}\.pth .*pytorch\.org/"
     ):
@@ -452,8 +456,8 @@ def test_only_squeeze_has_another_backbone() -> None:
         LPIPS("vgg", "keras_squeezenet")
 
 
-def test_lpips_equals_the_package_with_the_same_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A stand-in for torchvision's file: the same network with random weights, which the package is given as well.
+def test_lpips_matches_the_package_with_the_same_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In place of torchvision's weights, the same network with random weights, which the package gets as well.
     models = torchvision_guard.import_torchvision().models
     torch.manual_seed(0)
     network = models.squeezenet1_1()
@@ -472,7 +476,7 @@ def test_lpips_equals_the_package_with_the_same_backbone(tmp_path: Path, monkeyp
 
 
 @needs_data
-def test_lpips_heads_on_another_squeezenet_are_named_otherwise_and_see_a_blur() -> None:
+def test_lpips_heads_on_another_squeezenet_have_their_own_name_and_detect_blur() -> None:
     files = sorted((REAL_DATA / "sr" / "Set5" / "HR").glob("*.png"))[:2]
     images = [np.array(Image.open(file).convert("RGB").resize((96, 96))) for file in files]
     data = Held(*(pair(torch.from_numpy(image).permute(2, 0, 1) / 127.5 - 1) for image in images))
@@ -492,7 +496,7 @@ def test_metrics_are_in_the_catalog() -> None:
     assert {"psnr", "ssim", "lpips", "kid", "frechet"} < set(catalog.names("metric"))
 
 
-# ------------------------------------------------------------------------------------------------- what they need
+# -------------------------------------------------------------------------------------------------- needs
 
 
 class Sounds(Modality):
@@ -503,26 +507,26 @@ def check(metric: Any, data: Data, task: Task | None = None) -> None:
     check_needs("it", metric, task or Answer(), data)
 
 
-def test_a_metric_is_rejected_before_training_when_it_cannot_judge() -> None:
+def test_a_metric_whose_needs_are_not_met_is_rejected_before_training() -> None:
     good = Held(pair(picture(3, 12, 12)), pair(picture(3, 12, 12, seed=1)))
     for metric in (PSNR(), SSIM(), KID(), Frechet()):
         check(metric, good)
-    with pytest.raises(ConfigError, match=r"it needs validation samples with 'A' and 'B', and Held has A: use other"):
+    with pytest.raises(ConfigError, match=r"it needs validation samples with 'A' and 'B', but Held has A: use other"):
         check(PSNR(), Held({"A": picture(3, 4, 4)}))
-    with pytest.raises(ConfigError, match="and Held has no validation samples"):
+    with pytest.raises(ConfigError, match="but Held has no validation samples"):
         check(SSIM(), Held())
-    with pytest.raises(ConfigError, match=r'samples with "A" and "B", or with "image" .* and Held has A:'):
+    with pytest.raises(ConfigError, match=r'samples with "A" and "B", or with "image" .* but Held has A:'):
         check(KID(), Held({"A": picture(3, 4, 4)}, {"A": picture(3, 4, 4)}))
     task = Answer()
     task.makes = Sounds()
-    with pytest.raises(ConfigError, match="it compares images, and Answer makes sounds: remove it"):
+    with pytest.raises(ConfigError, match="it compares images, but Answer makes sounds: remove it"):
         check(PSNR(), good, task)
 
 
 def test_psnr_of_unpaired_data_is_rejected() -> None:
     data = Held(pair(picture(3, 12, 12)), pair(picture(3, 12, 12, seed=1)))
     data.paired = False
-    with pytest.raises(ConfigError, match="its own target, and Held is not paired: use kid or frechet"):
+    with pytest.raises(ConfigError, match="its own target, but Held is not paired: use kid or frechet"):
         check(PSNR(), data)
     check(KID(), data)
 

@@ -1,4 +1,4 @@
-"""docs/plugin_api.md lists what the rooms offer, and the bundled plugins use nothing else."""
+"""docs/plugin_api.md lists every public name, and the bundled plugins use no others."""
 
 from __future__ import annotations
 
@@ -65,23 +65,23 @@ def test_every_promised_class_and_function_has_a_docstring() -> None:
 
 
 def used(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (module, name) for each name of the core that a file imports, or takes as an attribute of a room."""
+    """Yield (module, name) for each name of the core that a file imports or uses as an attribute of a package."""
     tree = ast.parse(path.read_text())
-    rooms = {}
+    packages = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "i2i":
             for alias in node.names:
                 if f"{node.module}.{alias.name}" in PAGE:
-                    rooms[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                    packages[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                 else:
                     yield str(node.module), alias.name
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "i2i":
-                    rooms[alias.asname or "i2i"] = alias.name if alias.asname else "i2i"
+                    packages[alias.asname or "i2i"] = alias.name if alias.asname else "i2i"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in rooms:
-            yield rooms[node.value.id], node.attr
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
+            yield packages[node.value.id], node.attr
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "plugins")))
@@ -90,11 +90,11 @@ def test_a_bundled_plugin_uses_only_names_on_the_page(path: Path) -> None:
         assert name in PAGE.get(module, []), f"{module}.{name} is not in docs/plugin_api.md"
 
 
-def test_the_plugins_use_the_rooms_at_all() -> None:
+def test_the_plugins_use_every_public_package() -> None:
     assert {module for path in FILES for module, _ in used(path)} >= set(PAGE) - {"i2i.errors", "i2i.testing"}
 
 
 @pytest.mark.parametrize("module", ["i2i", "i2i.images", "i2i.files", "i2i.modalities"])
-def test_a_room_that_promises_so_does_not_import_torch(module: str) -> None:
+def test_lightweight_packages_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

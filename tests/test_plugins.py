@@ -1,4 +1,4 @@
-"""The registry: what a broken plugin costs (itself), and what it is told. Fault catalogue E1-E5, E9."""
+"""The registry: a broken plugin is reported and affects nothing else. Fault catalogue E1-E5, E9."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Install = Callable[..., plugins.Registry]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Pretend that distributions with these modules are installed, and open a fresh registry."""
+    """Return a function that fakes installed distributions with these modules and opens a new registry."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("I2I_STRICT", raising=False)
     made: list[str] = []
@@ -64,14 +64,14 @@ def states(registry: plugins.Registry) -> dict[str, str]:
         ("raise RuntimeError('line one\\nline two')", "RuntimeError: line one line two"),
     ],
 )
-def test_E1_a_plugin_that_fails_to_import_costs_only_itself(install: Install, source: str, reason: str) -> None:
+def test_E1_a_plugin_that_fails_to_import_affects_nothing_else(install: Install, source: str, reason: str) -> None:
     registry = install(bad=source, good=GOOD)
     assert states(registry)["good"] == "ok"
     assert reason in states(registry)["bad"]
     assert "net_of_good" in registry.catalog.names("network")
 
 
-def test_E1_a_plugin_whose_import_hangs_is_found_by_the_check(
+def test_E1_a_plugin_whose_import_hangs_is_detected_by_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -87,7 +87,7 @@ def test_E1_a_plugin_whose_import_hangs_is_found_by_the_check(
     ]
 
 
-def test_E1_a_config_that_needs_the_broken_plugin_is_told_why(install: Install) -> None:
+def test_E1_an_unknown_name_lists_the_broken_plugins(install: Install) -> None:
     registry = install(bad="import a_module_that_is_not_there")
     with pytest.raises(ConfigError, match=r"unknown network 'net_of_bad'.*plugin bad did not load: ModuleNotFound"):
         registry.catalog.find("network", "net_of_bad")
@@ -101,12 +101,12 @@ def parsed(text: str, registry: plugins.Registry) -> config.Config:
 @pytest.mark.parametrize(
     ("source", "use"),
     [
-        ("import a_module_that_is_not_there", "bad"),  # all that is known of it is its name
+        ("import a_module_that_is_not_there", "bad"),  # only its name is known
         (GOOD.replace('network("net_of_{name}"', 'task("early"') + "        raise KeyError('late')\n", "early"),
     ],
-    ids=["by its name", "by what it had added"],
+    ids=["by its name", "by a name it added"],
 )
-def test_E1_a_config_that_needs_a_broken_plugin_is_an_error_of_that_plugin(
+def test_E1_a_config_that_needs_a_broken_plugin_is_rejected_with_its_error(
     install: Install, source: str, use: str
 ) -> None:
     registry = install(bad=source)
@@ -116,13 +116,13 @@ def test_E1_a_config_that_needs_a_broken_plugin_is_an_error_of_that_plugin(
     assert states(registry)["bad"] in str(caught.value)
 
 
-def test_E1_a_broken_plugin_is_told_once(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+def test_E1_a_broken_plugin_is_reported_once(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install(bad="raise RuntimeError('no')", good=GOOD)
     plugins.registry()
     assert [record.getMessage() for record in caplog.records] == ["i2i: plugin 'bad' did not load: RuntimeError: no"]
 
 
-def test_E9_a_config_that_needs_a_plugin_that_is_switched_off_is_told_so(
+def test_E9_a_config_that_needs_a_disabled_plugin_is_rejected_with_the_reason(
     install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("I2I_DISABLED_PLUGINS", "glow")
@@ -153,7 +153,7 @@ def test_E4_wrong_hook_arguments_become_one_line(install: Install) -> None:
     assert "\n" not in states(registry)["odd"]
 
 
-def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install: Install) -> None:
+def test_E5_a_duplicate_name_is_rejected_with_both_owners(install: Install) -> None:
     same = GOOD.replace("net_of_{name}", "same")
     registry = install(one=same, two=same)
     with pytest.raises(PluginError, match="by one and by two") as caught:
@@ -166,7 +166,7 @@ def test_E5_a_duplicate_name_names_both_owners_and_is_refused_to_configs(install
         parsed("{use: same}", both)
 
 
-def test_E5_two_packages_with_a_plugin_of_one_name_are_told_and_the_first_stays(
+def test_E5_of_two_plugins_with_the_same_name_the_first_is_kept(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(one=GOOD, two=GOOD)
@@ -191,7 +191,7 @@ def test_E5_a_built_in_name_cannot_be_shadowed(install: Install) -> None:
 @pytest.mark.parametrize(
     ("variable", "value"), [("I2I_DISABLED_PLUGINS", "bad,other"), ("I2I_PLUGINS", "good"), ("I2I_PLUGINS", "off")]
 )
-def test_E9_a_plugin_that_is_not_wanted_is_not_imported(
+def test_E9_a_disabled_plugin_is_not_imported(
     install: Install, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -231,7 +231,7 @@ def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> Non
     loaded = plugins.load_file(file)
     assert loaded == (file, hashlib.sha256(file.read_bytes()).hexdigest())
     assert plugins.registry().catalog.find("network", "net_of_file").owner == "mine"
-    assert plugins.load_file(file) == loaded  # the same again: nothing to do
+    assert plugins.load_file(file) == loaded  # loading it again does nothing
     file.write_text(file.read_text() + "\n")
     with pytest.raises(PluginError, match=r"a plugin 'mine' is already loaded; it has changed, start Python again"):
         plugins.load_file(file)
@@ -252,7 +252,7 @@ def test_a_file_is_loaded_only_with_the_wanted_sha256_and_never_from_cached_byte
     os.utime(file, ns=(0, 0))
     py_compile.compile(str(file))
     file.write_text(textwrap.dedent(GOOD.replace("{name}", "good")))
-    os.utime(file, ns=(0, 0))  # of the same size and time, so that Python's own import would run the bytecode
+    os.utime(file, ns=(0, 0))  # same size and mtime, so Python's import would run the bytecode
     with pytest.raises(PluginError, match="the file has changed since then"):
         plugins.load_file(file, sha256="0" * 64)
     plugins.load_file(file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
@@ -261,7 +261,7 @@ def test_a_file_is_loaded_only_with_the_wanted_sha256_and_never_from_cached_byte
     assert "net_of_bad_" not in names
 
 
-def test_a_file_without_a_hook_says_what_is_missing(install: Install, tmp_path: Path) -> None:
+def test_a_file_without_a_hook_is_rejected(install: Install, tmp_path: Path) -> None:
     install()
     (tmp_path / "bare.py").write_text("def register(catalog): catalog.network('bare', dict)")
     with pytest.raises(
@@ -270,7 +270,7 @@ def test_a_file_without_a_hook_says_what_is_missing(install: Install, tmp_path: 
         plugins.load_file(tmp_path / "bare.py")
 
 
-def test_the_init_of_a_package_is_named_as_its_folder(install: Install, tmp_path: Path) -> None:
+def test_the_init_file_of_a_package_is_named_after_its_folder(install: Install, tmp_path: Path) -> None:
     registry = install()
     for name in ("one", "two"):
         (tmp_path / f"own_{name}").mkdir()
@@ -281,14 +281,14 @@ def test_the_init_of_a_package_is_named_as_its_folder(install: Install, tmp_path
         assert registry.catalog.find("network", f"net_of_{name}").owner == f"own_{name}"
 
 
-def test_a_file_may_stand_in_for_a_plugin_that_did_not_load(install: Install, tmp_path: Path) -> None:
+def test_a_file_may_replace_a_plugin_that_did_not_load(install: Install, tmp_path: Path) -> None:
     registry = install(glow="raise RuntimeError('no')")
     (tmp_path / "glow.py").write_text(textwrap.dedent(GOOD.replace("{name}", "file")))
     plugins.load_file(tmp_path / "glow.py")
     assert registry.catalog.find("network", "net_of_file").owner == "glow"
 
 
-def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
+def test_an_unknown_name_suggests_the_closest(install: Install) -> None:
     catalog = Catalog()
     catalog.network("resnet_generator", dict)
     said = r"did you mean resnet_generator\? \(if it is in your own file, add --plugin FILE\)"
@@ -296,7 +296,7 @@ def test_an_unknown_name_gives_the_nearest(install: Install) -> None:
         catalog.find("network", "resnet_generater")
 
 
-def test_help_takes_less_than_0_4_seconds_of_processor_time() -> None:
+def test_help_takes_less_than_0_4_seconds_of_cpu_time() -> None:
     code = "import sys, time; sys.argv=['i2i','--help']; import i2i.cli\ntry: i2i.cli.main()\nexcept SystemExit: pass"
     command = [sys.executable, "-c", f"{code}\nprint(time.process_time(), file=sys.stderr)"]
     runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]

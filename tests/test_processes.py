@@ -1,4 +1,4 @@
-"""Several processes equal one; when one of them dies, hangs or fails, the run ends and names it. Cases I1-I4, I6."""
+"""Several processes match one; if one dies, hangs or fails, the run ends and names it. Cases I1-I4, I6."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, 
 """
 
 
-RECIPE = ["optimizer={use: adam, lr: 2.0e-4, betas: [0.5, 0.999]}"]  # the published one
+RECIPE = ["optimizer={use: adam, lr: 2.0e-4, betas: [0.5, 0.999]}"]  # as published
 
 PLUGIN = """
 from i2i import Loss, Network, hookimpl
@@ -56,7 +56,7 @@ def register(catalog):
 
 
 class Counting(Data):
-    """Sample i is the number i."""
+    """A data set whose sample i is the number i."""
 
     def __init__(self, length: int, batch_size: int) -> None:
         self.length, self.batch_size = length, batch_size
@@ -85,7 +85,7 @@ def logged(run: Path) -> list[dict[str, float]]:
 
 
 def processes(run: Path) -> dict[int, int]:
-    """Find the ranks of a running launch by their environment: rank -> process id."""
+    """Return rank -> process id of a running launch, from the environments of all processes."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -115,12 +115,12 @@ def started(config: Path, run: Path, *more: str) -> tuple[subprocess.Popen[str],
     return child, processes(run)
 
 
-def test_two_processes_say_once_what_is_wrong_with_a_folder(config: Path, tmp_path: Path) -> None:
+def test_two_processes_report_a_problem_of_a_folder_once(config: Path, tmp_path: Path) -> None:
     for n, name in enumerate(("trainA", "trainB", "testA", "testB")):
         (tmp_path / name).mkdir()
         for i in range(2):
             Image.new("RGB", (64, 64), (60 * n, 90 * i, 50)).save(tmp_path / name / f"{i}.png")
-        (tmp_path / name / "notes.txt").write_text("no picture")
+        (tmp_path / name / "notes.txt").write_text("not a picture")
     data = f"data={{use: unpaired_folders, root: {tmp_path}, size: 64, load_size: 64, batch_size: 2}}"
     done = subprocess.run(
         command(config, tmp_path / "run", data, "train.steps=1"), capture_output=True, text=True, timeout=110
@@ -129,7 +129,7 @@ def test_two_processes_say_once_what_is_wrong_with_a_folder(config: Path, tmp_pa
     assert done.stderr.count("trainA': non-image files skipped") == 1
 
 
-def test_a_mistake_is_said_once_whatever_the_number_of_processes(config: Path, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_once_by_several_processes(config: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").touch()
     for change, said in (
@@ -144,7 +144,7 @@ def test_a_mistake_is_said_once_whatever_the_number_of_processes(config: Path, t
         assert [line[: len(said)] for line in done.stderr.splitlines() if "so all were stopped" not in line] == [said]
 
 
-def test_all_processes_import_from_where_the_command_does(tmp_path: Path) -> None:
+def test_all_processes_have_the_sys_path_of_the_command(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise SystemExit('imported from the working folder')")
     code = "import sys; sys.path.pop(0)\nfrom i2i.processes import launch\nraise SystemExit(launch(['--version'], 2))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=110)
@@ -153,8 +153,8 @@ def test_all_processes_import_from_where_the_command_does(tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(480)
-def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tmp_path: Path) -> None:
-    # In double precision: the gradient of L1 jumps at 0, so rounding of float32 grows to 5e-3 within six steps.
+def test_I6_two_processes_match_one_including_pools_and_averages(config: Path, tmp_path: Path) -> None:
+    # In double precision: the gradient of L1 jumps at 0, so float32 rounding grows to 5e-3 within six steps.
     (tmp_path / "double.py").write_text(PLUGIN)
     double = ["task.use=cyclegan_in_double", "--plugin", str(tmp_path / "double.py"), *RECIPE]
     runs = {}
@@ -178,7 +178,7 @@ def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tm
         text=True,
         timeout=60,
     )
-    assert resumed.returncode == 0, resumed.stderr  # two processes stopped, one goes on
+    assert resumed.returncode == 0, resumed.stderr  # started with two processes, continued with one
     assert logged(runs["two"])[-1]["step"] == 8
     assert sum("final" in line for line in logged(runs["two"])) == 1
     joined = subprocess.run(
@@ -187,7 +187,7 @@ def test_I6_two_processes_equal_one_pools_and_averages_included(config: Path, tm
         text=True,
         timeout=110,
     )
-    assert joined.returncode == 0, joined.stderr  # and two go on where one stopped
+    assert joined.returncode == 0, joined.stderr  # and with two again
     assert logged(runs["two"])[-1]["step"] == 10
 
 
@@ -210,7 +210,7 @@ def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path
         line = [*command(config, tmp_path / name), f"train.steps={last}", "train.checkpoint_every=5", more]
         done = subprocess.run(line, capture_output=True, text=True, timeout=110)
         assert done.returncode == 0, done.stderr
-    assert len(logged(tmp_path / "run")) == last + 1  # and the evaluation
+    assert len(logged(tmp_path / "run")) == last + 1  # plus the evaluation
     for name in ("log.jsonl", "model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
 
@@ -261,7 +261,7 @@ def test_a_signal_to_the_launcher_saves_and_exits_75(config: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("length", "batch", "size", "parts"), [(101, 2, 2, 1), (1, 4, 2, 2), (7, 12, 3, 2)])
-def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(
+def test_I3_the_ranks_share_the_samples_in_the_order_of_one_process(
     length: int, batch: int, size: int, parts: int
 ) -> None:
     def numbers(world: ProcessGroup, accumulate: int) -> list[list[list[int]]]:
@@ -280,12 +280,12 @@ def test_I3_the_ranks_share_out_every_sample_of_the_order_of_one_process(
     assert sorted(seen[:length]) == list(range(length))  # no sample is lost in the first epoch
 
 
-def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers() -> None:
+def test_a_batch_that_cannot_be_divided_is_rejected_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"batch_size 3 cannot be divided among train.accumulate 1 x 2 process"):
         next(stream(Counting(5, 3), Train(steps=1), 0, 1, ProcessGroup(0, 2)))
 
 
-def test_batch_normalisation_over_several_processes_needs_gpus() -> None:
+def test_batch_norm_over_several_processes_needs_gpus() -> None:
     with pytest.raises(ConfigError, match="norm: instance"):
         ProcessGroup(0, 2).same_start(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
 

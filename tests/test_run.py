@@ -1,4 +1,4 @@
-"""A run from the config to the folder: kills, signals, resumes, errors. Cases F, C11, C12, D10, E10."""
+"""A run from config to folder: kills, signals, resumes, errors. Cases F, C11, C12, D10, E10."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The config of a CycleGAN that trains in a second."""
+    """Return the config of a CycleGAN that trains in a second."""
     path = tmp_path / "tiny.yaml"
     path.write_text(CONFIG)
     return path
@@ -77,7 +77,7 @@ def final_state(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in names}
 
 
-def test_a_run_leaves_what_it_says(config: Path, tmp_path: Path) -> None:
+def test_a_run_writes_its_files(config: Path, tmp_path: Path) -> None:
     done = i2i_command("run", config, cwd=tmp_path)
     run = tmp_path / "runs" / "tiny"
     assert done.returncode == 0, done.stderr
@@ -108,18 +108,18 @@ def test_a_run_leaves_what_it_says(config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_F1_F2_F3_a_run_killed_twenty_times_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
-    told = subprocess.run(
+def test_F1_F2_F3_a_run_killed_twenty_times_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "20"],
         capture_output=True,
         text=True,
         timeout=380,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert json.loads(told.stdout)["kills"] == 20
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["kills"] == 20
 
 
-def test_F14_two_runs_with_one_seed_are_equal_and_another_seed_differs(config: Path, tmp_path: Path) -> None:
+def test_F14_runs_with_the_same_seed_are_equal_and_another_seed_differs(config: Path, tmp_path: Path) -> None:
     one = api.run(config, out=tmp_path / "one")
     two = api.run(config, out=tmp_path / "two")
     other = api.run(config, "train.seed=1", out=tmp_path / "other")
@@ -128,10 +128,10 @@ def test_F14_two_runs_with_one_seed_are_equal_and_another_seed_differs(config: P
 
 
 @pytest.mark.timeout(300)
-def test_F2_a_run_killed_at_any_point_of_a_save_goes_on_as_if_unbroken(config: Path, tmp_path: Path) -> None:
+def test_F2_a_run_killed_at_any_point_of_a_save_resumes_exactly(config: Path, tmp_path: Path) -> None:
     whole = final_state(api.run(config, out=tmp_path / "whole"))
     write_folder = files.write_folder
-    for last in (1, 4, 9, 13, 16):  # calls of the system: a save takes 15, then the weights are published
+    for last in (1, 4, 9, 13, 16):  # system calls: a save takes 15, then the weights are published
         child = os.fork()
         if child == 0:
             left = iter(range(last - 1, -1, -1))
@@ -155,7 +155,7 @@ def test_F2_a_run_killed_at_any_point_of_a_save_goes_on_as_if_unbroken(config: P
         assert final_state(api.run(config, out=tmp_path / f"{last}", resume=True)) == whole, last
 
 
-def test_a_resume_of_nothing_says_that_it_starts(
+def test_resuming_without_a_checkpoint_reports_that_it_starts_at_step_0(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.run(config, "train.steps=1", out=tmp_path / "typo", resume=True)
@@ -170,7 +170,7 @@ def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
-def test_F4_a_signal_saves_within_a_step_and_the_run_goes_on(
+def test_F4_a_signal_saves_within_a_step_and_the_run_can_be_resumed(
     config: Path, tmp_path: Path, name: str, code: int
 ) -> None:
     run = tmp_path / "run"
@@ -210,12 +210,12 @@ def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path
     found = checkpoint.newest(run / "checkpoints", say=pytest.fail)
     assert found is not None
     assert found[0].name == "step_00000002"
-    plugin.unlink()  # which the run would find again
+    plugin.unlink()  # otherwise the run would load it again
     api.run(config, out=run, resume=True)
     assert final_state(run) == final_state(api.run(config, out=tmp_path / "unbroken"))
 
 
-def test_F4_a_second_interrupt_while_saving_keeps_the_checkpoint_before(
+def test_F4_a_second_interrupt_while_saving_keeps_the_previous_checkpoint(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def twice(path: Path, contents: Any) -> None:
@@ -238,7 +238,7 @@ def test_F4_a_second_interrupt_while_saving_keeps_the_checkpoint_before(
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000002"]
 
 
-def test_F6_a_nan_stops_the_run_and_no_checkpoint_holds_it(config: Path, tmp_path: Path) -> None:
+def test_F6_a_nan_stops_the_run_and_is_in_no_checkpoint(config: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "burst.py"
     plugin.write_text(
         "from i2i import hookimpl\nfrom i2i_cyclegan import CycleGAN\n"
@@ -300,7 +300,7 @@ def test_E10_an_exception_in_a_step_names_the_task_and_keeps_the_checkpoint(conf
     assert [p.name for p in (run / "checkpoints").glob("step_*")] == ["step_00000002"]
 
 
-def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(config: Path, tmp_path: Path) -> None:
+def test_an_observer_that_raises_is_dropped_and_the_run_continues(config: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "noisy.py"
     plugin.write_text("from i2i import hookimpl\n@hookimpl\ndef on_log(step):\n    raise ValueError('boom')\n")
     done = i2i_command("run", config, "--plugin", plugin, cwd=tmp_path)
@@ -319,7 +319,7 @@ def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(config: Path, tm
         ("train.best=kid/inception", "no metric has that name: validation"),
     ],
 )
-def test_C10_what_does_not_go_together_is_refused_before_any_data_is_read(
+def test_C10_incompatible_settings_are_rejected_before_any_data_is_read(
     config: Path, tmp_path: Path, change: str, said: str
 ) -> None:
     data = f"data={{use: unpaired_folders, root: {tmp_path / 'nowhere'}}}"
@@ -327,7 +327,7 @@ def test_C10_what_does_not_go_together_is_refused_before_any_data_is_read(
         api.run(config, data, change, out=tmp_path / "run")
 
 
-def test_C12_a_run_refused_before_its_first_step_leaves_no_folder(config: Path, tmp_path: Path) -> None:
+def test_C12_a_run_rejected_before_its_first_step_leaves_no_folder(config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(DataError, match=r"65x65 pixels .* multiples of 4, .*data\.size"):
         api.run(config, "data.size=65", out=run)
@@ -335,13 +335,13 @@ def test_C12_a_run_refused_before_its_first_step_leaves_no_folder(config: Path, 
     api.run(config, "train.steps=1", out=run)
 
 
-def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
+def test_C11_a_resume_rejects_another_task_and_allows_more_steps(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     with pytest.raises(WeightsError, match=r"different task\.lambda_cycle"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
-    with pytest.raises(WeightsError, match=r"different data\.use, "):  # before those pictures are looked for
+    with pytest.raises(WeightsError, match=r"different data\.use, "):  # before the folder is read
         api.run(config, "data={use: unpaired_folders, root: nowhere}", out=run, resume=True)
     api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
     assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
@@ -349,7 +349,7 @@ def test_C11_a_resume_refuses_another_task_and_allows_more_steps(
     assert "lambda_cycle: 10.0" in (run / "config.yaml").read_text()
 
 
-def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_another_task(
+def test_C11_a_resume_without_checkpoints_overwrites_no_model_and_rejects_another_task(
     config: Path, tmp_path: Path
 ) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
@@ -360,7 +360,7 @@ def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_anoth
     for steps in (2, 4):
         with pytest.raises(WeightsError, match=r"contains a trained model but no checkpoint .*--force .* -o for"):
             api.run(config, f"train.steps={steps}", out=run, resume=True)
-    (run / "metrics.json").rename(tmp_path / "metrics.json")  # as of a run that was stopped
+    (run / "metrics.json").rename(tmp_path / "metrics.json")  # as in a stopped run
     with pytest.raises(WeightsError, match="contains a trained model but no checkpoint"):
         api.run(config, "train.steps=2", out=run, resume=True)
     (tmp_path / "metrics.json").rename(run / "metrics.json")
@@ -373,7 +373,7 @@ def test_C11_a_resume_without_checkpoints_writes_over_no_model_and_refuses_anoth
     assert (run / "model.safetensors").read_bytes() == kept["model.safetensors"]
 
 
-def test_the_best_weights_of_a_run_killed_before_its_first_checkpoint_are_made_again(
+def test_a_run_with_best_weights_but_no_checkpoint_can_be_resumed(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=1"]
@@ -386,7 +386,7 @@ def test_the_best_weights_of_a_run_killed_before_its_first_checkpoint_are_made_a
     assert (run / "metrics.json").exists()
 
 
-def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) -> None:
+def test_C12_a_run_is_overwritten_only_with_force(config: Path, tmp_path: Path) -> None:
     run = api.run(config, out=tmp_path / "run")
     before = final_state(run)
     with pytest.raises(ConfigError, match="already contains a run"):
@@ -401,9 +401,7 @@ def test_C12_a_run_is_never_overwritten_unasked(config: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--force"])
-def test_D15_a_run_that_another_process_has_is_refused_with_its_number(
-    config: Path, tmp_path: Path, flag: str
-) -> None:
+def test_D15_a_run_in_use_is_rejected_with_the_process_id(config: Path, tmp_path: Path, flag: str) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     with files.lock(run):
@@ -413,7 +411,7 @@ def test_D15_a_run_that_another_process_has_is_refused_with_its_number(
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_path: Path) -> None:
+def test_C12_force_does_not_delete_a_folder_that_is_not_a_run(config: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("text")
@@ -421,14 +419,14 @@ def test_C12_force_does_not_delete_a_folder_that_is_no_run(config: Path, tmp_pat
         api.run(config, out=precious, force=True)
     assert (precious / "thesis.txt").read_text() == "text"
     said = "precious contains other files and is not a run: choose another folder with -o"
-    (precious / "config.yaml").write_text(config.read_text())  # their own, which says nothing of the rest
+    (precious / "config.yaml").write_text(config.read_text())  # a config alone does not make it a run
     for force in (False, True):
         with pytest.raises(ConfigError, match=said):
             api.run(precious / "config.yaml", out=precious, force=force)
     assert {file.name for file in precious.iterdir()} == {"thesis.txt", "config.yaml"}
 
 
-def test_C12_force_starts_a_run_afresh_of_which_there_is_little(config: Path, tmp_path: Path) -> None:
+def test_C12_force_restarts_an_incomplete_run(config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text(config.read_text())
@@ -438,13 +436,13 @@ def test_C12_force_starts_a_run_afresh_of_which_there_is_little(config: Path, tm
     api.run(config, "train.steps=1", out=run, force=True)
     (run / "log.jsonl").unlink()
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(ConfigError, match="already contains a run"):  # what is left of it is still one
+    with pytest.raises(ConfigError, match="already contains a run"):  # the rest still counts as a run
         api.run(config, "train.steps=1", out=run)
     api.run(config, "train.steps=1", out=run, force=True)
     assert (run / "log.jsonl").exists()
 
 
-def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(
+def test_a_damaged_newest_checkpoint_is_reported_and_the_previous_one_used(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = api.run(config, out=tmp_path / "whole")
@@ -458,7 +456,7 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_used(
     assert final_state(run)["model.safetensors"] == final_state(whole)["model.safetensors"]
 
 
-def test_a_run_with_only_damaged_checkpoints_is_not_silently_started_again(config: Path, tmp_path: Path) -> None:
+def test_a_run_with_only_damaged_checkpoints_is_not_silently_restarted(config: Path, tmp_path: Path) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     state = run / "checkpoints" / "step_00000002" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
@@ -466,7 +464,7 @@ def test_a_run_with_only_damaged_checkpoints_is_not_silently_started_again(confi
         api.run(config, out=run, resume=True)
 
 
-def test_a_run_killed_between_its_last_evaluation_and_its_end_logs_it_once(config: Path, tmp_path: Path) -> None:
+def test_a_run_killed_after_its_last_evaluation_logs_it_only_once(config: Path, tmp_path: Path) -> None:
     run = api.run(config, out=tmp_path / "run")
     before = final_state(run)
     (run / "metrics.json").unlink()
@@ -475,9 +473,7 @@ def test_a_run_killed_between_its_last_evaluation_and_its_end_logs_it_once(confi
     assert final_state(run) == before
 
 
-def test_the_best_weights_are_kept_also_over_a_resume(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_weights_survive_a_resume(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = {1: 0.5, 2: 0.2, 3: 0.3, 4: 0.1, 5: 0.4, 6: 0.6}
     killed_at = None
 
@@ -505,14 +501,14 @@ def test_the_best_weights_are_kept_also_over_a_resume(
     assert checkpoint.load_model(highest / "model.safetensors")[2]["step"] == "6"
 
 
-def test_a_best_result_that_no_evaluation_gives_is_refused(config: Path, tmp_path: Path) -> None:
+def test_an_unknown_best_result_is_rejected(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.best is 'psnr/db', but no metric has that name: validation"):
         api.run(config, "train.best=psnr/db", out=tmp_path / "a")
     with pytest.raises(ConfigError, match=r"no evaluation gives 'validation/x'; possible: validation/cycle_a, "):
         api.run(config, "train.best=validation/x", out=tmp_path / "b")
 
 
-def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config: Path, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_discards_its_log(config: Path, tmp_path: Path) -> None:
     whole = api.run(config, out=tmp_path / "whole")
     run = tmp_path / "run"
     run.mkdir()
@@ -521,9 +517,7 @@ def test_a_run_killed_before_its_first_checkpoint_forgets_what_it_logged(config:
     assert (run / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
-def test_F13_another_number_of_threads_sees_the_same_samples_and_only_rounds_otherwise(
-    config: Path, tmp_path: Path
-) -> None:
+def test_F13_the_number_of_threads_changes_only_rounding(config: Path, tmp_path: Path) -> None:
     before, first = torch.get_num_threads(), []
     try:
         for threads in (2, 1):
@@ -535,7 +529,7 @@ def test_F13_another_number_of_threads_sees_the_same_samples_and_only_rounds_oth
     assert first[0] == pytest.approx(first[1], abs=1e-5)
 
 
-def test_sample_of_a_task_that_translates_says_what_to_call(config: Path, tmp_path: Path) -> None:
+def test_sampling_from_a_task_that_translates_suggests_translate(config: Path, tmp_path: Path) -> None:
     run = api.run(config, out=tmp_path / "run")
     with pytest.raises(ConfigError, match=r"use i2i\.translate"):
         i2i.sample(2, run)
@@ -589,7 +583,7 @@ def test_data_check_lists_everything_wrong_and_exits_3(tmp_path: Path) -> None:
 
 
 class Means(i2i.Task):
-    """Validates the mean of its pictures, and remembers how many came at a time."""
+    """Validates the mean of its images, and records the batch sizes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -601,7 +595,7 @@ class Means(i2i.Task):
 
 
 class OfTwoSizes(i2i.Data):
-    """Pictures 0 to 8, where the last two are larger; picture i is filled with i."""
+    """Images 0 to 8, of which the last two are larger; image i is filled with i."""
 
     batch_size = 3
 
@@ -609,13 +603,13 @@ class OfTwoSizes(i2i.Data):
         return [{"A": torch.full((1, 8 + 8 * (i > 6), 8), float(i))} for i in range(9)]
 
 
-def test_validation_goes_in_batches_of_one_shape_and_counts_each_picture_once() -> None:
+def test_validation_batches_have_one_shape_and_each_image_counts_once() -> None:
     task = Means()
     assert validated(task, OfTwoSizes(), torch.device("cpu")) == pytest.approx({"mean": 4.0})
     assert task.sizes == [3, 3, 1, 2]
 
 
-def test_the_pictures_shown_while_training_lie_far_apart() -> None:
+def test_preview_samples_are_evenly_spaced() -> None:
     shown = validation_batch(OfTwoSizes())
     assert shown["A"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
     assert validation_batch(i2i.Data()) == {}
@@ -651,7 +645,7 @@ def register(catalog):
 """
 
 
-def test_a_task_that_makes_pictures_from_nothing_runs_says_how_to_use_it_and_samples(tmp_path: Path) -> None:
+def test_a_generative_task_trains_reports_the_sample_command_and_samples(tmp_path: Path) -> None:
     (tmp_path / "grey.py").write_text(SAMPLER)
     (tmp_path / "grey.yaml").write_text(
         "task: {use: grey}\ndata: {use: horses_zebras, size: 64, samples: 2, validation_samples: 1}\n"

@@ -60,7 +60,7 @@ def blocks(text: str) -> list[tuple[str, str, str]]:
     return [(parts[i + 1], parts[i], parts[i + 2]) for i in range(0, len(parts) - 1, 3)]
 
 
-def test_the_tutorial_runs_as_it_stands(fresh: Path, tmp_path: Path) -> None:
+def test_the_tutorial_runs_as_written(fresh: Path, tmp_path: Path) -> None:
     ran = []
     for language, before, content in blocks((ROOT / "docs" / "tutorial.md").read_text()):
         named = re.findall(r"[Ss]ave this as\s+`([\w.]+)`", before) or re.findall(
@@ -84,7 +84,7 @@ def test_the_tutorial_runs_as_it_stands(fresh: Path, tmp_path: Path) -> None:
     assert "2 passed" in tests.stdout, tests.stdout + tests.stderr
 
 
-def test_the_tutorials_task_has_25_lines_of_code() -> None:
+def test_the_task_of_the_tutorial_has_25_lines_of_code() -> None:
     content = next(
         c for language, before, c in blocks((ROOT / "docs" / "tutorial.md").read_text()) if language == "python"
     )
@@ -92,7 +92,7 @@ def test_the_tutorials_task_has_25_lines_of_code() -> None:
     assert len(code) <= 25
 
 
-def test_a_new_package_installs_passes_its_test_and_trains(fresh: Path, tmp_path: Path) -> None:
+def test_a_new_package_installs_passes_its_tests_and_trains(fresh: Path, tmp_path: Path) -> None:
     made = sh("i2i new glow", tmp_path, fresh)
     assert made.returncode == 0, made.stderr
     package = tmp_path / "i2i-glow"

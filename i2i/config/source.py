@@ -1,4 +1,4 @@
-"""Read YAML that a stranger may have written: its tree, the line of each value, and its mistakes.
+"""Read untrusted YAML: its tree, the line of each value, and its errors.
 
 Configs are exchanged, also inside weights. So tags, duplicate keys and further documents are rejected, and size,
 depth, aliases and numbers are limited.

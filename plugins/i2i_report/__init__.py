@@ -125,7 +125,7 @@ def embedded(file: Path) -> str:
 
 
 def moving(file: Path) -> Path:
-    """Return the animation beside a grid of samples, or the grid where nothing moves."""
+    """Return the animation that belongs to a sample grid, or the grid itself if there is none."""
     return file.with_suffix(".gif") if file.with_suffix(".gif").exists() else file
 
 
