@@ -87,35 +87,41 @@ def campaign(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
     os.waitpid(start(config, folder / "unbroken"), 0)
     length = time.monotonic() - began
     expected = fingerprint(folder / "unbroken")
-    told = {"kills": 0, "kills_in_a_save": 0, "runs": 0, "runs_that_differ": 0, "unbroken_seconds": round(length, 2)}
-    while told["kills"] < kills:
-        run = folder / f"run{told['runs']}"
+    result = {
+        "kills": 0,
+        "kills_in_a_save": 0,
+        "runs": 0,
+        "runs_that_differ": 0,
+        "unbroken_seconds": round(length, 2),
+    }
+    while result["kills"] < kills:
+        run = folder / f"run{result['runs']}"
         while True:
             child = start(config, run)
             deadline = time.monotonic() + dice.uniform(0, 0.9 * length)
             while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
                 time.sleep(0.002)
-            if ended[0] == 0 and told["kills"] < kills:
+            if ended[0] == 0 and result["kills"] < kills:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
-                told["kills"] += 1
-                told["kills_in_a_save"] += any(run.rglob(".tmp*"))
+                result["kills"] += 1
+                result["kills_in_a_save"] += any(run.rglob(".tmp*"))
                 continue
             code = ended[1] if ended[0] else os.waitpid(child, 0)[1]
             if code != 0:
                 raise SystemExit(f"{run}: a resumed run failed: {(folder / 'stderr.txt').read_text()[-500:]}")
             break
-        told["runs"] += 1
+        result["runs"] += 1
         found = fingerprint(run)
         differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        told["runs_that_differ"] += bool(differ)
+        result["runs_that_differ"] += bool(differ)
         if differ:
             print(f"{run}: {', '.join(differ)} differ; kept", file=sys.stderr)
             shutil.copytree(run, Path(tempfile.gettempdir()) / f"i2i-differs-{run.name}", dirs_exist_ok=True)
             shutil.copytree(folder / "unbroken", Path(tempfile.gettempdir()) / "i2i-unbroken", dirs_exist_ok=True)
         assert checkpoint.newest(run / "checkpoints", say=print) is not None
         shutil.rmtree(run)
-    return told
+    return result
 
 
 def main() -> None:
@@ -125,13 +131,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        told = campaign(Path(folder), chosen.kills, chosen.seed)
-    told["command"] = f"python benchmarks/kills.py --kills {chosen.kills} --seed {chosen.seed}"
-    print(json.dumps(told, indent=1))
+        result = campaign(Path(folder), chosen.kills, chosen.seed)
+    result["command"] = f"python benchmarks/kills.py --kills {chosen.kills} --seed {chosen.seed}"
+    print(json.dumps(result, indent=1))
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(told, indent=1) + "\n")
-    raise SystemExit(1 if told["runs_that_differ"] else 0)
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+    raise SystemExit(1 if result["runs_that_differ"] else 0)
 
 
 if __name__ == "__main__":

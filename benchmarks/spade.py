@@ -235,16 +235,16 @@ def main() -> None:
     for run, (data, _) in sets.items():
         task = load(run).task
         score, each = read(judge, [fake for _, fake in answers(task, data)], labels, classes)
-        told: dict[str, Any] = {"miou_made": score, "of_real": score / best, "by_class": each}
+        found: dict[str, Any] = {"miou_made": score, "of_real": score / best, "by_class": each}
         if getattr(task, "E", None) is not None:
             pairs = in_styles(task, data, max(PAIRS, len(labels)))
-            told["miou_in_styles"], _ = read(judge, [made for _, made in pairs[: len(labels)]], labels, classes)
-            told["style_rank_correlation"] = follows(pairs[:PAIRS])
-        result["runs"][os.path.basename(run)] = told
+            found["miou_in_styles"], _ = read(judge, [made for _, made in pairs[: len(labels)]], labels, classes)
+            found["style_rank_correlation"] = follows(pairs[:PAIRS])
+        result["runs"][os.path.basename(run)] = found
         print(f"{run}: mIoU made {score:.4f}, {score / best:.2f} of real")
-        if "miou_in_styles" in told:
+        if "miou_in_styles" in found:
             print(
-                f"  in styles of training photographs {told['miou_in_styles']:.4f}  {told['style_rank_correlation']}"
+                f"  in styles of training photographs {found['miou_in_styles']:.4f}  {found['style_rank_correlation']}"
             )
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

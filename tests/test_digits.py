@@ -1,4 +1,4 @@
-"""The digits that are drawn and those that are read: labels, variety, purity, and what a stranger makes of them."""
+"""The drawn and the handwritten digits: labels, variety, purity, and how an independent classifier reads them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_network_trained_on_handwritten_digits_recognises_the_drawn_ones() -> 
 
 
 def read_by_lenet(images: torch.Tensor) -> torch.Tensor:
-    """Return what LeNet-5 reads in [N, 1, 32, 32], written out here once more for the logits."""
+    """Return the predictions of LeNet-5 for [N, 1, 32, 32], reimplemented here."""
     weights = torch.load(f"{DATA}/weights/mnist_lenet.pth", map_location="cpu", weights_only=True)
     kernels = [value for value in weights.values() if value.ndim > 1]
     biases = [value for value in weights.values() if value.ndim == 1]

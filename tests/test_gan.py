@@ -161,7 +161,7 @@ def test_the_run_keeps_averages_of_the_generator_alone() -> None:
 
 
 def plain(task: GAN, latent: int, w: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return DCGAN once more, from torch's stock layers, with the weights of the task: pytorch/examples at 16 px."""
+    """Return DCGAN rebuilt from stock torch layers, with the weights of the task: pytorch/examples at 16 px."""
     G = nn.Sequential(
         *(nn.ConvTranspose2d(latent, 2 * w, 4, 1, 0, bias=False), nn.BatchNorm2d(2 * w), nn.ReLU()),
         *(nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False), nn.BatchNorm2d(w), nn.ReLU()),
@@ -835,7 +835,7 @@ def test_colour_changes_brightness_saturation_and_contrast_within_their_bounds()
     saturation = (out - now).std((1, 2, 3)) / (image[:1] - grey).std() / contrast
     assert 0 <= saturation.min() < 0.05
     assert 1.95 < saturation.max() <= 2.0001
-    # A grey picture stays grey, and all that happens to it is linear.
+    # A grey picture stays grey, and is only changed linearly.
     flat = augmented(torch.full((5, 3, 4, 4), 0.25), ["colour"])
     assert flat.std((1, 2, 3)).max() < 1e-6
 

@@ -223,14 +223,14 @@ def test_damaged_bytes_give_an_image_or_a_data_error(data: st.DataObject) -> Non
     for _ in range(data.draw(st.integers(1, 6))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     raw = raw[: data.draw(st.integers(1, len(raw)))]
-    told = "the given bytes: "
+    message = "the given bytes: "
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             assert read_rgb(bytes(raw), limit=10**6).shape[2] == 3
         except DataError as error:
-            told = str(error)
-    assert told.startswith("the given bytes: ")
+            message = str(error)
+    assert message.startswith("the given bytes: ")
 
 
 def test_missing_files_and_unsupported_inputs_are_named() -> None:

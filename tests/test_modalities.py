@@ -102,7 +102,7 @@ def test_sounds_are_translated_from_python(home: Path, tmp_path: Path) -> None:
 def test_a_metric_of_images_is_rejected_for_sounds_before_training(home: Path) -> None:
     done = i2i_command("run", "denoise.yaml", "metrics=[{use: psnr}]", "-o", "other", "--plugin", PLUGIN, cwd=home)
     assert done.returncode == 2
-    assert "psnr compares images, and Denoise makes sounds" in done.stderr
+    assert "psnr compares images, but Denoise makes sounds" in done.stderr
     assert not (home / "other").exists()
 
 

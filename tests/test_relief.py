@@ -202,7 +202,7 @@ def test_the_true_surface_leaves_its_tangent_planes_only_at_walls() -> None:
 
 
 class Knows(nn.Module):
-    """A generator that answers as it was told."""
+    """A generator with a fixed output."""
 
     def __init__(self, out_channels: int, answer: torch.Tensor) -> None:
         super().__init__()

@@ -189,7 +189,7 @@ def test_batch_norm_is_rejected_for_several_processes_without_gpus() -> None:
 
 
 def plain_judges(channels: int, w: int) -> nn.ModuleList:
-    """The discriminator once more, from torch's stock layers, as REFERENCE.md section 3 lists them."""
+    """Return the discriminator rebuilt from stock torch layers, as listed in REFERENCE.md section 3."""
     return nn.ModuleList(
         nn.Sequential(
             *(nn.Conv2d(channels, w, 4, 2, 2), nn.LeakyReLU(0.2)),

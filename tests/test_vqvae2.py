@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from i2i_vqvae2 import VQVAE2, Autoencoder, PixelCNN, Quantiser, told
+from i2i_vqvae2 import VQVAE2, Autoencoder, PixelCNN, Quantiser, with_progress
 from i2i_vqvae2.autoencoder import rotated, straight, turns
 from i2i_vqvae2.prior import drawn
 from torch import Tensor
@@ -433,14 +433,14 @@ def test_invalid_conditions_are_rejected_in_one_sentence(condition: dict[str, An
 def test_validation_shows_whether_the_top_map_is_used() -> None:
     task, given = tiny().eval(), batch()
     task.autoencoder.quantise(given["image"], lambda fn, values: fn(values))  # codes start at vectors
-    told = task.validate(given)
+    scores = task.validate(given)
     codes, _, _ = task.autoencoder.quantise(given["image"])
     other = task.autoencoder.decode(task.autoencoder.look_up([codes[0].roll(1, 0), codes[1]]))
-    assert told["mse_other_top"] == pytest.approx((other - given["image"]).square().mean().item())
-    assert told["mse_other_top"] != told["mse"]
+    assert scores["mse_other_top"] == pytest.approx((other - given["image"]).square().mean().item())
+    assert scores["mse_other_top"] != scores["mse"]
     same = {key: value[:1].expand(3, *value.shape[1:]) for key, value in given.items()}
-    told = task.validate(same)
-    assert told["mse_other_top"] == pytest.approx(told["mse"], rel=1e-5)
+    scores = task.validate(same)
+    assert scores["mse_other_top"] == pytest.approx(scores["mse"], rel=1e-5)
     assert "mse_other_top" not in tiny(1).validate(given)
 
 
@@ -491,7 +491,7 @@ def test_configs_that_cannot_work_are_rejected(options: dict[str, Any], message:
 def test_a_long_sampling_reports_its_progress(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     clock = iter(range(100))
     monkeypatch.setattr("i2i_vqvae2.time.monotonic", lambda: next(clock))
-    assert list(told("drawing", range(6))) == list(range(6))
+    assert list(with_progress("drawing", range(6))) == list(range(6))
     said = capsys.readouterr().err.splitlines()
     assert said
     assert said[0].startswith("drawing: row ")

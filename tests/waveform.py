@@ -1,9 +1,9 @@
-"""A single-file plugin for things that are nothing like a picture: sounds. It takes the noise out of tones.
+"""A single-file plugin for a modality other than images: sounds. It denoises tones.
 
     i2i run denoise.yaml --plugin waveform.py
     i2i translate noisy/*.wav -o out -m runs/denoise
 
-Nothing in i2i knows of it. tests/test_modalities.py runs it from training to files.
+i2i has no code for it. tests/test_modalities.py runs it from training to files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LENGTH, RATE = 512, 8000  # samples of a tone, and samples per second
 
 
 class Waveform(Modality):
-    """Mono sound, float32 [N, 1, L] in [-1, 1] inside the border. Outside: .wav files of 16 bits, or arrays [L]."""
+    """Mono sound, float32 [N, 1, L] in [-1, 1] as tensors; outside, 16-bit .wav files or arrays [L]."""
 
     name: ClassVar[str] = "sound"
     plural: ClassVar[str] = "sounds"

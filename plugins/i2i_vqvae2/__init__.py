@@ -221,7 +221,7 @@ class VQVAE2(Task):
         degree = number("temperature", temperature, rule, lambda t: 0 < t < inf)
         codes: list[Tensor] = []
         for level, name in self._levels():
-            rows = partial(told, f"sampling the {name} codes ({level + 1} of {len(self.names)})")
+            rows = partial(with_progress, f"sampling the {name} codes ({level + 1} of {len(self.names)})")
             codes.append(self.priors[name].sample(n, codes[:level], labels, degree, rows))  # type: ignore[operator]
         return codes
 
@@ -285,7 +285,7 @@ def flat(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat([one.flatten(1) for one in maps], 1)
 
 
-def told(what: str, rows: range) -> Iterator[int]:
+def with_progress(what: str, rows: range) -> Iterator[int]:
     """Yield the rows, and print progress to stderr every two seconds."""
     live, said, spoke = sys.stderr.isatty(), time.monotonic(), False
     for row in rows:

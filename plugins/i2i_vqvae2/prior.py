@@ -99,7 +99,7 @@ class PixelCNN(nn.Module):
         right = pad(x, (1, -1)) + self.place  # the code to the left
         given = self.given(above, label)
         for layer in self.stack:
-            down, gates = layer.vertical(pad(down, (0, 0, layer.reach, 0)), layer.told(given))
+            down, gates = layer.vertical(pad(down, (0, 0, layer.reach, 0)), layer.project(given))
             right = layer.horizontal(pad(right, (layer.reach, 0)), gates)
             if layer.attend is not None:
                 right = layer.attend(right)
@@ -152,7 +152,7 @@ class PixelCNN(nn.Module):
         codes = torch.zeros(n, side, side, dtype=torch.int64, device=place.device)
         given = self.given(above, label)
         stack = self.stack
-        conditions = [layer.told(given) for layer in stack]
+        conditions = [layer.project(given) for layer in stack]
         before = [place.new_zeros(n, self.width, layer.reach, side) for layer in stack]
         past = [layer.attend.nothing(n, side * side) if layer.attend is not None else NOTHING for layer in stack]
         last = place.new_zeros(n, self.width, 1, side)
@@ -200,7 +200,7 @@ class Gated(nn.Module):
         self.out = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(2))
         self.attend = Attention(width, heads) if heads else None
 
-    def told(self, given: Tensor | None) -> Tensor | None:
+    def project(self, given: Tensor | None) -> Tensor | None:
         """Project the conditioning for this layer: [N, 4 width, H, W] or [N, 4 width, 1, 1]."""
         return None if self.condition is None or given is None else self.condition(given)
 
