@@ -244,7 +244,8 @@ def main() -> None:
         print(f"{run}: mIoU made {score:.4f}, {score / best:.2f} of real")
         if "miou_in_styles" in found:
             print(
-                f"  in styles of training photographs {found['miou_in_styles']:.4f}  {found['style_rank_correlation']}"
+                f"  in styles of training photographs {found['miou_in_styles']:.4f}  "
+                f"{found['style_rank_correlation']}"
             )
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
