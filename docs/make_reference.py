@@ -127,11 +127,16 @@ def rendered(documented: Any) -> str:
 def batch_keys() -> Iterator[str]:
     """Yield a table with a row for each key of each data set."""
     rows = ["| `use:` | key | type | shape |", "|---|---|---|---|"]
-    logging.getLogger("i2i").setLevel(logging.ERROR)  # the tiny folders are small on purpose
-    with tempfile.TemporaryDirectory() as folder:
-        for entry in bundled():
-            if entry.kind == "data":
-                rows += keys_of(entry, Path(folder) / entry.name)
+    log = logging.getLogger("i2i")
+    before = log.level
+    log.setLevel(logging.ERROR)  # the tiny folders are small on purpose
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for entry in bundled():
+                if entry.kind == "data":
+                    rows += keys_of(entry, Path(folder) / entry.name)
+    finally:
+        log.setLevel(before)
     yield "\n".join(rows) + "\n"
 
 

@@ -91,7 +91,7 @@ def test_a_run_writes_its_files(config: Path, tmp_path: Path) -> None:
     ):
         assert (run / name).stat().st_size > 0, name
     assert "runs/tiny/report.html" in done.stdout
-    assert "i2i translate PICTURES -o OUT -m runs/tiny" in done.stdout
+    assert "i2i translate FILES -o OUT -m runs/tiny" in done.stdout
     assert "step 6/6" in done.stderr
     assert "it/s" in done.stderr
     assert [line["step"] for line in logged(run)][:6] == [1, 2, 3, 4, 5, 6]
@@ -658,7 +658,7 @@ def test_a_generative_task_trains_reports_the_sample_command_and_samples(tmp_pat
     assert "translate" not in trained.stdout
     made = i2i_command("sample", "3", "-o", "out", "-m", "runs/grey", *plugin, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert "3 pictures in 'out'\n" in made.stderr
+    assert "3 images in 'out'\n" in made.stderr
     assert [Image.open(file).mode for file in sorted((tmp_path / "out").glob("*.png"))] == ["L"] * 3
     before = {file: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     (tmp_path / "out" / "00000.png").unlink()

@@ -29,16 +29,16 @@ def grid(columns: Mapping[str, Tensor | np.ndarray], gap: int = 4, least: int = 
     side = max(max(cell.shape[1:3]) for cell in drawn.values())
     factor = max(1, -(-least // side))
     rows, header = max(map(len, drawn.values())), 16
-    step = side * factor + gap
-    sheet = Image.new("RGB", (len(drawn) * step + gap, header + rows * step + gap), "white")
+    scales = {name: max(1, side * factor // max(cells.shape[1:3])) for name, cells in drawn.items()}
+    down, across = (max(cells.shape[axis] * scales[name] for name, cells in drawn.items()) + gap for axis in (1, 2))
+    sheet = Image.new("RGB", (len(drawn) * across + gap, header + rows * down + gap), "white")
     pen = ImageDraw.Draw(sheet)
     for column, (name, images) in enumerate(drawn.items()):
-        left = gap + column * step
+        left, scale = gap + column * across, scales[name]
         pen.text((left, 2), name, fill="black")
         for row, image in enumerate(images):
-            scale = max(1, side * factor // max(image.shape[:2]))
             cell = Image.fromarray(np.repeat(np.repeat(image, scale, 0), scale, 1))
-            sheet.paste(cell, (left, header + row * step))
+            sheet.paste(cell, (left, header + row * down))
     return np.array(sheet)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def check_modality(modality: Modality, thing: Any, folder: Path, *, wrong: Any, 
     batch, undo = modality.fit({"given": taken.values}, "given")
     assert same(undo(batch["given"], modality, who), taken.values), f"{who}.fit: undo does not undo"
     try:
-        pickle.dumps(modality)
+        ForkingPickler.dumps(modality)
     except Exception as error:
         raise AssertionError(f"{who} cannot be sent to another process: {error}") from error
 
