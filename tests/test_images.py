@@ -1214,11 +1214,11 @@ def test_a_grid_upscales_by_integer_factors_and_matches_column_sizes() -> None:
     small = torch.rand(1, 3, 5, 7) * 2 - 1
     columns = {"large": torch.zeros(1, 3, 20, 15), "small": small}
     sheet = images.grid(columns, gap=0, least=30)  # 20 * 2 = 40 pixels a cell; 7 * 5 fits into it
-    assert sheet.shape == (16 + 40, 80, 3)
-    assert np.array_equal(sheet[16:41, 40:75], images.to_uint8(small)[0].repeat(5, 0).repeat(5, 1))
+    assert sheet.shape == (16 + 40, 70, 3)  # columns are as wide as the widest cell, 7 * 5
+    assert np.array_equal(sheet[16:41, 35:70], images.to_uint8(small)[0].repeat(5, 0).repeat(5, 1))
     assert (sheet[16:, :30] == 128).all()
-    assert (sheet[41:, 40:] == 255).all()
-    assert images.grid({"large": torch.zeros(1, 3, 20, 15)}, gap=0, least=20).shape == (36, 20, 3)
+    assert (sheet[41:, 35:] == 255).all()
+    assert images.grid({"large": torch.zeros(1, 3, 20, 15)}, gap=0, least=20).shape == (36, 15, 3)
 
 
 def test_to_uint8_rounds_clips_and_repeats_grey() -> None:

@@ -673,7 +673,7 @@ def test_a_generative_task_trains_reports_the_sample_command_and_samples(tmp_pat
     rest = ["-m", "runs/grey", "-c", "bright=1", "--seed", "1", "--force"]
     again = i2i_command("sample", "2", "-o", "out", *rest, *plugin, cwd=tmp_path)
     assert (tmp_path / "out" / "00001.png").read_bytes() != before[tmp_path / "out" / "00001.png"]
-    assert "2 pictures in 'out', beside 1 that already existed\n" in again.stderr
+    assert "2 images in 'out', beside 1 that already existed\n" in again.stderr
     nowhere = i2i_command("sample", "3", "-o", "grey.py/out", "-m", "runs/grey", *plugin, cwd=tmp_path)
     assert nowhere.returncode == 6
     assert nowhere.stderr.startswith("i2i: cannot write grey.py/out: Not a directory")
