@@ -41,9 +41,9 @@ def run(
     Args:
         path: the config file, or the name of a shipped one, e.g. "cyclegan".
         overrides: dotted changes to it, e.g. `"train.steps=100"`.
-        out: the run's folder, by default `runs/<name of the config>`.
+        out: the run's folder, by default `runs/<name of the config>`, e.g. runs/paper/cyclegan.
         resume: continue the run in this folder; without one, start it.
-        force: delete the run in this folder first.
+        force: replace the run in this folder, once the new one has been checked and starts.
         plugin: a Python file, or a list of them, to register before the config is read. The run records them.
 
     Raises:
@@ -65,6 +65,7 @@ def run(
             processes.leave()
             if leads and not resume:
                 home.forget_unstarted()
+                home.restore_replaced()
     return home.folder
 
 
@@ -72,7 +73,7 @@ def planned(
     path: str | Path, overrides: Sequence[str], out: str | Path | None, *, resume: bool, plugin: Plugins
 ) -> tuple[config.Config, Run]:
     """Return the resolved config and the folder of a run, after loading the plugin files that it needs."""
-    home = Run(out) if out is not None else Run(Path("runs") / Path(path).stem)
+    home = Run(out if out is not None else Path("runs") / config.run_name(path))
     with home.plugins(plugin, recorded=resume):
         return config.load(path, overrides, registry().catalog), home
 
@@ -98,7 +99,13 @@ def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[s
     """
     home = Run(run)
     if not home.config_file.is_file():
-        raise ConfigError(f"{run} is not a run: give a folder that `i2i run` has filled")
+        meant = Path("runs") / run
+        hint = (
+            f"did you mean {meant}?"
+            if Run(meant).config_file.is_file()
+            else "give a folder that `i2i run` has filled"
+        )
+        raise ConfigError(f"{run} is not a run: {hint}")
     with home.plugins(plugin):
         trained = config.load(home.config_file, (), registry().catalog)
         chosen = config.load(home.config_file, overrides, registry().catalog)

@@ -16,7 +16,7 @@ from .contract import check_answers, players_of
 from .data.base import Data
 from .data.stream import Batch, Numbered, stream, validation_batch
 from .engine import Engine, StepOutcome, builder_for
-from .errors import ConfigError, NumericError
+from .errors import ConfigError, NumericError, PluginError
 from .processes import ProcessGroup
 from .runs import (
     Progress,
@@ -96,7 +96,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         if settings.best is None:
             record.publish()  # again, because a kill may have come between the last checkpoint and its weights
         progress.say("evaluating")
-        record.metrics(evaluated(engine, metrics, data), final=True)
+        record.metrics(evaluated_at_the_end(engine, metrics, data, run), final=True)
     if data.note():
         progress.say(data.note())
 
@@ -129,3 +129,14 @@ def evaluated(engine: Engine, metrics: Sequence[tuple[str, object]], data: Data)
     """Return the numbers of the averaged weights at this step."""
     with engine.averaged() as task:
         return evaluate(task, data, metrics, seed=engine.train.seed, step=engine.number)
+
+
+def evaluated_at_the_end(
+    engine: Engine, metrics: Sequence[tuple[str, object]], data: Data, run: Run
+) -> dict[str, float]:
+    """Return the final numbers; where a metric fails, add that the training is not lost."""
+    try:
+        return evaluated(engine, metrics, data)
+    except PluginError as error:
+        fix = f"the weights are saved: fix this and continue with --resume, or use `i2i evaluate {run.folder}`"
+        raise PluginError(f"{error}; {fix}") from error

@@ -18,6 +18,7 @@ import functools
 import hashlib
 import importlib.machinery
 import importlib.util
+import inspect
 import logging
 import os
 import subprocess
@@ -88,7 +89,7 @@ class Registry:
         try:
             self.manager.register(module, name=name)
         except pluggy.PluginValidationError as error:
-            raise PluginError(str(error)) from error
+            raise PluginError(unknown_argument(module) or str(error)) from error
         callers = self.manager.get_hookcallers(module)
         if not callers:
             raise PluginError("it has no hook: mark its register(catalog) with @i2i.hookimpl")
@@ -111,6 +112,16 @@ class Registry:
         """Yield (plugin name, call) for each implementation of `hook`; the caller handles failures."""
         for found in getattr(self.manager.hook, hook).get_hookimpls():
             yield found.plugin_name, functools.partial(found.function, *(arguments[a] for a in found.argnames))
+
+
+def unknown_argument(module: Any) -> str:
+    """Return a sentence about a hook of a plugin with an argument that the hook does not have, or ""."""
+    for name, spec in vars(hookspecs).items():
+        if inspect.isfunction(spec) and inspect.isfunction(getattr(module, name, None)):
+            given, known = (list(inspect.signature(f).parameters) for f in (getattr(module, name), spec))
+            if not set(given) <= set(known):
+                return f"{name}({', '.join(given)}): its arguments must be named {', '.join(known)}"
+    return ""
 
 
 def wanted(name: str) -> bool:

@@ -303,6 +303,18 @@ def test_what_a_task_shows_is_checked_before_it_trains(wrong: str, message: str)
         check_task(Shows(wrong), line_batch()[0], lr=1e-2)
 
 
+def test_a_translation_of_the_wrong_size_is_found_before_training() -> None:
+    class Shrinks(Shows):
+        def translate(self, image: Tensor) -> Tensor:
+            return image[..., :5]
+
+        def pictures(self, batch: dict[str, Any]) -> Any:
+            return {}
+
+    with pytest.raises(PluginError, match=r"Shrinks.predict made \[2, 3, 8, 5\] from \[2, 3, 8, 8\]; .* must keep N"):
+        check_answers(Shrinks(), {"A": torch.zeros(2, 3, 8, 8)})
+
+
 def test_the_check_of_what_a_task_shows_leaves_no_trace() -> None:
     engine = Engine(Shows(), sgd, Train(steps=1, ema=0.9))
     task, before, states = engine.task.train(), copy.deepcopy(engine.state()), random_states()

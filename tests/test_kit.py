@@ -93,9 +93,9 @@ class Autoencoder(Task):
         ("own chance", r"Autoencoder.sample gives other results after the same seed"),
         ("too many", r"Autoencoder.sample\(3\) returns \[4, 1, 8, 8\], not 3 results"),
         ("out of range", r"Autoencoder.sample leaves its range: "),
-        ("not finite", r"Autoencoder.sample gave values that are not finite"),
+        ("not finite", r"Autoencoder.sample returned values that are not finite"),
         ("predict one", r"Autoencoder.predict made \[1, 1, 8, 8\] from \[2, 1, 8, 8\]; with scale 1 it must keep N"),
-        ("predict inf", r"Autoencoder.predict gave values that are not finite"),
+        ("predict inf", r"Autoencoder.predict returned values that are not finite"),
     ],
 )
 def test_check_task_asks_for_all_that_a_task_can_do(wrong: str, message: str) -> None:

@@ -149,7 +149,7 @@ def test_E3_a_misspelt_hook_is_named_with_the_nearest_one(install: Install) -> N
 
 def test_E4_wrong_hook_arguments_become_one_line(install: Install) -> None:
     registry = install(odd=GOOD.replace("(catalog)", "(catalogue)"))
-    assert "catalogue" in states(registry)["odd"]
+    assert states(registry)["odd"] == "register(catalogue): its arguments must be named catalog"
     assert "\n" not in states(registry)["odd"]
 
 

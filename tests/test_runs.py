@@ -416,3 +416,47 @@ def test_a_loader_process_that_died_is_reported_as_such() -> None:
 
     with pytest.raises(ResourceError, match=r"a loader process died or hangs: .*; continue with --resume"):
         first_batch(Tracks(1, lambda: os._exit(9)))
+
+
+# ---- starting over
+
+
+def test_force_keeps_the_old_run_until_the_new_one_starts(tmp_path: Path) -> None:
+    home = Run(tmp_path / "run")
+    home.folder.mkdir()
+    home.config_file.write_text("task: {}\n")
+    home.log_file.write_text("{}\n")
+    home.claim(resume=False, force=True)
+    assert list(home.folder.iterdir()) == []
+    home.restore_replaced()  # the new one could not start
+    assert home.log_file.read_text() == "{}\n"
+    home.claim(resume=False, force=True)
+    (home.folder / ".lock").touch()  # killed here
+    with pytest.raises(ConfigError, match="already contains a run"):
+        home.claim(resume=False, force=False)
+    assert home.log_file.exists()
+    home.claim(resume=False, force=True)
+    home.drop_replaced()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_force_with_data_that_are_missing_keeps_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = Run("runs/paper/cyclegan")
+    home.folder.mkdir(parents=True)
+    home.config_file.write_text("task: {}\n")
+    home.weights_file.write_bytes(b"weights")
+    with pytest.raises(DataError, match="no such folder"):
+        api.run("paper/cyclegan", force=True)
+    assert home.weights_file.read_bytes() == b"weights"
+    assert [path.name for path in home.folder.parent.iterdir()] == ["cyclegan"]
+
+
+def test_a_resume_with_fewer_steps_than_done_is_rejected(tmp_path: Path) -> None:
+    toy = ["data.samples=20", "data.validation_samples=10", "metrics=[]"]
+    run = api.run("vae_2d", *toy, "train.steps=3", out=tmp_path / "run")
+    before = Run(run).config_text()
+    with pytest.raises(ConfigError, match=r"is already at step 3, beyond the 2 of this config: raise train.steps"):
+        api.run("vae_2d", *toy, "train.steps=2", out=run, resume=True)
+    assert Run(run).config_text() == before
+    assert Run(run).finished

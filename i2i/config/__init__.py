@@ -10,6 +10,19 @@ includes or interpolation.
 
 from .experiment import Config, Train, changed, from_dict, load, parse, schema, task_of
 from .grammar import Part
+from .shipped import run_name
 from .write import dump
 
-__all__ = ["Config", "Part", "Train", "changed", "dump", "from_dict", "load", "parse", "schema", "task_of"]
+__all__ = [
+    "Config",
+    "Part",
+    "Train",
+    "changed",
+    "dump",
+    "from_dict",
+    "load",
+    "parse",
+    "run_name",
+    "schema",
+    "task_of",
+]

@@ -73,7 +73,10 @@ class Train:
         if self.epochs is None and self.steps is None:
             raise ConfigError("neither `epochs` nor `steps` is given, give one of them")
         if self.epochs is not None and self.steps is not None:
-            raise ConfigError(f"`epochs` is {self.epochs:g} and `steps` is {self.steps}, set one of them to null")
+            raise ConfigError(
+                f"`epochs` is {self.epochs:g} and `steps` is {self.steps}, set one of them to null, e.g. with "
+                f"train.epochs=null"
+            )
 
 
 class Config:

@@ -78,7 +78,7 @@ def find(given: str | os.PathLike[str]) -> Path:
         ConfigError: it is neither, or several plugins ship a config of that name.
     """
     path = Path(given)
-    if not isinstance(given, str) or path.suffix.lower() in SUFFIXES or path.is_file():
+    if is_file(given):
         return path
     found = [one for one in shipped() if given in (one.name, f"{one.owner}:{one.name}")]
     if len(found) > 1:
@@ -89,6 +89,17 @@ def find(given: str | os.PathLike[str]) -> Path:
     if not found:
         raise ConfigError(f"'{given}' is neither a file nor listed by `i2i configs`{nearest(path)}")
     return found[0].path
+
+
+def is_file(given: str | os.PathLike[str]) -> bool:
+    """Return whether this means a file and not the name of a shipped config."""
+    path = Path(given)
+    return not isinstance(given, str) or path.suffix.lower() in SUFFIXES or path.is_file()
+
+
+def run_name(given: str | os.PathLike[str]) -> str:
+    """Return the default name of a run: the stem of a file, or the name of a shipped config, e.g. paper/cyclegan."""
+    return Path(given).stem if is_file(given) else str(given).rpartition(":")[2]
 
 
 def nearest(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         broken = flaw_of_pictures(shown, task.makes)
         if broken:
             raise PluginError(f"{name_of(task)}.pictures returns {broken} ({line_of(task.pictures)})")
+        if batch is not None and task.source in batch and type(task).translate is not Task.translate:
+            check_prediction(answering, given)
         if batch is None or type(task).validate is Task.validate:
             return
         with blame(task, "validate"):
@@ -53,6 +55,18 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         broken = flaw_of_numbers(numbers)
         if broken:
             raise PluginError(f"{name_of(task)}.validate returns {broken} ({line_of(task.validate)})")
+
+
+def check_prediction(task: Task, batch: Batch) -> None:
+    """Ask a task for a translation as metrics and `i2i translate` do, and check its shape.
+
+    Raises:
+        PluginError: `predict` raises, or the result is not of the modality that the task makes, or has a wrong size.
+    """
+    who = f"{name_of(task)}.predict"
+    fitted, undo = task.takes.fit(batch, task.source)
+    with suppress(NumericError), blame(task, "predict"):  # a task that is not trained may give anything
+        task.makes.accept(undo(task.predict(fitted), task.makes, who), who)
 
 
 def flaw_of_pictures(shown: Any, makes: Modality) -> str:

@@ -55,8 +55,9 @@ def translate_files(
             say(f"[{number}/{len(targets)}] {shown(target)}")
     if kept:  # an image does not show which model made it
         say("existing results were kept, whichever model made them; use --force to redo them")
-    say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if failed and targets else ''}")
-    for sentence in failed if targets else ():  # again: among thousands of lines they are easily missed
+    again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
+    say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if again else ''}")
+    for sentence in again:
         say(f"  {sentence}")
     return failed
 

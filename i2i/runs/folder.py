@@ -84,16 +84,23 @@ class Run:
 
         Args:
             resume: continue the run in this folder.
-            force: delete the run in this folder first.
+            force: move the run in this folder aside. `drop_replaced` deletes it once the new one has started, and
+                `restore_replaced` puts it back if that fails.
 
         Raises:
             ConfigError: the folder contains a run and neither is set, or it contains other files.
             ResourceError: the folder cannot be made.
         """
-        target = self.folder.resolve() if self.folder.is_symlink() else self.folder  # keep a link to a run
+        target, aside = self._target_and_aside()
+        if aside.exists():  # a start with --force was killed
+            (self.drop_replaced if Run(target).begun() else self.restore_replaced)()
         if force and Run(target).begun():
+            if Path.cwd().is_relative_to(target):
+                raise ConfigError(
+                    f"{self.folder} is the current folder, which --force cannot replace: leave it first"
+                )
             with files.lock(target):
-                shutil.rmtree(target)
+                target.rename(aside)
         files.make_folder(target)
         if resume or all(file.name[0] == "." for file in self.folder.iterdir()):
             return
@@ -103,6 +110,18 @@ class Run:
             f"{self.folder} already contains a run: use --resume to continue it, --force to start over, or -o for "
             f"another folder"
         )
+
+    def drop_replaced(self) -> None:
+        """Delete the run that `claim` has moved aside, if any."""
+        shutil.rmtree(self._target_and_aside()[1], ignore_errors=True)
+
+    def restore_replaced(self) -> None:
+        """Put the run back that `claim` has moved aside, if any, unless a new one has started."""
+        target, aside = self._target_and_aside()
+        if aside.exists():
+            Run(target).forget_unstarted()
+            if not target.exists():
+                aside.rename(target)
 
     def begun(self) -> bool:
         """Return whether a run has made this folder; a config.yaml alone may lie among someone's own files."""
@@ -139,6 +158,10 @@ class Run:
         self.plugin_files = [*given, *(file for file in found if file not in given)]
         with loading(notes):
             yield
+
+    def _target_and_aside(self) -> tuple[Path, Path]:
+        target = self.folder.resolve()  # a link to a run stays where it is
+        return target, target.with_name(f".{target.name}.replaced")
 
     def _first_files(self) -> list[Path]:
         return [self.folder / ".lock", self.plugins_file, self.config_file]

@@ -35,8 +35,17 @@ class Record:
         self._blind = False  # there is nothing to show without validation samples
 
     def complete(self, steps: int) -> bool:
-        """Return whether nothing is left to do, and then say so on stderr."""
-        complete = self.run.finished and self.engine.number >= steps
+        """Return whether nothing is left to do, and then report it on stderr.
+
+        Raises:
+            ConfigError: the run is already beyond this number of steps.
+        """
+        if self.engine.number > steps:
+            raise ConfigError(
+                f"{self.run.folder} is already at step {self.engine.number}, beyond the {steps} of this config: "
+                f"raise train.steps or train.epochs"
+            )
+        complete = self.run.finished and self.engine.number == steps
         if complete and self.leads:
             print(f"i2i: {self.run.folder} is already finished ({self.engine.number} steps)", file=sys.stderr)
         return complete
@@ -44,6 +53,7 @@ class Record:
     def open(self) -> None:
         """Open the run for writing; what was logged after the checkpoint is forgotten."""
         if self.leads:
+            self.run.drop_replaced()
             self.run.metrics_file.unlink(missing_ok=True)
             files.truncate_log(
                 self.run.log_file, lambda line: line["step"] <= self.engine.number and not line.get("final")
@@ -77,6 +87,9 @@ class Record:
                 raise
             log.warning("no sample pictures, because the data set has no validation samples: %s", error)
             self._blind, drawn = True, {}
+        if not drawn and not batch and not self._blind:
+            log.warning("no sample pictures, because the data set has no validation samples")
+            self._blind = True
         if drawn and self.leads:
             sheets, name = frames(drawn), f"{self.engine.number:08d}"
             files.make_folder(self.run.samples)

@@ -51,7 +51,9 @@ def new(
 
 def check_name(name: str) -> None:
     """Raise ConfigError if a plugin cannot have this name."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise ConfigError(f"'{name}' is a word of Python's own and cannot name a plugin: choose another")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ConfigError(
             f"'{name}' cannot name a plugin: use lower-case letters, digits and _, starting with a letter"
         )
