@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,7 @@ def launch(arguments: list[str], nproc: int) -> int:
         monitor_interval=0.1,
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks print their own errors
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
         start = f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_module('i2i', run_name='__main__')"
         elastic_launch(config, sys.executable)("-c", start, *arguments)
@@ -190,4 +192,8 @@ def launch(arguments: list[str], nproc: int) -> int:
         return code if 0 < code < 10 else ResourceError.exit_code
     except SignalException as error:
         return 130 if error.sigval.name == "SIGINT" else 75
+    finally:  # PyTorch leaves its own handlers, which processes forked later would inherit
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
     return 0

@@ -19,7 +19,7 @@ from i2i.config import Train
 from i2i.data.base import Data, Sample
 from i2i.data.stream import stream
 from i2i.errors import ConfigError
-from i2i.processes import ProcessGroup
+from i2i.processes import ProcessGroup, launch
 
 CONFIG = """
 task:
@@ -301,3 +301,9 @@ def test_one_process_needs_no_group() -> None:
 
     assert torch.equal(world.whole_batch(double, tensor), torch.tensor([2.0, 2.0]))
     assert world.same_start(nn.Linear(1, 1)) is not None
+
+
+def test_launch_leaves_the_signal_handlers_as_they_were() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    assert launch(["no_such_command"], 1) == 2
+    assert {number: signal.getsignal(number) for number in before} == before
