@@ -147,11 +147,11 @@ def kind_of(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]])
     if "HR" in folders:
         return "looks like super-resolution pairs (HR and LR)"
     if any(name.endswith("/labels") for name in folders):
-        return "looks like images with label maps (images and labels)"
+        return "looks like images with label maps (images and labels), for `use: label_maps`"
     if not good:
         return "does not look like a data set"
     if sum(picture.width == 2 * picture.height for picture in good) >= 0.9 * len(good):
-        return "looks like paired images, side by side (A is the left half, B the right half)"
+        return "looks like paired images, side by side (A left, B right), for `use: paired_side_by_side`"
     where = {picture.path.parent for picture in good}
     if where <= set(folders.values()):
         kind = "a plain folder of images" if "." in folders else f"images split into {', '.join(folders)}"

@@ -133,7 +133,8 @@ class FromFolders(Data):
             log.warning("%s: no such folder, so there is no validation data", images.shown(folder))
             return []
         if not folder.is_dir():
-            raise DataError(f"{images.shown(folder)}: {files.lacking(folder, 'folder')}; {self.layout}")
+            why = files.lacking(folder, "folder")
+            raise DataError(f"{images.shown(folder)}: {why}; set data.root to your data: {self.layout}")
         found, skipped = listed(folder)
         others = "; ".join(f"{images.shown(path)}: {why}" for path, why in skipped[:10])
         if not found:
