@@ -67,7 +67,7 @@ class Catalog:
         if taken is not None:
             twice = (
                 f"the {kind} '{name}' is registered twice, by {taken.owner} and by {self.owner}: "
-                f"disable one of them with I2I_DISABLED_PLUGINS"
+                f"rename one, or disable a plugin with I2I_DISABLED_PLUGINS"
             )
             if taken.owner != "i2i":
                 self._contested[kind, name] = twice

@@ -66,7 +66,9 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(data_app, name="data")
 
-PluginFile = Annotated[list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task.")]
+PluginFile = Annotated[
+    list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task, data set, ...")
+]
 ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[

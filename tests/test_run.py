@@ -355,7 +355,7 @@ def test_C11_a_resume_without_checkpoints_overwrites_no_model_and_rejects_anothe
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     shutil.rmtree(run / "checkpoints")  # to save space
     kept = {name: (run / name).read_bytes() for name in ("model.safetensors", "config.yaml", "metrics.json")}
-    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle: resume with the config in the run folder"):
+    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle: repeat its overrides"):
         api.run(config, "train.steps=2", "task.lambda_cycle=5", out=run, resume=True)
     for steps in (2, 4):
         with pytest.raises(WeightsError, match=r"contains a trained model but no checkpoint .*--force .* -o for"):

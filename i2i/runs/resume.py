@@ -68,8 +68,8 @@ def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[
     if fixed:
         hint = f"; {instead}" if run.finished and all(key.split(".")[0] == "data" for key in fixed) else ""
         raise WeightsError(
-            f"this run was started with a different {', '.join(fixed)}: resume with the config in the run folder, or "
-            f"start another run with -o{hint}"
+            f"this run was started with a different {', '.join(fixed)}: repeat its overrides, use "
+            f"`i2i run {run.config_file} -o {run.folder} --resume`, or start another run with -o{hint}"
         )
     metrics = [key for key in free if key.split(".")[0] == "metrics"]
     if metrics and run.finished and not longer(old["train"], new["train"]):
