@@ -235,9 +235,7 @@ def test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others(run: Path, t
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert all(name in done.stderr for name in ("bad.jpg", "empty.png", "notes.txt"))
-    count, *failed = done.stderr.splitlines()[-3:]
-    assert count == "3 translated, 0 already existed, 2 failed:"
-    assert [line.split("'")[1] for line in failed] == [str(source / name) for name in ("empty.png", "bad.jpg")]
+    assert done.stderr.splitlines()[-1] == "3 translated, 0 already existed, 2 failed"
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"a.png", "a.jpg", "sub/c.PNG"}

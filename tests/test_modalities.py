@@ -220,6 +220,18 @@ def test_a_task_may_make_label_maps_of_images(tmp_path: Path) -> None:
     assert np.unique(np.asarray(Pil.open(tmp_path / "out" / "a.png"))).tolist() == [0, 1]
 
 
+def test_failures_are_listed_again_after_many_results(tmp_path: Path) -> None:
+    for number in range(11):
+        Pil.new("RGB", (4, 4)).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes((tmp_path / "0.png").read_bytes()[:40])
+    said: list[str] = []
+    model = i2i.Model(Segmenter(), {}, Path("here"))
+    failed = translate_files([str(tmp_path)], tmp_path / "out", model, say=said.append)
+    assert len(failed) == 1
+    assert "bad.png" in failed[0]
+    assert said[-2:] == ["11 translated, 0 already existed, 1 failed:", f"  {failed[0]}"]
+
+
 class Caption(Modality):
     """Sentences, as their letters."""
 

@@ -101,7 +101,7 @@ class Run:
                 )
             with files.lock(target):
                 target.rename(aside)
-        files.make_folder(target)
+        files.make_folder(target if self.folder.is_symlink() else self.folder)
         if resume or all(file.name[0] == "." for file in self.folder.iterdir()):
             return
         if not self.begun():
