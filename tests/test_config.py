@@ -791,10 +791,8 @@ def test_C9_a_plugin_with_unreadable_types_fails_only_when_used(catalog: Catalog
 
 def test_C10_epochs_and_steps_are_mutually_exclusive(catalog: Catalog) -> None:
     both = mistake(SMALL, catalog, "train.epochs=2")
-    assert (
-        both
-        == "dir/small.yaml:6: train: `epochs` is 2 and `steps` is 10, set one of them to null, e.g. with train.epochs=null"
-    )
+    hint = "set one of them to null, e.g. with train.epochs=null"
+    assert both == f"dir/small.yaml:6: train: `epochs` is 2 and `steps` is 10, {hint}"
     none = mistake(SMALL.replace("train: {steps: 10}\n", ""), catalog)
     assert none == "dir/small.yaml:1: train: neither `epochs` nor `steps` is given, give one of them"
     assert parse(SMALL, catalog, "train.steps=null", "train.epochs=0.5").train.epochs == 0.5
