@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from . import config, files, loop, processes, runs
 from .errors import ConfigError
@@ -116,8 +115,8 @@ def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[s
     task = task.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     step = int(about["step"])
     with runs.threads(chosen.train.threads):
-        metrics = [(name, runs.build(metric)) for name, metric in chosen.metrics]
-        data = runs.build(chosen.data)
+        metrics = [(name, metric()) for name, metric in chosen.metrics]
+        data = chosen.data()
         runs.refuse_what_cannot_be_judged(metrics, task, data)
         numbers = runs.evaluate(task, data, metrics, seed=chosen.train.seed, step=step)
     line = {"step": step, "overrides": list(overrides), "metrics": numbers}
@@ -126,13 +125,13 @@ def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[s
 
 
 def translate(img: Any, model: str | Path | Model | None = None, *, plugin: Plugins = None, **condition: Any) -> Any:
-    """Translate a picture, or a list of them; the output has the type of the input.
+    """Translate one input, or a list of them; the output has the type of the input.
 
     Args:
-        img: PIL image, path, encoded bytes, numpy array, tensor, or a list of them.
+        img: what the task takes; for images a PIL image, path, encoded bytes, numpy array, tensor, or a list of them.
         model: what `load` takes, or a `Model`.
         plugin: as for `load`.
-        condition: what the task takes besides the picture, such as `direction="BtoA"`.
+        condition: what the task takes besides, e.g. `direction="BtoA"`.
 
     Example:
         >>> i2i.translate("horse.jpg", "runs/cyclegan").save("zebra.png")     # doctest: +SKIP
@@ -142,6 +141,17 @@ def translate(img: Any, model: str | Path | Model | None = None, *, plugin: Plug
 
 def sample(
     n: int, model: str | Path | Model | None = None, seed: int = 0, *, plugin: Plugins = None, **condition: Any
-) -> Tensor:
-    """Return `n` new pictures of a model that samples, float32 [n, C, H, W] in [0, 1]; `plugin` as for `load`."""
+) -> Any:
+    """Return `n` new samples; images are float32 [n, C, H, W] in [0, 1].
+
+    Args:
+        n: how many.
+        model: what `load` takes, or a `Model`.
+        seed: the same seed gives the same samples.
+        plugin: as for `load`.
+        condition: what the task's `sample` takes, e.g. `label=3`.
+
+    Raises:
+        I2IError: as `Model.sample`.
+    """
     return ready(model, plugin).sample(n, seed, **condition)

@@ -72,7 +72,7 @@ def blame(owner: Any, call: str) -> Iterator[None]:
     except (I2IError, MemoryError):
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, of which this file knows nothing
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported here
             raise
         kind = owner if isinstance(owner, type) or inspect.isroutine(owner) else type(owner)
         said = " ".join(f"{type(error).__name__}: {error}".split())

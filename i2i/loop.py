@@ -23,7 +23,6 @@ from .runs import (
     Record,
     Run,
     Stopped,
-    build,
     evaluate,
     refuse_what_cannot_be_judged,
     signals,
@@ -50,12 +49,12 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     if settings.threads:
         torch.set_num_threads(settings.threads)
     saved = state_to_resume(run, config, leads=world.rank == 0) if resume else None
-    metrics = [(name, build(metric)) for name, metric in config.metrics]  # reports a missing weights file
+    metrics = [(name, metric()) for name, metric in config.metrics]  # reports a missing weights file
     torch.manual_seed(settings.seed)
-    task = build(config.task)
+    task = config.task()
     refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
     log.disabled = world.rank > 0  # problems with the pictures are reported once, by the first process
-    data = build(config.data)
+    data = config.data()
     refuse_what_cannot_be_judged(metrics, task, data)
     observed = validation_batch(data)
     log.disabled = False

@@ -251,7 +251,7 @@ class Net(nn.Module):
         ("dropout", r"draws random numbers in eval mode"),
         ("statistics", r"changes its buffers in eval mode"),
         ("nan", r"returns values that are not finite"),
-        ("no tensor", r"returns a str, in which there is no tensor"),
+        ("no tensor", r"returns a str, without any tensor"),
         ("detached", r"its output depends on none of its parameters"),
         ("list", r"returns a list, not one tensor \(2, 1, 8, 8\)"),
         ("lambda", r"cannot be sent to another process"),

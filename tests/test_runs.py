@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -438,6 +439,22 @@ def test_force_keeps_the_old_run_until_the_new_one_starts(tmp_path: Path) -> Non
     home.claim(resume=False, force=True)
     home.drop_replaced()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_another_process_cannot_undo_a_start_with_force(tmp_path: Path) -> None:
+    home = Run(tmp_path / "run")
+    home.folder.mkdir()
+    home.config_file.write_text("task: {}\n")
+    home.claim(resume=False, force=True)
+    code = f"from i2i import files\nwith files.lock({str(home.folder)!r}): print('locked', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    with pytest.raises(WeightsError, match=f"in use by process {other.pid}"):
+        Run(home.folder).claim(resume=False, force=False)
+    other.communicate("\n")
+    assert (tmp_path / ".run.replaced").exists()
+    assert not home.config_file.exists()
 
 
 def test_force_with_data_that_are_missing_keeps_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

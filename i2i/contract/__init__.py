@@ -1,8 +1,8 @@
 """The contract of a task: every way to break it, each as one sentence that names the task, the file and the line.
 
-The engine checks it while training and `i2i.testing` checks it in tests, both through this room, so that an author
+The engine checks it while training and `i2i.testing` checks it in tests, both through this package, so that an author
 reads the same sentence in either place. `players` and `turns` check what the engine trains, `answers` what a run
-shows and logs; `places` finds the line. All checks look at Python types and shapes only: none waits for a device.
+shows and logs; `places` finds the line. The checks of a step look at types and shapes only: none waits for a device.
 """
 
 from .answers import check_answers, flaw_of_numbers

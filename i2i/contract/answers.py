@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ..data.stream import Batch, to_device
 from ..errors import NumericError, PluginError, blame
+from ..metrics.base import device_of, predict_batch
 from ..modalities import Modality
 from ..task import Task
 from .places import line_of, name_of
 
 
 def check_answers(task: Task, batch: Batch | None) -> None:
-    """Ask a task for its pictures and validation numbers once, before training, and check both.
+    """Ask a task for its pictures, a translation and validation numbers once, before training, and check them.
 
     The answers come from a copy that shares the weights; buffers, extra state, modes and all random states stay as
     they are. It costs one call of each method without gradients.
@@ -31,11 +32,11 @@ def check_answers(task: Task, batch: Batch | None) -> None:
             only a task that keeps `Task.pictures`, which may sample, can be asked.
 
     Raises:
-        PluginError: `pictures` or `validate` raises, or returns what cannot be shown or logged.
+        PluginError: `pictures`, `predict` or `validate` raises, or returns what cannot be shown, saved or logged.
     """
     if batch is None and type(task).pictures is not Task.pictures:
         return
-    device = next((p.device for p in task.parameters()), torch.device("cpu"))
+    device = device_of(task)
     with blame(task, "copy.deepcopy, which averages and tests rely on"):
         shared = [*task.parameters(), task.over_processes]  # a group of processes cannot be copied
         answering = copy.deepcopy(task, {id(part): part for part in shared}).eval()
@@ -47,7 +48,8 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         if broken:
             raise PluginError(f"{name_of(task)}.pictures returns {broken} ({line_of(task.pictures)})")
         if batch is not None and task.source in batch and type(task).translate is not Task.translate:
-            check_prediction(answering, given)
+            with suppress(NumericError):  # a task that is not trained may give anything
+                predict_batch(answering, given)
         if batch is None or type(task).validate is Task.validate:
             return
         with blame(task, "validate"):
@@ -55,18 +57,6 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         broken = flaw_of_numbers(numbers)
         if broken:
             raise PluginError(f"{name_of(task)}.validate returns {broken} ({line_of(task.validate)})")
-
-
-def check_prediction(task: Task, batch: Batch) -> None:
-    """Ask a task for a translation as metrics and `i2i translate` do, and check its shape.
-
-    Raises:
-        PluginError: `predict` raises, or the result is not of the modality that the task makes, or has a wrong size.
-    """
-    who = f"{name_of(task)}.predict"
-    fitted, undo = task.takes.fit(batch, task.source)
-    with suppress(NumericError), blame(task, "predict"):  # a task that is not trained may give anything
-        task.makes.accept(undo(task.predict(fitted), task.makes, who), who)
 
 
 def flaw_of_pictures(shown: Any, makes: Modality) -> str:

@@ -116,13 +116,23 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
 
 def predicted(task: Any, samples: list[Sample]) -> Tensor:
     """Return the task's predictions for samples of equal shape: [N, ...] on the CPU."""
+    return predict_batch(task, to_device(default_collate(samples), device_of(task)))
+
+
+def predict_batch(task: Any, batch: dict[str, Any]) -> Tensor:
+    """Return the task's predictions for a batch on its device: [N, ...] on the CPU.
+
+    Raises:
+        NumericError: the result contains NaN or infinity.
+        PluginError: the task failed, or the result is not what it declares to make, or has the wrong size.
+    """
     who = f"{type(task).__name__}.predict"
-    batch, undo = task.takes.fit(to_device(default_collate(samples), device_of(task)), task.source)
+    fitted, undo = task.takes.fit(batch, task.source)
     with torch.no_grad(), blame(task, "predict"):
-        made = undo(task.predict(batch), task.makes, who)
+        made = undo(task.predict(fitted), task.makes, who)
     made = task.makes.accept(made, who)
-    if len(made) != len(samples):
-        raise PluginError(f"{who} made {len(made)} predictions for {len(samples)} samples: it must keep N")
+    if len(made) != len(batch[task.source]):
+        raise PluginError(f"{who} made {len(made)} predictions for {len(batch[task.source])} samples: it must keep N")
     return made
 
 

@@ -19,7 +19,7 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 
 from __future__ import annotations
 
-from .evaluate import build, evaluate, refuse_what_cannot_be_judged, threads
+from .evaluate import evaluate, refuse_what_cannot_be_judged, threads
 from .folder import Run
 from .progress import Progress
 from .record import Record
@@ -31,7 +31,6 @@ __all__ = [
     "Record",
     "Run",
     "Stopped",
-    "build",
     "evaluate",
     "refuse_what_cannot_be_judged",
     "signals",

@@ -17,16 +17,6 @@ from ..task import Task
 Metrics = Sequence[tuple[str, Any]]
 
 
-def build(part: Any) -> Any:
-    """Build a task, a data set or a metric that a config names.
-
-    Raises:
-        PluginError: its constructor raised; names its file and line.
-    """
-    with blame(part.func, "its constructor"):
-        return part()
-
-
 def refuse_what_cannot_be_judged(metrics: Metrics, task: Task, data: Data) -> None:
     """Reject metrics that cannot judge this task on this data, before training and not after it."""
     for name, metric in metrics:

@@ -89,11 +89,14 @@ class Run:
 
         Raises:
             ConfigError: the folder contains a run and neither is set, or it contains other files.
+            WeightsError: another process is using the folder.
             ResourceError: the folder cannot be made.
         """
         target, aside = self._target_and_aside()
-        if aside.exists():  # a start with --force was killed
-            (self.drop_replaced if Run(target).begun() else self.restore_replaced)()
+        if aside.exists():  # a start with --force was killed, unless it holds the lock and is about to train
+            files.make_folder(target)
+            with files.lock(target):
+                (self.drop_replaced if Run(target).begun() else self.restore_replaced)()
         if force and Run(target).begun():
             if Path.cwd().is_relative_to(target):
                 raise ConfigError(

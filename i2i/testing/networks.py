@@ -61,7 +61,7 @@ def check_output(network: nn.Module, inputs: tuple[Any, ...], shape: tuple[int, 
     """Check the shape and the values of what a network returns in training."""
     name, out = type(network).__name__, run(copy.deepcopy(network).train(), inputs)
     found = list(tensors(out))
-    assert found, f"{name} returns a {type(out).__name__}, in which there is no tensor"
+    assert found, f"{name} returns a {type(out).__name__}, without any tensor"
     if shape is not None:
         assert isinstance(out, Tensor), f"{name} returns a {type(out).__name__}, not one tensor {shape}"
         assert tuple(out.shape) == tuple(shape), f"{name} returns {tuple(out.shape)}, not {tuple(shape)}"

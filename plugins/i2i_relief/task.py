@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss, normalize
 
 from i2i import ConfigError, Data, Model, Network, Task, images
+from i2i.metrics import device_of
 from i2i.modalities import Image
 
 Weight = Annotated[float, Ge(0)]
@@ -155,7 +156,7 @@ class ReliefError:
 
 def compared(task: Relief, sample: dict[str, Any]) -> tuple[Tensor, ...]:
     """Return for each pixel of a sample [H * W]: angle and flat angle in degrees, squared errors of both depths."""
-    device = next((p.device for p in task.parameters()), torch.device("cpu"))
+    device = device_of(task)
     batch, undo = task.takes.fit({"A": sample["A"][None].to(device)}, "A")
     with torch.no_grad():
         normals, depth = (undo(x, task.makes, "Relief.surface")[0].float().cpu() for x in task.surface(batch["A"]))
