@@ -23,7 +23,7 @@ hookimpl = pluggy.HookimplMarker("i2i")
 
 @hookspec
 def register(catalog: Catalog) -> None:
-    """Add tasks, networks, losses, metrics, data sets, optimizers and schedules to the catalog."""
+    """Add tasks, networks, losses, metrics, data sets, modalities, optimizers and schedules to the catalog."""
 
 
 @hookspec
