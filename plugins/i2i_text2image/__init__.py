@@ -1,0 +1,10 @@
+"""Text to image: DF-GAN, StackGAN and a projection GAN, arXiv:2008.05865, 1612.03242."""
+
+from __future__ import annotations
+
+from i2i import Catalog, hookimpl
+
+
+@hookimpl
+def register(catalog: Catalog) -> None:
+    """Add the tasks, networks and data sets of this folder to `catalog`."""
