@@ -54,6 +54,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     task = config.task()
     refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
     log.disabled = world.rank > 0  # problems with the pictures are reported once, by the first process
+    schedule = config.schedule() if config.schedule else None
     data = config.data()
     refuse_what_cannot_be_judged(metrics, task, data)
     observed = validation_batch(data)
@@ -63,7 +64,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         task,
         config.optimizer,
         settings,
-        schedule=config.schedule() if config.schedule else None,
+        schedule=schedule,
         steps_per_epoch=len(data) / data.batch_size,
         world=world,
         device="cuda" if torch.cuda.is_available() else "cpu",

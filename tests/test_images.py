@@ -119,6 +119,17 @@ def adobe_rgb() -> bytes:
     return icc(b"mntr", b"RGB ", b"XYZ ", tags)
 
 
+def grey_profile(gamma: int) -> bytes:
+    """Build a grey ICC profile whose tone curve is the power gamma / 256."""
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + b"\0" * 81,
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+        b"wtpt": b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in (0.9642, 1.0, 0.8249)),
+        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IH", 1, gamma) + b"\0\0",
+    }
+    return icc(b"mntr", b"GRAY", b"XYZ ", tags)
+
+
 def icc(kind: bytes, space: bytes, between: bytes, tags: dict[bytes, bytes]) -> bytes:
     """Build an ICC profile with the given tags. Source: ICC.1:2010, 7."""
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
@@ -586,6 +597,28 @@ def test_A25_wide_gamut_is_converted_to_srgb_consistently(read: Any) -> None:
     )
 
 
+@WAYS
+@pytest.mark.parametrize("gamma", [256, 461, 563], ids=["linear", "1.8", "2.2"])
+def test_A25_grey_profiles_are_converted_and_grey_stays_grey(read: Any, gamma: int) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
+    light = (ramp / 255) ** (gamma / 256)
+    expected = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    found = read(encode(ramp, "PNG", icc_profile=grey_profile(gamma)))
+    assert far(found[..., 0], expected) <= 1
+    assert far(ramp, expected) > 8  # large enough to detect a missing conversion
+    clear = Image.merge("LA", (Image.fromarray(ramp), Image.fromarray(np.full_like(ramp, 255))))
+    assert far(read(encode(clear, "PNG", icc_profile=grey_profile(gamma)))[..., 0], expected) <= 1
+
+
+@WAYS
+def test_A25_what_a_profile_does_decides_and_not_its_name(read: Any) -> None:
+    named = adobe_rgb().replace(b"wide\0", b"sRGB\0")
+    assert named != adobe_rgb()
+    same = [read(encode(scene(), "PNG", icc_profile=profile)) for profile in (named, adobe_rgb())]
+    assert np.array_equal(*same)
+    assert not np.array_equal(same[0], scene())
+
+
 def test_A25_a_saved_result_is_srgb_without_the_old_profile(tmp_path: Path) -> None:
     save(Image.open(io.BytesIO(encode(scene(), "PNG", icc_profile=adobe_rgb()))), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
@@ -928,7 +961,10 @@ def test_A24_files_without_read_permission_are_listed() -> None:
             if root:
                 os.seteuid(0)
         assert found == []
-        assert {path.name: why for path, why in skipped} == dict.fromkeys(["closed", "mine.png"], "Permission denied")
+        assert {path.name: why for path, why in skipped} == {
+                "closed": "this folder cannot be listed: Permission denied",
+                "mine.png": "Permission denied",
+            }
     finally:
         (folder / "closed").chmod(0o700)
         shutil.rmtree(folder)

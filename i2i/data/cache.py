@@ -1,7 +1,7 @@
 """A cache of resized pictures: uint8 [N, 3, size, size] in one memory-mapped file, each decoded only once.
 
 The file is a `.npy` that `numpy.load(mmap_mode="r")` opens directly, followed by a line of JSON and their CRC-32. The
-JSON has a hash of what the cache was made from (names, sizes and times of the files, the size in pixels) and
+JSON has a hash of what the cache was made from (names, sizes, times and inodes of the files, the size in pixels) and
 which pictures could not be read. A cache that is out of date or damaged is rebuilt, with a message. It is safe to
 delete. (safetensors cannot be written picture by picture, and has no checksum.)
 """
@@ -166,9 +166,12 @@ def key_of(paths: Sequence[Path], size: int) -> str:
     for path in paths:
         try:
             stat = path.stat()
-            stats.append((os.path.relpath(path, paths[0].parent), stat.st_size, stat.st_mtime_ns))
+            name = os.path.relpath(path, paths[0].parent)
+            # Uncompressed pictures share a size, and unzip, cp -p and rsync -t keep times: ctime and inode reveal
+            # a file that was replaced or renamed.
+            stats.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
         except OSError:  # deleted since it was listed; reading it will fail
-            stats.append((str(path), -1, -1))
+            stats.append((str(path), -1, -1, -1, -1))
     return hashlib.sha256(repr((FORMAT, PIL.__version__, size, stats)).encode(errors="replace")).hexdigest()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 Found = tuple[Path, str | None]  # a path, and why it is skipped
+UNLISTED = "this folder cannot be listed"  # how the reason for skipping it begins
 
 
 def find(
@@ -36,6 +37,7 @@ def _expand(source: str) -> list[Found]:
         return _walk(Path(source))
     if os.path.lexists(source) or not glob.has_magic(source):
         return [(Path(source), None)]
+    source = _literal_front(source)
     head, deep, tail = source.partition("**/")
     if deep:  # not by glob itself, which follows circular links
         hits = [hit for folder in sorted(glob.glob(head or ".")) for hit in _walk(Path(folder))]
@@ -43,6 +45,13 @@ def _expand(source: str) -> list[Found]:
     else:
         hits = [hit for name in sorted(glob.glob(source)) for hit in _expand(name)]
     return hits or [(Path(source), "no file matches this pattern")]
+
+
+def _literal_front(pattern: str) -> str:
+    """Escape the folders at the front of a pattern that exist as written, such as "h [2019]" in "h [2019]/*.png"."""
+    parts = pattern.split("/")
+    kept = max(n for n in range(len(parts)) if n == 0 or os.path.isdir("/".join(parts[:n]) or "/"))
+    return "/".join([*map(glob.escape, parts[:kept]), *parts[kept:]])
 
 
 def _walk(folder: Path) -> list[Found]:
@@ -60,7 +69,7 @@ def _walk(folder: Path) -> list[Found]:
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError as error:
-            hits.append((here, error.strerror or type(error).__name__))
+            hits.append((here, f"{UNLISTED}: {error.strerror or type(error).__name__}"))
             continue
         for entry in entries:
             path = here / entry.name

@@ -3,7 +3,7 @@
 `read_labels(path)` reads a label map: the values are class indices, not colours, and are not converted.
 
 The format is detected from the content, and the numbers of pixels and frames are checked before decoding. EXIF
-orientation is applied; RGB and CMYK colour profiles are converted to sRGB. Only the first frame of an animation is
+orientation is applied; grey, RGB and CMYK colour profiles are converted to sRGB. Only the first frame of an animation is
 read, and 16-bit colour is reduced to 8 bits, each with an ImageWarning.
 """
 
@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +27,7 @@ from .pixels import check_floats, on_colour, rescaled
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # other parsers are never called
 MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
+PRIMARIES = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))  # white, red, green, blue
 
 Image.preinit()  # registers the rest of FORMATS
 
@@ -182,23 +183,53 @@ def _deep(image: Image.Image) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Convert 8-bit pixels to L, LA, RGB or RGBA, using the profile of an RGB or CMYK image unless it is sRGB."""
+    """Convert 8-bit pixels to L, LA, RGB or RGBA, using the profile of the image unless it means sRGB."""
     profile = image.info.get("icc_profile") or b""
     if image.mode != "CMYK" or profile[16:20] != b"CMYK":
         grey = image.mode in ("1", "L", "LA", "La")
         mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
         image = image if image.mode == mode else image.convert(mode)
-    if profile[16:20] != {"RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}.get(image.mode):
+    space = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}.get(image.mode)
+    if profile[16:20] != space:
         return image
-    mode = image.mode.replace("CMYK", "RGB")
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+        if _means_srgb(profile):
             return image
-        srgb = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, srgb, outputMode=mode)
+        converted = _converted(image, profile)
     except (ImageCms.PyCMSError, OSError, ValueError):
         note(name, "profile ignored", "has an unusable colour profile, it is read as sRGB")
-        return image.convert(mode)
+        return image.convert("RGB") if image.mode == "CMYK" else image
     counts["profile converted"] += 1
-    return converted or image
+    return converted
+
+
+def _converted(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert pixels to sRGB; grey stays grey, and alpha is kept."""
+    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    if image.mode not in ("L", "LA"):
+        mode = image.mode.replace("CMYK", "RGB")
+        return ImageCms.profileToProfile(image, source, srgb, outputMode=mode) or image
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    # LittleCMS's optimised tables are 10 levels off in dark greys of linear profiles.
+    lit = ImageCms.profileToProfile(ramp, source, srgb, outputMode="RGB", flags=ImageCms.Flags.NOOPTIMIZE)
+    assert lit is not None
+    table = np.asarray(lit)[0, :, 1].tolist()  # R, G and B are equal
+    return image.point(table + list(range(256)) * (image.mode == "LA"))
+
+
+@lru_cache(maxsize=64)
+def _means_srgb(profile: bytes) -> bool:
+    """Check what a profile does to ramps of its primaries and of grey; its name may be anything.
+
+    Two levels are within the rounding of profiles that describe sRGB by tables.
+    """
+    ramp = np.arange(256, dtype=np.uint8)
+    space = profile[16:20]
+    if space == b"CMYK":
+        return False
+    if space == b"GRAY":
+        given = Image.fromarray(ramp[None])
+    else:
+        given = Image.fromarray(np.stack([ramp[:, None] * np.array(on, np.uint8) for on in PRIMARIES]))
+    change = np.asarray(_converted(given, profile)).astype(int) - np.asarray(given)
+    return bool(np.abs(change).max() <= 2)

@@ -20,6 +20,7 @@ from .pixels import on_colour, rescaled, to_image
 
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
+LARGEST = {"WEBP": 16383, "JPEG": 65500}  # pixels a side; Pillow fails beyond them
 SUFFIXES = (*WRITTEN, ".gif")  # usual suffixes of readable files; content decides, not the name
 
 
@@ -43,6 +44,11 @@ def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
     if kind is None:
         raise DataError(f"{shown(path)}: this suffix cannot be written; possible: {', '.join(WRITTEN)}")
     values = _values(img)
+    height, width, largest = *values.shape[:2], LARGEST.get(kind)
+    if largest and max(height, width) > largest:
+        raise DataError(
+            f"{shown(path)}: {width}x{height} pixels are more than the {largest} a side of {kind}: use another suffix"
+        )
     if kind in ("JPEG", "BMP", "PPM") and values.shape[2] in (2, 4):
         note(
             shown(path), "alpha dropped", f"has no alpha channel, being {kind}: the picture is composited onto white"

@@ -62,6 +62,19 @@ def translate_files(
     return failed
 
 
+def without_results(
+    found: list[tuple[Any, Path]], source: Path, out: Path, say: Callable[[str], None]
+) -> list[tuple[Any, Path]]:
+    """Leave out the folder that results are written to, if it is inside the folder to translate."""
+    home = out.resolve()
+    if not source.is_dir() or source.resolve() not in home.parents:
+        return found
+    inputs = [pair for pair in found if not isinstance(pair[0], Path) or home not in pair[0].resolve().parents]
+    if len(inputs) < len(found):
+        say(f"{shown(out)} is left out of the search, because results are written to it")
+    return inputs
+
+
 def plan(
     sources: Sequence[str], out: Path, takes: Modality, makes: Modality, say: Callable[[str], None]
 ) -> tuple[dict[Path, Any], list[str]]:
@@ -73,9 +86,10 @@ def plan(
             found, skipped = takes.find(source)
         for path, why in skipped:
             sentence = f"{shown(path)}: {why}"
-            if path == Path(source) or path.suffix.lower() in takes.suffixes:
-                failed.append(sentence)
+            lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(files.UNLISTED)
+            failed += [sentence] * lost
             say(sentence)  # a README among images is reported, but is not a failure
+        found = without_results(found, Path(source), out, say)
         if Path(source).is_dir() and not found:
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])
