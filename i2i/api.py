@@ -80,9 +80,8 @@ def planned(
 def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[str, float]:
     """Evaluate a trained run again, on its published weights; return the numbers by name.
 
-    Without overrides these are the numbers of its metrics.json. Each call appends a line to the run's
-    `evaluations.jsonl`, with "step", "overrides" and "metrics": metrics.json says how the training ended and is never
-    rewritten, and evaluations of one run belong side by side, each with what was asked for.
+    Without overrides these are the numbers of its metrics.json, which is never rewritten. Each call appends a line
+    to the run's `evaluations.jsonl`, with "step", "overrides" and "metrics".
 
     Args:
         run: the folder of a run that has published weights.

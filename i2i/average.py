@@ -10,18 +10,19 @@ Papers: weight averaging arXiv:1803.05407 (which also recomputes batch norm stat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 EVERY = 4  # steps between updates of the statistics, each a forward pass without gradients
 
 
 class Average(AveragedModel):
-    """An exponential moving average of a network's weights and buffers, with batch norm statistics of its own.
+    """An exponential moving average of a network's weights and float buffers, with batch norm statistics of its own.
 
     Args:
         network: the network to average; the averaged copy is `module`.
@@ -36,7 +37,7 @@ class Average(AveragedModel):
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        super().__init__(network, multi_avg_fn=partial(average, decay), use_buffers=True)
         self.norms = [layer for layer in self.module.modules() if isinstance(layer, _BatchNorm)]
         self.inputs: tuple[Any, Any] | None = None  # of the latest forward pass in training mode
         if self.norms:
@@ -67,6 +68,14 @@ class Average(AveragedModel):
             norm.train()
         self.module(*detached(args), **detached(kwargs))
         self.module.eval()
+
+
+def average(decay: float, averages: list[Tensor], values: list[Tensor], _: Tensor) -> None:
+    """Move averages towards values, all of one dtype; integers, such as counters and tables, are copied."""
+    if averages[0].is_floating_point():
+        torch._foreach_lerp_(averages, values, 1 - decay)
+    else:
+        torch._foreach_copy_(averages, values)
 
 
 def detached(value: Any) -> Any:

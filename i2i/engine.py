@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .average import Average
 from .config import Train
-from .contract import name_of, players_of, turns_of, unusable_graph
+from .contract import backward, name_of, not_finite, players_of, turns_of
 from .data.stream import Batch, to_device
 from .errors import ConfigError, NumericError, PluginError
 from .processes import ProcessGroup
@@ -236,24 +236,3 @@ def seed_everything(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(number)
     np.random.seed(number)
     random.seed(number)
-
-
-def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
-    """Return which loss is not finite, where, and what usually helps."""
-    named = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-    return (
-        f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
-        f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
-    )
-
-
-def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Add the gradients of a player's loss to its own parameters and to nothing else.
-
-    Raises:
-        PluginError: it cannot be differentiated; the message gives the reason, such as a forgotten detach().
-    """
-    try:
-        loss.backward(inputs=parameters)
-    except RuntimeError as error:
-        raise PluginError(unusable_graph(task, player, error)) from error

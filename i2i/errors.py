@@ -60,7 +60,7 @@ class PluginError(I2IError):
 def blame(owner: Any, call: str) -> Iterator[None]:
     """Turn an exception in a plugin author's code into a PluginError that names the file and the line.
 
-    `I2IError` and `MemoryError` pass unchanged.
+    An `I2IError` passes unchanged; a lack of memory becomes a ResourceError.
 
     Args:
         owner: the task, data set, metric or modality, or the class or function, whose code runs inside the
@@ -69,11 +69,10 @@ def blame(owner: Any, call: str) -> Iterator[None]:
     """
     try:
         yield
-    except (I2IError, MemoryError):
+    except I2IError:
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported here
-            raise
+        refuse_lack_of_memory(error, call)
         kind = owner if isinstance(owner, type) or inspect.isroutine(owner) else type(owner)
         said = " ".join(f"{type(error).__name__}: {error}".split())
         if "Module.__init__() call" in said:
@@ -81,6 +80,14 @@ def blame(owner: Any, call: str) -> Iterator[None]:
         raise PluginError(
             f"{kind.__name__} ({kind.__module__}) failed in {call}: {said} ({_place(error, kind)})"
         ) from error
+
+
+def refuse_lack_of_memory(error: Exception, call: str) -> None:
+    """Raise a ResourceError if the error means that the host or the device has too little memory for `call`."""
+    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError")  # the latter of torch, for devices only
+    if named or "can't allocate memory" in str(error):
+        hint = "data.batch_size (with train.accumulate), a smaller size or width, or --tile for large pictures"
+        raise ResourceError(f"out of memory in {call}: use less at a time, such as a smaller {hint}") from error
 
 
 def _place(error: Exception, kind: Any) -> str:

@@ -50,17 +50,14 @@ def sgd(
 def linear_decay(start: NonNegative, end: Positive, unit: Unit = "epochs") -> Factor:
     """Return a factor that is 1 up to `start`, then decays linearly to 0 just after `end`.
 
-    Both are counted from the beginning of training.
-
-    Raises:
-        ConfigError: `end` is before `start`.
+    Both count from the beginning of training; ConfigError if `end` is before `start`.
 
     Source: the schedule of CycleGAN and pix2pix (arXiv:1703.10593, section 7.1; 100 and 200 epochs).
     """
     if end < start:
         raise ConfigError(
-            f"schedule.end is {end:g}, before schedule.start {start:g}: both are counted from the beginning of "
-            f"training, so for a decay over {end:g} {unit} use end: {start + end:g}"
+            f"schedule.end is {end:g}, before schedule.start {start:g}: both count from the beginning of training, "
+            f"so for a decay over {end:g} {unit} use end: {start + end:g}"
         )
 
     def factor(epoch: int, step: int) -> float:

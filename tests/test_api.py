@@ -5,6 +5,7 @@ Cases A15, A16, A26 and G6-G9, G11, G12 of the fault catalogue; those of the dec
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -330,6 +331,73 @@ def test_a_folder_without_pictures_is_a_failure(model: i2i.Model, tmp_path: Path
     failed = translate_files([str(tmp_path)], tmp_path / "out", model, say=said.append)
     assert failed == [f"'{tmp_path}': contains no images"]
     assert said == [failed[0], "0 translated, 0 already existed, 1 failed"]
+
+
+def test_results_inside_the_input_folder_are_not_translated_again(model: i2i.Model, tmp_path: Path) -> None:
+    folder_of_pictures(tmp_path / "in")
+    (tmp_path / "in" / "bad.jpg").unlink()
+    out, said = tmp_path / "in" / "out", list[str]()
+    before = translate_files([f"{tmp_path}/in"], out, model, say=str)
+    files = sorted(out.rglob("*"))
+    assert translate_files([f"{tmp_path}/in"], out, model, say=said.append) == before
+    assert sorted(out.rglob("*")) == files
+    assert "'" + str(out) + "' is left out of the search, because results are written to it" in said
+    assert said[-1].startswith("0 translated, 3 already existed")
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure(
+    model: i2i.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of_pictures(tmp_path / "in")
+    listed = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    failed = translate_files([f"{tmp_path}/in"], tmp_path / "out", model, say=str)
+    assert f"'{tmp_path}/in/sub': this folder cannot be listed: Permission denied" in failed
+
+
+def test_square_brackets_in_a_folder_are_not_a_pattern(model: i2i.Model, tmp_path: Path) -> None:
+    folder_of_pictures(tmp_path / "h [2019]")
+    assert translate_files([f"{tmp_path}/h [2019]/[a]*.png"], tmp_path / "out", model, say=str) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(("name", "side"), [("a.webp", 16383), ("a.jpg", 65500)])
+def test_a_result_too_large_for_its_format_fails_alone(
+    model: i2i.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, side: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    picture().save(tmp_path / "in" / name)
+    picture().save(tmp_path / "in" / "b.png")
+    grown = np.zeros((2, side + 1, 3), np.uint8)
+    monkeypatch.setattr(i2i.Model, "__call__", lambda self, thing, **_: grown if thing.name == name else thing)
+    failed = translate_files([f"{tmp_path}/in"], tmp_path / "out", model, say=str)
+    assert len(failed) == 1
+    assert f"{side + 1}x2 pixels are more than the {side} a side of" in failed[0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    i2i.images.save(grown[:, :side], tmp_path / f"limit-{name}")
+
+
+def test_a_picture_that_needs_too_much_memory_does_not_stop_the_others(
+    model: i2i.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of_pictures(tmp_path / "in")
+    sizes: list[int] = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        sizes.append(image.shape[-1])
+        return torch.empty(1 << 50) if len(sizes) == 1 else image
+
+    monkeypatch.setattr(model.task, "translate", network)
+    failed = translate_files([f"{tmp_path}/in/a.png", f"{tmp_path}/in/a.jpg"], tmp_path / "out", model, say=str)
+    assert len(failed) == 1
+    assert "out of memory in translate: use less at a time" in failed[0]
+    assert len(sizes) == 2
 
 
 def test_the_repr_of_a_model(model: i2i.Model, run: Path) -> None:

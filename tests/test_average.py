@@ -40,6 +40,16 @@ def test_the_average_starts_as_a_copy_and_decays() -> None:
     assert average.module.weight.item() == 0.75 * (0.75 * 1 + 0.25 * 3) + 0.25 * 5
 
 
+def test_integers_are_copied_and_not_averaged() -> None:
+    net = nn.Linear(1, 1)
+    net.register_buffer("steps", torch.tensor(0))
+    average = Average(net, 0.99)
+    for _ in range(5):
+        net.steps += 7
+        average.update(net)
+        assert average.module.steps == net.steps
+
+
 def test_batch_norm_statistics_match_the_averaged_weights() -> None:
     net, average = trained(300 * EVERY)
     with torch.no_grad():

@@ -517,6 +517,27 @@ def test_a_stale_cache_is_rebuilt_and_reported(tmp_path, capsys, change):
     assert same(found, samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL)))
 
 
+@pytest.mark.parametrize("change", ["replaced", "swapped"])
+def test_a_cache_notices_changes_that_keep_name_size_and_time(tmp_path, capsys, change):
+    for part in ("trainA", "trainB"):
+        (tmp_path / part).mkdir()
+        for n in range(3):
+            Image.fromarray(np.full((40, 40, 3), 60 * n, np.uint8)).save(tmp_path / part / f"{n}.bmp")
+            os.utime(tmp_path / part / f"{n}.bmp", (0, 0))
+    a = tmp_path / "trainA"
+    opened_with_stderr(tmp_path, capsys)
+    if change == "replaced":
+        Image.fromarray(np.full((40, 40, 3), 255, np.uint8)).save(a / "0.bmp")
+        os.utime(a / "0.bmp", (0, 0))
+    else:
+        (a / "0.bmp").rename(a / "x.bmp")
+        (a / "2.bmp").rename(a / "0.bmp")
+        (a / "x.bmp").rename(a / "2.bmp")
+    found, printed = opened_with_stderr(tmp_path, capsys)
+    assert "is out of date" in printed
+    assert same(found, samples(UnpairedFolders(str(tmp_path), cache=False, **SMALL)))
+
+
 def test_any_flipped_bit_or_missing_byte_in_a_cache_is_detected_and_repaired(tmp_path, capsys):
     make(tmp_path)
     cut_short(tmp_path / "trainA" / "003.png")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from i2i.config import Part, Train
 from i2i.contract import check_answers
 from i2i.engine import Engine, precision_for
-from i2i.errors import ConfigError, NumericError, PluginError, blame
+from i2i.errors import ConfigError, NumericError, PluginError, ResourceError, blame
 from i2i.losses import LSGAN
 from i2i.networks import PatchDiscriminator, ResnetGenerator
 from i2i.optim import adam, linear_decay, sgd
@@ -230,11 +230,42 @@ def test_an_error_is_placed_in_the_authors_code_even_beside_the_task_or_in_its_b
                 kind().step()
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), ConfigError("no")])
-def test_what_is_nobodys_mistake_and_what_is_a_sentence_pass_unchanged(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, blame(Line(), "step 0"):
+def test_an_error_that_is_a_sentence_passes_unchanged() -> None:
+    error = ConfigError("no")
+    with pytest.raises(ConfigError) as caught, blame(Line(), "step 0"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_F3_a_lack_of_memory_is_not_blamed_on_the_task(error: Exception) -> None:
+    with pytest.raises(ResourceError, match=r"^out of memory in step 0: use less at a time"), blame(Line(), "step 0"):
+        raise error
+
+
+class Huge(Line):
+    """Needs more memory than there is, in the forward or in the backward pass."""
+
+    def step(self, batch: Any) -> Any:
+        if self.wrong == "forward":
+            torch.empty(1 << 50)
+
+        class Backward(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx: Any, grad: Any) -> Any:
+                return grad + torch.empty(1 << 50).sum()
+
+        yield "W", {"loss": Backward.apply(next(self.parameters())).sum()}
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_F10_a_step_that_needs_too_much_memory_is_a_resource_error(where: str) -> None:
+    with pytest.raises(ResourceError, match=r"out of memory in .*data\.batch_size"):
+        Engine(Huge(where), partial(sgd, lr=1.0), Train(steps=1)).step(line_batch())
 
 
 def test_an_error_of_several_lines_becomes_one_line() -> None:
@@ -441,6 +472,12 @@ def test_gradients_are_clipped_to_the_norm_asked_for() -> None:
     engine.step(line_batch())
     moved = torch.cat([(a - b).flatten() for a, b in zip(before, engine.players["W"], strict=True)]).norm()
     assert moved.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_decay_that_ends_before_it_starts_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.end is 3, before schedule\.start 5.*use end: 8"):
+        linear_decay(start=5, end=3, unit="steps")
+    assert linear_decay(start=5, end=5, unit="steps")(0, 5) == 0
 
 
 def test_linear_decay_is_the_published_schedule() -> None:

@@ -962,9 +962,9 @@ def test_A24_files_without_read_permission_are_listed() -> None:
                 os.seteuid(0)
         assert found == []
         assert {path.name: why for path, why in skipped} == {
-                "closed": "this folder cannot be listed: Permission denied",
-                "mine.png": "Permission denied",
-            }
+            "closed": "this folder cannot be listed: Permission denied",
+            "mine.png": "Permission denied",
+        }
     finally:
         (folder / "closed").chmod(0o700)
         shutil.rmtree(folder)

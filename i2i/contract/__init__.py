@@ -8,6 +8,6 @@ shows and logs; `places` finds the line. The checks of a step look at types and 
 from .answers import check_answers, flaw_of_numbers
 from .places import name_of
 from .players import players_of
-from .turns import turns_of, unusable_graph
+from .turns import backward, not_finite, turns_of
 
-__all__ = ["check_answers", "flaw_of_numbers", "name_of", "players_of", "turns_of", "unusable_graph"]
+__all__ = ["backward", "check_answers", "flaw_of_numbers", "name_of", "not_finite", "players_of", "turns_of"]

@@ -1,4 +1,4 @@
-"""What `Task.step` yields."""
+"""What `Task.step` yields, and the gradients of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from torch import Tensor
+from torch.nn import Parameter
 
 from ..data.stream import Batch
-from ..errors import PluginError, blame
+from ..errors import PluginError, blame, refuse_lack_of_memory
 from ..task import Task, Turn
 from .places import line_of, name_of
 
@@ -82,6 +83,20 @@ def example(players: Sequence[str] | Mapping[str, Any]) -> str:
     return f'yield "{next(iter(players), "G")}", {{"name": loss}}'
 
 
+def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[Parameter]) -> None:
+    """Add the gradients of a player's loss to its own parameters and to nothing else.
+
+    Raises:
+        PluginError: it cannot be differentiated; the message gives the reason, such as a forgotten detach().
+        ResourceError: there is too little memory.
+    """
+    try:
+        loss.backward(inputs=parameters)
+    except RuntimeError as error:
+        refuse_lack_of_memory(error, f"the backward pass of player '{player}'")
+        raise PluginError(unusable_graph(task, player, error)) from error
+
+
 def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
     """Explain why a player's loss could not be differentiated."""
     text = str(error).splitlines()[0]
@@ -93,3 +108,12 @@ def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
     if "does not require grad" in text:
         return f"the losses of player '{player}' in {name_of(task)}.step depend on none of its parameters"
     return f"the losses of player '{player}' in {name_of(task)}.step could not be differentiated: {text}"
+
+
+def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
+    """Return which loss is not finite, where, and what usually helps."""
+    named = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return (
+        f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
+        f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
+    )

@@ -13,13 +13,12 @@ torch.
 from __future__ import annotations
 
 from .calls import free_bytes, lacking
-from .find import UNLISTED, find
+from .find import find
 from .held import lock
 from .log import append_line, truncate_log
 from .whole import make_folder, remove, sweep, write, write_folder
 
 __all__ = [
-    "UNLISTED",
     "append_line",
     "find",
     "free_bytes",

@@ -3,8 +3,8 @@
 `read_labels(path)` reads a label map: the values are class indices, not colours, and are not converted.
 
 The format is detected from the content, and the numbers of pixels and frames are checked before decoding. EXIF
-orientation is applied; grey, RGB and CMYK colour profiles are converted to sRGB. Only the first frame of an animation is
-read, and 16-bit colour is reduced to 8 bits, each with an ImageWarning.
+orientation is applied; grey, RGB and CMYK colour profiles are converted to sRGB. Only the first frame of an
+animation is read, and 16-bit colour is reduced to 8 bits, each with an ImageWarning.
 """
 
 from __future__ import annotations

@@ -5,12 +5,15 @@ This is `i2i translate photos -o out`.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import ConfigError, DataError, NumericError, blame
+from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
+from ..files.find import UNLISTED
 from ..images import shown
 from ..modalities import Modality
 from .trained import Model
@@ -43,16 +46,14 @@ def translate_files(
             say(f"[{number}/{len(targets)}] {shown(target)} already exists")
             continue
         try:
-            result = model(thing, tile=tile, **condition)
-            files.make_folder(target.parent)
-            with blame(makes, "write"):
-                makes.write(result, target)
+            translate_one(thing, target, model, tile, condition)
         except (DataError, NumericError) as error:
             failed.append(str(error))
             say(f"[{number}/{len(targets)}] {error}")
         else:
             done += 1
             say(f"[{number}/{len(targets)}] {shown(target)}")
+        return_memory()
     if kept:  # an image does not show which model made it
         say("existing results were kept, whichever model made them; use --force to redo them")
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
@@ -60,6 +61,28 @@ def translate_files(
     for sentence in again:
         say(f"  {sentence}")
     return failed
+
+
+def translate_one(thing: Any, target: Path, model: Model, tile: int | None, condition: dict[str, Any]) -> None:
+    """Translate one input into a file; a DataError, also for a lack of memory, concerns only this input."""
+    try:
+        result = model(thing, tile=tile, **condition)
+    except ResourceError as error:
+        name = shown(thing) if isinstance(thing, Path) else target.stem
+        raise DataError(f"{name}: {error}") from error
+    files.make_folder(target.parent)
+    with blame(model.task.makes, "write"):
+        model.task.makes.write(result, target)
+
+
+def return_memory() -> None:
+    """Return freed memory to the system, on Linux with glibc.
+
+    Otherwise a process that handles pictures of many sizes grows: small allocations that live on keep large freed
+    blocks of the heap in use (370 MB became 1,150 MB in 1,400 pictures).
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def without_results(
@@ -86,7 +109,7 @@ def plan(
             found, skipped = takes.find(source)
         for path, why in skipped:
             sentence = f"{shown(path)}: {why}"
-            lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(files.UNLISTED)
+            lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(UNLISTED)
             failed += [sentence] * lost
             say(sentence)  # a README among images is reported, but is not a failure
         found = without_results(found, Path(source), out, say)

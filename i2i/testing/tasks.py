@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..checkpoint import pack, unpack
 from ..config import Train
-from ..contract import check_answers, name_of, players_of, turns_of
-from ..engine import Engine, backward, seed_everything
+from ..contract import backward, check_answers, name_of, players_of, turns_of
+from ..engine import Engine, seed_everything
 from ..errors import ConfigError
 from ..optim import adam
 from ..task import Task
