@@ -113,7 +113,7 @@ def plan(
             failed += [sentence] * lost
             say(sentence)  # a README among images is reported, but is not a failure
         found = without_results(found, Path(source), out, say)
-        if Path(source).is_dir() and not found:
+        if not found and Path(source).is_dir():  # in this order: a long sentence is no path that can be looked up
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])
         for thing, name in found:

@@ -8,3 +8,6 @@ from i2i import Catalog, hookimpl
 @hookimpl
 def register(catalog: Catalog) -> None:
     """Add the tasks, networks and data sets of this folder to `catalog`."""
+    from .text import Text
+
+    catalog.modality("text", Text)
