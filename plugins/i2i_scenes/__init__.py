@@ -5,6 +5,8 @@
     faces.py       `faces`: cartoon faces with known attributes
     landscapes.py  `landscapes`: label maps and pictures in known styles
     digits.py      `digits`: grey digits with labels
+    captions.py    the sentences of `captioned_scenes`: what they claim, and other words for the same
+    captioned.py   `captioned_scenes`: coloured shapes with captions
     classes.py     `class_accuracy` and `class_share`: a classifier of digits judges generated ones
     photos.py      `synthetic_photos`: pictures with the statistics of photographs, for super-resolution
 
@@ -20,6 +22,7 @@ from i2i import Catalog, hookimpl
 def register(catalog: Catalog) -> None:
     """Add the data sets of this folder and their metrics to `catalog`."""
     from .animals import AnimalTruth, HorsesAndZebras
+    from .captioned import CaptionedScenes
     from .classes import ClassAccuracy, ClassShare
     from .digits import Digits
     from .facades import DrawnFacades
@@ -27,6 +30,7 @@ def register(catalog: Catalog) -> None:
     from .landscapes import Landscapes
     from .photos import SyntheticPhotos
 
+    catalog.data("captioned_scenes", CaptionedScenes)
     catalog.data("digits", Digits)
     catalog.data("drawn_facades", DrawnFacades)
     catalog.data("faces", Faces)

@@ -84,7 +84,7 @@ class Text(Modality):
     def find(self, source: str) -> tuple[list[tuple[Any, Path]], list[tuple[Path, str]]]:
         """Find captions: a sentence itself, or the lines of a .txt file, of a folder of them, or of a glob.
 
-        A sentence is named by its words, a line by its file and its line number. A file of one caption keeps its name.
+        A sentence is named by its words, a line by its file and line number. A file of one caption keeps its name.
         """
         if not source or not (is_file_name(source) or os.path.exists(source)):  # no Path: it fails for long sentences
             return [(source, Path(file_name_of(source)))], []
@@ -145,7 +145,7 @@ def normal(text: str) -> str:
         DataError: it contains half of a surrogate pair, as undecodable bytes of a command line do.
     """
     if any(unicodedata.category(character) == "Cs" for character in text):
-        raise DataError(f"{ascii(text[:40])}: the caption is not valid UTF-8; check the encoding of your terminal")
+        raise DataError(f"{text[:40]!a}: the caption is not valid UTF-8; check the encoding of your terminal")
     spaced = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
     return " ".join(unicodedata.normalize("NFC", spaced).split())
 
