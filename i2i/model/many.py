@@ -6,6 +6,7 @@ This is `i2i translate photos -o out`.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -90,7 +91,7 @@ def without_results(
 ) -> list[tuple[Any, Path]]:
     """Leave out the folder that results are written to, if it is inside the folder to translate."""
     home = out.resolve()
-    if not source.is_dir() or source.resolve() not in home.parents:
+    if not os.path.isdir(source) or source.resolve() not in home.parents:
         return found
     inputs = [pair for pair in found if not isinstance(pair[0], Path) or home not in pair[0].resolve().parents]
     if len(inputs) < len(found):
@@ -113,7 +114,7 @@ def plan(
             failed += [sentence] * lost
             say(sentence)  # a README among images is reported, but is not a failure
         found = without_results(found, Path(source), out, say)
-        if not found and Path(source).is_dir():  # in this order: a long sentence is no path that can be looked up
+        if os.path.isdir(source) and not found:  # no Path: it fails for a long sentence
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])
         for thing, name in found:

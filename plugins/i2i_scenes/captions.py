@@ -13,8 +13,8 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -52,7 +52,8 @@ CORNERS = ("top left", "top right", "bottom left", "bottom right")  # with room 
 HELD_OUT = 8  # one scene in this many is never trained on
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """One to three equal shapes."""
 
     colour: str
@@ -60,7 +61,8 @@ class Group(NamedTuple):
     count: int
 
 
-class Scene(NamedTuple):
+@dataclass(frozen=True)
+class Scene:
     """What a picture shows, or what a sentence claims.
 
     Attributes:
@@ -72,7 +74,8 @@ class Scene(NamedTuple):
     layout: str
 
 
-class Wording(NamedTuple):
+@dataclass(frozen=True)
+class Wording:
     """Which of the possible sentences about a scene; any number stands for a choice, modulo their number.
 
     Attributes:
@@ -114,7 +117,7 @@ def possible(scene: Scene) -> bool:
 
 def held_out(scene: Scene) -> bool:
     """Return whether a scene is kept for validation: one in eight of all combinations of attributes."""
-    return zlib.crc32(repr((*map(tuple, scene.groups), scene.layout)).encode()) % HELD_OUT == 0
+    return zlib.crc32(repr((*map(astuple, scene.groups), scene.layout)).encode()) % HELD_OUT == 0
 
 
 # ---- from scenes to sentences
@@ -159,7 +162,7 @@ def phrases(scene: Scene) -> list[str]:
 # ---- from sentences to scenes
 
 
-def meanings(words: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def meanings(words: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Return what each synonym means."""
     return {synonym: meaning for meaning, synonyms in words.items() for synonym in synonyms}
 
@@ -169,7 +172,8 @@ def either(words: dict[str, str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-COLOUR_OF, SHAPE_OF, PLACE_OF, RELATION_OF = map(meanings, (COLOURS, SHAPES, PLACES, RELATIONS))
+COLOUR_OF, SHAPE_OF = meanings(COLOURS), meanings(SHAPES)
+PLACE_OF, RELATION_OF = meanings(PLACES), meanings(RELATIONS)
 COUNT_OF = {synonym: count for count, synonyms in COUNTS.items() for synonym in synonyms} | {"an": 1}
 NOUN = re.compile(
     rf"({'|'.join(sorted(COUNT_OF, key=len, reverse=True))}) ({either(COLOUR_OF)}) ({either(SHAPE_OF)})(?:es|s)?"
@@ -232,10 +236,10 @@ def changes(scene: Scene, attribute: str) -> Iterator[Scene]:
 def variants(group: Group, attribute: str) -> list[Group]:
     """Return a group with each value of an attribute; none if groups have no such attribute."""
     if attribute == "colour":
-        return [group._replace(colour=colour) for colour in COLOURS]
+        return [replace(group, colour=colour) for colour in COLOURS]
     if attribute == "shape":
-        return [group._replace(shape=shape) for shape in SHAPES]
-    return [group._replace(count=count) for count in COUNTS] if attribute == "count" else []
+        return [replace(group, shape=shape) for shape in SHAPES]
+    return [replace(group, count=count) for count in COUNTS] if attribute == "count" else []
 
 
 def swapped(sentence: str, attribute: str, rng: Rng) -> str | None:
@@ -257,5 +261,5 @@ def swapped(sentence: str, attribute: str, rng: Rng) -> str | None:
         return None
     chosen = options[int(rng.integers(len(options)))]
     if chosen.groups == scene.groups[::-1]:  # a relation: the same group stays the subject
-        wording = wording._replace(order=wording.order ^ 1)
+        wording = replace(wording, order=wording.order ^ 1)
     return phrase(chosen, wording)
