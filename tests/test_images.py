@@ -31,9 +31,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps
 
-from i2i import images
+from i2i import images, modalities
 from i2i.errors import DataError, I2IError, NumericError, PluginError, ResourceError
-from i2i.images import find, pad_to_multiple, read_rgb, save, shown, take, take_labels, to_pil, writable_name
+from i2i.images import (
+    fill_hidden,
+    find,
+    pad_to_multiple,
+    read_rgb,
+    save,
+    shown,
+    take,
+    take_labels,
+    to_pil,
+    writable_name,
+)
 
 LENIENT = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -652,6 +663,36 @@ def mirrored(values: np.ndarray, height: int, width: int) -> np.ndarray:
         return out
 
     return values[:, :, walk(values.shape[2], height)][:, :, :, walk(values.shape[3], width)]
+
+
+def test_a_hidden_colour_does_not_reach_what_is_visible() -> None:
+    place = torch.arange(48.0)
+    away = ((place[:, None] - 24) ** 2 + (place[None] - 24) ** 2).sqrt()
+    alpha = (18 - away).clamp(0, 1)[None, None]
+    seen = alpha[0, 0] > 0
+    results = []
+    for hidden in (-1.0, 0.0, 1.0):
+        colour = torch.full((1, 3, 48, 48), hidden)
+        colour[..., seen] = torch.tensor([0.3, 0.6, -0.2])[:, None]
+        filled = fill_hidden(colour, alpha)
+        assert torch.equal(filled[..., seen], colour[..., seen])
+        assert torch.equal(filled, filled[..., 24:25, 24:25].expand_as(filled))  # the one colour of the disc
+        array = np.concatenate([colour[0].numpy() / 2 + 0.5, alpha[0].numpy()]).transpose(1, 2, 0).copy()
+        results.append(modalities.Image().take(array).values)
+    assert torch.allclose(results[0], results[1], atol=1e-6)
+    assert torch.allclose(results[0], results[2], atol=1e-6)
+    assert torch.equal(fill_hidden(colour, torch.zeros_like(alpha)), colour)  # nothing is visible
+
+
+def test_a_hidden_pixel_gets_the_colour_of_the_nearest_visible_one() -> None:
+    colour, alpha = torch.rand(2, 3, 9, 7), (torch.rand(2, 1, 9, 7) > 0.7).float()
+    filled = fill_hidden(colour, alpha)
+    for image in range(2):
+        seen = alpha[image, 0].nonzero().double()
+        for y, x in np.ndindex(9, 7):
+            far = (seen - torch.tensor([y, x])).norm(dim=1)
+            near = seen[far <= far.min() + 0.05].long()  # OpenCV's distances are accurate to a few percent
+            assert any(torch.equal(filled[image, :, y, x], colour[image, :, a, b]) for a, b in near), (y, x)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4000), (4000, 1), (3, 4000), (5, 5), (2, 2)])

@@ -16,7 +16,7 @@ Importing this package does not import torch.
 from __future__ import annotations
 
 from .animate import gif, mp4
-from .border import Picture, pad_to_multiple, take, take_labels
+from .border import Picture, fill_hidden, pad_to_multiple, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find
 from .grid import frames, grid, label_colours, png, to_uint8
@@ -33,6 +33,7 @@ __all__ = [
     "ImageWarning",
     "Picture",
     "counts",
+    "fill_hidden",
     "find",
     "frames",
     "gif",

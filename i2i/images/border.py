@@ -195,6 +195,35 @@ def _to_pil(unit: Tensor, dtype: Any) -> Image.Image:
     return to_image(to_array(unit, "HWC", dtype))
 
 
+def fill_hidden(colour: Tensor, alpha: Tensor) -> Tensor:
+    """Give pixels that nobody sees the colour of the nearest visible pixel.
+
+    Otherwise the hidden colour, which is black or white in most files, shows up in the rim of what is visible, as
+    networks look at neighbours.
+
+    Args:
+        colour: [N, 3, H, W] in [-1, 1].
+        alpha: [N, 1, H, W] in [0, 1].
+
+    Returns:
+        The colour, changed where alpha is 0; images of which nothing is visible are unchanged.
+    """
+    import cv2
+    import torch
+
+    filled = colour.clone()
+    for image, hidden in zip(filled, (alpha[:, 0] == 0).cpu().numpy(), strict=True):
+        if hidden.all() or not hidden.any():
+            continue
+        kind = cv2.DIST_LABEL_PIXEL
+        nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, 5, labelType=kind)[1].ravel()
+        visible = np.flatnonzero(~hidden)
+        place = np.zeros(nearest.max() + 1, np.int64)
+        place[nearest[visible]] = visible
+        image.copy_(image.flatten(1)[:, torch.from_numpy(place[nearest]).to(image.device)].view_as(image))
+    return filled
+
+
 def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
     """Pad images at the right and bottom by reflection, repeatedly if needed, so that any size works.
 

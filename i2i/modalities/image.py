@@ -68,7 +68,9 @@ class Image(Modality):
         if isinstance(given, str) and not given:  # pathlib would read it as the current folder
             raise DataError("no file is named")
         picture = images.take(given)
-        return Taken(picture.tensor, picture)
+        if picture.alpha is None:
+            return Taken(picture.tensor, picture)
+        return Taken(images.fill_hidden(picture.tensor, picture.alpha), picture)
 
     def restore(self, values: Tensor, like: Any = None) -> Any:
         """Convert images [N, 1 or 3, H, W] in [-1, 1] to the type of the input image; without one, PIL images."""
