@@ -152,10 +152,12 @@ class Engine:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
+    def factor(self, number: int) -> float:
+        """Return the factor of the learning rates at a step."""
+        return self.schedule(int(number / self.steps_per_epoch), number) if self.schedule else 1.0
+
     def _set_rates(self) -> None:
-        if self.schedule is None:
-            return
-        factor = self.schedule(int(self.number / self.steps_per_epoch), self.number)
+        factor = self.factor(self.number)
         for name, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
                 group["lr"] = rate * factor

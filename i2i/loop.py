@@ -25,6 +25,7 @@ from .runs import (
     Stopped,
     evaluate,
     refuse_what_cannot_be_judged,
+    refuse_zero_rate,
     signals,
     state_to_resume,
 )
@@ -72,6 +73,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     if saved is not None:
         engine.load_state(saved)
         saved = None  # it is as large as the engine
+    refuse_zero_rate(engine, steps)
     record = Record(run, config, engine)
     if record.complete(steps):
         return

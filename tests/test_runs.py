@@ -469,6 +469,21 @@ def test_force_with_data_that_are_missing_keeps_the_run(tmp_path: Path, monkeypa
     assert [path.name for path in home.folder.parent.iterdir()] == ["cyclegan"]
 
 
+def test_a_longer_resume_needs_a_rate_above_zero_and_may_change_it(tmp_path: Path) -> None:
+    toy = ["data.samples=20", "data.batch_size=4", "data.validation_samples=4", "metrics=[]", "train.epochs=null"]
+    decay = [*toy, "schedule={use: linear_decay, start: 1, end: 2, unit: steps}", "train.log_every=1"]
+    run = api.run("vae_2d", *decay, "train.steps=3", out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"ends before step 3: the remaining 2 steps would train at .* 0; extend"):
+        api.run("vae_2d", *decay, "train.steps=5", out=run, resume=True)
+    changes = ["schedule.end=9", "optimizer.lr=0.004", "train.steps=5"]
+    api.run("vae_2d", *decay, *changes, out=run, resume=True)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    rates = [line["lr/vae"] for line in lines if "lr/vae" in line]
+    assert rates[3:5] == pytest.approx([0.004 * 6 / 9, 0.004 * 5 / 9])
+    with pytest.raises(WeightsError, match=r"a different optimizer\.betas"):
+        api.run("vae_2d", *decay, *changes, "optimizer.betas=[0.1, 0.2]", "train.steps=6", out=run, resume=True)
+
+
 def test_a_resume_with_fewer_steps_than_done_is_rejected(tmp_path: Path) -> None:
     toy = ["data.samples=20", "data.validation_samples=10", "metrics=[]"]
     run = api.run("vae_2d", *toy, "train.steps=3", out=tmp_path / "run")

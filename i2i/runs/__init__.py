@@ -23,7 +23,7 @@ from .evaluate import evaluate, refuse_what_cannot_be_judged, threads
 from .folder import Run
 from .progress import Progress
 from .record import Record
-from .resume import state_to_resume
+from .resume import refuse_zero_rate, state_to_resume
 from .stopping import Stopped, signals
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Stopped",
     "evaluate",
     "refuse_what_cannot_be_judged",
+    "refuse_zero_rate",
     "signals",
     "state_to_resume",
     "threads",

@@ -7,11 +7,13 @@ from typing import Any
 
 from .. import checkpoint
 from ..config import Config, changed, load
-from ..errors import WeightsError
+from ..engine import Engine
+from ..errors import ConfigError, WeightsError
 from ..plugins import registry
 from .folder import Run
 
 FREE = ("train.epochs", "train.steps", "train.keep", "train.timeout", "train.threads", "data.workers", "metrics")
+FREE += ("schedule",)  # and learning rates: what is left to train may be trained at another rate
 
 
 def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] | None:
@@ -56,13 +58,14 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
 
 
 def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return the changed keys: a resume may train longer or log differently, but not change what is trained.
+    """Return the changed keys: a resume may train longer, at another rate, or log differently; nothing else.
 
     Raises:
         WeightsError: another key differs, or the run is finished, so that other metrics would not be computed.
     """
     differ = changed(old, new)
-    free = [key for key in differ if key.startswith(FREE) or key.endswith("_every")]
+    rates = [key for key in differ if key.startswith("optimizer.") and key.endswith(".lr")]
+    free = [key for key in differ if key.startswith(FREE) or key.endswith("_every") or key in rates]
     fixed = [key for key in differ if key not in free]
     instead = f"`i2i evaluate {run.folder} KEY=VALUE` evaluates it with other metrics or data"
     if fixed:
@@ -75,6 +78,15 @@ def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[
     if metrics and run.finished and not longer(old["train"], new["train"]):
         raise WeightsError(f"{run.folder} is finished, so --resume would ignore the changed metrics: {instead}")
     return free
+
+
+def refuse_zero_rate(engine: Engine, steps: int) -> None:
+    """Raise a ConfigError if the schedule has ended, so that all remaining steps would train nothing."""
+    if engine.number < steps and engine.factor(engine.number) == engine.factor(steps - 1) == 0:
+        raise ConfigError(
+            f"the schedule ends before step {engine.number}: the remaining {steps - engine.number} steps would train "
+            f"at a learning rate of 0; extend it too, with schedule.end"
+        )
 
 
 def longer(old: dict[str, Any], new: dict[str, Any]) -> bool:
