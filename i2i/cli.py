@@ -337,3 +337,5 @@ def main() -> None:
         fail(ResourceError(f"out of memory ({error}): use less at a time, e.g. a smaller data.batch_size"))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:  # nobody reads on, as with `i2i configs | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

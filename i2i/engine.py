@@ -87,7 +87,7 @@ class Engine:
         player moves, so N small batches equal a large one.
 
         Raises:
-            NumericError: a loss is not finite and `train.on_nan` is "stop". The weights have not changed.
+            NumericError: a loss or gradient is not finite; the weights have not changed.
             PluginError: the task raised, or broke the contract of `Task.step`.
         """
         seed_everything(self.train.seed, self.number, self.world.rank)
@@ -103,13 +103,13 @@ class Engine:
             if player is None:
                 break
             asked_to_stop = torch.tensor(float(self.stop_signal is not None), device=self.device)
-            numbers = torch.stack([*shown.values(), asked_to_stop])
             grads = [p.grad for p in self.players[player] if p.grad is not None]
+            numbers = torch.stack([*shown.values(), torch.nn.utils.get_total_norm(grads), asked_to_stop])
             self.world.average([*grads, numbers])
-            *values, asked = numbers.tolist()
+            *values, norm, asked = numbers.tolist()
             losses |= {f"{player}/{name}": value for name, value in zip(shown, values, strict=True)}
             stop |= asked > 0
-            if not all(map(np.isfinite, values)):
+            if not all(map(np.isfinite, (*values, norm))):
                 if self.train.on_nan == "stop":
                     raise NumericError(not_finite(self.number, player, losses))
                 self.skipped[player] = self.skipped.get(player, 0) + 1

@@ -44,7 +44,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         resume: continue from the newest intact checkpoint, if there is one.
 
     Raises:
-        Stopped: after SIGINT, SIGTERM or SIGUSR1; the state was saved within a step.
+        Stopped: after SIGINT, SIGTERM, SIGUSR1 or SIGHUP; the state was saved within a step.
     """
     settings = config.train
     if settings.threads:

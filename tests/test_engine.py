@@ -474,6 +474,21 @@ def test_gradients_are_clipped_to_the_norm_asked_for() -> None:
     assert moved.item() == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_F7_a_gradient_that_is_not_finite_moves_nothing_and_names_its_player(on_nan: Any) -> None:
+    task = Line()
+    next(task.players()["W"][0].parameters()).register_hook(lambda grad: grad * float("nan"))
+    engine = Engine(task, partial(adam, lr=1.0), Train(steps=1, on_nan=on_nan))
+    before = copy.deepcopy(task.w.state_dict())
+    if on_nan == "stop":
+        with pytest.raises(NumericError, match=r"step 0: the gradients of player 'W' are not finite \(W/l2 \d"):
+            engine.step(line_batch())
+    else:
+        engine.step(line_batch())
+        assert engine.skipped == {"W": 1}
+    assert equal(task.w.state_dict(), before)
+
+
 def test_a_decay_that_ends_before_it_starts_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"schedule\.end is 3, before schedule\.start 5.*use end: 8"):
         linear_decay(start=5, end=3, unit="steps")

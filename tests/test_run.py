@@ -169,7 +169,7 @@ def test_F13_the_number_of_loader_processes_changes_nothing(config: Path, tmp_pa
     assert (none / "log.jsonl").read_bytes() == (some / "log.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGHUP", 75), ("SIGINT", 130)])
 def test_F4_a_signal_saves_within_a_step_and_the_run_can_be_resumed(
     config: Path, tmp_path: Path, name: str, code: int
 ) -> None:
@@ -188,6 +188,24 @@ def test_F4_a_signal_saves_within_a_step_and_the_run_can_be_resumed(
     steps = logged(run)[-1]["step"] + 3
     resumed = api.run(config, f"train.steps={steps}", out=run, resume=True)
     assert api.load(resumed).source == run / "model.safetensors"
+
+
+def test_F15_a_training_survives_the_loss_of_its_terminal(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "i2i", "run", str(config), "train.log_every=1", "-o", str(run)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert child.stderr is not None
+    child.stderr.close()
+    assert child.wait(timeout=60) == 0
+    assert (run / "metrics.json").exists()
+    whole = api.run(config, "train.log_every=1", out=tmp_path / "whole")
+    assert final_state(run)["model.safetensors"] == final_state(whole)["model.safetensors"]
+
+
+def test_a_list_that_nobody_reads_to_the_end_ends_quietly() -> None:
+    done = subprocess.run(f"{sys.executable} -m i2i configs | head -1", shell=True, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
 
 
 def test_F4_a_second_interrupt_ends_the_run_at_once(config: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Train:
         best_is: whether the highest or the lowest result is the best
         checkpoint_every: steps between checkpoints
         keep: number of checkpoints to keep, the newest ones
-        on_nan: on a loss that is not finite, stop, or skip the step and count it
+        on_nan: on a loss or gradient that is not finite, stop, or skip the step and count it
         timeout: seconds to wait for a process or data loader that does not respond
         threads: CPU threads of each process; null for PyTorch's choice. Runs are identical bit for bit only with the
             same number, as sums are rounded differently

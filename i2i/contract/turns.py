@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -111,9 +112,11 @@ def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
 
 
 def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
-    """Return which loss is not finite, where, and what usually helps."""
+    """Return which player has a loss, or gradients, that are not finite, and what usually helps."""
     named = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    own = [value for name, value in losses.items() if name.startswith(f"{player}/")]
+    what = "the gradients of player '{}' are" if all(map(math.isfinite, own)) else "a loss of player '{}' is"
     return (
-        f"step {step}: a loss of player '{player}' is not finite ({named}); the last checkpoint is intact: lower the "
+        f"step {step}: {what.format(player)} not finite ({named}); the last checkpoint is intact: lower the "
         f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
     )

@@ -11,7 +11,7 @@
     resume.py      where a run continues from, and which settings may change then
     files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
-    stopping.py    SIGINT, SIGTERM and SIGUSR1 end a run after the current step
+    stopping.py    SIGINT, SIGTERM, SIGUSR1 and SIGHUP end a run after the current step
     progress.py    the line on stderr
 
 The log contains no clock times, so the log of a resumed run equals that of an uninterrupted one, byte for byte.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -64,8 +65,8 @@ class Run:
         return self.config_file.read_text(encoding="utf8") if self.config_file.exists() else ""
 
     def log(self) -> list[dict[str, Any]]:
-        """Return the lines of the log, each with "step", "epoch" and its numbers by name."""
-        return self._lines(self.log_file)
+        """Return the lines of the log, each with "step", "epoch" and its numbers by name, NaN if not finite."""
+        return [{key: math.nan if v is None else v for key, v in line.items()} for line in self._lines(self.log_file)]
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the final evaluation by name, with "step"; {} for a run that is not finished."""

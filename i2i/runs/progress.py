@@ -6,6 +6,7 @@ and the plain lines for a file would still be written here.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -31,7 +32,11 @@ class Progress:
         self._print(text, end="\n")
 
     def _print(self, text: str, end: str) -> None:
-        if self.shown:
-            print(
-                f"\r\033[K{text}" if self.live else text, end=end if self.live else "\n", file=sys.stderr, flush=True
-            )
+        if not self.shown:
+            return
+        line, end = (f"\r\033[K{text}", end) if self.live else (text, "\n")
+        try:
+            print(line, end=end, file=sys.stderr, flush=True)
+        except OSError:  # its reader is gone, as with `2>&1 | head`, or the disk is full: train on without it
+            self.shown = False
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for warnings, and what is buffered

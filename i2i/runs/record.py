@@ -145,7 +145,8 @@ class Record:
     def _write(self, scalars: dict[str, float], **marks: bool) -> None:
         if self.leads and scalars:
             epoch = int(self.engine.number / self.engine.steps_per_epoch)
-            line = {"step": self.engine.number, "epoch": epoch, **marks, **scalars}
+            finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}  # for JSON
+            line = {"step": self.engine.number, "epoch": epoch, **marks, **finite}
             files.append_line(self.run.log_file, json.dumps(line))
             self._notify(scalars)
 

@@ -12,8 +12,16 @@ from ..errors import ConfigError, WeightsError
 from ..plugins import registry
 from .folder import Run
 
-FREE = ("train.epochs", "train.steps", "train.keep", "train.timeout", "train.threads", "data.workers", "metrics")
-FREE += ("schedule",)  # and learning rates: what is left to train may be trained at another rate
+FREE = (
+    "train.epochs",
+    "train.steps",
+    "train.keep",
+    "train.timeout",
+    "train.threads",
+    "data.workers",
+    "metrics",
+    "schedule",
+)
 
 
 def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..engine import Engine
@@ -26,7 +26,7 @@ class Stopped(I2IError):
 
 @contextmanager
 def signals(engine: Engine) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGUSR1 end the run after the current step, and a second SIGINT at once."""
+    """Let SIGINT, SIGTERM, SIGUSR1 and SIGHUP end the run after the current step, and a second SIGINT at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and engine.stop_signal == signal.SIGINT:
@@ -34,12 +34,16 @@ def signals(engine: Engine) -> Iterator[None]:
             raise KeyboardInterrupt
         engine.stop_signal = number
         again = "; press Ctrl-C again to stop at once, without saving" if number == signal.SIGINT else ""
-        print(f"i2i: saving after this step, then stopping{again}", file=sys.stderr)
+        with suppress(OSError):  # after SIGHUP there may be no terminal
+            print(f"i2i: saving after this step, then stopping{again}", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    asking = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup
+        asking.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in asking}
     try:
         yield
     finally:
