@@ -226,8 +226,17 @@ def mnist(root: Path) -> None:
     np.savez(root / "mnist.npz", **arrays, y_train=np.arange(10), y_test=np.arange(10))
 
 
+def clips(root: Path) -> None:
+    """Write two folders of frames per split, one per class."""
+    for part in ("train", "val"):
+        for name in ("jump", "run"):
+            for number in range(20):
+                picture(root / part / name / "a" / f"{number}.png", np.zeros((80, 90, 3), np.uint8))
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "paired_side_by_side": pairs_side_by_side,
+    "clips": clips,
     "label_maps": label_maps,
     "labelled_folders": labelled,
     "faces_with_attributes": faces,

@@ -84,7 +84,20 @@ def faces(folder: Path) -> Path:
     return root
 
 
-LAID_OUT = {"mnist": mnist, "faces_with_attributes": faces, "label_maps": label_maps, "labelled_folders": labelled}
+def clips(folder: Path) -> Path:
+    """Put short clips of two classes into a file in `folder`, and return it."""
+    values = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 16, 3), dtype=np.uint8)
+    np.savez(folder / "clips.npz", clips=values, labels=np.arange(20) % 2)
+    return folder / "clips.npz"
+
+
+LAID_OUT = {
+    "clips": clips,
+    "mnist": mnist,
+    "faces_with_attributes": faces,
+    "label_maps": label_maps,
+    "labelled_folders": labelled,
+}
 
 
 def small(path: Path, tmp_path: Path) -> list[str]:

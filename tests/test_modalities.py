@@ -376,7 +376,7 @@ def test_every_modality_is_in_the_catalog() -> None:
     catalog = i2i.Catalog()
     i2i.modalities.register(catalog)  # type: ignore[attr-defined]
     waveform.register(catalog)
-    assert catalog.names("modality") == ["image", "label_map", "waveform"]
+    assert catalog.names("modality") == ["clip", "image", "label_map", "waveform"]
     assert catalog.find("modality", "waveform").build is Waveform
 
 

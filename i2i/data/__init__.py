@@ -3,10 +3,10 @@
 `base` has the base class. `folders` reads pictures, `paired` pairs of them (`derive` computes one from the other),
 `segmaps` photographs with label maps, `labelled` pictures with a class (`classes` maps names to numbers, `conditions`
 parses other conditions, `shapes` rejects batches that do not fit a task), `attributes` faces with numeric attributes,
-`superres` photographs with downscaled versions (made by `degrade`), `mnist` handwritten digits. `transforms`
-augments, `memory` and `cache` keep decoded pictures, `stream` yields the training batches, and `check` implements
-`i2i data check`. `i2i catalog` lists the names for configs. Data sets drawn by code are in plugins/i2i_scenes and
-plugins/i2i_relief.
+`superres` photographs with downscaled versions (made by `degrade`), `mnist` handwritten digits, `clips` videos.
+`transforms` augments, `memory` and `cache` keep decoded pictures, `stream` yields the training batches, and `check`
+implements `i2i data check`. `i2i catalog` lists the names for configs. Data sets drawn by code are in
+plugins/i2i_scenes and plugins/i2i_relief.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ __all__ = [
 def register(catalog: Catalog) -> None:
     """Register the data sets of this package in `catalog`."""
     from .attributes import FacesWithAttributes
+    from .clips import Clips
     from .mnist import MNIST
 
     catalog.data("unpaired_folders", UnpairedFolders)
@@ -63,6 +64,7 @@ def register(catalog: Catalog) -> None:
     catalog.data("paired_side_by_side", PairedSideBySide)
     catalog.data("derived", Derived)
     catalog.data("derived_from", DerivedFrom)
+    catalog.data("clips", Clips)
     catalog.data("faces_with_attributes", FacesWithAttributes)
     catalog.data("label_maps", LabelMaps)
     catalog.data("labelled_folders", LabelledFolders)

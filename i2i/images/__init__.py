@@ -3,9 +3,10 @@
     border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the original type
     decode.py   `read_rgb`, and the decoder with its formats and limits
     write.py    `save`, in the format given by the suffix
-    find.py     `find`: the images in files, folders and globs
+    find.py     `find`, `find_clips`: the images or clips in files, folders and globs
     tile.py     `tiled`: large pictures tile by tile, with a measured overlap
     grid.py     `grid`, `frames`: columns of images as one sheet, for `samples/` and the report
+    video.py    `Video`, `read_video`, `write_video`: clips with time stamps
     animate.py  `gif`, `mp4`: frames as an animation
     axes.py, pixels.py, notes.py    helpers: axes of arrays; depth and alpha; counts, warnings and names
 
@@ -18,10 +19,11 @@ from __future__ import annotations
 from .animate import gif, mp4
 from .border import Picture, fill_hidden, pad_to_multiple, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
-from .find import find
+from .find import find, find_clips
 from .grid import frames, grid, label_colours, png, to_uint8
 from .notes import ImageWarning, counts, shown
 from .tile import reach, tiled
+from .video import Video, read_video, write_video
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "WRITTEN",
     "ImageWarning",
     "Picture",
+    "Video",
     "counts",
     "fill_hidden",
     "find",
+    "find_clips",
     "frames",
     "gif",
     "grid",
@@ -45,6 +49,7 @@ __all__ = [
     "reach",
     "read_labels",
     "read_rgb",
+    "read_video",
     "save",
     "shown",
     "take",
@@ -53,4 +58,5 @@ __all__ = [
     "to_pil",
     "to_uint8",
     "writable_name",
+    "write_video",
 ]

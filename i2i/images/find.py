@@ -1,8 +1,9 @@
-"""Find images in files, folders and globs by their first bytes: `find(sources)`."""
+"""Find images, or clips, in files, folders and globs by their first bytes: `find(sources)`, `find_clips(sources)`."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from .. import files
 from ..errors import DataError
 from .decode import format_of, opened
 from .notes import reason_of
+from .video import moves
 
 
 def find(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -25,3 +27,20 @@ def _why_not(path: Path) -> str | None:
     except (OSError, ValueError, DataError) as error:
         return reason_of(error)
     return None
+
+
+def find_clips(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Find clips by their first bytes: animations, and folders of at least two still pictures, their frames.
+
+    A file named in `sources` may be a single picture in the format of an animation.
+    """
+    named = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
+    moving: list[Path] = []
+    stills: list[Path] = []
+    found, skipped = files.find(named, _why_not)
+    for path in found:
+        (moving if path in named or moves(path) else stills).append(path)
+    counts = Counter(path.parent for path in stills)
+    skipped += [(path, "a single picture, not a clip") for path in stills if counts[path.parent] == 1]
+    folders = [folder for folder, count in counts.items() if count > 1]
+    return sorted([*moving, *folders], key=lambda path: path.parts), skipped
