@@ -24,7 +24,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -132,8 +132,24 @@ def wanted(name: str) -> bool:
 
 
 def installed(group: str = GROUP) -> list[EntryPoint]:
-    """Return the entry points of a group, sorted by name; distributions with broken metadata are left out."""
-    return sorted(entry_points(group=group), key=lambda point: point.name)
+    """Return the entry points of a group, sorted by name."""
+    try:
+        return sorted(entry_points(group=group), key=lambda point: point.name)
+    except Exception as error:  # torch and pydantic could not be imported either
+        where = next(filter(unreadable, distributions()), None)
+        raise PluginError(
+            f"the metadata of an installed package cannot be read ({error}): reinstall or remove "
+            f"{getattr(where, '_path', 'it')}"
+        ) from error
+
+
+def unreadable(package: Distribution) -> bool:
+    """Return whether the entry points of a distribution cannot be read."""
+    try:
+        list(package.entry_points)
+    except Exception:
+        return True
+    return False
 
 
 def origin_of(point: EntryPoint) -> str:

@@ -224,6 +224,22 @@ def test_on_log_is_called_with_the_arguments_it_names(install: Install) -> None:
     assert sys.modules["fake_watcher"].seen == [(3, {"G/l1": 1.0})]
 
 
+def test_E10_broken_metadata_of_another_package_is_named(tmp_path: Path) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_bytes(b"\xff\xfe[i2i]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "i2i", "plugins"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 7
+    assert done.stderr.startswith("i2i: the metadata of an installed package cannot be read (")
+    assert done.stderr.endswith(f"reinstall or remove {info}\n")
+
+
 def test_a_single_file_registers_a_task(install: Install, tmp_path: Path) -> None:
     install()
     file = tmp_path / "mine.py"

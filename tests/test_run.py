@@ -326,6 +326,24 @@ def test_an_observer_that_raises_is_dropped_and_the_run_continues(config: Path, 
     assert done.stderr.count("plugin 'noisy' failed in on_log and is dropped for this run: boom") == 1
 
 
+def test_E8_an_observer_can_change_neither_the_training_nor_the_process(config: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "meddling.py"
+    plugin.write_text(
+        "import os, random, numpy, torch\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n"
+        "    torch.set_default_dtype(torch.float64)\n    torch.set_grad_enabled(False)\n    os.chdir('/')\n"
+        "    torch.set_num_threads(torch.get_num_threads() + 1)\n"
+        "    torch.manual_seed(step), numpy.random.seed(step), random.seed(step)\n"
+        "    if step == 2:\n        raise SystemExit(9)\n"
+    )
+    watched = i2i_command("run", config, "--plugin", plugin, "-o", "watched", cwd=tmp_path)
+    assert watched.returncode == 0, watched.stderr
+    assert "plugin 'meddling' changed torch's default dtype in on_log; it was set back" in watched.stderr
+    assert watched.stderr.count("the working folder") == 1
+    assert "plugin 'meddling' failed in on_log and is dropped for this run: 9" in watched.stderr
+    plain = api.run(config, out=tmp_path / "plain")
+    assert final_state(tmp_path / "watched")["log.jsonl"] == final_state(plain)["log.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -5,9 +5,18 @@ reads the same sentence in either place. `players` and `turns` check what the en
 shows and logs; `places` finds the line. The checks of a step look at types and shapes only: none waits for a device.
 """
 
-from .answers import check_answers, flaw_of_numbers
+from .answers import check_answers, flaw_of_numbers, random_state_kept
 from .places import name_of
 from .players import players_of
 from .turns import backward, not_finite, turns_of
 
-__all__ = ["backward", "check_answers", "flaw_of_numbers", "name_of", "not_finite", "players_of", "turns_of"]
+__all__ = [
+    "backward",
+    "check_answers",
+    "flaw_of_numbers",
+    "name_of",
+    "not_finite",
+    "players_of",
+    "random_state_kept",
+    "turns_of",
+]

@@ -8,6 +8,7 @@
 
     folder.py      `Run`: claim a folder, read its log, metrics, pictures and config, find the newest finished run
     record.py      `Record`: what a training writes into it, and the observers that watch
+    observers.py   the `on_log` hooks of plugins, which may look but not change anything
     resume.py      where a run continues from, and which settings may change then
     files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it

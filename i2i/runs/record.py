@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import sys
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +17,10 @@ from ..engine import Engine, StepOutcome
 from ..errors import ConfigError, I2IError, blame
 from ..images import frames, gif, png
 from ..modalities import columns
-from ..plugins import registry
 from ..version import __version__
 from .files import described, write_record
 from .folder import Run
+from .observers import Observers
 
 log = logging.getLogger("i2i")
 
@@ -31,7 +30,7 @@ class Record:
 
     def __init__(self, run: Run, config: Config, engine: Engine) -> None:
         self.run, self.config, self.engine, self.leads = run, config, engine, engine.world.rank == 0
-        self._dropped: set[str] = set()  # observers that failed
+        self.observers = Observers(run.folder, engine.device)
         self._blind = False  # there is nothing to show without validation samples
 
     def complete(self, steps: int) -> bool:
@@ -151,13 +150,4 @@ class Record:
             self._notify(scalars)
 
     def _notify(self, scalars: dict[str, float] | None = None, images: dict[str, Tensor] | None = None) -> None:
-        """Show this to the observers; one that raises is reported once and dropped for this run."""
-        seen: dict[str, Any] = {"step": self.engine.number, "scalars": scalars or {}, "images": images or {}}
-        for name, call in registry().each("on_log", run=self.run.folder, **seen):
-            if name in self._dropped:
-                continue
-            try:
-                call()
-            except Exception as error:
-                self._dropped.add(name)
-                log.warning("plugin '%s' failed in on_log and is dropped for this run: %s", name, error)
+        self.observers.notify(self.engine.number, scalars or {}, images or {})

@@ -1,0 +1,55 @@
+"""Call the `on_log` hooks of plugins: they look, and whatever they change in the process is put back and reported."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..contract import random_state_kept
+from ..plugins import registry
+
+log = logging.getLogger("i2i")
+
+SETTINGS: dict[str, tuple[Any, Any]] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "the working folder": (os.getcwd, os.chdir),
+}
+"""What a hook could change for the rest of the run: how to read it, and how to set it."""
+
+
+class Observers:
+    """The plugins that watch one run. One that raises is reported once and dropped."""
+
+    def __init__(self, run: Path, device: torch.device) -> None:
+        self.run, self.device = run, device
+        self._dropped: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()
+
+    def notify(self, step: int, scalars: dict[str, float], images: dict[str, Any]) -> None:
+        """Call every `on_log`."""
+        for name, call in registry().each("on_log", run=self.run, step=step, scalars=scalars, images=images):
+            if name in self._dropped:
+                continue
+            before = {what: read() for what, (read, _) in SETTINGS.items()}
+            try:
+                with random_state_kept(self.device):
+                    call()
+            except (Exception, SystemExit) as error:
+                self._dropped.add(name)
+                log.warning("plugin '%s' failed in on_log and is dropped for this run: %s", name, error)
+            self._restore(name, before)
+
+    def _restore(self, name: str, before: dict[str, Any]) -> None:
+        for what, (read, write) in SETTINGS.items():
+            if read() == before[what]:
+                continue
+            write(before[what])
+            if (name, what) not in self._reported:
+                self._reported.add((name, what))
+                log.warning("plugin '%s' changed %s in on_log; it was set back to %s", name, what, before[what])
