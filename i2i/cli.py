@@ -112,6 +112,7 @@ def run(
 ) -> None:
     """Train, evaluate, and write pictures and a report."""
     from . import api, processes
+    from .runs import summary
 
     if nproc > 1 and processes.alone():
         api.planned(config, overrides or [], out, resume=resume, plugin=plugin)  # report a mistake once
@@ -279,35 +280,6 @@ def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
             raise ConfigError(f"-c {pair}: a condition is KEY=VALUE, such as direction=BtoA")
         found.setdefault(key, []).append(value)
     return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
-
-
-def summary(folder: Path) -> str:
-    """Return where everything is and how to use the model."""
-    from .runs import Run
-
-    run = Run(folder)
-    found = [
-        ("pictures", next(reversed(run.pictures()), None)),
-        ("report", run.report_file if run.report_file.exists() else None),
-        ("metrics", run.metrics_file if run.finished else None),
-    ]
-    lines = [f"{folder}: finished", *(f"  {name:8}  {file}" for name, file in found if file)]
-    if translates(folder):
-        use = [f"i2i translate FILES -o OUT -m {folder}", f'i2i.translate(img, "{folder}")']
-    else:
-        use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
-    return "\n".join([*lines, f"  use it    {use[0]}", f"            {use[1]}"])
-
-
-def translates(folder: Path) -> bool:
-    """Return whether the task of a run translates; otherwise it samples."""
-    from .config import load
-    from .plugins import registry
-    from .runs import Run
-    from .task import Task
-
-    task = load(Run(folder).config_file, (), registry().catalog).task.func
-    return getattr(task, "translate", None) is not Task.translate
 
 
 def fail(error: I2IError) -> NoReturn:

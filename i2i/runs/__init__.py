@@ -14,6 +14,7 @@
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
     stopping.py    SIGINT, SIGTERM, SIGUSR1 and SIGHUP end a run after the current step
     progress.py    the line on stderr
+    summary.py     what is printed at the end
 
 The log contains no clock times, so the log of a resumed run equals that of an uninterrupted one, byte for byte.
 """
@@ -26,6 +27,7 @@ from .progress import Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume
 from .stopping import Stopped, signals
+from .summary import summary
 
 __all__ = [
     "Progress",
@@ -37,5 +39,6 @@ __all__ = [
     "refuse_zero_rate",
     "signals",
     "state_to_resume",
+    "summary",
     "threads",
 ]

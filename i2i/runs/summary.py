@@ -1,0 +1,32 @@
+"""What `i2i run` prints at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..config import load
+from ..plugins import registry
+from ..task import Task
+from .folder import Run
+
+
+def summary(folder: Path) -> str:
+    """Return where everything is and how to use the model."""
+    run = Run(folder)
+    found = [
+        ("pictures", next(reversed(run.pictures()), None)),
+        ("report", run.report_file if run.report_file.exists() else None),
+        ("metrics", run.metrics_file if run.finished else None),
+    ]
+    lines = [f"{folder}: finished", *(f"  {name:8}  {file}" for name, file in found if file)]
+    if translates(run):
+        use = [f"i2i translate FILES -o OUT -m {folder}", f'i2i.translate(img, "{folder}")']
+    else:
+        use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
+    return "\n".join([*lines, f"  use it    {use[0]}", f"            {use[1]}"])
+
+
+def translates(run: Run) -> bool:
+    """Return whether the task of a run translates; otherwise it samples."""
+    task = load(run.config_file, (), registry().catalog).task.func
+    return getattr(task, "translate", None) is not Task.translate
