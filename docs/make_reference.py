@@ -219,6 +219,13 @@ def faces(root: Path) -> None:
         (root / f"{part}.csv").write_text("file,age,gender\na.png,20,0\nb.png,60,1\n")
 
 
+def captions(root: Path) -> None:
+    """Write pictures and a file of their captions."""
+    for part in ("train", "val"):
+        picture(root / part / "a.png")
+        (root / f"captions_{part}.txt").write_text("a.png#0\ta dog\n")
+
+
 def mnist(root: Path) -> None:
     """Write an MNIST of ten digits."""
     root.mkdir(parents=True)
@@ -241,6 +248,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "labelled_folders": labelled,
     "faces_with_attributes": faces,
     "mnist": mnist,
+    "captions": captions,
 }
 
 

@@ -91,9 +91,21 @@ def clips(folder: Path) -> Path:
     return folder / "clips.npz"
 
 
+def captions(folder: Path) -> Path:
+    """Create a subfolder with two pictures and their captions, and return it."""
+    root, source = folder / "captions", np.random.default_rng(0)
+    for part in ("train", "val"):
+        (root / part).mkdir(parents=True)
+        for name in "ab":
+            Image.fromarray(source.integers(0, 256, (70, 70, 3), dtype=np.uint8)).save(root / part / f"{name}.png")
+        (root / f"captions_{part}.txt").write_text("a.png#0\ta dog\na.png#1\tone dog runs\nb.png#0\ttwo cats\n")
+    return root
+
+
 LAID_OUT = {
     "clips": clips,
     "mnist": mnist,
+    "captions": captions,
     "faces_with_attributes": faces,
     "label_maps": label_maps,
     "labelled_folders": labelled,

@@ -1,22 +1,31 @@
-"""The modality `text`: sentences, files of captions, and everything that is not a caption."""
+"""The modality `text` and the data set `captions`: sentences, files of captions, and what is not a caption."""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from i2i_text2image.captions import Captions
 from i2i_text2image.text import LENGTH, Text, file_name_of, to_codes, to_text, words
+from PIL import Image as Pil
 
 from i2i import Task
+from i2i.data.check import check
 from i2i.errors import ConfigError, DataError
 from i2i.modalities import Image
 from i2i.model import translate_files
 from i2i.model.trained import Model
 from i2i.plugins import registry
-from i2i.testing import check_modality
+from i2i.testing import check_data, check_modality
+
+DATA = os.environ.get("I2I_DATA")
 
 
 class Length(Task):
@@ -166,3 +175,127 @@ def test_the_same_sentence_twice_is_one_result_but_two_files_of_one_name_are_an_
 def test_the_python_call_takes_a_sentence() -> None:
     assert model()("a dog").size == (8, 8)
     assert [picture.size for picture in model()(["a dog", "a cat"])] == [(8, 8)] * 2
+
+
+# ---- pictures with captions
+
+LINES = {"a.png#0": "a red dog", "a.png#1": "one dog", "b.png#0": "two cats", "c.png#0": "a bird", "c.png#2": "no"}
+
+
+def laid_out(root: Path, lines: dict[str, str] | None = None, pictures: str = "abc", tar: bool = True) -> Path:
+    """Create pictures, each of one grey level and twice as wide as high, and their captions; return the folder."""
+    root.mkdir(parents=True)
+    for part in ("train", "val"):
+        text = "".join(f"{name}\t{caption}\n" for name, caption in (LINES if lines is None else lines).items())
+        (root / f"captions_{part}.txt").write_text(text)
+        for number, name in enumerate(pictures):
+            buffer = io.BytesIO()
+            Pil.new("RGB", (80, 40), (50 * number, 50 * number, 100 + (part == "val"))).save(buffer, "png")
+            if tar:
+                with tarfile.open(root / f"{part}.tar", "a") as archive:
+                    member = tarfile.TarInfo(f"Images/{name}.png")
+                    member.size = buffer.tell()
+                    archive.addfile(member, io.BytesIO(buffer.getvalue()))
+            else:
+                (root / part).mkdir(exist_ok=True)
+                (root / part / f"{name}.png").write_bytes(buffer.getvalue())
+    return root
+
+
+@pytest.mark.parametrize("tar", [True, False], ids=["tar", "folder"])
+def test_pictures_come_with_their_captions(tar: bool, tmp_path: Path) -> None:
+    data = Captions(str(laid_out(tmp_path / "set", tar=tar)), size=16, batch_size=2)
+    check_data(data)
+    assert len(data) == 3
+    said: dict[int, set[str]] = {n: set() for n in range(3)}
+    for seed in range(40):
+        for n in range(3):
+            sample = data.sample(n, np.random.default_rng(seed))
+            assert sample["image"].shape == (3, 16, 16)
+            assert sample["text"].shape == (LENGTH,)
+            assert sample["image"][0].add(1).mul(127.5).round().eq(50 * n).all()
+            said[n].add(to_text(sample["text"]))
+    assert said == {0: {"a red dog", "one dog"}, 1: {"two cats"}, 2: {"a bird", "no"}}
+    assert [to_text(sample["text"]) for sample in data.validation()] == ["a red dog", "two cats", "a bird"]
+
+
+def test_training_pictures_are_mirrored_and_validation_pictures_are_not(tmp_path: Path) -> None:
+    root = laid_out(tmp_path / "set", tar=False)
+    for part in ("train", "val"):
+        Pil.fromarray(np.arange(64, dtype=np.uint8)[None].repeat(64, 0)).save(root / part / "a.png")
+    data = Captions(str(root), size=64)
+    first = {float(data.sample(0, np.random.default_rng(n))["image"][0, 0, 0]) for n in range(20)}
+    assert first == {-1.0, 63 / np.float32(127.5) - 1}
+    assert data.validation()[0]["image"][0, 0, 0] == -1
+    fixed = Captions(str(root), size=64, flip=False)
+    assert {float(fixed.sample(0, np.random.default_rng(n))["image"][0, 0, 0]) for n in range(20)} == {-1.0}
+
+
+def test_what_lacks_a_partner_is_skipped_up_to_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = str(laid_out(tmp_path / "set", LINES | {"missing.png#0": "a ghost"}, pictures="abcd"))
+    with pytest.raises(DataError, match=r"captions_train.txt': pictures without captions: 1 of 4.*d.png; add"):
+        Captions(root, size=8)
+    with pytest.raises(DataError, match=r"captions without pictures: 1 of 4.*missing.png"):
+        Captions(str(laid_out(tmp_path / "other", LINES | {"missing.png#0": "a ghost"})), size=8)
+    with caplog.at_level(logging.WARNING, "i2i"):
+        assert len(Captions(root, size=8, bad_limit=0.3)) == 3
+    assert "captions without pictures skipped: 1 (missing.png)" in caplog.text
+    assert "pictures without captions skipped: 1 (d.png)" in caplog.text
+
+
+def test_unreadable_pictures_are_skipped_up_to_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = laid_out(tmp_path / "set", tar=False)
+    whole = (root / "train" / "b.png").read_bytes()
+    (root / "train" / "b.png").write_bytes(whole[:60])
+    with pytest.raises(DataError, match="unreadable pictures: 1 of 3"):
+        Captions(str(root), size=8)
+    with caplog.at_level(logging.WARNING, "i2i"):
+        assert len(Captions(str(root), size=8, bad_limit=0.5)) == 2
+    assert "b.png" in caplog.text
+    assert "captions without pictures" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a.png a dog", "line 2: 'a.png a dog' is not <file>#<number><tab><caption>"),
+        ("a.png#1\t", "line 2: the caption is empty"),
+        ("a.png#1\t" + "x" * 250, "line 2: the caption 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'... has 250 characters"),
+    ],
+)
+def test_lines_out_of_format_are_named(line: str, reason: str, tmp_path: Path) -> None:
+    root = laid_out(tmp_path / "set")
+    (root / "captions_train.txt").write_text(f"a.png#0\ta dog\n{line}\nb.png#0\ta cat\n")
+    with pytest.raises(DataError) as caught:
+        Captions(str(root), size=8)
+    assert f"captions_train.txt': {reason}" in str(caught.value)
+
+
+def test_missing_parts_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"captions_train.txt': no such file; captions needs in its root train"):
+        Captions(str(tmp_path), size=8)
+    root = laid_out(tmp_path / "set")
+    (root / "val.tar").unlink()
+    with pytest.raises(DataError, match=r"neither val nor val\.tar found"):
+        Captions(str(root), size=8)
+    (root / "val.tar").write_bytes(b"no tar file" * 100)
+    with pytest.raises(DataError, match="cannot be read as a tar file"):
+        Captions(str(root), size=8)
+    other = laid_out(tmp_path / "other", {"z.png#0": "a dog"})
+    with pytest.raises(DataError, match="none of its 1 pictures is among the 3 of train"):
+        Captions(str(other), size=8)
+
+
+@pytest.mark.parametrize("tar", [True, False], ids=["tar", "folder"])
+def test_data_check_recognises_the_layout(tar: bool, tmp_path: Path) -> None:
+    report = check(laid_out(tmp_path / "set", tar=tar))
+    assert "looks like images with captions" in report.text()
+    assert "`use: captions`" in report.text()
+    assert report.ok
+
+
+@pytest.mark.skipif(DATA is None, reason="I2I_DATA is not set")
+def test_flickr8k_is_read_whole() -> None:
+    data = Captions(f"{DATA}/flickr8k", size=16)
+    assert (len(data), len(data.held_out), len(data.train.codes)) == (1500, 300, 7500)
+    assert to_text(data.validation()[0]["text"]).endswith(".")

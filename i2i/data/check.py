@@ -30,6 +30,7 @@ from .folders import SUFFIXES, listed, read
 
 MANIFEST = "manifest.sha256"
 TINY = 32  # warn about images with a side shorter than this many pixels
+CAPTIONED = "looks like images with captions (train and captions_train.txt), for `use: captions`"
 SHOWN = 10  # names listed per warning; problems list all
 
 
@@ -104,7 +105,8 @@ def check(root: str | Path, *, modalities: Sequence[Modality] = (), write_manife
             things = [thing for thing, _ in modality.find(str(root))[0] if isinstance(thing, Path)]
             if things:
                 return Report(root, f"looks like {len(things)} {modality.plural}", {}, unreadable(modality, things))
-    report = Report(root, kind_of(folders, parts), {name: found for name, found in parts.items() if found})
+    kind = CAPTIONED if (root / "captions_train.txt").is_file() else kind_of(folders, parts)
+    report = Report(root, kind, {name: found for name, found in parts.items() if found})
     report.problems += [*missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
     for name, (_, skipped) in there.items():
@@ -165,6 +167,8 @@ def kind_of_files(root: Path) -> str:
         return "looks like MNIST in one file (mnist.npz), for `use: mnist`"
     if not (root / "train.tar").is_file():
         return ""
+    if (root / "captions_train.txt").is_file():
+        return CAPTIONED
     if (root / "train.csv").is_file():
         return "looks like images with attributes (train.tar and train.csv), for `use: faces_with_attributes`"
     return "looks like images with class labels, one .tar per split (train.tar), for `use: labelled_folders`"

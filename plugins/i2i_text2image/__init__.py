@@ -8,6 +8,8 @@ from i2i import Catalog, hookimpl
 @hookimpl
 def register(catalog: Catalog) -> None:
     """Add the tasks, networks and data sets of this folder to `catalog`."""
+    from .captions import Captions
     from .text import Text
 
+    catalog.data("captions", Captions)
     catalog.modality("text", Text)

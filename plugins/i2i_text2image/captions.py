@@ -1,0 +1,233 @@
+"""`captions`: photographs with captions, in the layout of Flickr8k.
+
+    data: {use: captions, root: data/flickr8k, size: 64, batch_size: 32}     # in a config
+
+    train.tar  captions_train.txt  val.tar  captions_val.txt     # or folders train and val
+
+A line of captions_train.txt is `<file>#<number><tab><caption>`; a picture may have any number of captions. All
+pictures are decoded once at the start and kept in memory as uint8. Tar files are read in place and never unpacked.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from i2i import Data, DataError, files, images
+from i2i.data import Sample, to_tensor
+
+from .text import LENGTH, decoded, to_codes
+
+log = logging.getLogger("i2i")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+LINE = re.compile(r"(.+)#\d+\t(.*)")
+NAMED = 5  # how many names a message lists
+LAYOUT = (
+    "captions needs in its root train and captions_train.txt, val and captions_val.txt (train, val: folder or .tar)"
+)
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """The pictures of a split and their captions.
+
+    Attributes:
+        pixels: uint8 [N, size, size, 3].
+        codes: the captions as code points, int32 [M, length], those of a picture one after the other.
+        first: where those of each picture begin, and M: int64 [N + 1].
+    """
+
+    pixels: np.ndarray
+    codes: np.ndarray
+    first: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def caption(self, index: int, number: int = 0) -> Tensor:
+        """Return a caption of picture `index`: int64 [length]."""
+        return torch.from_numpy(self.codes[self.first[index] + number].astype(np.int64))
+
+
+class Captions(Data):
+    """Photographs with captions: "image" float32 [3, size, size] in [-1, 1], "text" int64 [length], its code points.
+
+    Pictures are resized along the short side and centre-cropped. In training each picture gets one of its captions at
+    random. The validation samples are the pictures of val, each with its first caption.
+
+    Args:
+        root: the folder with train and val, and captions_train.txt and captions_val.txt.
+        size: height and width of a sample, in pixels.
+        batch_size: samples in one step.
+        flip: mirror half of the training pictures; captions that name left or right are not changed.
+        length: characters of the tensors of captions.
+        bad_limit: the share of pictures that may be unreadable or without captions, and of captions that may be
+            without pictures; these are skipped with a warning.
+        validation_samples: how many pictures of val are used at most, evenly spaced.
+        workers: loader processes; 0 is usually fastest, since everything is in memory.
+
+    Raises:
+        DataError: a file is missing, lines are not in the format, captions are empty or too long, or too much is
+            skipped.
+
+    Source:
+        Hodosh, Young, Hockenmaier, Framing Image Description as a Ranking Task, JAIR 47, 2013.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: PositiveInt = 64,
+        batch_size: PositiveInt = 32,
+        flip: bool = True,
+        length: PositiveInt = LENGTH,
+        bad_limit: Share = 0.05,
+        validation_samples: PositiveInt = 300,
+        workers: NonNegativeInt = 0,
+    ) -> None:
+        self.size, self.flip, self.batch_size, self.workers = size, flip, batch_size, workers
+        place = Path(root).expanduser()
+        self.train = gathered(place, "train", size, length, bad_limit)
+        self.held_out = gathered(place, "val", size, length, bad_limit)
+        count = min(validation_samples, len(self.held_out))
+        self.used = [i * len(self.held_out) // count for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return picture `index`, mirrored half of the time, with one of its captions."""
+        pixels = self.train.pixels[index]
+        if self.flip and rng.random() < 0.5:
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
+        captions = int(self.train.first[index + 1] - self.train.first[index])
+        return {"image": to_tensor(pixels), "text": self.train.caption(index, int(rng.integers(captions)))}
+
+    def validation(self) -> Sequence[Sample]:
+        """Return the pictures of val, each with its first caption."""
+        return [{"image": to_tensor(self.held_out.pixels[i]), "text": self.held_out.caption(i)} for i in self.used]
+
+
+# ---- reading
+
+
+def gathered(root: Path, split: str, size: int, length: int, bad_limit: float) -> Captioned:
+    """Decode a split into memory, sorted by file name.
+
+    Raises:
+        DataError: it is missing, or too much of it would be skipped.
+    """
+    lines = root / f"captions_{split}.txt"
+    captions = captions_of(lines, length)
+    pictures: dict[str, np.ndarray] = {}
+    bad: list[str] = []
+    for name, source in found(root, split):
+        if name in pictures:
+            raise DataError(f"{images.shown(root / split)}: two pictures are named {name}: rename one")
+        try:
+            pictures[name] = squared(images.read_rgb(source), size)
+        except DataError as error:
+            bad.append(f"{name}: {error}")
+    kept = sorted(pictures.keys() & captions.keys())
+    if not kept:
+        raise DataError(
+            f"{images.shown(lines)}: none of its {len(captions)} pictures is among the {len(pictures)} of {split}; "
+            f"{LAYOUT}"
+        )
+    lost = captions.keys() - pictures.keys() - {line.partition(":")[0] for line in bad}
+    for skipped, of, what in (
+        (bad, len(pictures) + len(bad), "unreadable pictures"),
+        (sorted(pictures.keys() - captions.keys()), len(pictures), "pictures without captions"),
+        (sorted(lost), len(captions), "captions without pictures"),
+    ):
+        report(lines, skipped, of, what, bad_limit)
+    counts = [len(captions[name]) for name in kept]
+    return Captioned(
+        np.stack([pictures[name] for name in kept]),
+        np.concatenate([np.stack(captions[name]) for name in kept]),
+        np.cumsum([0, *counts]),
+    )
+
+
+def report(lines: Path, skipped: Sequence[str], of: int, what: str, bad_limit: float) -> None:
+    """Warn about what is skipped; raise DataError if it is more than the allowed share."""
+    if not skipped:
+        return
+    some = ", ".join(skipped[:NAMED]) + ", ..." * (len(skipped) > NAMED)
+    if len(skipped) > bad_limit * of:
+        raise DataError(
+            f"{images.shown(lines)}: {what}: {len(skipped)} of {of}, more than the allowed share of {bad_limit:g}: "
+            f"{some}; add what is missing, or raise data.bad_limit to skip them"
+        )
+    log.warning("%s: %s skipped: %d (%s)", images.shown(lines), what, len(skipped), some)
+
+
+def captions_of(path: Path, length: int) -> dict[str, list[np.ndarray]]:
+    """Return the captions of each picture by file name, as code points int32 [length].
+
+    Raises:
+        DataError: the file is missing, or some lines are not `<file>#<number><tab><caption>`, or a caption is empty
+            or too long.
+    """
+    if not path.is_file():
+        raise DataError(f"{images.shown(path)}: {files.lacking(path, 'file')}; {LAYOUT}")
+    captions: dict[str, list[np.ndarray]] = {}
+    wrong: list[str] = []
+    for number, line in enumerate(decoded(path.read_bytes(), images.shown(path)).splitlines(), start=1):
+        if not line.strip():
+            continue
+        parts = LINE.fullmatch(line)
+        if parts is None:
+            wrong.append(f"line {number}: {line[:40]!r} is not <file>#<number><tab><caption>")
+            continue
+        try:
+            codes = to_codes(parts[2], length)
+        except DataError as error:
+            wrong.append(f"line {number}: {error}")
+            continue
+        captions.setdefault(PurePosixPath(parts[1]).name, []).append(codes.numpy().astype(np.int32))
+    if wrong:
+        more = f"; and {len(wrong) - NAMED} more" * (len(wrong) > NAMED)
+        raise DataError(f"{images.shown(path)}: {'; '.join(wrong[:NAMED])}{more}")
+    return captions
+
+
+def found(root: Path, split: str) -> Iterator[tuple[str, Path | bytes]]:
+    """Yield the pictures of a split, a folder or a .tar file: file name, and path or bytes.
+
+    Raises:
+        DataError: there is neither, or the .tar file is damaged.
+    """
+    folder, tar = root / split, root / f"{split}.tar"
+    if folder.is_dir():
+        yield from ((path.name, path) for path in images.find(folder)[0])
+    elif tar.is_file():
+        try:
+            with tarfile.open(tar) as archive:
+                for member in archive:
+                    name = PurePosixPath(member.name).name
+                    stream = archive.extractfile(member) if member.isreg() and not name.startswith(".") else None
+                    if stream is not None:
+                        yield name, stream.read()
+        except (tarfile.TarError, EOFError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{images.shown(tar)}: cannot be read as a tar file ({reason})") from error
+    else:
+        raise DataError(f"{images.shown(root)}: neither {split} nor {split}.tar found; {LAYOUT}")
+
+
+def squared(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Resize along the short side and centre-crop: uint8 [H, W, 3] -> [size, size, 3]."""
+    return np.array(ImageOps.fit(Image.fromarray(pixels), (size, size), Image.Resampling.BICUBIC))
