@@ -7,6 +7,8 @@
     digits.py      `digits`: grey digits with labels
     captions.py    the sentences of `captioned_scenes`: what they claim, and other words for the same
     captioned.py   `captioned_scenes`: coloured shapes with captions
+    scene_reader.py    a network that reads what such a picture shows
+    caption_truth.py   `caption_truth`: generated pictures compared with their captions
     classes.py     `class_accuracy` and `class_share`: a classifier of digits judges generated ones
     photos.py      `synthetic_photos`: pictures with the statistics of photographs, for super-resolution
 
@@ -22,6 +24,7 @@ from i2i import Catalog, hookimpl
 def register(catalog: Catalog) -> None:
     """Add the data sets of this folder and their metrics to `catalog`."""
     from .animals import AnimalTruth, HorsesAndZebras
+    from .caption_truth import CaptionTruth
     from .captioned import CaptionedScenes
     from .classes import ClassAccuracy, ClassShare
     from .digits import Digits
@@ -38,5 +41,6 @@ def register(catalog: Catalog) -> None:
     catalog.data("landscapes", Landscapes)
     catalog.data("synthetic_photos", SyntheticPhotos)
     catalog.metric("animal_truth", AnimalTruth)
+    catalog.metric("caption_truth", CaptionTruth)
     catalog.metric("class_accuracy", ClassAccuracy)
     catalog.metric("class_share", ClassShare)
