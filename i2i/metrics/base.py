@@ -136,7 +136,7 @@ def predict_batch(task: Any, batch: dict[str, Any]) -> Tensor:
     return made
 
 
-def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Any) -> Iterator[Tensor]:
+def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequence[Any]) -> Iterator[Tensor]:
     """Yield samples of a task, always from the same random numbers.
 
     The global random state is not changed.
@@ -145,7 +145,7 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Any) -
         task: a `Task`, already in the mode to evaluate.
         n: number of samples.
         batch_size: samples per batch.
-        condition: conditions by name, each a list of `n` values, e.g. label=[3, 3, 5], or a tensor [n, ...].
+        condition: conditions by name, each a list of `n` values, e.g. label=[3, 3, 5].
 
     Yields:
         One sample at a time on the CPU, without a batch axis; images are float32 [C, H, W] in [-1, 1].
@@ -158,10 +158,7 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Any) -
     device = device_of(task)
     for first in range(0, n, batch_size):
         part = slice(first, min(first + batch_size, n))
-        chosen = {
-            name: values[part].to(device) if isinstance(values, Tensor) else list(values[part])
-            for name, values in condition.items()
-        }
+        chosen = {name: list(values[part]) for name, values in condition.items()}
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(first)
             with blame(task, "sample"):

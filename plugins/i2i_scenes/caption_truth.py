@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
 from i2i import ConfigError, Data, DataError
-from i2i.metrics import Needs, sampled
+from i2i.metrics import Needs, device_of, sampled
 from i2i.modalities import Image
 
 from .captioned import codes, sentence_of
@@ -69,7 +68,7 @@ class CaptionTruth:
         captions_of(data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return the scores of a `Task` that takes `sample(n, text=...)`, text being code points [n, 200]."""
+        """Return the scores of a `Task` that takes `sample(n, text=...)`, a list of code points [1, 200]."""
         self.refuse(task, data)
         captions = captions_of(data)
         asked = [captions[i % len(captions)] for i in range(self.samples)]
@@ -128,7 +127,8 @@ def captions_of(data: Data) -> list[str]:
 
 def pictured(task: Any, captions: Sequence[str]) -> Iterator[Tensor]:
     """Yield a generated picture [3, H, W] for each caption, always from the same noise."""
-    return sampled(task, len(captions), text=torch.stack([codes(caption) for caption in captions]))
+    device = device_of(task)
+    return sampled(task, len(captions), text=[codes(caption)[None].to(device) for caption in captions])
 
 
 def swapped_pairs(captions: Sequence[str], attribute: str, at_most: int) -> Iterator[tuple[str, str]]:
