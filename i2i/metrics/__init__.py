@@ -11,6 +11,7 @@ from ..catalog import Catalog
 from .base import PAIRS, Needs, answers, batches, check_needs, device_of, sampled
 from .colour import Colourfulness
 from .features import check as check_weights
+from .features import features as features_of
 from .features import lenet_logits, squared
 from .lpips import LPIPS
 from .pairs import PSNR, SSIM
@@ -30,6 +31,7 @@ __all__ = [
     "check_needs",
     "check_weights",
     "device_of",
+    "features_of",
     "lenet_logits",
     "sampled",
     "squared",

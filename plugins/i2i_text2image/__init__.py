@@ -8,8 +8,10 @@ from i2i import Catalog, hookimpl
 @hookimpl
 def register(catalog: Catalog) -> None:
     """Add the tasks, networks and data sets of this folder to `catalog`."""
+    from .caption_rank import CaptionRank
     from .captions import Captions
     from .text import Text
 
     catalog.data("captions", Captions)
+    catalog.metric("caption_rank", CaptionRank)
     catalog.modality("text", Text)
