@@ -5,16 +5,16 @@
 
     train/a.mp4  train/b.gif  train/c/0001.png ...  val/d.mp4       # files, and folders of numbered frames
     train/run/a.mp4  train/jump/b.mp4 ...                           # the same in a folder per class
-    actions.npz                                                     # or arrays, see `arrays`
+    actions.npz                                                     # or arrays, see `of_arrays`
 
-Everything is decoded and resized once at the start, and kept as uint8.
+Everything is decoded and resized once at the start and kept as uint8, so this is meant for small clips.
 """
 
 from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,14 +32,23 @@ from .transforms import fit
 
 log = logging.getLogger("i2i")
 
-LAYOUT = "clips needs train and val (or test) in its root, with video files or folders of frames, or an .npz file"
+LAYOUT = (
+    "clips needs train and val (or test) in its root, with videos, animations or folders of frames, or with these in "
+    "a folder per class; or an .npz file"
+)
+KEYS = ("clips", "frames", "offsets", "labels", "classes")
 
 
 class Split(NamedTuple):
-    """The clips of a split: each uint8 [L, size, size, channels], and their class names or None."""
+    """The clips of a split: each uint8 [L, size, size, channels], and their class names, or None without classes."""
 
     clips: list[np.ndarray]
     classes: list[str | None]
+
+    def some(self, indices: Iterable[int]) -> Split:
+        """Return the clips at these indices."""
+        chosen = list(indices)
+        return Split([self.clips[i] for i in chosen], [self.classes[i] for i in chosen])
 
 
 class Clips(Data):
@@ -51,13 +60,13 @@ class Clips(Data):
     Args:
         root: a folder with the splits train and val (or test), or an .npz file.
         size: height and width of a sample, in pixels: frames are resized along the short side and centre-cropped.
-        frames: number of frames of a sample.
-        stride: take every `stride`-th frame of a clip.
-        given: for prediction: split a sample into "A", its first `given` frames, and "B", the rest.
+        frames: number of frames of a sample; shorter clips are skipped with a warning.
+        stride: take every `stride`-th frame.
+        given: for prediction: split samples into "A", the first `given` frames, and "B", the rest.
         channels: 3, or 1 for grey.
         batch_size: samples per step.
-        flip: flip half of the training clips horizontally; not where left and right have a meaning.
-        held_out: for .npz, what is used for validation: the last tenth of all clips, or of each class.
+        flip: flip half of the training clips horizontally; leave it off where left and right have a meaning.
+        held_out: for .npz: hold out the last tenth of all clips for validation, or the last tenth of each class.
         bad_limit: the fraction of clips that may be unreadable; these are skipped with a warning.
         workers: number of loader processes; 0 is usually fastest, since everything is in memory.
         validation_samples: maximum number of validation samples, evenly spaced.
@@ -83,38 +92,25 @@ class Clips(Data):
         validation_samples: PositiveInt = 64,
     ) -> None:
         if given is not None and given >= frames:
-            raise ConfigError(f"given={given}, but a sample has {frames} frames: set frames to more than given")
+            raise ConfigError(f"given={given}, but a sample has {frames} frames: make frames larger than given")
         self.size, self.frames, self.stride, self.given = size, frames, stride, given
         self.channels, self.batch_size, self.flip, self.workers = channels, batch_size, flip, workers
-        self.span = (frames - 1) * stride + 1
+        self.span, self.short = (frames - 1) * stride + 1, 0
         place = Path(root).expanduser()
         if place.is_file():
-            train, rest = of_arrays(place, size, channels, held_out)
+            train, rest = of_arrays(place, size, channels, by_class=held_out == "each_class")
         else:
-            train = of_folder(place, ("train",), size, channels, bad_limit)
-            rest = of_folder(place, ("val", "test"), size, channels, bad_limit)
-        where = images.shown(place)
-        self.classes: tuple[str, ...] = tuple(sorted({name for name in train.classes if name is not None}))
-        unknown = sorted({name for name in rest.classes if name is not None} - set(self.classes))
-        if unknown:
-            raise DataError(
-                f"{where}: unknown class {', '.join(unknown)}; train has {', '.join(self.classes) or 'none'}: "
-                f"use the same class names in all splits"
-            )
-        self.train = self._long_enough(train, where)
-        if not self.train.clips:
-            raise DataError(
-                f"{where}: none of the {len(train.clips)} clips has the {self.span} frames that frames={frames} and "
-                f"stride={stride} need: lower these"
-            )
+            train, rest = (of_folder(place, split, size, channels, bad_limit) for split in ("train", "val"))
+        self.classes = self._named(train, rest, images.shown(place))
+        self.train = self._long_enough(train, images.shown(place))
         pieces = [
-            (number, start)
-            for number, clip in enumerate(rest.clips)
-            for start in range(0, len(clip) - self.span + 1, self.span)
+            (i, at) for i, clip in enumerate(rest.clips) for at in range(0, len(clip) - self.span + 1, self.span)
         ]
         count = min(validation_samples, len(pieces))
-        chosen = [pieces[i * len(pieces) // count] for i in range(count)]
-        self.held_out = [self._piece(rest, number, start, False) for number, start in chosen]
+        chosen = (pieces[i * len(pieces) // count] for i in range(count))
+        self.held_out = [self._piece(rest, number, start, mirrored=False) for number, start in chosen]
+        if rest.clips and not pieces:
+            log.warning("%s: no validation data, as no clip has %d frames", images.shown(place), self.span)
 
     def __len__(self) -> int:
         return len(self.train.clips)
@@ -127,60 +123,89 @@ class Clips(Data):
             classes "label" int64 [].
         """
         start = int(rng.integers(len(self.train.clips[index]) - self.span + 1))
-        return self._piece(self.train, index, start, self.flip and rng.random() < 0.5)
+        return self._piece(self.train, index, start, mirrored=self.flip and rng.random() < 0.5)
 
     def validation(self) -> Sequence[Sample]:
         """Return pieces of the clips of val or test, without augmentation."""
         return self.held_out
 
-    def _piece(self, split: Split, number: int, start: int, mirrored: bool) -> Sample:
+    def note(self) -> str:
+        """Return how many training clips were too short."""
+        total = self.short + len(self)
+        return (
+            f"{self.short} of {total} clips had fewer than {self.span} frames and were skipped" if self.short else ""
+        )
+
+    def _piece(self, split: Split, number: int, start: int, *, mirrored: bool) -> Sample:
         frames = split.clips[number][start : start + self.span : self.stride]
         frames = frames[:, :, ::-1] if mirrored else frames
-        clip = torch.from_numpy(VALUES.take(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))))
-        sample: dict[str, Any] = (
-            {"clip": clip} if self.given is None else {"A": clip[: self.given], "B": clip[self.given :]}
-        )
+        clip = torch.from_numpy(VALUES.take(frames.transpose(0, 3, 1, 2)))
         name = split.classes[number]
-        return sample if name is None else {**sample, "label": torch.tensor(self.classes.index(name))}
+        sample: Sample = {} if name is None else {"label": torch.tensor(self.classes.index(name))}
+        if self.given is None:
+            return {"clip": clip, **sample}
+        return {"A": clip[: self.given], "B": clip[self.given :], **sample}
 
-    def _long_enough(self, split: Split, where: str) -> Split:
-        kept = [i for i, clip in enumerate(split.clips) if len(clip) >= self.span]
-        if 0 < len(kept) < len(split.clips):
-            log.warning(
-                "%s: clips with fewer than %d frames skipped: %d of %d",
-                where,
-                self.span,
-                len(split.clips) - len(kept),
-                len(split.clips),
+    def _named(self, train: Split, rest: Split, where: str) -> tuple[str, ...]:
+        """Return the class names of train, sorted, and reject others in val or test."""
+        for split in (train, rest):
+            if None in split.classes and any(split.classes):
+                name = next(filter(None, split.classes))
+                raise DataError(f"{where}: some clips are in class folders such as {name}, others are not; {LAYOUT}")
+        known = {name for name in train.classes if name is not None}
+        unknown = {name for name in rest.classes if name is not None} - known
+        if unknown or (known and None in rest.classes):
+            shown = ", ".join(sorted(unknown)) or "none"
+            raise DataError(
+                f"{where}: train has the classes {', '.join(sorted(known)) or 'none'}, validation has {shown}: use "
+                f"the same class names in all splits"
             )
-        return Split([split.clips[i] for i in kept], [split.classes[i] for i in kept])
+        return tuple(sorted(known))
+
+    def _long_enough(self, train: Split, where: str) -> Split:
+        """Return the clips with enough frames for a sample."""
+        kept = train.some(i for i, clip in enumerate(train.clips) if len(clip) >= self.span)
+        self.short = len(train.clips) - len(kept.clips)
+        if not kept.clips:
+            longest = max(map(len, train.clips))
+            raise DataError(
+                f"{where}: none of the {self.short} training clips has the {self.span} frames that frames="
+                f"{self.frames} and stride={self.stride} need, the longest has {longest}: lower these"
+            )
+        if self.short:
+            log.warning("%s: %s", where, f"training clips with fewer than {self.span} frames skipped: {self.short}")
+        return kept
 
 
-def of_folder(root: Path, splits: Sequence[str], size: int, channels: int, bad_limit: float) -> Split:
-    """Decode the first of these splits that exists into memory; for val and test, none need exist.
+def of_folder(root: Path, split: str, size: int, channels: int, bad_limit: float) -> Split:
+    """Decode a split into memory: train, or val, for which test is used if it is missing.
 
     Raises:
-        DataError: train is missing or empty, or too many clips are unreadable.
+        DataError: train is missing, the split is empty, or too many clips are unreadable.
     """
-    folder = next((root / split for split in splits if (root / split).is_dir()), None)
-    if folder is None and "train" in splits:
-        raise DataError(f"{images.shown(root)}: {files.lacking(root / 'train', 'folder')}: train; {LAYOUT}")
-    if folder is None:
-        log.warning("%s: neither %s, so there is no validation data", images.shown(root), " nor ".join(splits))
+    names = (split, "test") if split == "val" else (split,)
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None and split == "val":
+        log.warning("%s: neither val nor test, so there is no validation data", images.shown(root))
         return Split([], [])
-    paths, _ = images.find_clips(folder)
-    clips: list[np.ndarray] = []
-    classes: list[str | None] = []
-    bad: list[str] = []
+    if folder is None:
+        folder = root / split if root.is_dir() else root
+        raise DataError(
+            f"{images.shown(folder)}: {files.lacking(folder, 'folder')}; set data.root to your data: {LAYOUT}"
+        )
+    where = images.shown(folder)
+    paths, skipped = images.find_clips(folder)
+    found, sizes, bad = Split([], []), set(), []
     for path in paths:
         try:
-            clips.append(prepared(images.read_video(path).frames, size, channels))
+            clip, old = small(path, size, channels)
         except DataError as error:
             bad.append(str(error))
-        else:
-            parts = path.relative_to(folder).parts
-            classes.append(parts[0] if len(parts) > 1 else None)
-    where = images.shown(folder)
+            continue
+        sizes.add(old)
+        parts = path.relative_to(folder).parts
+        found.clips.append(clip)
+        found.classes.append(parts[0] if len(parts) > 1 else None)
     if not paths:
         raise DataError(f"{where}: no clips found; {LAYOUT}")
     if len(bad) > bad_limit * len(paths):
@@ -188,49 +213,76 @@ def of_folder(root: Path, splits: Sequence[str], size: int, channels: int, bad_l
             f"{where}: {len(bad)} of {len(paths)} clips cannot be read, more than the allowed fraction of "
             f"{bad_limit:g}: {'; '.join(bad[:10])}"
         )
-    if bad:
-        log.warning("%s: unreadable clips skipped: %d (%s)", where, len(bad), "; ".join(bad[:10]))
-    return Split(clips, classes)
+    lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not path.name.startswith(".")]
+    for what, names_of in (("unreadable clips skipped", bad), ("other files skipped", lines)):
+        if names_of:
+            log.warning("%s: %s: %d (%s)", where, what, len(names_of), "; ".join(names_of[:10]))
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width}x{height}" for height, width in sorted(sizes)[:10])
+        log.warning("%s: clips of %d sizes (%s) resized and cropped to %d", where, len(sizes), listed, size)
+    return found
 
 
-def of_arrays(file: Path, size: int, channels: int, held_out: str) -> tuple[Split, Split]:
-    """Read the clips for training and for validation from an .npz file.
+def small(path: Path, size: int, channels: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode a clip frame by frame: uint8 [L, size, size, channels], and its original height and width."""
+    frames, old = [], (0, 0)
+    for frame in images.iter_video(path):
+        old = (frame.pixels.shape[0], frame.pixels.shape[1])
+        frames.append(prepared(frame.pixels, size, channels))
+    return np.stack(frames), old
 
-    It contains `clips` uint8 [N, T, H, W, 3]; or, if they differ in length, `frames` uint8 [F, H, W, 3] and `offsets`
+
+def prepared(frame: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Resize a frame uint8 [H, W, 3] to cover the size and centre-crop: uint8 [size, size, channels]."""
+    square = fit(frame, size)
+    return np.rint(square @ LUMA).astype(np.uint8)[:, :, None] if channels == 1 else square
+
+
+def of_arrays(file: Path, size: int, channels: int, *, by_class: bool) -> tuple[Split, Split]:
+    """Read the clips for training and those for validation from an .npz file.
+
+    It contains `clips` uint8 [N, L, H, W, 3]; or, if they differ in length, `frames` uint8 [F, H, W, 3] and `offsets`
     [N + 1], where clip i is frames[offsets[i]:offsets[i + 1]]. There may be `labels` [N], and `classes`, their names.
+    The last tenth, rounded up, is for validation: of all clips, or `by_class` of each class.
 
     Raises:
         DataError: the file is not of this form.
     """
+    held = arrays(file)
+    clips = [*held["clips"]] if "clips" in held else np.split(held["frames"], held["offsets"][1:-1])
+    names: list[str | None] = [None] * len(clips)
+    if "labels" in held:
+        known = held["classes"].tolist() if "classes" in held else range(int(held["labels"].max()) + 1)
+        names = [str(known[number]) for number in held["labels"].tolist()]
+    whole = Split([np.stack([prepared(frame, size, channels) for frame in clip]) for clip in clips], names)
+    groups = [[i for i, name in enumerate(names) if not by_class or name == one] for one in dict.fromkeys(names)]
+    last = {i for group in groups for i in group[len(group) - -(-len(group) // 10) :]}
+    return whole.some(i for i in range(len(clips)) if i not in last), whole.some(sorted(last))
+
+
+def arrays(file: Path) -> dict[str, Any]:
+    """Return the arrays of an .npz file, checked; see `of_arrays`."""
+    where = images.shown(file)
     try:
         with np.load(file, allow_pickle=False) as found:
-            held = {key: found[key] for key in ("clips", "frames", "offsets", "labels", "classes") if key in found}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{images.shown(file)}: cannot be read as an npz file: {error}") from error
+            held = {key: found[key] for key in KEYS if key in found}
+            others = ", ".join(found)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(f"{where}: cannot be read as an npz file ({error}); {LAYOUT}") from error
     if "clips" not in held and not {"frames", "offsets"} <= held.keys():
-        raise DataError(f"{images.shown(file)}: has neither clips nor frames and offsets")
-    clips = [*held["clips"]] if "clips" in held else np.split(held["frames"], held["offsets"][1:-1])
-    if any(clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 for clip in clips):
-        raise DataError(f"{images.shown(file)}: clips must be uint8 [T, H, W, 3]")
-    numbers = held.get("labels")
-    names = [str(name) for name in held["classes"]] if "classes" in held else None
-    classes: list[str | None] = [None if numbers is None else str(i) for i in range(len(clips))]
-    if numbers is not None:
-        classes = [names[n] if names else str(n) for n in numbers.tolist()]
-    whole = Split([prepared(clip, size, channels) for clip in clips], classes)
-    groups = [
-        [i for i in range(len(clips)) if held_out == "last" or classes[i] == name]
-        for name in sorted({*map(str, classes)})
-    ]
-    last = {i for group in groups for i in group[len(group) - -(-len(group) // 10) :]}
-    return tuple(
-        Split([whole.clips[i] for i in part], [classes[i] for i in part])
-        for part in ([i for i in range(len(clips)) if i not in last], sorted(last))
-    )  # type: ignore[return-value]
-
-
-def prepared(clip: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Resize frames uint8 [T, H, W, 3] to cover the size and centre-crop: uint8 [T, size, size, channels]."""
-    if clip.shape[1:3] != (size, size):
-        clip = np.stack([fit(frame, size) for frame in clip])
-    return np.rint(clip @ LUMA).astype(np.uint8)[..., None] if channels == 1 else clip
+        raise DataError(f"{where}: needs the array clips, or frames and offsets, but has {others or 'none'}")
+    pixels, axes = (held["clips"], 5) if "clips" in held else (held["frames"], 4)
+    if pixels.dtype != np.uint8 or pixels.ndim != axes or pixels.shape[-1] != 3 or 0 in pixels.shape:
+        name = "clips must be uint8 [N, L, H, W, 3]" if axes == 5 else "frames must be uint8 [F, H, W, 3]"
+        raise DataError(f"{where}: {name}, but are {pixels.dtype} {list(pixels.shape)}")
+    count = len(pixels)
+    if axes == 4:
+        offsets, count = held["offsets"], len(held["offsets"]) - 1
+        if offsets.ndim != 1 or count < 1 or offsets[0] or offsets[-1] != len(pixels) or (np.diff(offsets) < 1).any():
+            raise DataError(f"{where}: offsets must rise from 0 to the number of frames, {len(pixels)}")
+    labels, classes = held.get("labels"), held.get("classes")
+    if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < 0):
+        raise DataError(f"{where}: labels must be {count} class indices, one per clip, not {list(labels.shape)}")
+    if labels is not None and classes is not None and labels.max() >= len(classes):
+        raise DataError(f"{where}: label {labels.max()} has no name, as there are {len(classes)} classes")
+    return held

@@ -6,8 +6,7 @@
     find.py     `find`, `find_clips`: the images or clips in files, folders and globs
     tile.py     `tiled`: large pictures tile by tile, with a measured overlap
     grid.py     `grid`, `frames`: columns of images as one sheet, for `samples/` and the report
-    video.py    `Video`, `read_video`, `write_video`: clips with time stamps
-    animate.py  `gif`, `mp4`: frames as an animation
+    video.py    `read_video`, `iter_video`, `write_video`: clips with times; more about its parts is there
     axes.py, pixels.py, notes.py    helpers: axes of arrays; depth and alpha; counts, warnings and names
 
 Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) share one decoder.
@@ -16,22 +15,25 @@ Importing this package does not import torch.
 
 from __future__ import annotations
 
-from .animate import gif, mp4
+from .animate import gif
 from .border import Picture, fill_hidden, pad_to_multiple, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find, find_clips
 from .grid import frames, grid, label_colours, png, to_uint8
 from .notes import ImageWarning, counts, shown
+from .pyav import mp4
 from .tile import reach, tiled
-from .video import Video, read_video, write_video
+from .video import MOVING, Frame, Video, iter_video, read_video, write_video
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
 
 __all__ = [
     "FORMATS",
     "MAX_FRAMES",
     "MAX_PIXELS",
+    "MOVING",
     "SUFFIXES",
     "WRITTEN",
+    "Frame",
     "ImageWarning",
     "Picture",
     "Video",
@@ -42,6 +44,7 @@ __all__ = [
     "frames",
     "gif",
     "grid",
+    "iter_video",
     "label_colours",
     "mp4",
     "pad_to_multiple",

@@ -8,63 +8,26 @@ from __future__ import annotations
 
 import io
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ResourceError
+from .complete import blocks_end
 from .decode import _to_srgb
+from .frame import Frame, Video
 from .pixels import on_colour
 
 WHITE = (255, 255, 255)
 SLOW = Fraction(1, 10)  # seconds that browsers show a frame without a duration
 
 
-class Frame(NamedTuple):
-    """One frame of a clip: uint8 [H, W, 3], when it appears and for how long, in seconds."""
-
-    pixels: np.ndarray
-    time: Fraction
-    duration: Fraction
-
-
-def timed(frames: Iterable[np.ndarray], fps: float) -> Iterator[Frame]:
-    """Yield frames uint8 [H, W, 3] with the times of a constant rate."""
-    step = 1 / Fraction(fps).limit_denominator(100_000)
-    for number, pixels in enumerate(frames):
-        yield Frame(pixels, number * step, step)
-
-
 def gif(frames: np.ndarray, fps: float = 12) -> bytes:
     """Encode frames uint8 [T, H, W, 3] as a looping GIF with 256 colours per frame."""
-    return encode_gif(timed(frames, fps))
-
-
-def mp4(frames: np.ndarray, fps: float = 12) -> bytes:
-    """Encode frames uint8 [T, H, W, 3] as MP4; an odd height or width is cropped by one pixel.
-
-    Raises:
-        ResourceError: the installed OpenCV cannot write MP4.
-    """
-    import cv2
-
-    even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2, ::-1]  # OpenCV takes BGR
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "frames.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, even.shape[2:0:-1])
-        opened = writer.isOpened()
-        for frame in even if opened else ():
-            writer.write(np.ascontiguousarray(frame))
-        writer.release()
-        if not opened or not path.is_file() or not path.stat().st_size:
-            raise ResourceError("the installed OpenCV cannot write MP4: use .gif, or install an OpenCV with FFmpeg")
-        return path.read_bytes()
+    return encode_gif(Video.of(frames, fps))
 
 
 # ---- writing
@@ -86,7 +49,7 @@ def parts(frames: Iterable[Frame], per_second: int, even: bool = False) -> Itera
     of the frames do not add up. With `even`, the rectangle starts at even coordinates.
     """
     before: np.ndarray | None = None
-    for pixels, time, duration in frames:
+    for pixels, time, duration, _ in frames:
         top, left, bottom, right = 0, 0, *pixels.shape[:2]
         if before is not None:
             changed = (pixels != before).any(2)
@@ -118,13 +81,6 @@ def encode_gif(frames: Iterable[Frame]) -> bytes:
         out.append(bytes([0x80 | interlaced | flags & 7]) + single[13 : 13 + colours] + single[at + 10 : -1])
     loop = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
     return b"".join([b"GIF89a", size, b"\x70\0\0", loop, *out, b"\x3b"])
-
-
-def blocks_end(data: bytes, at: int) -> int:
-    """Return the offset after the sub-blocks of a GIF that start at `at`; IndexError if the data end earlier."""
-    while data[at]:
-        at += 1 + data[at]
-    return at + 1
 
 
 def encode_apng(frames: Iterable[Frame]) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import files
 from ..errors import DataError
+from .complete import kind_of
 from .decode import format_of, opened
 from .notes import reason_of
 from .video import moves
@@ -20,6 +21,31 @@ def find(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], l
     return files.find(sources, _why_not)
 
 
+def find_clips(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Find clips by their first bytes: animations, videos, and folders of at least two still pictures, their frames.
+
+    A file named in `sources` may also be a single picture in the format of an animation.
+    """
+    named = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
+    moving: list[Path] = []
+    stills: list[Path] = []
+    found, skipped = files.find(named, lambda path: None if kind_of(_prefix(path)) else _why_not(path))
+    for path in found:
+        (moving if path in named or moves(path) else stills).append(path)
+    counts = Counter(path.parent for path in stills)
+    skipped += [(path, "a single picture, not a clip") for path in stills if counts[path.parent] == 1]
+    folders = [folder for folder, count in counts.items() if count > 1]
+    return sorted([*moving, *folders], key=lambda path: path.parts), skipped
+
+
+def _prefix(path: Path) -> bytes:
+    try:
+        with opened(path) as stream:
+            return stream.read(16)
+    except (OSError, ValueError, DataError):
+        return b""
+
+
 def _why_not(path: Path) -> str | None:
     try:
         with opened(path) as stream:
@@ -27,20 +53,3 @@ def _why_not(path: Path) -> str | None:
     except (OSError, ValueError, DataError) as error:
         return reason_of(error)
     return None
-
-
-def find_clips(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Find clips by their first bytes: animations, and folders of at least two still pictures, their frames.
-
-    A file named in `sources` may be a single picture in the format of an animation.
-    """
-    named = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
-    moving: list[Path] = []
-    stills: list[Path] = []
-    found, skipped = files.find(named, _why_not)
-    for path in found:
-        (moving if path in named or moves(path) else stills).append(path)
-    counts = Counter(path.parent for path in stills)
-    skipped += [(path, "a single picture, not a clip") for path in stills if counts[path.parent] == 1]
-    folders = [folder for folder, count in counts.items() if count > 1]
-    return sorted([*moving, *folders], key=lambda path: path.parts), skipped

@@ -1,19 +1,22 @@
 """Clips: files of frames with time stamps, read frame by frame or as a whole, and written.
 
-    clip = read_video("clip.gif")              # clip.frames uint8 [T, H, W, 3], clip.times in seconds
+    clip = read_video("clip.mp4")              # clip.frames uint8 [T, H, W, 3], clip.times in seconds
     write_video("clip.webp", clip)
 
-GIF, WebP and APNG are packed in `animate`.
+    frame.py      `Frame`, `Video`
+    animate.py    GIF, WebP and APNG, with Pillow
+    pyav.py       MP4 and WebM, with PyAV (`pip install 'i2i[video]'`)
+    complete.py   rejects truncated files
+
+The format is detected from the content. What exceeds the limits, or was cut off, is rejected before decoding.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,53 +24,23 @@ import numpy as np
 from PIL import Image
 
 from .. import files
-from ..errors import DataError, ResourceError
-from . import animate
-from .animate import Frame
-from .decode import MAX_PIXELS, format_of, opened, read_rgb
-from .notes import reason_of, shown
+from ..errors import DataError, I2IError, ResourceError
+from . import animate, pyav
+from .complete import count_frames, kind_of
+from .decode import MAX_PIXELS, opened, read_rgb
+from .frame import Frame, Tags, Video
+from .notes import ImageWarning, reason_of, shown
 
-ENCODE: dict[str, Callable[[Iterable[Frame]], bytes]] = {
+MAX_CLIP_FRAMES = 100_000
+ANIMATIONS = {
     ".gif": animate.encode_gif,
     ".webp": animate.encode_webp,
     ".png": animate.encode_apng,
     ".apng": animate.encode_apng,
 }
-ANIMATED = ("GIF", "WEBP", "PNG")  # the picture formats that may hold a clip
-POSSIBLE = "possible are GIF, WebP, PNG"
-
-
-@dataclass(frozen=True)
-class Video:
-    """A clip in memory. `numpy.asarray(video)` is `frames`, `video.save("clip.gif")` writes it.
-
-    Attributes:
-        frames: uint8 [T, H, W, 3].
-        times: when each frame appears, in seconds after the first, and when the last one ends: T + 1 fractions.
-    """
-
-    frames: np.ndarray
-    times: tuple[Fraction, ...]
-
-    @classmethod
-    def of(cls, frames: np.ndarray, fps: float) -> Video:
-        """Return frames uint8 [T, H, W, 3] at a constant rate."""
-        step = 1 / Fraction(fps).limit_denominator(100_000)
-        return cls(frames, tuple(number * step for number in range(len(frames) + 1)))
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __iter__(self) -> Iterator[Frame]:
-        for pixels, time, end in zip(self.frames, self.times[:-1], self.times[1:], strict=True):
-            yield Frame(pixels, time, end - time)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.frames, dtype, copy=copy)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it in the format given by the suffix; see `write_video`."""
-        write_video(path, self)
+VIDEOS = {".mp4": "mp4", ".webm": "webm"}
+MOVING = (*ANIMATIONS, *VIDEOS)  # suffixes of clips that are written
+READ = "GIF, WebP, PNG, MP4, WebM, MOV, MKV, AVI, or a folder of frames"
 
 
 def read_video(source: Any, *, fps: float = 12, limit: int = MAX_PIXELS) -> Video:
@@ -76,98 +49,149 @@ def read_video(source: Any, *, fps: float = 12, limit: int = MAX_PIXELS) -> Vide
     Args:
         source: a path, encoded bytes, or a folder of pictures, its frames in the order of the numbers in their names.
         fps: the frame rate of a folder.
-        limit: the maximum number of pixels (T * H * W).
+        limit: the maximum number of pixels in all frames (T * H * W).
 
     Raises:
         DataError: it cannot be read; the message has the reason.
+        ResourceError: it is an MP4 or the like and PyAV is not installed, or it does not fit in memory.
+
+    Example:
+        >>> Video.of(np.zeros((4, 6, 5, 3), np.uint8), fps=10).save("black.gif")              # doctest: +SKIP
+        >>> read_video("black.gif").frames.shape                                              # doctest: +SKIP
+        (4, 6, 5, 3)
     """
+    found = list(iter_video(source, fps=fps, limit=limit))
+    times = (*(frame.time for frame in found), found[-1].time + found[-1].duration)
+    return Video(np.stack([frame.pixels for frame in found]), times, found[0].tags)
+
+
+def iter_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Iterator[Frame]:
+    """Yield the frames of a clip one by one, so that it need not fit in memory; see `read_video`."""
     if isinstance(source, str | os.PathLike) and os.path.isdir(source):
-        return read_folder(Path(source), fps, limit)
+        yield from of_folder(Path(source), fps, limit)
+        return
     name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
+    with explained(name), opened_clip(source) as (stream, kind):
+
+        def check(width: int, height: int, count: int) -> None:
+            check_limits(width, height, count, limit)
+
+        count = count_frames(stream, kind)
+        if kind in ("mov", "matroska", "avi"):
+            frames = pyav.decode(stream, kind, name, check)
+        else:
+            stream.seek(0)
+            image = Image.OPEN[kind.upper()][0](stream, "")
+            check(*image.size, count or 1)
+            frames = animate.decode(image, name)
+        number = 0
+        for number, frame in enumerate(frames, start=1):
+            check(frame.pixels.shape[1], frame.pixels.shape[0], number)
+            yield frame
+        if count is not None and number < count:
+            raise DataError(f"damaged: only {number} of its {count} frames can be decoded; copy or download it again")
+
+
+def check_limits(width: int, height: int, count: int, limit: int | None) -> None:
+    """Raise DataError if a clip is too large: a single frame, the number of frames, or all pixels together."""
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{width}x{height} pixels, more than the limit of {MAX_PIXELS:,}; make it smaller first")
+    if count > MAX_CLIP_FRAMES:
+        raise DataError(f"more than {MAX_CLIP_FRAMES:,} frames; cut it into shorter clips")
+    if limit is not None and width * height * count > limit:
+        raise DataError(f"more than {limit:,} pixels in all frames; cut it into shorter clips, or make it smaller")
+
+
+@contextmanager
+def opened_clip(source: Any) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a path or bytes, and return the stream and the kind of the file; raise DataError if it is none."""
+    with opened(source) as stream:
+        prefix = stream.read(16)
+        if not prefix:
+            raise DataError("empty file")
+        kind = kind_of(prefix)
+        if not kind:
+            raise DataError(f"not a clip; possible: {READ}")
+        yield stream, kind
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn every error of a decoder into one that names the file."""
     try:
-        with opened(source) as stream:
-            data = stream.read()
-        image = animation(io.BytesIO(data))
-        width, height = image.size
-        if width * height * getattr(image, "n_frames", 1) > limit:
-            raise DataError(f"more than {limit:,} pixels in all frames; make it smaller or shorter first")
-        frames = list(animate.decode(image, name))
+        yield
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
+    except ImageWarning as error:
+        raise DataError(f"{error}, and warnings are turned into errors") from error
     except MemoryError as error:
         raise ResourceError(f"{name}: does not fit in memory; make it smaller or shorter") from error
+    except I2IError:
+        raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise DataError(f"{name}: {reason_of(error)}; replace the file or leave it out") from error
-    times = (*(frame.time for frame in frames), frames[-1].time + frames[-1].duration)
-    return Video(np.stack([frame.pixels for frame in frames]), times)
 
 
-def animation(stream: BinaryIO) -> Any:
-    """Open a file in a format that may hold an animation, without decoding it."""
-    kind = format_of(stream.read(16))
-    if kind not in ANIMATED:
-        raise DataError(f"a {kind} picture, not a clip; {POSSIBLE}")
-    stream.seek(0)
-    return Image.OPEN[kind][0](stream, "")
-
-
-def moves(path: Path) -> bool:
-    """Return whether a picture is an animation."""
-    try:
-        with opened(path) as stream:
-            image = animation(stream)
-            return bool(image.format == "GIF" or getattr(image, "is_animated", False))
-    except DataError:
-        return False
-    except Exception:  # damaged: the error is raised when it is read
-        return True
-
-
-def read_folder(folder: Path, fps: float, limit: int) -> Video:
-    """Read a folder of pictures as a clip.
+def of_folder(folder: Path, fps: float, limit: int | None) -> Iterator[Frame]:
+    """Yield the pictures in a folder as frames.
 
     Raises:
         DataError: a picture cannot be read, they differ in size, or there are none.
     """
-    paths = sorted((path for path in files.find(folder, lambda path: None)[0] if path.parent == folder), key=natural)
-    frames: list[np.ndarray] = []
-    for path in paths:
-        frames.append(read_rgb(path))
-        if frames[-1].shape != frames[0].shape:
-            raise DataError(
-                f"{shown(folder)}: frames differ in size ({shown(paths[0].name)} {shape_of(frames[0])}, "
-                f"{shown(path.name)} {shape_of(frames[-1])}); resize them to one size"
-            )
-        if len(paths) * frames[0].shape[0] * frames[0].shape[1] > limit:
-            raise DataError(f"{shown(folder)}: more than {limit:,} pixels in all frames; make it smaller or shorter")
-    if not frames:
+    hidden = (path for path in files.find(folder, lambda path: None)[0] if path.parent == folder)
+    paths = sorted(hidden, key=natural)
+    if not paths:
         raise DataError(f"{shown(folder)}: no pictures in this folder; give a folder of frames")
-    return Video.of(np.stack(frames), fps)
+    step = Video.of(np.empty((1, 1, 1, 3), np.uint8), fps).times[1]
+    first: tuple[int, ...] | None = None
+    for number, path in enumerate(paths):
+        pixels = read_rgb(path)
+        first = first or pixels.shape
+        if pixels.shape != first:
+            sizes = f"{first[1]}x{first[0]} and {pixels.shape[1]}x{pixels.shape[0]}, in {shown(path.name)}"
+            raise DataError(f"{shown(folder)}: its frames differ in size ({sizes}); resize them to one size")
+        with explained(shown(folder)):
+            check_limits(first[1], first[0], len(paths), limit)
+        yield Frame(pixels, number * step, step, Tags())
 
 
 def natural(path: Path) -> list[Any]:
     """Return a key that sorts names by the numbers in them: 2.png before 10.png."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
-def shape_of(frame: np.ndarray) -> str:
-    """Return the size of a frame for messages."""
-    return f"{frame.shape[1]}x{frame.shape[0]}"
+def moves(path: Path) -> bool:
+    """Return whether a file, or one of the formats of pictures, is a clip, without decoding it."""
+    with opened(path) as stream:
+        kind = kind_of(stream.read(16))
+        if kind not in ("webp", "png"):
+            return bool(kind)
+        try:
+            stream.seek(0)
+            return bool(getattr(Image.OPEN[kind.upper()][0](stream, ""), "is_animated", False))
+        except Exception:  # damaged: reading it raises the reason
+            return False
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[Frame]) -> None:
     """Write frames atomically, in the format given by the suffix.
+
+    GIF has 256 colours per frame, WebP and PNG are lossless; MP4 is H.264 and WebM is VP9, both of high quality.
 
     Args:
         path: an existing file is replaced.
         frames: a `Video`, or any frames of one size with their times.
 
     Raises:
-        DataError: files with this suffix cannot be written.
-        ResourceError: the folder or the disk cannot be written to.
+        DataError: files with this suffix cannot be written, or there are no frames.
+        ResourceError: PyAV is needed and not installed, or the folder or the disk cannot be written to.
     """
     path = Path(path)
-    encode = ENCODE.get(path.suffix.lower())
-    if encode is None:
-        raise DataError(f"{shown(path)}: clips are written as {', '.join(ENCODE)}")
-    files.write(path, encode(frames))
+    suffix = path.suffix.lower()
+    if suffix in ANIMATIONS:
+        files.write(path, ANIMATIONS[suffix](frames))
+    elif suffix in VIDEOS:
+        pyav.library()  # before a file is opened
+        files.write(path, lambda stream: pyav.encode(stream, frames, VIDEOS[suffix]))
+    else:
+        raise DataError(f"{shown(path)}: clips are written as {', '.join(MOVING)}")
