@@ -100,7 +100,8 @@ def check(root: str | Path, *, modalities: Sequence[Modality] = (), write_manife
     if packed and not any(parts.values()):
         unread = f"the contents of these files are not checked and not added to {MANIFEST}; training reads them"
         return Report(root, packed, {}, warnings=[unread])
-    if not any(parts.values()):
+    found = [picture for pictures in parts.values() for picture in pictures]
+    if sum(picture.animated for picture in found) >= 0.9 * len(found):  # or there are no pictures
         for modality in modalities:
             things = [thing for thing, _ in modality.find(str(root))[0] if isinstance(thing, Path)]
             if things:

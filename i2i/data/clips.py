@@ -173,7 +173,7 @@ class Clips(Data):
                 f"{self.frames} and stride={self.stride} need, the longest has {longest}: lower these"
             )
         if self.short:
-            log.warning("%s: %s", where, f"training clips with fewer than {self.span} frames skipped: {self.short}")
+            log.warning("%s: training clips with fewer than %d frames skipped: %d", where, self.span, self.short)
         return kept
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from .complete import blocks_end
 from .decode import _to_srgb
-from .frame import Frame, Video
+from .frame import Frame, Video, alike
 from .pixels import on_colour
 
 WHITE = (255, 255, 255)
@@ -49,7 +49,7 @@ def parts(frames: Iterable[Frame], per_second: int, even: bool = False) -> Itera
     of the frames do not add up. With `even`, the rectangle starts at even coordinates.
     """
     before: np.ndarray | None = None
-    for pixels, time, duration, _ in frames:
+    for pixels, time, duration, _ in alike(frames):
         top, left, bottom, right = 0, 0, *pixels.shape[:2]
         if before is not None:
             changed = (pixels != before).any(2)

@@ -129,11 +129,12 @@ def segment(stream: BinaryIO, size: int) -> None:
     at = 4
     for wanted in (b"", SEGMENT):
         stream.seek(at)
-        head = stream.read(12)
-        if head[: len(wanted)] != wanted:
+        head = stream.read(len(wanted) + 8)
+        width = 9 - head[len(wanted)].bit_length()  # of the number that follows, in bytes
+        if head[: len(wanted)] != wanted or width > 8:
             raise DataError(DAMAGED)
-        first = head[len(wanted)]
-        width = 9 - first.bit_length()  # of the number, in bytes
+        if len(head) < len(wanted) + width:
+            raise DataError(CUT)
         number = int.from_bytes(head[len(wanted) : len(wanted) + width], "big") - (1 << 7 * width)
         at += len(wanted) + width + number
         if wanted and number == (1 << 7 * width) - 1:

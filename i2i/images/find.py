@@ -13,7 +13,7 @@ from ..errors import DataError
 from .complete import kind_of
 from .decode import format_of, opened
 from .notes import reason_of
-from .video import moves
+from .video import READ, moves
 
 
 def find(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -29,21 +29,13 @@ def find_clips(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Pa
     named = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
     moving: list[Path] = []
     stills: list[Path] = []
-    found, skipped = files.find(named, lambda path: None if kind_of(_prefix(path)) else _why_not(path))
+    found, skipped = files.find(named, _why_no_clip)
     for path in found:
         (moving if path in named or moves(path) else stills).append(path)
     counts = Counter(path.parent for path in stills)
     skipped += [(path, "a single picture, not a clip") for path in stills if counts[path.parent] == 1]
     folders = [folder for folder, count in counts.items() if count > 1]
     return sorted([*moving, *folders], key=lambda path: path.parts), skipped
-
-
-def _prefix(path: Path) -> bytes:
-    try:
-        with opened(path) as stream:
-            return stream.read(16)
-    except (OSError, ValueError, DataError):
-        return b""
 
 
 def _why_not(path: Path) -> str | None:
@@ -53,3 +45,14 @@ def _why_not(path: Path) -> str | None:
     except (OSError, ValueError, DataError) as error:
         return reason_of(error)
     return None
+
+
+def _why_no_clip(path: Path) -> str | None:
+    try:
+        with opened(path) as stream:
+            prefix = stream.read(16)
+            return None if kind_of(prefix) or format_of(prefix) else ""
+    except DataError:
+        return f"not a clip (possible: {READ})" if prefix else "empty file"
+    except (OSError, ValueError) as error:
+        return reason_of(error)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ..errors import DataError
 
 
 class Tags(NamedTuple):
@@ -39,6 +41,19 @@ class Frame(NamedTuple):
     time: Fraction
     duration: Fraction
     tags: Tags = HD_VIDEO
+
+
+def alike(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Yield frames; raise DataError if there are none, or if they differ in size."""
+    first: Frame | None = None
+    for frame in frames:
+        first = first or frame
+        if frame.pixels.shape != first.pixels.shape:
+            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (first.pixels.shape, frame.pixels.shape))
+            raise DataError(f"its frames differ in size ({sizes}); give them one size")
+        yield frame
+    if first is None:
+        raise DataError("a clip without frames; give at least one")
 
 
 @dataclass(frozen=True)

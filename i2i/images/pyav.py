@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import DataError, ResourceError
-from .frame import Frame, Tags, Video
+from .frame import Frame, Tags, Video, alike
 from .notes import note
 
 # Matrices by H.273 code, as FFmpeg's scaler numbers them; it has no others.
@@ -59,7 +59,7 @@ def decode(stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, in
         check: called before decoding with width, height and number of frames (0 if unknown); raises DataError.
 
     Raises:
-        DataError: it has no video, its size changes, or frames are missing.
+        DataError: it has no video, or frames are missing.
     """
     stream.seek(0)
     with library().open(stream, "r", format=kind) as container:
@@ -78,8 +78,6 @@ def decode(stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, in
             own = Fraction((shown.duration or 0) * shown.time_base)
             frame = Frame(upright(shown, tags), seconds(shown) - begin, own, tags)
             if held is not None:
-                if held.pixels.shape != frame.pixels.shape:
-                    raise DataError("its frames change in size; convert it")
                 if held.time >= frame.time:
                     raise DataError("its frames are not in the order of their times; convert it")
                 yield held._replace(duration=frame.time - held.time)
@@ -184,10 +182,8 @@ def encode(stream: BinaryIO, frames: Iterable[Frame], kind: str) -> None:
         ResourceError: PyAV is not installed, or lacks the encoder.
     """
     av, (codec, options) = library(), CODECS[kind]
-    rest = iter(frames)
-    first = next(rest, None)
-    if first is None:
-        raise DataError("a clip without frames cannot be written")
+    rest = alike(frames)
+    first = next(rest)
     if codec not in av.codecs_available:
         raise ResourceError(
             f"the installed PyAV has no encoder {codec}: pip install 'i2i[video]', or use GIF or WebP"
@@ -205,8 +201,6 @@ def encode(stream: BinaryIO, frames: Iterable[Frame], kind: str) -> None:
         durations: dict[int, int] = {}
         before = -1
         for pixels, time, duration, _ in chain([first], rest):
-            if pixels.shape != first.pixels.shape:
-                raise DataError("the frames of a clip must have one size to be written")
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
                 format=context.pix_fmt,
                 dst_colorspace=MATRICES[tags.space],

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ from ..errors import DataError, I2IError, ResourceError
 from . import animate, pyav
 from .complete import count_frames, kind_of
 from .decode import MAX_PIXELS, opened, read_rgb
-from .frame import Frame, Tags, Video
+from .frame import Frame, Video, alike
 from .notes import ImageWarning, reason_of, shown
 
 MAX_CLIP_FRAMES = 100_000
@@ -85,7 +86,7 @@ def iter_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Ite
             check(*image.size, count or 1)
             frames = animate.decode(image, name)
         number = 0
-        for number, frame in enumerate(frames, start=1):
+        for number, frame in enumerate(alike(frames), start=1):
             check(frame.pixels.shape[1], frame.pixels.shape[0], number)
             yield frame
         if count is not None and number < count:
@@ -138,21 +139,15 @@ def of_folder(folder: Path, fps: float, limit: int | None) -> Iterator[Frame]:
     Raises:
         DataError: a picture cannot be read, they differ in size, or there are none.
     """
-    hidden = (path for path in files.find(folder, lambda path: None)[0] if path.parent == folder)
-    paths = sorted(hidden, key=natural)
+    inside = files.find(folder, lambda path: None)[0]  # without hidden files
+    paths = sorted((path for path in inside if path.parent == folder), key=natural)
     if not paths:
         raise DataError(f"{shown(folder)}: no pictures in this folder; give a folder of frames")
-    step = Video.of(np.empty((1, 1, 1, 3), np.uint8), fps).times[1]
-    first: tuple[int, ...] | None = None
-    for number, path in enumerate(paths):
-        pixels = read_rgb(path)
-        first = first or pixels.shape
-        if pixels.shape != first:
-            sizes = f"{first[1]}x{first[0]} and {pixels.shape[1]}x{pixels.shape[0]}, in {shown(path.name)}"
-            raise DataError(f"{shown(folder)}: its frames differ in size ({sizes}); resize them to one size")
-        with explained(shown(folder)):
-            check_limits(first[1], first[0], len(paths), limit)
-        yield Frame(pixels, number * step, step, Tags())
+    step = 1 / Fraction(fps).limit_denominator(100_000)
+    with explained(shown(folder)):
+        for frame in alike(Frame(read_rgb(path), n * step, step) for n, path in enumerate(paths)):
+            check_limits(frame.pixels.shape[1], frame.pixels.shape[0], len(paths), limit)
+            yield frame
 
 
 def natural(path: Path) -> list[Any]:
@@ -183,7 +178,7 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame]) -> None:
         frames: a `Video`, or any frames of one size with their times.
 
     Raises:
-        DataError: files with this suffix cannot be written, or there are no frames.
+        DataError: files with this suffix cannot be written, there are no frames, or they differ in size.
         ResourceError: PyAV is needed and not installed, or the folder or the disk cannot be written to.
     """
     path = Path(path)

@@ -67,7 +67,9 @@ class Record:
         self._write({**outcome.losses, **rates, **skipped})
 
     def pictures(self, batch: Batch) -> None:
-        """Write what the task shows of a validation batch to `samples/<step>.png`.
+        """Write what the task shows of a validation batch to `samples/<step>.png`, with clips also to a .gif.
+
+        The .png shows the middle of the clips.
 
         Args:
             batch: validation samples, or {} for a data set that has none: a task that samples needs none. Where the
@@ -91,11 +93,12 @@ class Record:
             self._blind = True
         if drawn and self.leads:
             sheets, name = frames(drawn), f"{self.engine.number:08d}"
+            still = sheets[len(sheets) // 2]
             files.make_folder(self.run.samples)
-            files.write(self.run.samples / f"{name}.png", png(sheets[0]))
+            files.write(self.run.samples / f"{name}.png", png(still))
             if len(sheets) > 1:
                 files.write(self.run.samples / f"{name}.gif", gif(sheets))
-            self._notify(images={"samples": torch.from_numpy(sheets[0])})
+            self._notify(images={"samples": torch.from_numpy(still)})
 
     def metrics(self, metrics: dict[str, float], *, final: bool) -> None:
         """Log an evaluation, and publish the weights if it is the best so far and `train.best` asks for these.
