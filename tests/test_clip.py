@@ -171,14 +171,37 @@ def test_a_video_without_colour_tags_is_bt601_unless_it_is_hd(tmp_path: Path) ->
         assert images.read_video(path).tags == Tags(expected, 1, 2, 2)
 
 
-def plain(path: Path, frames: np.ndarray, **options: str) -> None:
-    """Write an MP4 as others do: B-frames, no colour tags."""
+def plain(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str = "yuv420p", **options: str) -> None:
+    """Write a video as others do: B-frames, no colour tags."""
     with av.open(str(path), "w", options=options) as container:
-        video = container.add_stream("libx264", rate=25)
-        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
-        for pixels in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        video = container.add_stream(codec, rate=25)
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], pixels
+        for frame in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(video.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("mpeg4.avi", "mpeg4", "yuv420p"),
+        ("b-frames.avi", "libx264", "yuv420p"),
+        ("ten bits.mov", "libx264", "yuv422p10le"),
+        ("clip.mkv", "libx264", "yuv420p"),
+        ("rgb.mp4", "libx264rgb", "rgb24"),
+        ("hevc.mp4", "libx265", "yuv420p"),
+    ],
+)
+def test_other_containers_codecs_and_depths_are_read(name: str, codec: str, pixels: str, tmp_path: Path) -> None:
+    frames = smooth(6, 64, 64)
+    plain(tmp_path / name, frames, codec, pixels)
+    video = images.read_video(tmp_path / name)
+    assert video.times == tuple(Fraction(n, 25) for n in range(7))
+    assert np.abs(video.frames.astype(int) - frames).mean() < 8
+    data = (tmp_path / name).read_bytes()
+    for length in range(0, len(data), len(data) // 20):
+        with pytest.raises(DataError):
+            images.read_video(data[:length])
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,12 @@ def decode(stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, in
         begin: Fraction | None = None
         tags: Tags | None = None
         held: Frame | None = None
-        for shown in complete(container, video):
-            begin = seconds(shown) if begin is None else begin
+        for number, shown in enumerate(complete(container, video)):
+            time = number / Fraction(video.average_rate) if kind == "avi" else seconds(shown)  # AVI stores no times
+            begin = time if begin is None else begin
             tags = tags or tags_of(shown, video, name)
             own = Fraction((shown.duration or 0) * shown.time_base)
-            frame = Frame(upright(shown, tags), seconds(shown) - begin, own, tags)
+            frame = Frame(upright(shown, tags), time - begin, own, tags)
             if held is not None:
                 if held.time >= frame.time:
                     raise DataError("its frames are not in the order of their times; convert it")
