@@ -1,4 +1,10 @@
-"""Text to image: DF-GAN, StackGAN and a projection GAN, arXiv:2008.05865, 1612.03242."""
+"""Text to image: DF-GAN arXiv:2008.05865, StackGAN arXiv:1612.03242, and a projection GAN arXiv:1802.05637.
+
+i2i run configs/text2image.yaml                                     # embedded pictures of coloured shapes, minutes
+i2i translate "a red circle" -m runs/text2image -o out
+i2i translate captions.txt -m runs/text2image -o out                # a picture for each line
+i2i sample 8 -m runs/text2image -o out -c text="two red circles above a blue square"
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,28 @@ from i2i import Catalog, hookimpl
 
 @hookimpl
 def register(catalog: Catalog) -> None:
-    """Add the tasks, networks and data sets of this folder to `catalog`."""
+    """Add the task `text2image`, its networks, and what belongs to captions."""
     from .caption_rank import CaptionRank
     from .captions import Captions
+    from .encoder import CharacterEncoder, SentenceEncoder, WordEncoder
+    from .networks import DFGANDiscriminator, DFGANGenerator
+    from .projection import TextGenerator, TextProjectionDiscriminator
+    from .stackgan import ConditioningAugmentation, StackGANDiscriminator, StackGANGenerator, StackGANRefiner
+    from .task import Text2Image
     from .text import Text
 
     catalog.data("captions", Captions)
     catalog.metric("caption_rank", CaptionRank)
     catalog.modality("text", Text)
+    catalog.task("text2image", Text2Image)
+    catalog.network("word_encoder", WordEncoder)
+    catalog.network("character_encoder", CharacterEncoder)
+    catalog.network("sentence_encoder", SentenceEncoder)
+    catalog.network("text_generator", TextGenerator)
+    catalog.network("text_projection_discriminator", TextProjectionDiscriminator)
+    catalog.network("df_gan_generator", DFGANGenerator)
+    catalog.network("df_gan_discriminator", DFGANDiscriminator)
+    catalog.network("conditioning_augmentation", ConditioningAugmentation)
+    catalog.network("stackgan_generator", StackGANGenerator)
+    catalog.network("stackgan_refiner", StackGANRefiner)
+    catalog.network("stackgan_discriminator", StackGANDiscriminator)

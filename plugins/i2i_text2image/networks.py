@@ -1,26 +1,21 @@
-"""Networks of text to image: DF-GAN's generator and discriminator, and a projection discriminator.
+"""Networks of DF-GAN: a generator with text fused into every block, and a discriminator that text joins at 4x4.
 
-Papers: DF-GAN arXiv:2008.05865, projection arXiv:1802.05637, spectral norm arXiv:1802.05957.
-Run with: `i2i run configs/text2image.yaml`; the published sizes are in configs/paper/df_gan.yaml.
+Paper: arXiv:2008.05865. Run with: `i2i run configs/df_gan.yaml`; the published sizes are in configs/paper/df_gan.yaml.
 
-Every discriminator here works in two halves, so that one pass over a picture serves several captions:
+Every discriminator of this plugin works in two halves, so that one pass over a picture serves several captions:
 `features(image)`, and `judge(features, sentence)` -> logits.
 """
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
-from annotated_types import Ge
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
-from typing_extensions import Annotated
+from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
 from i2i import ConfigError
-from i2i.networks import spectral
 
 BASE = 4  # pixels of the smallest feature map
 
@@ -121,7 +116,7 @@ class DFGANGenerator(nn.Module):
     def forward(self, z: Tensor, sentence: Tensor) -> Tensor:
         """Map codes [N, latent] and sentences [N, text] to images [N, C, H, W] in [-1, 1]."""
         condition = torch.cat([z, sentence], 1)
-        h = self.start(z).unflatten(1, (-1, BASE, BASE))
+        h = self.start(z).unflatten(1, (-1, BASE, BASE)).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             h = block(h, condition)
         return torch.tanh(self.end(leaky_relu(h, 0.2)))
@@ -176,7 +171,7 @@ class DFGANDiscriminator(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [-1, 1] to features [N, F, 4, 4]."""
-        return self.blocks(self.start(image))
+        return self.blocks(self.start(image.contiguous(memory_format=torch.channels_last)))
 
     def judge(self, features: Tensor, sentence: Tensor) -> Tensor:
         """Return logits [N, 1], high where features [N, F, 4, 4] look real and match the sentences [N, text]."""

@@ -1,0 +1,370 @@
+"""The task `text2image`: a generator of pictures of captions, against a discriminator that reads them too.
+
+i2i run configs/text2image.yaml
+i2i translate "two red circles above a blue square" -m runs/text2image -o out
+i2i sample 8 -m runs/text2image -o out -c text="a green star" -c truncation=0.7
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from i2i import ConfigError, DataError, Loss, Network, Task
+from i2i.data import number, whole_seed
+from i2i.losses import WGANGP, Relativistic
+from i2i.modalities import Image
+from i2i.networks import in_parts
+
+from .matching import contrastive, equal_rows, matching_penalty, mismatched
+from .text import Text, to_codes
+
+log = logging.getLogger("i2i")
+
+Weight = Annotated[float, Ge(0)]
+COLUMNS = 4  # of generated images in samples/
+
+
+class Text2Image(Task):
+    """Pictures of captions. DF-GAN, a projection GAN and StackGAN differ in their networks and losses.
+
+    Players: "G" and then "D", which sees real pictures, generated ones, and real ones with captions of others. The
+    text encoder is trained with D, the only one that sees which captions belong to which pictures; with
+    `augmentation`, where D sees the output of that, it is trained with G.
+
+    Args:
+        generator: network (channels, size, latent, text): codes [N, latent] and sentences [N, text] -> [N, C, H, W].
+        discriminator: network (channels, size, text) with `features(image)` and `judge(features, sentence)` -> logits.
+        encoder: text encoder: word_encoder, character_encoder or sentence_encoder.
+        gan: the objective: hinge, vanilla, minimax or lsgan.
+        latent: latent dimensions.
+        channels: image channels: 1 for greyscale, 3 for colour.
+        size: height and width in pixels of the images of `generator`.
+        lambda_match: weight of the contrastive loss between pictures and captions, for D and for G; needs a
+            discriminator with `similarity`; 0 for none.
+        lambda_gradient: weight of the matching-aware gradient penalty, 2 in DF-GAN; 0 for none.
+        augmentation: network (text): conditioning augmentation of sentences, in StackGAN; null for none.
+        lambda_kl: weight of its KL divergence.
+        refiner: network (channels, size, text): images of the generator and sentences -> larger images, in StackGAN.
+            It has an attribute `scale`.
+        refiner_discriminator: its discriminator, as `discriminator`.
+        refine_from: the step from which on the refiner is trained, and the generator no longer.
+
+    Raises:
+        ConfigError: arguments that do not fit together.
+
+    Source: arXiv:2008.05865 section 3, arXiv:1612.03242 section 3, arXiv:1802.05637, arXiv:2101.04702.
+    """
+
+    takes = Text()
+    conditions: ClassVar[dict[str, Text]] = {"text": Text()}
+    source, target = "text", "image"
+    done: Tensor
+
+    def __init__(
+        self,
+        generator: Network,
+        discriminator: Network,
+        encoder: Network,
+        gan: Loss,
+        latent: PositiveInt = 100,
+        channels: PositiveInt = 3,
+        size: PositiveInt = 64,
+        lambda_match: Weight = 0.0,
+        lambda_gradient: Weight = 0.0,
+        augmentation: Network | None = None,
+        lambda_kl: Weight = 2.0,
+        refiner: Network | None = None,
+        refiner_discriminator: Network | None = None,
+        refine_from: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.latent, self.channels, self.size = latent, channels, size
+        self.lambda_match, self.lambda_gradient, self.lambda_kl = lambda_match, lambda_gradient, lambda_kl
+        self.refine_from = refine_from
+        self.encoder = encoder()
+        self.text = self.encoder.width
+        self.augmentation = augmentation(self.text) if augmentation else None
+        condition = self.augmentation.width if self.augmentation else self.text
+        self.generator = generator(channels, size, latent, condition)
+        self.discriminator = discriminator(channels, size, condition)
+        self.refiner = refiner(channels, condition) if refiner else None
+        if (refiner is None) != (refiner_discriminator is None):
+            raise ConfigError("text2image: `refiner` and `refiner_discriminator` belong together: give both or neither")
+        self.made_size = size * self.refiner.scale if self.refiner else size
+        self.refiner_discriminator = refiner_discriminator and refiner_discriminator(channels, self.made_size, condition)
+        self.refiner_augmentation = augmentation(self.text) if augmentation and refiner else None
+        self.gan = gan()
+        self._check_losses()
+        self.makes = Image(channels=channels, size=self.made_size)
+        parts = ("encoder", "augmentation", "generator", "refiner_augmentation", "refiner")
+        self.ema = tuple(name for name in parts if getattr(self, name) is not None)  # type: ignore[misc]
+        self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
+
+    def _check_losses(self) -> None:
+        """Raise ConfigError if a loss does not suit the task or the discriminators."""
+        if isinstance(self.gan, WGANGP | Relativistic):
+            raise ConfigError("text2image: `gan` must be hinge, vanilla, minimax or lsgan")
+        for network in (self.discriminator, self.refiner_discriminator):
+            if self.lambda_match and network and not hasattr(network, "similarity"):
+                raise ConfigError(
+                    f"text2image: lambda_match needs a discriminator with `similarity`, such as "
+                    f"text_projection_discriminator, and {type(network).__name__} has none: use 0"
+                )
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """The generators, the discriminators, and the text encoder with one of them."""
+        makers = [self.generator, self.augmentation, self.refiner, self.refiner_augmentation]
+        judges = [self.discriminator, self.refiner_discriminator]
+        (makers if self.augmentation else judges).append(self.encoder)
+        return {"G": [part for part in makers if part], "D": [part for part in judges if part]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on `image` [N, C, H, W] in [-1, 1] and its captions `text`, code points int64 [N, L]."""
+        real = self._checked(batch)
+        refines = self.refiner is not None and int(self.done) >= self.refine_from
+        if not refines and self.refiner is not None:
+            real = interpolate(real, self.size, mode="area")
+        D: Any = self.refiner_discriminator if refines else self.discriminator
+        tokens = self.over_processes(partial(self.encoder.tokens, learn=True), batch["text"])
+        same = equal_rows(tokens)
+
+        # The generator: pictures that look real and match their captions.
+        sentence = self.encoder(tokens)
+        fake, condition, losses = self._made_in_training(sentence, refines)
+        given = condition.detach()
+        features = D.features(fake)
+        logits = D.judge(features, given)
+        losses["gan"] = self.gan.convince(logits) * logits.shape[1]
+        if self.lambda_match:
+            losses["match"] = self.lambda_match * contrastive(D.similarity(features, given), same)
+        yield "G", losses
+
+        # The discriminator: real with the right caption, against generated, and real with a wrong caption.
+        condition = given if self.augmentation else sentence
+        wrong, exists = mismatched(tokens)
+        features = D.features(real)
+        on_fake = D(fake.detach(), condition)
+        on_wrong = D.judge(features, condition[wrong])[exists, :1]  # a picture alone has no wrong caption
+        heads = on_fake.shape[1]
+        losses = {
+            "real": self.gan.on_real(D.judge(features, condition)),
+            "fake": self.gan.on_fake(on_fake) * heads / (heads + 1),
+            "mismatched": (self.gan.on_fake(on_wrong) if len(on_wrong) else on_fake.sum() * 0) / (heads + 1),
+        }
+        losses = {name: loss * self.gan.lambda_d for name, loss in losses.items()}
+        if self.lambda_match:
+            losses["match"] = self.lambda_match * contrastive(D.similarity(features, condition), same)
+        if self.lambda_gradient:
+            losses["gradient"] = matching_penalty(D, real, condition, self.lambda_gradient)
+        yield "D", losses
+        self.done.fill_(self.done + 1)
+
+    def _made_in_training(self, sentence: Tensor, refines: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return generated pictures, the condition that D is given, and losses of the condition.
+
+        With `refines`, only the refiner and its conditioning augmentation get gradients.
+        """
+        noise = self._noise(len(sentence))
+        if self.augmentation is None or (refines and self.refiner_augmentation is None):
+            condition = sentence.detach()
+            fake = self.generator(noise, condition)
+            return (self.refiner(fake.detach(), condition) if refines and self.refiner else fake), condition, {}
+        condition = self.augmentation(sentence)
+        if refines and self.refiner and self.refiner_augmentation:
+            with torch.no_grad():
+                fake = self.generator(noise, condition.drawn)
+            condition = self.refiner_augmentation(sentence.detach())
+            fake = self.refiner(fake, condition.drawn)
+        else:
+            fake = self.generator(noise, condition.drawn)
+        return fake, condition.mean, {"kl": self.lambda_kl * condition.kl}
+
+    def _noise(self, n: int) -> Tensor:
+        return torch.randn(n, self.latent, device=next(self.generator.parameters()).device)
+
+    def _checked(self, batch: dict[str, Any]) -> Tensor:
+        """Return the images of a batch; raise ConfigError if it does not fit the task."""
+        for name in ("image", "text"):
+            if name not in batch:
+                raise ConfigError(
+                    f'text2image needs samples with "image" and "text", and these have {", ".join(sorted(batch))}: '
+                    f"use data with captions, such as captioned_scenes or captions"
+                )
+        image: Tensor = batch["image"]
+        shape = (self.channels, self.made_size, self.made_size)
+        if tuple(image.shape[1:]) != shape:
+            raise ConfigError(
+                f"text2image: the images are {list(image.shape[1:])}, but the task makes {list(shape)}: set "
+                f"data.size, task.size and task.channels to fit"
+            )
+        return image
+
+    # ---- inference
+
+    def prior(self, n: int, text: Any = None, truncation: float | str | None = None) -> Tensor:
+        """Return `n` codes: noise [n, latent], or with captions noise and sentences [n, latent + sentence].
+
+        With several captions, each noise is followed by every caption in turn: the codes are (noise 1, caption 1),
+        (noise 1, caption 2), ..., (noise 2, caption 1), ... So the path from the first code to the second is one from
+        sentence to sentence, with the noise fixed; with one caption it is one from noise to noise.
+
+        Args:
+            n: how many.
+            text: a caption, or a list of them.
+            truncation: see `sample`.
+        """
+        if text is None:
+            return self._truncated(n, truncation)
+        sentences = self._read(text)
+        k = len(sentences)
+        noise = self._truncated(-(-n // k), truncation).repeat_interleave(k, 0)[:n]
+        return torch.cat([noise, sentences.repeat(-(-n // k), 1)[:n]], 1)
+
+    def decode(self, z: Tensor, text: Any = None) -> Tensor:
+        """Return the images [N, C, H, W] in [-1, 1] of codes.
+
+        Args:
+            z: codes as returned by `prior`: [N, latent + sentence], or [N, latent], which need `text`.
+            text: a caption, or a list of them, which are used in turn; ignored if the codes contain sentences.
+
+        Raises:
+            ConfigError: no caption is given.
+            DataError: the codes have another length, or a caption has only unknown words.
+        """
+        if z.ndim != 2 or z.shape[1] not in (self.latent, self.latent + self.text):
+            raise DataError(
+                f"codes must be [N, {self.latent}], or [N, {self.latent + self.text}] with sentences, not "
+                f"{list(z.shape)}"
+            )
+        noise, sentences = z[:, : self.latent], z[:, self.latent :]
+        if z.shape[1] == self.latent:
+            if text is None:
+                raise ConfigError('text2image: give a caption, such as -c text="a red circle"')
+            read = self._read(text)
+            sentences = read.repeat(-(-len(z) // len(read)), 1)[: len(z)]
+        return in_parts(self._made, noise, sentences)
+
+    def _made(self, noise: Tensor, sentence: Tensor) -> Tensor:
+        """Return images [N, C, H, W] of codes [N, latent] and sentences [N, text]."""
+        image = self.generator(noise, self.augmentation(sentence).drawn if self.augmentation else sentence)
+        if self.refiner is None or int(self.done) <= self.refine_from:
+            return image if self.refiner is None else interpolate(image, self.made_size)
+        again = self.refiner_augmentation
+        return self.refiner(image, again(sentence).drawn if again else sentence)
+
+    def sample(self, n: int, text: Any = None, truncation: float | str | None = None) -> Tensor:
+        """Return `n` new images [n, C, H, W] in [-1, 1].
+
+        Args:
+            n: how many.
+            text: a caption, or a list of them, which are used in turn.
+            truncation: draws noise from N(0, I) with each component within this distance of 0: smaller values trade
+                diversity for fidelity (arXiv:1809.11096, section 3.1); null for no truncation.
+
+        Raises:
+            ConfigError: no caption, or a truncation that is not a number above 0.
+            DataError: a caption has only unknown words.
+        """
+        return self.decode(self._truncated(n, truncation), text)
+
+    def translate(self, text: Tensor, seed: int | str = 0, truncation: float | str | None = None) -> Tensor:
+        """Return a picture [N, C, H, W] in [-1, 1] of each caption, code points int64 [N, L].
+
+        The noise depends on the seed and the caption, so a caption always gives the same picture.
+
+        Args:
+            text: the captions.
+            seed: another seed gives another picture.
+            truncation: see `sample`.
+        """
+        self._report_unknown(text)
+        return self._translated(text, whole_seed(seed), truncation)
+
+    def predict(self, batch: dict[str, Any]) -> Tensor:
+        """Return the translation of the captions of a batch, for metrics; unknown words are reported by `validate`."""
+        return self._translated(batch[self.source], 0, None)
+
+    def _translated(self, text: Tensor, seed: int, truncation: float | str | None) -> Tensor:
+        noise = []
+        with torch.random.fork_rng(devices=[text.device] if text.device.type == "cuda" else []):
+            for row in text.cpu():
+                torch.manual_seed((seed + zlib.crc32(row[row > 0].numpy().tobytes())) % 2**63)
+                noise.append(self._truncated(1, truncation))
+        return in_parts(self._made, torch.cat(noise), self._sentences(text))
+
+    def _truncated(self, n: int, truncation: float | str | None) -> Tensor:
+        """Return noise [n, latent], with each component within `truncation` of 0 if given."""
+        noise = self._noise(n)
+        if truncation is None:
+            return noise
+        rule = "a number above 0, such as 0.5; leave it out for none"
+        most = number("truncation", truncation, rule, lambda most: 0 < most < float("inf"))
+        return nn.init.trunc_normal_(noise, a=-most, b=most)
+
+    def _read(self, text: Any) -> Tensor:
+        """Return the sentences [k, text] of one caption or a list of k: str, or code points [1, L].
+
+        Raises:
+            DataError: a caption has only unknown words, or is empty or too long.
+        """
+        given = text if isinstance(text, list | tuple) else [text]
+        if not given:
+            raise ConfigError("text2image: no caption is given")
+        device = next(self.generator.parameters()).device
+        codes = torch.cat([to_codes(one)[None].to(device) if isinstance(one, str) else one for one in given])
+        self._report_unknown(codes)
+        return self._sentences(codes)
+
+    def _sentences(self, codes: Tensor) -> Tensor:
+        """Return the embeddings [N, text] of captions, code points int64 [N, L]."""
+        return in_parts(lambda part: self.encoder(self.encoder.tokens(part)), codes)
+
+    def _report_unknown(self, codes: Tensor) -> None:
+        """Warn of unknown words; raise DataError if a caption has no others."""
+        unknown = list(dict.fromkeys(word for words in self.encoder.unknown(codes) for word in words))
+        if unknown and len(self.encoder.vocabulary):
+            log.warning(
+                "text2image: unknown %s: %s; the model knows the words of the captions it was trained on",
+                "word" if len(unknown) == 1 else "words",
+                ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else ""),
+            )
+
+    # ---- reports
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Evaluate D and the text encoder on pictures that they have not seen.
+
+        Returns:
+            unknown_words: share of words that are not in the vocabulary;
+            matched: share of pictures for which D prefers the right caption to a different one;
+            real: share of pictures that D prefers to a generated one for the same caption.
+        """
+        real = self._checked(batch)
+        tokens = self.encoder.tokens(batch["text"])
+        sentence = self.encoder(tokens)
+        wrong, exists = mismatched(tokens)
+        judged = self.discriminator(real, sentence)
+        other = self.discriminator(real, sentence[wrong])
+        fake = self.discriminator(self._made(self._noise(len(real)), sentence), sentence)
+        return {
+            "unknown_words": self.encoder.unknown_share(tokens).item(),
+            "matched": (judged > other)[exists].float().mean().nan_to_num(1.0).item(),
+            "real": (judged > fake).float().mean().item(),
+        }
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The captions, the real images, and columns of generated ones from fixed noise."""
+        sentence = self.encoder(self.encoder.tokens(batch["text"]))
+        noise = torch.randn(COLUMNS, len(sentence), self.latent, generator=torch.Generator().manual_seed(0))
+        made = {f"made {n + 1}": self._made(z.to(sentence.device), sentence) for n, z in enumerate(noise)}
+        return {"text": (self.takes, batch["text"]), "real": batch["image"], **made}
