@@ -1,4 +1,4 @@
-"""Text to image: its step against a loop by hand, captions that do not match, the vocabulary, what it is asked for."""
+"""Text to image: the step against a loop by hand, mismatched captions, the vocabulary, inference, the runs."""
 
 from __future__ import annotations
 
@@ -423,7 +423,9 @@ def test_unknown_words_are_named_counted_and_rejected_if_there_are_no_others(
     ]
     given = {"image": batch()["image"][:2], "text": codes("a red zebra", "a red circle")}
     assert trained.validate(given)["unknown_words"] == pytest.approx(1 / 6)
-    with pytest.raises(DataError, match="'pink zebra' contains no word that the model knows; it has learned 10 words"):
+    with pytest.raises(
+        DataError, match="'pink zebra' contains no word that the model knows; it has learned 10 words"
+    ):
         trained.translate(codes("pink zebra"))
 
 
@@ -480,7 +482,17 @@ def test_two_processes_learn_the_same_words_in_the_same_order(run: Path, tmp_pat
     assert torch.equal(one["encoder.vocabulary.table"], two["encoder.vocabulary.table"])
 
 
-def test_captions_become_pictures_on_the_command_line(run: Path, tmp_path: Path) -> None:
+def exit_code(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Return the exit code of `i2i WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["i2i", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_captions_become_pictures_on_the_command_line(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, out = ["-m", str(run)], tmp_path / "out"
     (tmp_path / "captions.txt").write_text("a red circle\n\ntwo blue stars\n")
     for line in (
@@ -490,7 +502,7 @@ def test_captions_become_pictures_on_the_command_line(run: Path, tmp_path: Path)
         ["latent", "interpolate", *model, "-o", str(out / "noise.png"), "-c", "text=a red circle"],
         ["latent", "interpolate", *model, "-o", str(out / "text.png"), "-c", "text=a star", "-c", "text=a box"],
     ):
-        assert cli.main(line) == 0, line
+        assert exit_code(monkeypatch, *line) == 0, line
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
     assert found == [
         "a-red-circle.png",
@@ -505,15 +517,19 @@ def test_captions_become_pictures_on_the_command_line(run: Path, tmp_path: Path)
 
 
 def test_bad_captions_are_one_sentence_and_exit_code_3(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for caption, words in ((" ", "the caption is empty"), ("zebra", "no word that the model knows"), ("a " * 150, "")):
-        assert cli.main(["translate", caption, "-m", str(run), "-o", str(tmp_path / "out")]) == 3
+    for caption, words in (
+        (" ", "the caption is empty"),
+        ("zebra", "no word that the model knows"),
+        ("a " * 150, ""),
+    ):
+        assert exit_code(monkeypatch, "translate", caption, "-m", str(run), "-o", str(tmp_path / "out")) == 3
         shown = "".join(capsys.readouterr())
         assert words in shown
         assert "Traceback" not in shown
     assert not list(tmp_path.rglob("*.png"))
-    assert cli.main(["sample", "2", "-m", str(run), "-o", str(tmp_path / "out")]) == 2
+    assert exit_code(monkeypatch, "sample", "2", "-m", str(run), "-o", str(tmp_path / "out")) == 2
     assert "give a caption" in "".join(capsys.readouterr())
 
 

@@ -39,7 +39,11 @@ def mismatched(tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def matching_penalty(
-    judge: Callable[[Tensor, Tensor], Tensor], image: Tensor, sentence: Tensor, weight: float = 2.0, power: float = 6.0
+    judge: Callable[[Tensor, Tensor], Tensor],
+    image: Tensor,
+    sentence: Tensor,
+    weight: float = 2.0,
+    power: float = 6.0,
 ) -> Tensor:
     """Return the matching-aware zero-centred gradient penalty, a scalar: weight * E |dD / d(image, sentence)|^power.
 

@@ -1,6 +1,6 @@
 """Networks of DF-GAN: a generator with text fused into every block, and a discriminator that text joins at 4x4.
 
-Paper: arXiv:2008.05865. Run with: `i2i run configs/df_gan.yaml`; the published sizes are in configs/paper/df_gan.yaml.
+Paper: arXiv:2008.05865. Run with: `i2i run configs/paper/df_gan.yaml`, which has the published sizes.
 
 Every discriminator of this plugin works in two halves, so that one pass over a picture serves several captions:
 `features(image)`, and `judge(features, sentence)` -> logits.

@@ -1,4 +1,4 @@
-"""Networks of the projection GAN: conditional batch norm in the generator, projection and contrast in the discriminator.
+"""Networks of the projection GAN: conditional batch norm in G, projection and a contrastive head in D.
 
 Papers: projection arXiv:1802.05637, spectral norm arXiv:1802.05957, contrastive loss XMC-GAN arXiv:2101.04702.
 Run with: `i2i run configs/text2image.yaml`.

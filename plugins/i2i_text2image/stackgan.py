@@ -1,7 +1,6 @@
 """Networks of StackGAN: a generator of small pictures, one that enlarges them, and their discriminators.
 
-Paper: arXiv:1612.03242. Run with: `i2i run configs/stackgan.yaml`; the published sizes are in
-configs/paper/stackgan.yaml.
+Paper: arXiv:1612.03242. Run with: `i2i run configs/paper/stackgan.yaml`, which has the published sizes.
 """
 
 from __future__ import annotations
@@ -131,9 +130,7 @@ class StackGANRefiner(nn.Module):
 
     scale = 4
 
-    def __init__(
-        self, channels: int, text: int, /, width: PositiveInt = 192, blocks: NonNegativeInt = 2
-    ) -> None:
+    def __init__(self, channels: int, text: int, /, width: PositiveInt = 192, blocks: NonNegativeInt = 2) -> None:
         super().__init__()
         w = width
         self.encode = nn.Sequential(

@@ -7,11 +7,9 @@ i2i sample 8 -m runs/text2image -o out -c text="a green star" -c truncation=0.7
 
 from __future__ import annotations
 
-import logging
-import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
@@ -19,22 +17,18 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from i2i import ConfigError, DataError, Loss, Network, Task
-from i2i.data import number, whole_seed
+from i2i import ConfigError, Loss, Network
 from i2i.losses import WGANGP, Relativistic
 from i2i.modalities import Image
-from i2i.networks import in_parts
 
+from .inference import Painter
 from .matching import contrastive, equal_rows, matching_penalty, mismatched
-from .text import Text, to_codes
-
-log = logging.getLogger("i2i")
 
 Weight = Annotated[float, Ge(0)]
 COLUMNS = 4  # of generated images in samples/
 
 
-class Text2Image(Task):
+class Text2Image(Painter):
     """Pictures of captions. DF-GAN, a projection GAN and StackGAN differ in their networks and losses.
 
     Players: "G" and then "D", which sees real pictures, generated ones, and real ones with captions of others. The
@@ -43,7 +37,7 @@ class Text2Image(Task):
 
     Args:
         generator: network (channels, size, latent, text): codes [N, latent] and sentences [N, text] -> [N, C, H, W].
-        discriminator: network (channels, size, text) with `features(image)` and `judge(features, sentence)` -> logits.
+        discriminator: network (channels, size, text) with `features(image)` and `judge(features, sentence)`.
         encoder: text encoder: word_encoder, character_encoder or sentence_encoder.
         gan: the objective: hinge, vanilla, minimax or lsgan.
         latent: latent dimensions.
@@ -65,9 +59,6 @@ class Text2Image(Task):
     Source: arXiv:2008.05865 section 3, arXiv:1612.03242 section 3, arXiv:1802.05637, arXiv:2101.04702.
     """
 
-    takes = Text()
-    conditions: ClassVar[dict[str, Text]] = {"text": Text()}
-    source, target = "text", "image"
     done: Tensor
 
     def __init__(
@@ -99,9 +90,13 @@ class Text2Image(Task):
         self.discriminator = discriminator(channels, size, condition)
         self.refiner = refiner(channels, condition) if refiner else None
         if (refiner is None) != (refiner_discriminator is None):
-            raise ConfigError("text2image: `refiner` and `refiner_discriminator` belong together: give both or neither")
+            raise ConfigError(
+                "text2image: `refiner` and `refiner_discriminator` belong together: give both or neither"
+            )
         self.made_size = size * self.refiner.scale if self.refiner else size
-        self.refiner_discriminator = refiner_discriminator and refiner_discriminator(channels, self.made_size, condition)
+        self.refiner_discriminator = refiner_discriminator and refiner_discriminator(
+            channels, self.made_size, condition
+        )
         self.refiner_augmentation = augmentation(self.text) if augmentation and refiner else None
         self.gan = gan()
         self._check_losses()
@@ -189,8 +184,13 @@ class Text2Image(Task):
             fake = self.generator(noise, condition.drawn)
         return fake, condition.mean, {"kl": self.lambda_kl * condition.kl}
 
-    def _noise(self, n: int) -> Tensor:
-        return torch.randn(n, self.latent, device=next(self.generator.parameters()).device)
+    def made(self, noise: Tensor, sentence: Tensor) -> Tensor:
+        """Return images [N, C, H, W] of codes [N, latent] and sentences [N, text]."""
+        image = self.generator(noise, self.augmentation(sentence).drawn if self.augmentation else sentence)
+        if self.refiner is None or int(self.done) <= self.refine_from:
+            return image if self.refiner is None else interpolate(image, self.made_size)
+        again = self.refiner_augmentation
+        return self.refiner(image, again(sentence).drawn if again else sentence)
 
     def _checked(self, batch: dict[str, Any]) -> Tensor:
         """Return the images of a batch; raise ConfigError if it does not fit the task."""
@@ -209,138 +209,6 @@ class Text2Image(Task):
             )
         return image
 
-    # ---- inference
-
-    def prior(self, n: int, text: Any = None, truncation: float | str | None = None) -> Tensor:
-        """Return `n` codes: noise [n, latent], or with captions noise and sentences [n, latent + sentence].
-
-        With several captions, each noise is followed by every caption in turn: the codes are (noise 1, caption 1),
-        (noise 1, caption 2), ..., (noise 2, caption 1), ... So the path from the first code to the second is one from
-        sentence to sentence, with the noise fixed; with one caption it is one from noise to noise.
-
-        Args:
-            n: how many.
-            text: a caption, or a list of them.
-            truncation: see `sample`.
-        """
-        if text is None:
-            return self._truncated(n, truncation)
-        sentences = self._read(text)
-        k = len(sentences)
-        noise = self._truncated(-(-n // k), truncation).repeat_interleave(k, 0)[:n]
-        return torch.cat([noise, sentences.repeat(-(-n // k), 1)[:n]], 1)
-
-    def decode(self, z: Tensor, text: Any = None) -> Tensor:
-        """Return the images [N, C, H, W] in [-1, 1] of codes.
-
-        Args:
-            z: codes as returned by `prior`: [N, latent + sentence], or [N, latent], which need `text`.
-            text: a caption, or a list of them, which are used in turn; ignored if the codes contain sentences.
-
-        Raises:
-            ConfigError: no caption is given.
-            DataError: the codes have another length, or a caption has only unknown words.
-        """
-        if z.ndim != 2 or z.shape[1] not in (self.latent, self.latent + self.text):
-            raise DataError(
-                f"codes must be [N, {self.latent}], or [N, {self.latent + self.text}] with sentences, not "
-                f"{list(z.shape)}"
-            )
-        noise, sentences = z[:, : self.latent], z[:, self.latent :]
-        if z.shape[1] == self.latent:
-            if text is None:
-                raise ConfigError('text2image: give a caption, such as -c text="a red circle"')
-            read = self._read(text)
-            sentences = read.repeat(-(-len(z) // len(read)), 1)[: len(z)]
-        return in_parts(self._made, noise, sentences)
-
-    def _made(self, noise: Tensor, sentence: Tensor) -> Tensor:
-        """Return images [N, C, H, W] of codes [N, latent] and sentences [N, text]."""
-        image = self.generator(noise, self.augmentation(sentence).drawn if self.augmentation else sentence)
-        if self.refiner is None or int(self.done) <= self.refine_from:
-            return image if self.refiner is None else interpolate(image, self.made_size)
-        again = self.refiner_augmentation
-        return self.refiner(image, again(sentence).drawn if again else sentence)
-
-    def sample(self, n: int, text: Any = None, truncation: float | str | None = None) -> Tensor:
-        """Return `n` new images [n, C, H, W] in [-1, 1].
-
-        Args:
-            n: how many.
-            text: a caption, or a list of them, which are used in turn.
-            truncation: draws noise from N(0, I) with each component within this distance of 0: smaller values trade
-                diversity for fidelity (arXiv:1809.11096, section 3.1); null for no truncation.
-
-        Raises:
-            ConfigError: no caption, or a truncation that is not a number above 0.
-            DataError: a caption has only unknown words.
-        """
-        return self.decode(self._truncated(n, truncation), text)
-
-    def translate(self, text: Tensor, seed: int | str = 0, truncation: float | str | None = None) -> Tensor:
-        """Return a picture [N, C, H, W] in [-1, 1] of each caption, code points int64 [N, L].
-
-        The noise depends on the seed and the caption, so a caption always gives the same picture.
-
-        Args:
-            text: the captions.
-            seed: another seed gives another picture.
-            truncation: see `sample`.
-        """
-        self._report_unknown(text)
-        return self._translated(text, whole_seed(seed), truncation)
-
-    def predict(self, batch: dict[str, Any]) -> Tensor:
-        """Return the translation of the captions of a batch, for metrics; unknown words are reported by `validate`."""
-        return self._translated(batch[self.source], 0, None)
-
-    def _translated(self, text: Tensor, seed: int, truncation: float | str | None) -> Tensor:
-        noise = []
-        with torch.random.fork_rng(devices=[text.device] if text.device.type == "cuda" else []):
-            for row in text.cpu():
-                torch.manual_seed((seed + zlib.crc32(row[row > 0].numpy().tobytes())) % 2**63)
-                noise.append(self._truncated(1, truncation))
-        return in_parts(self._made, torch.cat(noise), self._sentences(text))
-
-    def _truncated(self, n: int, truncation: float | str | None) -> Tensor:
-        """Return noise [n, latent], with each component within `truncation` of 0 if given."""
-        noise = self._noise(n)
-        if truncation is None:
-            return noise
-        rule = "a number above 0, such as 0.5; leave it out for none"
-        most = number("truncation", truncation, rule, lambda most: 0 < most < float("inf"))
-        return nn.init.trunc_normal_(noise, a=-most, b=most)
-
-    def _read(self, text: Any) -> Tensor:
-        """Return the sentences [k, text] of one caption or a list of k: str, or code points [1, L].
-
-        Raises:
-            DataError: a caption has only unknown words, or is empty or too long.
-        """
-        given = text if isinstance(text, list | tuple) else [text]
-        if not given:
-            raise ConfigError("text2image: no caption is given")
-        device = next(self.generator.parameters()).device
-        codes = torch.cat([to_codes(one)[None].to(device) if isinstance(one, str) else one for one in given])
-        self._report_unknown(codes)
-        return self._sentences(codes)
-
-    def _sentences(self, codes: Tensor) -> Tensor:
-        """Return the embeddings [N, text] of captions, code points int64 [N, L]."""
-        return in_parts(lambda part: self.encoder(self.encoder.tokens(part)), codes)
-
-    def _report_unknown(self, codes: Tensor) -> None:
-        """Warn of unknown words; raise DataError if a caption has no others."""
-        unknown = list(dict.fromkeys(word for words in self.encoder.unknown(codes) for word in words))
-        if unknown and len(self.encoder.vocabulary):
-            log.warning(
-                "text2image: unknown %s: %s; the model knows the words of the captions it was trained on",
-                "word" if len(unknown) == 1 else "words",
-                ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else ""),
-            )
-
-    # ---- reports
-
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Evaluate D and the text encoder on pictures that they have not seen.
 
@@ -355,7 +223,7 @@ class Text2Image(Task):
         wrong, exists = mismatched(tokens)
         judged = self.discriminator(real, sentence)
         other = self.discriminator(real, sentence[wrong])
-        fake = self.discriminator(self._made(self._noise(len(real)), sentence), sentence)
+        fake = self.discriminator(self.made(self._noise(len(real)), sentence), sentence)
         return {
             "unknown_words": self.encoder.unknown_share(tokens).item(),
             "matched": (judged > other)[exists].float().mean().nan_to_num(1.0).item(),
@@ -366,5 +234,5 @@ class Text2Image(Task):
         """The captions, the real images, and columns of generated ones from fixed noise."""
         sentence = self.encoder(self.encoder.tokens(batch["text"]))
         noise = torch.randn(COLUMNS, len(sentence), self.latent, generator=torch.Generator().manual_seed(0))
-        made = {f"made {n + 1}": self._made(z.to(sentence.device), sentence) for n, z in enumerate(noise)}
+        made = {f"made {n + 1}": self.made(z.to(sentence.device), sentence) for n, z in enumerate(noise)}
         return {"text": (self.takes, batch["text"]), "real": batch["image"], **made}
