@@ -52,7 +52,7 @@ def batch(size: int = 8, seed: int = 0) -> dict[str, Tensor]:
 
 
 def made(kind: str = "projection", **options: Any) -> Text2Image:
-    """Return a small task for pictures of 8 px (32 px of StackGAN's refiner)."""
+    """Return a small task for pictures of 8 px (32 px of StackGAN)."""
     torch.manual_seed(0)
     encoder = partial(WordEncoder, words=20, embedding=4, width=6)
     given: dict[str, Any] = {"latent": 3, "size": 8}
@@ -65,7 +65,7 @@ def made(kind: str = "projection", **options: Any) -> Text2Image:
     else:
         networks = partial(StackGANGenerator, width=4), partial(StackGANDiscriminator, width=4)  # type: ignore[assignment]
         given |= {"gan": partial(Vanilla, lambda_d=1.0), "augmentation": partial(ConditioningAugmentation, width=5)}
-        given |= {"refiner": partial(StackGANRefiner, width=4, blocks=1)}
+        given |= {"refiner": partial(StackGANRefiner, width=4, blocks=1), "size": 32}
         given |= {"refiner_discriminator": partial(StackGANDiscriminator, width=4, unconditional=True)}
     return Text2Image(*networks, encoder, **(given | options))
 
@@ -328,10 +328,15 @@ def test_stackgan_trains_its_stages_one_after_the_other() -> None:
     before = weights()
     assert "G/kl" in engine.step([batch(32)]).losses
     assert moved(before) == set(names)
+    assert task.eval().validate(batch(32)).keys() == {"unknown_words", "matched", "real"}
+    blocks = task.sample(1, text="a red circle").unfold(2, 4, 4).unfold(3, 4, 4)  # of stage I, enlarged
+    assert torch.equal(blocks.amax((4, 5)), blocks.amin((4, 5)))
     before = weights()
     assert "G/kl" in engine.step([batch(32)]).losses
     assert moved(before) == set(second)
-    assert task.eval().sample(2, text="a red circle").shape == (2, 3, 32, 32)
+    assert task.eval().validate(batch(32)).keys() == {"unknown_words", "matched", "real"}
+    blocks = task.sample(1, text="a red circle").unfold(2, 4, 4).unfold(3, 4, 4)
+    assert not torch.equal(blocks.amax((4, 5)), blocks.amin((4, 5)))
 
 
 def test_stackgan_weighs_its_terms_as_published() -> None:

@@ -23,6 +23,7 @@ from i2i.modalities import Image
 
 from .inference import Painter
 from .matching import contrastive, equal_rows, matching_penalty, mismatched
+from .stackgan import Condition
 
 Weight = Annotated[float, Ge(0)]
 COLUMNS = 4  # of generated images in samples/
@@ -42,14 +43,14 @@ class Text2Image(Painter):
         gan: the objective: hinge, vanilla, minimax or lsgan.
         latent: latent dimensions.
         channels: image channels: 1 for greyscale, 3 for colour.
-        size: height and width in pixels of the images of `generator`.
+        size: height and width in pixels of the images; `generator` makes smaller ones if there is a refiner.
         lambda_match: weight of the contrastive loss between pictures and captions, for D and for G; needs a
             discriminator with `similarity`; 0 for none.
         lambda_gradient: weight of the matching-aware gradient penalty, 2 in DF-GAN; 0 for none.
         augmentation: network (text): conditioning augmentation of sentences, in StackGAN; null for none.
         lambda_kl: weight of its KL divergence.
-        refiner: network (channels, size, text): images of the generator and sentences -> larger images, in StackGAN.
-            It has an attribute `scale`.
+        refiner: network (channels, text): images of the generator and conditions -> images that are `scale`, an
+            attribute of it, times as large, in StackGAN; null for none.
         refiner_discriminator: its discriminator, as `discriminator`.
         refine_from: the step from which on the refiner is trained, and the generator no longer.
 
@@ -79,28 +80,27 @@ class Text2Image(Painter):
         refine_from: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        self.latent, self.channels, self.size = latent, channels, size
-        self.lambda_match, self.lambda_gradient, self.lambda_kl = lambda_match, lambda_gradient, lambda_kl
-        self.refine_from = refine_from
-        self.encoder = encoder()
-        self.text = self.encoder.width
-        self.augmentation = augmentation(self.text) if augmentation else None
-        condition = self.augmentation.width if self.augmentation else self.text
-        self.generator = generator(channels, size, latent, condition)
-        self.discriminator = discriminator(channels, size, condition)
-        self.refiner = refiner(channels, condition) if refiner else None
         if (refiner is None) != (refiner_discriminator is None):
             raise ConfigError(
                 "text2image: `refiner` and `refiner_discriminator` belong together: give both or neither"
             )
-        self.made_size = size * self.refiner.scale if self.refiner else size
-        self.refiner_discriminator = refiner_discriminator and refiner_discriminator(
-            channels, self.made_size, condition
-        )
+        self.latent, self.channels, self.size = latent, channels, size
+        self.lambda_match, self.lambda_gradient, self.lambda_kl = lambda_match, lambda_gradient, lambda_kl
+        self.refine_from = refine_from
+        self.makes = Image(channels=channels, size=size)
+        self.encoder = encoder()
+        self.text = self.encoder.width
+        self.augmentation = augmentation(self.text) if augmentation else None
+        condition = self.augmentation.width if self.augmentation else self.text
+        self.refiner = refiner(channels, condition) if refiner else None
+        self.small = size // self.refiner.scale if self.refiner else size  # of what `generator` makes
+        self.generator = generator(channels, self.small, latent, condition)
+        self.discriminator = discriminator(channels, self.small, condition)
         self.refiner_augmentation = augmentation(self.text) if augmentation and refiner else None
+        judge = refiner_discriminator
+        self.refiner_discriminator = judge(channels, size, condition) if judge else None
         self.gan = gan()
         self._check_losses()
-        self.makes = Image(channels=channels, size=self.made_size)
         parts = ("encoder", "augmentation", "generator", "refiner_augmentation", "refiner")
         self.ema = tuple(name for name in parts if getattr(self, name) is not None)  # type: ignore[misc]
         self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
@@ -125,72 +125,74 @@ class Text2Image(Painter):
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `image` [N, C, H, W] in [-1, 1] and its captions `text`, code points int64 [N, L]."""
-        real = self._checked(batch)
         refines = self.refiner is not None and int(self.done) >= self.refine_from
-        if not refines and self.refiner is not None:
-            real = interpolate(real, self.size, mode="area")
-        D: Any = self.refiner_discriminator if refines else self.discriminator
+        D, real = self._stage(self._checked(batch), refines)
         tokens = self.over_processes(partial(self.encoder.tokens, learn=True), batch["text"])
         same = equal_rows(tokens)
 
         # The generator: pictures that look real and match their captions.
         sentence = self.encoder(tokens)
-        fake, condition, losses = self._made_in_training(sentence, refines)
-        given = condition.detach()
+        read = sentence if self.augmentation and not refines else sentence.detach()
+        condition = self._condition(read, refines)
+        fake = self._made(self._noise(len(real)), read, condition, refines)
+        given = condition.mean.detach()
         features = D.features(fake)
         logits = D.judge(features, given)
-        losses["gan"] = self.gan.convince(logits) * logits.shape[1]
+        losses = {"gan": self.gan.convince(logits) * logits.shape[1]}
+        if self.augmentation:
+            losses["kl"] = self.lambda_kl * condition.kl
         if self.lambda_match:
             losses["match"] = self.lambda_match * contrastive(D.similarity(features, given), same)
         yield "G", losses
 
         # The discriminator: real with the right caption, against generated, and real with a wrong caption.
-        condition = given if self.augmentation else sentence
+        given = given if self.augmentation else sentence
         wrong, exists = mismatched(tokens)
         features = D.features(real)
-        on_fake = D(fake.detach(), condition)
-        on_wrong = D.judge(features, condition[wrong])[exists, :1]  # a picture alone has no wrong caption
+        on_fake = D(fake.detach(), given)
+        on_wrong = D.judge(features, given[wrong])[exists, :1]  # a picture alone has no wrong caption
         heads = on_fake.shape[1]
         losses = {
-            "real": self.gan.on_real(D.judge(features, condition)),
+            "real": self.gan.on_real(D.judge(features, given)),
             "fake": self.gan.on_fake(on_fake) * heads / (heads + 1),
             "mismatched": (self.gan.on_fake(on_wrong) if len(on_wrong) else on_fake.sum() * 0) / (heads + 1),
         }
         losses = {name: loss * self.gan.lambda_d for name, loss in losses.items()}
         if self.lambda_match:
-            losses["match"] = self.lambda_match * contrastive(D.similarity(features, condition), same)
+            losses["match"] = self.lambda_match * contrastive(D.similarity(features, given), same)
         if self.lambda_gradient:
-            losses["gradient"] = matching_penalty(D, real, condition, self.lambda_gradient)
+            losses["gradient"] = matching_penalty(D, real, given, self.lambda_gradient)
         yield "D", losses
         self.done.fill_(self.done + 1)
 
-    def _made_in_training(self, sentence: Tensor, refines: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return generated pictures, the condition that D is given, and losses of the condition.
+    def _stage(self, real: Tensor, refines: bool) -> tuple[Any, Tensor]:
+        """Return the discriminator of a stage and the images in the size that it judges."""
+        if self.refiner is None or refines:
+            return self.refiner_discriminator or self.discriminator, real
+        return self.discriminator, interpolate(real, self.small, mode="area")
 
-        With `refines`, only the refiner and its conditioning augmentation get gradients.
-        """
-        noise = self._noise(len(sentence))
-        if self.augmentation is None or (refines and self.refiner_augmentation is None):
-            condition = sentence.detach()
-            fake = self.generator(noise, condition)
-            return (self.refiner(fake.detach(), condition) if refines and self.refiner else fake), condition, {}
-        condition = self.augmentation(sentence)
-        if refines and self.refiner and self.refiner_augmentation:
-            with torch.no_grad():
-                fake = self.generator(noise, condition.drawn)
-            condition = self.refiner_augmentation(sentence.detach())
-            fake = self.refiner(fake, condition.drawn)
-        else:
-            fake = self.generator(noise, condition.drawn)
-        return fake, condition.mean, {"kl": self.lambda_kl * condition.kl}
+    def _condition(self, sentence: Tensor, refines: bool) -> Condition:
+        """Return what G and D of a stage are given of sentences [N, text]."""
+        augment = self.refiner_augmentation if refines else self.augmentation
+        return augment(sentence) if augment else Condition(sentence, sentence, sentence.new_zeros(()))
+
+    def _made(self, noise: Tensor, sentence: Tensor, condition: Condition, refines: bool) -> Tensor:
+        """Return the pictures of a stage; those of stage II have no gradient of stage I."""
+        if self.refiner is None or not refines:
+            return self.generator(noise, condition.drawn)
+        with torch.no_grad():
+            small = self.generator(noise, self._condition(sentence, False).drawn)
+        return self.refiner(small, condition.drawn)
+
+    @property
+    def refined(self) -> bool:
+        """Whether the refiner has been trained."""
+        return self.refiner is not None and int(self.done) > self.refine_from
 
     def made(self, noise: Tensor, sentence: Tensor) -> Tensor:
-        """Return images [N, C, H, W] of codes [N, latent] and sentences [N, text]."""
-        image = self.generator(noise, self.augmentation(sentence).drawn if self.augmentation else sentence)
-        if self.refiner is None or int(self.done) <= self.refine_from:
-            return image if self.refiner is None else interpolate(image, self.made_size)
-        again = self.refiner_augmentation
-        return self.refiner(image, again(sentence).drawn if again else sentence)
+        """Return images [N, C, H, W] in [-1, 1] of noise [N, latent] and sentences [N, text]."""
+        image = self._made(noise, sentence, self._condition(sentence, self.refined), self.refined)
+        return image if image.shape[-1] == self.size else interpolate(image, self.size)
 
     def _checked(self, batch: dict[str, Any]) -> Tensor:
         """Return the images of a batch; raise ConfigError if it does not fit the task."""
@@ -201,7 +203,7 @@ class Text2Image(Painter):
                     f"use data with captions, such as captioned_scenes or captions"
                 )
         image: Tensor = batch["image"]
-        shape = (self.channels, self.made_size, self.made_size)
+        shape = (self.channels, self.size, self.size)
         if tuple(image.shape[1:]) != shape:
             raise ConfigError(
                 f"text2image: the images are {list(image.shape[1:])}, but the task makes {list(shape)}: set "
@@ -217,17 +219,19 @@ class Text2Image(Painter):
             matched: share of pictures for which D prefers the right caption to a different one;
             real: share of pictures that D prefers to a generated one for the same caption.
         """
-        real = self._checked(batch)
+        D, real = self._stage(self._checked(batch), self.refined)
         tokens = self.encoder.tokens(batch["text"])
         sentence = self.encoder(tokens)
+        condition = self._condition(sentence, self.refined)
         wrong, exists = mismatched(tokens)
-        judged = self.discriminator(real, sentence)
-        other = self.discriminator(real, sentence[wrong])
-        fake = self.discriminator(self.made(self._noise(len(real)), sentence), sentence)
+        features = D.features(real)
+        judged, other = (D.judge(features, given)[:, :1] for given in (condition.mean, condition.mean[wrong]))
+        fake = self._made(self._noise(len(real)), sentence, condition, self.refined)
+        on_fake = D(fake, condition.mean)[:, :1]
         return {
             "unknown_words": self.encoder.unknown_share(tokens).item(),
             "matched": (judged > other)[exists].float().mean().nan_to_num(1.0).item(),
-            "real": (judged > fake).float().mean().item(),
+            "real": (judged > on_fake).float().mean().item(),
         }
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Any]:
