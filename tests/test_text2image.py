@@ -544,3 +544,19 @@ def test_a_loaded_model_paints_a_sentence(run: Path) -> None:
     picture = model("a red circle")
     assert picture.size == (32, 32)
     assert model.sample(2, text=["a red circle", "a star"]).shape == (2, 3, 32, 32)
+
+
+def test_micro_batches_in_lockstep_are_one_step() -> None:
+    task = made()
+    Engine(task, partial(adam, lr=1e-3), Train(steps=1, accumulate=2)).step([batch(), batch(seed=1)])
+    assert int(task.done) == 1
+
+
+def test_processes_number_the_words_of_all_of_them_in_the_same_order() -> None:
+    parts = codes("a red star", "a box"), codes("two green boxes", "a circle")
+    whole = WordEncoder(words=20).tokens(torch.cat(parts), learn=True)
+    for rank in range(2):
+        task = made()
+        task.over_processes = lambda fn, x, rank=rank: fn(torch.cat(parts))[2 * rank : 2 * rank + 2]
+        tokens = task.over_processes(partial(task.encoder.tokens, learn=True), parts[rank])
+        assert torch.equal(tokens, whole[2 * rank : 2 * rank + 2])

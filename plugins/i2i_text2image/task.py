@@ -125,7 +125,8 @@ class Text2Image(Painter):
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `image` [N, C, H, W] in [-1, 1] and its captions `text`, code points int64 [N, L]."""
-        refines = self.refiner is not None and int(self.done) >= self.refine_from
+        done = int(self.done)
+        refines = self.refiner is not None and done >= self.refine_from
         D, real = self._stage(self._checked(batch), refines)
         tokens = self.over_processes(partial(self.encoder.tokens, learn=True), batch["text"])
         same = equal_rows(tokens)
@@ -163,7 +164,7 @@ class Text2Image(Painter):
         if self.lambda_gradient:
             losses["gradient"] = matching_penalty(D, real, given, self.lambda_gradient)
         yield "D", losses
-        self.done.fill_(self.done + 1)
+        self.done.fill_(done + 1)  # not += 1: micro-batches in lockstep are one step
 
     def _stage(self, real: Tensor, refines: bool) -> tuple[Any, Tensor]:
         """Return the discriminator of a stage and the images in the size that it judges."""
