@@ -32,16 +32,19 @@ class Affine(nn.Module):
 
     def __init__(self, condition: int, channels: int) -> None:
         super().__init__()
-        self.gain, self.bias = (
-            nn.Sequential(nn.Linear(condition, channels), nn.ReLU(), nn.Linear(channels, channels)) for _ in range(2)
-        )
-        for part, value in ((self.gain, 1.0), (self.bias, 0.0)):
-            nn.init.zeros_(part[2].weight)
-            nn.init.constant_(part[2].bias, value)
+        self.gain, self.bias = (constant_at_first(condition, channels, value) for value in (1.0, 0.0))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Transform x [N, channels, H, W] by the condition [N, D]."""
         return torch.addcmul(self.bias(condition)[:, :, None, None], x, self.gain(condition)[:, :, None, None])
+
+
+def constant_at_first(condition: int, channels: int, value: float) -> nn.Sequential:
+    """Return two linear layers whose result is `value` until they are trained."""
+    last = nn.Linear(channels, channels)
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, value)
+    return nn.Sequential(nn.Linear(condition, channels), nn.ReLU(), last)
 
 
 class Fusion(nn.Module):
