@@ -3,8 +3,8 @@
     python benchmarks/text2image.py scenes runs/text2image_long --json benchmarks/results/text2image.json
     python benchmarks/text2image.py flickr runs/text2image_flickr runs/dcgan_flickr --root $I2I_DATA/flickr8k
 
-`scenes` reports `caption_truth` on combinations that were never trained on; `flickr` the kernel distance of runs with and
-without captions, and `caption_rank` of those with.
+`scenes` reports `caption_truth` on combinations that were never trained on; `flickr` the kernel distance of runs with
+and without captions, and `caption_rank` of those with.
 """
 
 from __future__ import annotations

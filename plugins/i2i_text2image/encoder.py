@@ -38,15 +38,15 @@ class Vocabulary(nn.Module):
 
     Args:
         words: how many words it can hold.
-        bytes: bytes of a word in UTF-8 that distinguish it from others.
+        longest: bytes of a word in UTF-8 that distinguish it from others.
     """
 
     table: Tensor
 
-    def __init__(self, words: int, bytes: int = 32) -> None:
+    def __init__(self, words: int, longest: int = 32) -> None:
         super().__init__()
-        self.words, self.bytes = words, bytes
-        self.register_buffer("table", torch.zeros(words, bytes, dtype=torch.uint8))
+        self.words, self.longest = words, longest
+        self.register_buffer("table", torch.zeros(words, longest, dtype=torch.uint8))
         self._numbers: dict[bytes, int] = {}
         self._read: tuple[int, int] | None = None  # the table, and its version, that `_numbers` was read from
 
@@ -77,7 +77,7 @@ class Vocabulary(nn.Module):
 
     def key(self, word: str) -> bytes:
         """Return the bytes under which a word is stored."""
-        return word.encode()[: self.bytes]
+        return word.encode()[: self.longest]
 
     def __len__(self) -> int:
         return len(self.numbers())

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import logging
 import zlib
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Task
 from i2i.data import number, whole_seed
+from i2i.modalities import Modality
 from i2i.networks import in_parts
 
 from .text import Text, to_codes
@@ -31,9 +34,10 @@ class Painter(Task):
     """
 
     takes = Text()
-    conditions: ClassVar[dict[str, Text]] = {"text": Text()}
+    conditions: Mapping[str, Modality] = MappingProxyType({"text": Text()})
     source, target = "text", "image"
     encoder: Any
+    generator: nn.Module
     latent: int
     text: int
 
