@@ -1,0 +1,79 @@
+"""Scenes with different numbers of people in one batch: padded outside, flat inside the networks.
+
+A batch of scenes is a tensor [N, P, T, 2] in which absent people are filled with `ABSENT`. Networks work on the people
+of all scenes in one list, [M, T, 2], and the number of each one's scene, [M]; nothing is computed for absent ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ABSENT = float("inf")  # not NaN, which differs from itself, so that no two padded batches would be equal
+
+
+@dataclass
+class Scenes:
+    """The people of `n` scenes.
+
+    Attributes:
+        paths: positions in metres [M, T, 2], scene by scene.
+        scene: the scene of each person, [M], ascending.
+        present: which places of the padded batch they come from, bool [N, P].
+    """
+
+    paths: Tensor
+    scene: Tensor
+    present: Tensor
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Return i and j [pairs] of all ordered pairs of people in the same scene, each with itself included."""
+        both = self.present[:, :, None] & self.present[:, None, :]
+        n, i, j = both.nonzero(as_tuple=True)
+        number = self.present.flatten().cumsum(0).view_as(self.present) - 1
+        return number[n, i], number[n, j]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum values of people [..., M] over each scene: [..., N]."""
+        return values.new_zeros(*values.shape[:-1], len(self)).index_add_(-1, self.scene, values)
+
+    def padded(self, values: Tensor) -> Tensor:
+        """Return values of people [K, M, ...] as [N, K, P, ...], with `ABSENT` for absent people."""
+        n, p = self.present.shape
+        out = values.new_full((n, p, len(values), *values.shape[2:]), ABSENT)
+        out[self.present] = values.transpose(0, 1)
+        return out.transpose(1, 2)
+
+
+def flat(batch: Tensor) -> Scenes:
+    """Return a padded batch [N, P, T, 2] as `Scenes`."""
+    present = batch.isfinite().all(-1).all(-1)
+    return Scenes(batch[present], present.nonzero()[:, 0], present)
+
+
+def padded(scenes: Sequence[Tensor]) -> Tensor:
+    """Stack scenes [P, T, 2] of different P as [N, max P, T, 2], with `ABSENT` for the missing ones."""
+    out = scenes[0].new_full((len(scenes), max(map(len, scenes)), *scenes[0].shape[1:]), ABSENT)
+    for row, scene in zip(out, scenes, strict=True):
+        row[: len(scene)] = scene
+    return out
+
+
+def per_person(values: Tensor, j: Tensor, i: Tensor, people: int) -> Tensor:
+    """Return the maximum of non-negative pair values [pairs, C] over the j of each i: [people, C], 0 without pairs.
+
+    Args:
+        values: one row a pair.
+        j: the partner's number, of any order within a scene.
+        i: the person, ascending.
+        people: number of people.
+    """
+    return torch.zeros(people, values.shape[1], dtype=values.dtype, device=values.device).scatter_reduce_(
+        0, i[:, None].expand_as(values), values, "amax", include_self=True
+    )
