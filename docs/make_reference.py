@@ -241,6 +241,14 @@ def clips(root: Path) -> None:
                 picture(root / part / name / "a" / f"{number}.png", np.zeros((80, 90, 3), np.uint8))
 
 
+def recordings(root: Path) -> None:
+    """Write recordings of two people who walk for 21 frames."""
+    rows = "".join(f"{10 * t}\t{p}\t{0.4 * t * p}\t{p}\n" for t in range(21) for p in (1, 2))
+    for part in ("train", "val"):
+        (root / part).mkdir(parents=True)
+        (root / part / "a.txt").write_text(rows)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "paired_side_by_side": pairs_side_by_side,
     "clips": clips,
@@ -249,6 +257,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "faces_with_attributes": faces,
     "mnist": mnist,
     "captions": captions,
+    "trajectories": recordings,
 }
 
 

@@ -102,6 +102,16 @@ def captions(folder: Path) -> Path:
     return root
 
 
+def recordings(folder: Path) -> Path:
+    """Create a subfolder with recordings of two people, for every scene, and return it."""
+    root = folder / "recordings"
+    rows = "\n".join(f"{10 * t}\t{p}\t{t * p}\t{p}" for t in range(22) for p in (1, 2))
+    for part in ("train", "val", "test"):
+        (root / "zara1" / part).mkdir(parents=True)
+        (root / "zara1" / part / "a.txt").write_text(rows)
+    return root
+
+
 LAID_OUT = {
     "clips": clips,
     "mnist": mnist,
@@ -109,6 +119,7 @@ LAID_OUT = {
     "faces_with_attributes": faces,
     "label_maps": label_maps,
     "labelled_folders": labelled,
+    "trajectories": recordings,
 }
 
 

@@ -10,6 +10,7 @@
     scene_reader.py    a network that reads what such a picture shows
     caption_truth.py   `caption_truth`: generated pictures compared with their captions
     classes.py     `class_accuracy` and `class_share`: a classifier of digits judges generated ones
+    crowds.py      `crowds`: paths of people who meet at a crossing, for trajectory prediction
     photos.py      `synthetic_photos`: pictures with the statistics of photographs, for super-resolution
 
 Every sample is a pure function of its seed, and nothing is read from disk.
@@ -27,6 +28,7 @@ def register(catalog: Catalog) -> None:
     from .caption_truth import CaptionTruth
     from .captioned import CaptionedScenes
     from .classes import ClassAccuracy, ClassShare
+    from .crowds import Crowds
     from .digits import Digits
     from .facades import DrawnFacades
     from .faces import Faces
@@ -34,6 +36,7 @@ def register(catalog: Catalog) -> None:
     from .photos import SyntheticPhotos
 
     catalog.data("captioned_scenes", CaptionedScenes)
+    catalog.data("crowds", Crowds)
     catalog.data("digits", Digits)
     catalog.data("drawn_facades", DrawnFacades)
     catalog.data("faces", Faces)

@@ -43,7 +43,6 @@ def register(catalog: Catalog) -> None:
     """Add the task `trajectory` with its modalities, networks, losses, data set, metric and optimizer."""
     catalog.task("trajectory", Trajectory)
     catalog.modality("tracks", Tracks)
-    catalog.modality("forecasts", Forecasts)
     catalog.network("social_gan_generator", SocialGANGenerator)
     catalog.network("social_gan_discriminator", SocialGANDiscriminator)
     catalog.network("heading_forecaster", HeadingForecaster)

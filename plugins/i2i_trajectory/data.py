@@ -34,6 +34,8 @@ class Trajectories(Data):
         observed: frames given.
         predicted: frames to predict.
         min_people: scenes with fewer people are skipped; 2 in Social GAN.
+        max_people: at most this many people, chosen at random, of a training scene; null for all. Crowds are most of the
+            work and have few different lessons.
         rotate: turn training scenes by a random angle.
         mirror: mirror half of the training scenes.
         scale: training scenes are scaled by a random factor between these two, in logarithm; null for none.
@@ -49,6 +51,7 @@ class Trajectories(Data):
         observed: PositiveInt = 8,
         predicted: PositiveInt = 12,
         min_people: PositiveInt = 2,
+        max_people: PositiveInt | None = None,
         rotate: bool = False,
         mirror: bool = False,
         scale: tuple[Factor, Factor] | None = None,
@@ -56,7 +59,7 @@ class Trajectories(Data):
         workers: NonNegativeInt = 0,
     ) -> None:
         self.observed, self.batch_size, self.workers = observed, batch_size, workers
-        self.rotate, self.mirror, self.scale = rotate, mirror, scale
+        self.max_people, self.rotate, self.mirror, self.scale = max_people, rotate, mirror, scale
         self.skipped = Skipped()
         where = "" if scene is None else f"{scene}/"
         length = observed + predicted
@@ -69,7 +72,10 @@ class Trajectories(Data):
 
     def sample(self, index: int, rng: Rng) -> Sample:
         """Return training scene `index`, turned, mirrored and scaled at random if so configured."""
-        return self._divided(augmented(self.train[index], rng, self.rotate, self.mirror, self.scale))
+        scene = self.train[index]
+        if self.max_people is not None and len(scene) > self.max_people:
+            scene = scene[np.sort(rng.choice(len(scene), self.max_people, replace=False))]
+        return self._divided(augmented(scene, rng, self.rotate, self.mirror, self.scale))
 
     def batch(self, indices: Sequence[int], rng: Callable[[int], Rng]) -> dict[str, Any]:
         """Return training scenes, padded to the largest."""

@@ -10,26 +10,28 @@ FINE = 2  # drawn this many times larger, then averaged
 
 
 class Sheet:
-    """A square picture of a part of the ground, `size` pixels wide, y upwards."""
+    """A picture of a part of the ground, `size` pixels wide, y upwards; square, or as high as needed."""
 
-    def __init__(self, points: np.ndarray, size: int) -> None:
-        self.side = size * FINE
+    def __init__(self, points: np.ndarray, size: int, square: bool = True) -> None:
         low, high = (points.min(0), points.max(0)) if len(points) else (np.zeros(2), np.ones(2))
-        extent = max(float((high - low).max()), 1.0)
-        self.head = 14 * FINE
-        self.scale = (self.side - self.head) * 0.9 / extent
+        extent = np.maximum(high - low, 1.0)
         self.middle = (low + high) / 2
-        self.image = Image.new("RGB", (self.side, self.side), "white")
+        self.head = 14  # for the legend
+        room = size - self.head
+        self.scale = FINE * 0.9 * room / (float(extent.max()) if square else max(extent[0], extent[1] * room / size))
+        self.wide = size
+        self.high = size if square else self.head + 36 + round(extent[1] * self.scale / FINE)
+        self.image = Image.new("RGB", (self.wide * FINE, self.high * FINE), "white")
         self.pen = ImageDraw.Draw(self.image, "RGBA")
-        metre = next((m for m in (1, 2, 5, 10, 20, 50) if m * self.scale > 0.08 * self.side), 100)
-        y = self.side - 5 * FINE
+        metre = next((m for m in (1, 2, 5, 10, 20, 50) if m * self.scale > 0.08 * FINE * size), 100)
+        y = (self.high - 5) * FINE
         self.pen.line([(5 * FINE, y), (5 * FINE + metre * self.scale, y)], fill=(90, 90, 90), width=FINE)
-        self.text((5, size - 18), f"{metre} m", (90, 90, 90))
+        self.text((5, self.high - 18), f"{metre} m", (90, 90, 90))
 
     def at(self, points: np.ndarray) -> list[tuple[float, float]]:
         """Return points [n, 2] in metres as pixels."""
         moved = (points - self.middle) * self.scale * np.array([1, -1])
-        centre = np.array([self.side / 2, (self.side + self.head) / 2])
+        centre = np.array([self.wide, self.high + self.head]) * FINE / 2
         return [(float(x), float(y)) for x, y in moved + centre]
 
     def path(self, points: np.ndarray, colour: tuple[int, ...], width: float = 1.5) -> None:
@@ -55,8 +57,8 @@ class Sheet:
             left += 12 + round(self.pen.textlength(words, font_size=10 * FINE) / FINE)
 
     def pixels(self) -> np.ndarray:
-        """Return the picture, uint8 [size, size, 3]."""
-        return np.array(self.image.resize((self.side // FINE, self.side // FINE), Image.Resampling.BOX))
+        """Return the picture, uint8 [H, size, 3]."""
+        return np.array(self.image.resize((self.wide, self.high), Image.Resampling.BOX))
 
 
 def everything(*paths: np.ndarray | None) -> np.ndarray:
@@ -65,17 +67,22 @@ def everything(*paths: np.ndarray | None) -> np.ndarray:
 
 
 def drawn(
-    observed: np.ndarray | None, truth: np.ndarray | None = None, made: np.ndarray | None = None, size: int = 256
+    observed: np.ndarray | None,
+    truth: np.ndarray | None = None,
+    made: np.ndarray | None = None,
+    size: int = 256,
+    square: bool = True,
 ) -> np.ndarray:
-    """Draw a scene: uint8 [size, size, 3].
+    """Draw a scene: uint8 [H, size, 3].
 
     Args:
         observed: [P, T, 2] in metres.
         truth: [P, T, 2], what followed.
         made: [K, P, T, 2], what was predicted.
-        size: pixels.
+        size: width in pixels.
+        square: whether the picture is as high as it is wide, or as high as the scene.
     """
-    sheet = Sheet(everything(observed, truth, made), size)
+    sheet = Sheet(everything(observed, truth, made), size, square)
     start = None if observed is None else observed[:, -1:]
     if made is not None:
         faint = (*PREDICTED, max(40, 200 // max(len(made), 1)))
@@ -106,11 +113,11 @@ def entries(observed: object, truth: object, made: np.ndarray | None) -> dict[st
 
 
 def animated(observed: np.ndarray, truth: np.ndarray | None, made: np.ndarray, size: int = 400) -> np.ndarray:
-    """Draw a scene frame by frame, for arguments as of `drawn`: uint8 [T, size, size, 3]."""
+    """Draw a scene frame by frame, for arguments as of `drawn`: uint8 [T, H, size, 3]."""
     points = everything(observed, truth, made)
     frames = []
     for now in range(1, observed.shape[1] + made.shape[2] + 1):
-        sheet, later = Sheet(points, size), now - observed.shape[1]
+        sheet, later = Sheet(points, size, square=False), now - observed.shape[1]
         for p, path in enumerate(observed):
             if later > 0:
                 for sample in made[:, p, :later]:

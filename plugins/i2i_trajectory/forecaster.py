@@ -50,7 +50,8 @@ class HeadingForecaster(nn.Module):
         self.predicted, self.noise = predicted, noise
         self.gru = nn.GRU(2, width)
         self.neighbour = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width))
-        self.first = nn.Linear(2 * width + noise, decoder)
+        self.on_known = nn.Linear(2 * width, decoder)
+        self.on_noise = nn.Linear(noise, decoder, bias=False)
         self.second = nn.Linear(decoder, decoder)
         self.last = nn.Linear(decoder, 2 * predicted)
         nn.init.zeros_(self.last.weight)  # so that training starts at constant velocity
@@ -63,9 +64,10 @@ class HeadingForecaster(nn.Module):
         moves = torch.diff(paths, dim=1) @ turn  # [M, T - 1, 2] ahead and to the left, metres a frame
         _, state = self.gru(moves.transpose(0, 1))
         known = torch.cat([state[0], self._neighbours(scenes, turn)], 1)
-        drawn = noise[scenes.scene].transpose(0, 1)
-        hidden = relu(self.first(torch.cat([known.expand(len(drawn), -1, -1), drawn], 2)))
-        change = self.last(relu(self.second(hidden))).unflatten(-1, (self.predicted, 2))
+        # The first layer of the decoder in two parts: of a person, and of a sample of a scene.
+        drawn = self.on_noise(noise).transpose(0, 1)[:, scenes.scene]
+        hidden = relu(drawn + self.on_known(known), inplace=True)
+        change = self.last(relu(self.second(hidden), inplace=True)).unflatten(-1, (self.predicted, 2))
         return paths[:, -1:] + (moves[:, -1:] + change).cumsum(2) @ turn.mT
 
     def _neighbours(self, scenes: Scenes, turn: Tensor) -> Tensor:

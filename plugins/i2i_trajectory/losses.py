@@ -27,7 +27,9 @@ class SquaredVariety:
     def __call__(self, made: Tensor, truth: Tensor, scenes: Scenes) -> Tensor:
         """Return the loss of K samples [K, M, T, 2] of the truth [M, T, 2]."""
         last = scenes.paths[:, -1:]
-        moves, true = (torch.diff(paths, dim=-2, prepend=last.expand_as(paths[..., :1, :])) for paths in (made, truth))
+        moves, true = (
+            torch.diff(paths, dim=-2, prepend=last.expand_as(paths[..., :1, :])) for paths in (made, truth)
+        )
         error = scenes.total((moves - true).square().sum((-2, -1)))  # [K, N]
         people = scenes.present.sum(1) * truth.shape[1]
         return (error / people).amin(0).sum()

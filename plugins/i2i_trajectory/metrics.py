@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from pydantic import PositiveInt
 
 from i2i import Data
@@ -14,12 +17,16 @@ from .task import Trajectory
 from .tracks import Forecasts
 
 
+Degrees = Annotated[float, Ge(0)]
+
+
 class DisplacementErrors:
     """Errors in metres over the people of all validation scenes, with the best of `samples` futures.
 
     Args:
         samples: futures of each scene.
         degrees: standard deviation of the angle of the noisy constant velocity.
+        repeats: evaluations with other random numbers, which are averaged; the eth scene is small.
 
     Returns `ade` and `fde` with the best future of a whole scene (joint), `ade_per_person` and `fde_per_person` with that of
     each person, and `collisions`, the share of people who come within 0.2 m of another; with the prefix `constant_` for
@@ -29,8 +36,8 @@ class DisplacementErrors:
 
     needs = Needs(makes=Forecasts, source=True, target=True, paired=True)
 
-    def __init__(self, samples: PositiveInt = 20, degrees: float = 15.0) -> None:
-        self.samples, self.degrees = samples, degrees
+    def __init__(self, samples: PositiveInt = 20, degrees: Degrees = 15.0, repeats: PositiveInt = 1) -> None:
+        self.samples, self.degrees, self.repeats = samples, degrees, repeats
 
     def __call__(self, task: Trajectory, data: Data) -> dict[str, float]:
         """Return the numbers, always from the same random numbers."""
@@ -38,7 +45,7 @@ class DisplacementErrors:
         device = device_of(task)
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(0)
-            for scenes, future in scenes_of(task, data, device):
+            for scenes, future in self.repeats * scenes_of(task, data, device):
                 steps = future.shape[1]
                 ours.add(task.predicted(scenes, self.samples), future, scenes)
                 one.add(constant_velocity(scenes.paths, steps), future, scenes)
@@ -52,7 +59,9 @@ class DisplacementErrors:
         }
 
 
-def scenes_of(task: Trajectory, data: Data, device: torch.device, size: int = 32) -> list[tuple[Scenes, torch.Tensor]]:
+def scenes_of(
+    task: Trajectory, data: Data, device: torch.device, size: int = 32
+) -> list[tuple[Scenes, torch.Tensor]]:
     """Return the validation scenes in batches, with the true futures [M, T, 2]."""
     found = []
     for samples in batches(iter(data.validation()), size):

@@ -40,7 +40,9 @@ def published(path: str | Path) -> SocialGANGenerator:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     except (KeyError, TypeError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         why = str(error).splitlines()[0]
-        raise WeightsError(f"{path}: not the weights of a published Social GAN ({type(error).__name__}: {why})") from error
+        raise WeightsError(
+            f"{path}: not the weights of a published Social GAN ({type(error).__name__}: {why})"
+        ) from error
     return network.eval()
 
 
@@ -53,7 +55,7 @@ def generator(args: dict[str, Any]) -> SocialGANGenerator:
         noise=args["noise_dim"][0],
         pooling=args["pooling_type"] == "pool_net",
         embedding=args["embedding_dim"],
-        hidden=args["encoder_h_dim_g"],
+        state=args["encoder_h_dim_g"],
         width=args["mlp_dim"],
         pooled=args["bottleneck_dim"],
     )

@@ -57,7 +57,7 @@ class Errors:
         self._sum("collisions", collisions(made, scenes).sum() / len(made))
 
     def _sum(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.sums[name] = self.sums.get(name, 0.0) + value.item()
 
     def means(self) -> dict[str, float]:
         """Return the averages: `ade`, `fde` (joint), `ade_per_person`, `fde_per_person`, `collisions`."""

@@ -12,6 +12,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
+from i2i import ConfigError
+
 from .recurrence import Recurrence
 from .scenes import Scenes, per_person
 
@@ -86,10 +88,13 @@ class SocialGANGenerator(nn.Module):
         noise: length of the noise vector of a scene.
         pooling: whether people see each other.
         embedding: width of embedded displacements.
-        hidden: width of the LSTMs.
+        state: width of the LSTMs.
         width: hidden width of the MLP before the decoder.
         pool_width: hidden width of the pooling.
         pooled: output width of the pooling; 32 in the published script, 8 in the published weights.
+
+    Raises:
+        ConfigError: the noise leaves no room for anything else in the state.
 
     Source: arXiv:1803.10892 section 3; widths from the published `scripts/run_traj.sh`.
     """
@@ -100,19 +105,21 @@ class SocialGANGenerator(nn.Module):
         noise: PositiveInt = 8,
         pooling: bool = True,
         embedding: PositiveInt = 16,
-        hidden: PositiveInt = 32,
+        state: PositiveInt = 32,
         width: PositiveInt = 64,
         pool_width: PositiveInt = 512,
         pooled: PositiveInt = 32,
     ) -> None:
         super().__init__()
+        if noise >= state:
+            raise ConfigError(f"social_gan_generator: noise is {noise}, a part of state, {state}: make it smaller")
         self.predicted, self.noise = predicted, noise
-        self.encoder = PathEncoder(embedding, hidden)
-        self.pool = PairPooling(embedding, hidden, pool_width, pooled) if pooling else None
-        self.context = dense(hidden + pooled * pooling, width, hidden - noise)
+        self.encoder = PathEncoder(embedding, state)
+        self.pool = PairPooling(embedding, state, pool_width, pooled) if pooling else None
+        self.context = dense(state + pooled * pooling, width, state - noise)
         self.embed = nn.Linear(2, embedding)
-        self.decoder = nn.LSTMCell(embedding, hidden)
-        self.out = nn.Linear(hidden, 2)
+        self.decoder = nn.LSTMCell(embedding, state)
+        self.out = nn.Linear(state, 2)
         initialise(self)
 
     def forward(self, scenes: Scenes, noise: Tensor) -> Tensor:

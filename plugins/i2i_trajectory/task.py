@@ -120,7 +120,9 @@ class Trajectory(Task):
 
         Absent people are `ABSENT` in both. Every scene gets the same noise, that of `seed`.
         """
-        count = int(number("samples", samples, "a whole number from 1 to 1000", lambda k: k.is_integer() and 1 <= k <= 1000))
+        count = int(
+            number("samples", samples, "a whole number from 1 to 1000", lambda k: k.is_integer() and 1 <= k <= 1000)
+        )
         scenes = flat(observed)
         source = torch.Generator().manual_seed(whole_seed(seed))
         noise = torch.randn(count, self.G.noise, generator=source).to(observed.device)

@@ -1,8 +1,8 @@
 """The modalities `tracks`, the observed paths of the people in a scene, and `forecasts`, several futures of them.
 
-    i2i translate scene.txt -m RUN -o out          # out/scene.txt, scene.png, scene.gif
-    i2i.translate("scene.txt", run).paths          # [K, P, 12, 2]
-    i2i.translate(array, run)                      # [P, 8, 2] -> [K, P, 12, 2]
+i2i translate scene.txt -m RUN -o out          # out/scene.txt, scene.png, scene.gif
+i2i.translate("scene.txt", run).paths          # [K, P, 12, 2]
+i2i.translate(array, run)                      # [P, 8, 2] -> [K, P, 12, 2]
 """
 
 from __future__ import annotations
@@ -172,7 +172,9 @@ class Tracks(Modality):
     def show(self, values: Tensor) -> np.ndarray:
         """Draw scenes [N, P, T, 2]: uint8 [N, H, W, 3]."""
         cut = self.observed
-        return np.stack([drawn(one[:, :cut], one[:, cut:] if one.shape[1] > cut else None) for one in people_of(values)])
+        return np.stack(
+            [drawn(one[:, :cut], one[:, cut:] if one.shape[1] > cut else None) for one in people_of(values)]
+        )
 
 
 class Forecasts(Tracks):
@@ -201,7 +203,7 @@ class Forecasts(Tracks):
             return super().write(thing, path)
         if known:
             scene = thing.scene
-            files.write(path.with_suffix(".png"), png(drawn(scene.observed, scene.truth, paths, 640)))
+            files.write(path.with_suffix(".png"), png(drawn(scene.observed, scene.truth, paths, 640, square=False)))
             files.write(path.with_suffix(".gif"), gif(animated(scene.observed, scene.truth, paths, 400), fps=4))
         rows = [
             (f"{frame:g}", f"{person:g}", *paths[k, p, t].tolist(), k + 1)
