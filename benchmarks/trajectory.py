@@ -4,9 +4,10 @@
     python benchmarks/trajectory.py $I2I_DATA/ethucy --runs runs/traj_* --json benchmarks/results/trajectory.json
     python benchmarks/trajectory.py $I2I_DATA/ethucy --speed                     # CPU seconds of a step of Social GAN
 
-The protocol is Social GAN's (arXiv:1803.10892): 8 frames given, 12 (or 8) predicted, windows with at least two people, best of
-20. "joint" takes the best sample of a whole scene, as Social GAN does; "per person" the best one of each person, as most later
-papers do. The two never compare. First the reader is checked: constant velocity must give the known numbers.
+The protocol is Social GAN's (arXiv:1803.10892): 8 frames given, 12 (or 8) predicted, windows with at least two
+people, best of 20. "joint" takes the best sample of a whole scene, as Social GAN does; "per person" the best one of
+each person, as most later papers do. The two never compare. First the reader is checked: constant velocity must give
+the known numbers.
 """
 
 from __future__ import annotations
@@ -22,11 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-import i2i
-from i2i.data.stream import Numbered
-from i2i.engine import Engine
-from i2i.config import Train
 from i2i_trajectory import (
     DisplacementErrors,
     SmoothedCrossEntropy,
@@ -38,6 +34,11 @@ from i2i_trajectory import (
     clipped_adam,
     published,
 )
+
+import i2i
+from i2i.config import Train
+from i2i.data.stream import Numbered
+from i2i.engine import Engine
 
 SCENES = ("eth", "hotel", "univ", "zara1", "zara2")
 CONSTANT = {"eth": (0.995, 2.234), "hotel": (0.323, 0.617), "univ": (0.524, 1.165)}
@@ -118,8 +119,8 @@ def show(name: str, n: Numbers) -> None:
     print(
         f"{name}: joint best of 20 {n['ade']:.3f}/{n['fde']:.3f}, per person {n['ade_per_person']:.3f}/"
         f"{n['fde_per_person']:.3f}, collisions {n['collisions']:.3f} (true paths {n['true_collisions']:.3f})\n"
-        f"    constant velocity: one sample {n['constant_ade']:.3f}/{n['constant_fde']:.3f}; 15 degrees, joint best of 20 "
-        f"{n['noisy_constant_ade']:.3f}/{n['noisy_constant_fde']:.3f}, per person "
+        f"    constant velocity: one sample {n['constant_ade']:.3f}/{n['constant_fde']:.3f}; 15 degrees, "
+        f"joint best of 20 {n['noisy_constant_ade']:.3f}/{n['noisy_constant_fde']:.3f}, per person "
         f"{n['noisy_constant_ade_per_person']:.3f}/{n['noisy_constant_fde_per_person']:.3f}, collisions "
         f"{n['noisy_constant_collisions']:.3f}",
         flush=True,
@@ -127,7 +128,7 @@ def show(name: str, n: Numbers) -> None:
 
 
 def speed(root: str, steps: int = 30) -> Numbers:
-    """Return the CPU seconds of a step (two updates of D and one of G on 32 scenes each), k = 10: the least and the median."""
+    """Return CPU seconds of a step, least and median: two updates of D and one of G on 32 scenes each, k = 10."""
     data = Trajectories(root, "zara1", batch_size=96)
     batches = Numbered(data, seed=0)
     found: Numbers = {}

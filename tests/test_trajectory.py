@@ -1,4 +1,4 @@
-"""Trajectories: the reader, the networks of Social GAN and of ours, the step, the border, and runs from end to end."""
+"""Trajectories: the reader, the networks of Social GAN and of ours, the step, the border, and whole runs."""
 
 from __future__ import annotations
 
@@ -269,10 +269,10 @@ def by_hand(network: SocialGANGenerator, observed: Tensor, noise: Tensor) -> Ten
         pooled = []
         for i in range(len(observed)):
             seen = [
-                network.pool.mlp(torch.cat([network.pool.embed(observed[j, -1] - observed[i, -1]), h[j]]))
-                for j in range(len(observed))
+                torch.cat([network.pool.embed(observed[j, -1] - observed[i, -1]), h[j]]) for j in range(len(observed))
             ]
-            pooled.append(torch.stack(seen).amax(0))
+            pairs = network.pool.second(network.pool.first(torch.stack(seen)).relu()).relu()
+            pooled.append(pairs.amax(0))
         context = torch.cat([h, torch.stack(pooled)], 1)
     h = torch.cat([network.context(context), noise.expand(len(observed), -1)], 1)
     c, move, place, path = torch.zeros_like(h), moves[:, -1], observed[:, -1], []
@@ -300,7 +300,7 @@ def test_all_scenes_and_samples_at_once_equal_a_loop_over_them(pooling: bool) ->
 
 def test_the_order_of_people_and_the_padding_do_not_matter(network: Network) -> None:
     scene, other = (s[:, :8] for s in walkers(4, 7))
-    noise = torch.randn(2, 2, 8)
+    noise = network.draw(2, 2)
     alone = network(flat(scene[None]), noise[:1])
     among = flat(padded([scene, other]))
     torch.testing.assert_close(network(among, noise)[:, :4], alone)
@@ -315,12 +315,12 @@ def test_people_influence_each_other_only_with_pooling() -> None:
     scene = walkers(4)[0][:, :8]
     changed = scene.clone()
     changed[0] += torch.tensor([0.5, 0.0])
-    noise = torch.randn(1, 1, 8)
     for network, depends in (
         (SocialGANGenerator(), True),
         (SocialGANGenerator(pooling=False), False),
         (moved(HeadingForecaster()), True),
     ):
+        noise = network.draw(1, 1)
         one, two = (network(flat(s[None]), noise)[:, 1:] for s in (scene, changed))
         assert bool((one - two).abs().max() > 1e-6) == depends
 
@@ -329,7 +329,7 @@ def test_our_forecaster_starts_at_constant_velocity_and_turns_with_the_scene() -
     torch.manual_seed(0)
     network = HeadingForecaster()
     scenes = flat(walkers(5)[0][None, :, :8])
-    noise = torch.randn(1, 2, 8)
+    noise = network.draw(1, 2)
     torch.testing.assert_close(network(scenes, noise), constant_velocity(scenes.paths, 12, 2))
     made, angle = moved(network)(scenes, noise), 0.7
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

@@ -2,11 +2,11 @@
 
     data: {use: crowds, batch_size: 32}      # in a config; `i2i run configs/trajectory.yaml` trains on it
 
-People come from four sides, alone or in pairs, and leave straight on, to the left or to the right, so the future of a scene
-has several answers. A scene is a pure function of its seed.
+People come from four sides, alone or in pairs, and leave straight on, to the left or to the right, so the future of a
+scene has several answers. A scene is a pure function of its seed.
 
-Source: Helbing and Molnar, Social force model for pedestrian dynamics, 1995 (arXiv:cond-mat/9805244): eqs. 1-4 and 7-12
-with their constants, without walls and attractions; pairs repel each other less.
+Source: Helbing and Molnar, Social force model for pedestrian dynamics, 1995 (arXiv:cond-mat/9805244): eqs. 1-4 and
+7-12 with their constants, without walls and attractions; pairs repel each other less.
 """
 
 from __future__ import annotations
@@ -143,11 +143,13 @@ def gathered(sources: Sequence[Rng], counts: Sequence[int], size: int) -> People
     """Return the people of each scene before they start, padded to `size`."""
     scenes, shape = len(sources), (len(sources), size)
     crowd = People(
-        *(np.zeros((*shape, 2)) for _ in range(2)),
-        np.zeros(shape),
-        *(np.zeros((*shape, 2)) for _ in range(2)),
-        np.zeros((*shape, size)),
-        np.zeros(shape, bool),
+        place=np.zeros((*shape, 2)),
+        velocity=np.zeros((*shape, 2)),
+        speed=np.zeros(shape),
+        turn=np.zeros((*shape, 2)),
+        exit=np.zeros((*shape, 2)),
+        company=np.zeros((*shape, size)),
+        turned=np.zeros(shape, bool),
     )
     for s in range(scenes):
         count = counts[s]

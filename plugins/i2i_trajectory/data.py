@@ -27,15 +27,16 @@ class Trajectories(Data):
     A batch is padded to the largest scene with `ABSENT` people: [N, P, 8, 2] and [N, P, 12, 2].
 
     Args:
-        root: folder or archive with `SCENE/{train,val,test}/*.txt`, as Social GAN's, or with `{train,val,test}/*.txt`.
+        root: folder or archive with `SCENE/{train,val,test}/*.txt`, as Social GAN's, or with
+            `{train,val,test}/*.txt`.
         scene: the scene left out of training, on which `test` is recorded: eth, hotel, univ, zara1 or zara2; null if
             `root` is not divided by scenes.
         split: validation samples: "val", parts of the training scenes held back, or "test".
         observed: frames given.
         predicted: frames to predict.
         min_people: scenes with fewer people are skipped; 2 in Social GAN.
-        max_people: at most this many people, chosen at random, of a training scene; null for all. Crowds are most of the
-            work and have few different lessons.
+        max_people: at most this many people, chosen at random, of a training scene; null for all. Crowds are most of
+            the work and have few different lessons.
         rotate: turn training scenes by a random angle.
         mirror: mirror half of the training scenes.
         scale: training scenes are scaled by a random factor between these two, in logarithm; null for none.

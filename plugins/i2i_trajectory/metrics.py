@@ -16,7 +16,6 @@ from .scores import Errors, constant_velocity
 from .task import Trajectory
 from .tracks import Forecasts
 
-
 Degrees = Annotated[float, Ge(0)]
 
 
@@ -28,10 +27,10 @@ class DisplacementErrors:
         degrees: standard deviation of the angle of the noisy constant velocity.
         repeats: evaluations with other random numbers, which are averaged; the eth scene is small.
 
-    Returns `ade` and `fde` with the best future of a whole scene (joint), `ade_per_person` and `fde_per_person` with that of
-    each person, and `collisions`, the share of people who come within 0.2 m of another; with the prefix `constant_` for
-    constant velocity, one sample, `noisy_constant_` for constant velocity in a random direction, best of `samples`, and
-    `true_collisions`.
+    Returns `ade` and `fde` with the best future of a whole scene (joint), `ade_per_person` and `fde_per_person` with
+    that of each person, and `collisions`, the share of people who come within 0.2 m of another; with the prefix
+    `constant_` for constant velocity, one sample, `noisy_constant_` for constant velocity in a random direction, best
+    of `samples`, and `true_collisions`.
     """
 
     needs = Needs(makes=Forecasts, source=True, target=True, paired=True)

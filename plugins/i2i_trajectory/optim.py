@@ -33,5 +33,5 @@ def clipped_adam(
     eps: Positive = 1e-8,
     weight_decay: Annotated[float, Ge(0)] = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam with a limit on the norm of one player's gradient, as for the generator of Social GAN (arXiv:1803.10892)."""
+    """Adam with a limit on the norm of a player's gradient, as for Social GAN's generator (arXiv:1803.10892)."""
     return ClippedAdam(params, clip=clip, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

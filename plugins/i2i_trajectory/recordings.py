@@ -3,8 +3,8 @@
     recording = parse(Path("biwi_eth.txt").read_bytes(), "biwi_eth.txt")
     scenes = windows(recording, 20)                     # each float32 [P, 20, 2], in metres
 
-A scene is a window of consecutive *listed* frames: gaps in the frame numbers are ignored, as by Social GAN's loader, and
-counted. It contains the people who are present in all of its frames.
+A scene is a window of consecutive *listed* frames: gaps in the frame numbers are ignored, as by Social GAN's loader,
+and counted. It contains the people who are present in all of its frames.
 """
 
 from __future__ import annotations

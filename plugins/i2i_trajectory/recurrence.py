@@ -1,7 +1,7 @@
-"""An LSTM as one operation, on a CPU several times as fast as PyTorch's for the short sequences and narrow states here.
+"""An LSTM as one operation, on CPUs several times as fast as PyTorch's for short sequences and narrow states.
 
-Values are stored with the features first, [features, B], so that each gate is one contiguous block, and the backward pass
-is written out: no graph of small operations, and no gradients that nobody asked for.
+Values are stored with the features first, [features, B], so that each gate is one contiguous block, and the backward
+pass is written out: no graph of small operations, and no gradients that nobody asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class Recurrence(torch.autograd.Function):
     """The states of an LSTM whose cell starts at 0.
 
     `Recurrence.apply(first, inputs, weight)`:
-        first: summed inputs of the first step [4 * hidden, B], with the gates in PyTorch's order: input, forget, new, output.
+        first: summed inputs of the first step [4 * hidden, B], with the gates in PyTorch's order: input, forget, new,
+            output.
         inputs: those of the other steps [T - 1, C, B]; C may be 0.
         weight: from state, input and 1 to gates, [4 * hidden, hidden + C + 1]; the last column is the bias.
         Returns: states [T, hidden, B]. They can be differentiated once.

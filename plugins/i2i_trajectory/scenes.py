@@ -1,7 +1,8 @@
 """Scenes with different numbers of people in one batch: padded outside, flat inside the networks.
 
-A batch of scenes is a tensor [N, P, T, 2] in which absent people are filled with `ABSENT`. Networks work on the people
-of all scenes in one list, [M, T, 2], and the number of each one's scene, [M]; nothing is computed for absent ones.
+A batch of scenes is a tensor [N, P, T, 2] in which absent people are filled with `ABSENT`. Networks work on the
+people of all scenes in one list, [M, T, 2], and the number of each one's scene, [M]; nothing is computed for absent
+ones.
 """
 
 from __future__ import annotations
@@ -77,3 +78,8 @@ def per_person(values: Tensor, j: Tensor, i: Tensor, people: int) -> Tensor:
     return torch.zeros(people, values.shape[1], dtype=values.dtype, device=values.device).scatter_reduce_(
         0, i[:, None].expand_as(values), values, "amax", include_self=True
     )
+
+
+def normal(n: int, samples: int, width: int, source: torch.Generator | None = None) -> Tensor:
+    """Return independent noise vectors [n, samples, width] from N(0, I)."""
+    return torch.randn(n, samples, width, generator=source)

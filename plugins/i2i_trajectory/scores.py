@@ -1,4 +1,4 @@
-"""How good predicted paths are: errors, best of K jointly or per person, collisions, and constant velocity beside them."""
+"""How good predicted paths are: errors, best of K jointly or per person, collisions; and constant velocity."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ TOUCH = 0.2  # metres between two centres that count as a collision: two people 
 
 
 def errors(made: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the final distance in metres, each [K, M], of paths [K, M, T, 2] from the truth [M, T, 2]."""
+    """Return mean and final distance in metres, each [K, M], of paths [K, M, T, 2] from the truth [M, T, 2]."""
     distance = (made - truth).norm(dim=-1)
     return distance.mean(-1), distance[..., -1]
 
 
 def constant_velocity(observed: Tensor, steps: int, samples: int = 1, degrees: float = 0.0) -> Tensor:
-    """Repeat the last displacement of paths [M, T, 2], turned by a normal angle a person and sample: [K, M, steps, 2].
+    """Repeat the last displacement of paths [M, T, 2], turned by a random angle for each person and sample.
 
     Args:
         observed: positions in metres.
         steps: frames to predict.
         samples: K.
         degrees: standard deviation of the angle. Source: arXiv:1903.07933, where it is 25.
+
+    Returns:
+        Positions [K, M, steps, 2].
     """
     move = observed[:, -1] - observed[:, -2]
     angle = torch.randn(samples, len(observed), device=observed.device) * math.radians(degrees)
@@ -41,8 +44,8 @@ class Errors:
     """Sums of errors over scenes; `means` are averages over people, as in the tables of the literature.
 
     `joint` takes the minimum over the samples once for a scene, for the sum over its people, as Social GAN does;
-    `per_person` takes it for each person alone, as most later papers do, which gives lower numbers. The minimum of the mean
-    and that of the final error are taken separately.
+    `per_person` takes it for each person alone, as most later papers do, which gives lower numbers. The minimum of
+    the mean and that of the final error are taken separately.
     """
 
     people: int = 0

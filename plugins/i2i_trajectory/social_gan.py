@@ -1,11 +1,13 @@
 """The networks of Social GAN, for all scenes and all samples at once. arXiv:1803.10892.
 
-Coordinates enter as displacements from frame to frame. The published code loops over scenes in the pooling, and over the
-samples of the variety loss; here people of all scenes are in one list, only pairs within a scene exist, and everything
-before the noise is computed once for all samples.
+Coordinates enter as displacements from frame to frame. The published code loops over scenes in the pooling, and over
+the samples of the variety loss; here people of all scenes are in one list, only pairs within a scene exist, and
+everything before the noise is computed once for all samples.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from pydantic import PositiveInt
@@ -15,13 +17,12 @@ from torch.nn.functional import linear, relu
 from i2i import ConfigError
 
 from .recurrence import Recurrence
-from .scenes import Scenes, per_person
+from .scenes import Scenes, normal, per_person
 
 
 def dense(*widths: int) -> nn.Sequential:
     """Return linear layers, each followed by ReLU, also the last."""
-    pairs = zip(widths[:-1], widths[1:], strict=True)
-    return nn.Sequential(*[layer for a, b in pairs for layer in (nn.Linear(a, b), nn.ReLU())])
+    return nn.Sequential(*[layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())])
 
 
 def initialise(network: nn.Module) -> None:
@@ -59,7 +60,7 @@ class PairPooling(nn.Module):
     def __init__(self, embedding: int, hidden: int, wide: int, out: int) -> None:
         super().__init__()
         self.embed = nn.Linear(2, embedding)
-        self.mlp = dense(embedding + hidden, wide, out)
+        self.first, self.second = nn.Linear(embedding + hidden, wide), nn.Linear(wide, out)
 
     def forward(self, state: Tensor, place: Tensor, pairs: tuple[Tensor, Tensor]) -> Tensor:
         """Return [M, out].
@@ -70,7 +71,7 @@ class PairPooling(nn.Module):
             pairs: i and j of all pairs; see `Scenes.pairs`.
         """
         i, j = pairs
-        first, second = self.mlp[0], self.mlp[2]
+        first, second = self.first, self.second
         on_place, on_state = first.weight.split([self.embed.out_features, state.shape[1]], 1)
         # As in PathEncoder, the embedding and the layer behind it are one map: 34 inputs a pair instead of 48.
         weight = torch.cat([on_place @ self.embed.weight, on_state], 1)
@@ -121,6 +122,10 @@ class SocialGANGenerator(nn.Module):
         self.decoder = nn.LSTMCell(embedding, state)
         self.out = nn.Linear(state, 2)
         initialise(self)
+
+    def draw(self, n: int, samples: int, source: torch.Generator | None = None) -> Tensor:
+        """Return the noise [n, samples, noise] of `n` scenes."""
+        return normal(n, samples, self.noise, source)
 
     def forward(self, scenes: Scenes, noise: Tensor) -> Tensor:
         """Predict positions [K, M, predicted, 2] from observed scenes and noise [N, K, noise]."""

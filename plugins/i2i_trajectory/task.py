@@ -24,11 +24,12 @@ Weight = Annotated[float, Ge(0)]
 class Trajectory(Task):
     """Predicts the paths of all people in a scene at once; with a discriminator it is Social GAN.
 
-    Players: "D", if there is one, with `d_steps` updates, and then "G", each on its own share of the batch. A batch of the
-    data set therefore contains `d_steps` + 1 batches.
+    Players: "D", if there is one, with `d_steps` updates, and then "G", each on its own share of the batch. A batch
+    of the data set therefore contains `d_steps` + 1 batches.
 
     Args:
-        generator: network (observed `Scenes`, noise [N, K, noise]) -> positions [K, M, predicted, 2].
+        generator: network (observed `Scenes`, noise [N, K, noise]) -> positions [K, M, predicted, 2], with `draw(n,
+            k)` for the noise and `predicted`, the frames.
         discriminator: network: whole paths [M, T, 2] -> logits [M, 1]; null for none.
         gan: adversarial objective, if there is a discriminator.
         variety: loss of K samples, of which the best counts: "squared_variety" or "distance_variety".
@@ -81,7 +82,8 @@ class Trajectory(Task):
         for scenes, future in for_d:
             with torch.no_grad():
                 fake = self.predicted(scenes, 1)[0]
-            assert self.D is not None and self.gan is not None
+            assert self.D is not None
+            assert self.gan is not None
             yield "D", {"gan": self.gan.discriminator(self.D, whole(scenes, future), whole(scenes, fake))}
 
         scenes, future = for_g
@@ -97,8 +99,8 @@ class Trajectory(Task):
         observed, future = batch["observed"], batch["future"]
         if observed.shape[2] != self.observed or future.shape[2] != self.G.predicted:
             raise ConfigError(
-                f"trajectory: the data has {observed.shape[2]} + {future.shape[2]} frames, the task {self.observed} + "
-                f"{self.G.predicted}: set data.observed and data.predicted to task.observed and "
+                f"trajectory: the data has {observed.shape[2]} + {future.shape[2]} frames, the task "
+                f"{self.observed} + {self.G.predicted}: set data.observed and data.predicted to task.observed and "
                 f"task.generator.predicted"
             )
         if len(observed) % parts:
@@ -111,8 +113,7 @@ class Trajectory(Task):
 
     def predicted(self, scenes: Scenes, samples: int) -> Tensor:
         """Return samples [K, M, T, 2] for observed scenes, each scene with noise of its own."""
-        noise = torch.randn(len(scenes), samples, self.G.noise, device=scenes.paths.device)
-        made: Tensor = self.G(scenes, noise)
+        made: Tensor = self.G(scenes, self.G.draw(len(scenes), samples).to(scenes.paths.device))
         return made
 
     def translate(self, observed: Tensor, samples: int | str = 20, seed: int | str = 0) -> Tensor:
@@ -125,7 +126,7 @@ class Trajectory(Task):
         )
         scenes = flat(observed)
         source = torch.Generator().manual_seed(whole_seed(seed))
-        noise = torch.randn(count, self.G.noise, generator=source).to(observed.device)
+        noise = self.G.draw(1, count, source).to(observed.device)
         return scenes.padded(self.G(scenes, noise.expand(len(scenes), -1, -1)))
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:

@@ -56,9 +56,9 @@ class Forecast:
 class Tracks(Modality):
     """Paths of the people in a scene: float32 [N, P, T, 2] in metres, with `ABSENT` for absent people.
 
-    Outside, a text file of rows `frame person x y`, its bytes, or an array or tensor [P, T, 2]. A file with as many frames
-    as are observed and predicted, or more, is a test: the latest scene in which enough people are present throughout is
-    taken, and its future is only compared. A shorter one is predicted from its last frames on.
+    Outside, a text file of rows `frame person x y`, its bytes, or an array or tensor [P, T, 2]. A file with as many
+    frames as are observed and predicted, or more, is a test: the latest scene in which enough people are present
+    throughout is taken, and its future is only compared. A shorter one is predicted from its last frames on.
 
     Args:
         observed: frames given.
@@ -267,8 +267,8 @@ def latest(source: Recording, length: int, least: int) -> int:
     enough = [first for first, count in counts.items() if count >= least]
     if not enough:
         raise DataError(
-            f"{source.name}: no {length} frames in a row with at least {least} people in all of them; to predict what "
-            f"follows it, give its last frames only ({ROW})"
+            f"{source.name}: no {length} frames in a row with at least {least} people in all of them; to predict "
+            f"what follows it, give its last frames only ({ROW})"
         )
     return max(enough)
 
