@@ -620,16 +620,14 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in (whole / "samples").iterdir()) == ["00000004.png"]
 
 
-def test_two_processes_see_the_same_scenes_and_stay_equal(tmp_path: Path) -> None:
-    one = i2i.run(CONFIG, *TOY, *SOCIAL, "train.threads=1", out=tmp_path / "one")
-    config = tmp_path / "two.yaml"
-    config.write_text((one / "config.yaml").read_text())
-    assert launch(["run", str(config), "-o", str(tmp_path / "two")], 2) == 0
+def test_two_processes_see_the_same_scenes_as_one(tmp_path: Path) -> None:
+    one = i2i.run(CONFIG, *TOY, "task.variety.crowd=0", "train.threads=1", out=tmp_path / "one")
+    assert launch(["run", str(one / "config.yaml"), "-o", str(tmp_path / "two")], 2) == 0
     single, double = logged(one), logged(tmp_path / "two")
-    assert [line.keys() for line in single] == [line.keys() for line in double]
-    assert all(np.isfinite([*line.values()]).all() for line in double)
-    # The noise differs between processes, but not what the discriminator sees of the data.
-    assert double[0]["D/gan"] == pytest.approx(single[0]["D/gan"], abs=0.2)
+    assert len(double) == len(single)
+    # The first step predicts constant velocity, whatever the noise, which differs between processes.
+    assert double[0]["G/variety"] == pytest.approx(single[0]["G/variety"], rel=1e-5)
+    assert double[1]["G/variety"] != single[1]["G/variety"]
 
 
 # ---- the embedded crowds
