@@ -5,8 +5,8 @@
 People come from four sides, alone or in pairs, and leave straight on, to the left or to the right, so the future of a
 scene has several answers. A scene is a pure function of its seed.
 
-Source: Helbing and Molnar, Social force model for pedestrian dynamics, 1995 (arXiv:cond-mat/9805244): eqs. 1-4 and
-7-12 with their constants, without walls and attractions; pairs repel each other less.
+Source: Helbing and Molnar, Social force model for pedestrian dynamics, 1995 (arXiv:cond-mat/9805244), with its
+constants, but without walls, attractions and fluctuations; pairs repel each other less.
 """
 
 from __future__ import annotations
@@ -204,11 +204,11 @@ def advance(crowd: People, time: float) -> None:
     crowd.turned |= (np.linalg.norm(to_turn, axis=-1) < 1.0) & (crowd.speed > 0)
     way = np.where(crowd.turned[..., None], crowd.exit - crowd.place, to_turn)
     wanted = unit(way)
-    force = (crowd.speed[..., None] * wanted - crowd.velocity) / RELAXATION + repulsion(crowd, wanted)  # eqs. 2 and 7
+    force = (crowd.speed[..., None] * wanted - crowd.velocity) / RELAXATION + repulsion(crowd, wanted)
     velocity = crowd.velocity + time * force
     pace = np.linalg.norm(velocity, axis=-1, keepdims=True)
     limit = np.maximum(FASTEST * crowd.speed, 0.3)[..., None]
-    crowd.velocity = velocity * np.minimum(1, limit / np.maximum(pace, 1e-9))  # eq. 10
+    crowd.velocity = velocity * np.minimum(1, limit / np.maximum(pace, 1e-9))
     crowd.place = crowd.place + time * crowd.velocity
 
 
@@ -218,10 +218,10 @@ def repulsion(crowd: People, wanted: Array) -> Array:
     stride = STRIDE * crowd.velocity[:, None]
     near, far = np.linalg.norm(apart, axis=-1), np.linalg.norm(apart - stride, axis=-1)
     axes = near + far
-    half = np.sqrt(np.maximum(axes**2 - (stride**2).sum(-1), 1e-6)) / 2  # the ellipse's small half axis, eq. 4
-    steep = FORCE / REACH * np.exp(-half / REACH) * axes / (4 * half)  # the gradient of eq. 3
+    half = np.sqrt(np.maximum(axes**2 - (stride**2).sum(-1), 1e-6)) / 2  # the ellipse's small half axis
+    steep = FORCE / REACH * np.exp(-half / REACH) * axes / (4 * half)  # the potential's gradient
     force = steep[..., None] * (unit(apart) + unit(apart - stride))
-    ahead = -(force * wanted[:, :, None]).sum(-1) >= np.linalg.norm(force, axis=-1) * ANGLE  # in sight, eq. 8
+    ahead = -(force * wanted[:, :, None]).sum(-1) >= np.linalg.norm(force, axis=-1) * ANGLE  # in sight
     weight = crowd.company * np.where(ahead, 1.0, BEHIND)
     total: Array = (np.minimum(weight, 1)[..., None] * force).sum(2)
     return total

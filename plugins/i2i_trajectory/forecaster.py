@@ -21,8 +21,7 @@ def spread(n: int, samples: int, width: int, source: torch.Generator | None = No
     """Return `n` sets of `samples` vectors [n, samples, width], each N(0, I), but evenly spread within a set.
 
     They are Sobol's points, shifted at random and mapped to the normal distribution. Best-of-K errors gain from it,
-    as samples seldom repeat each other. Source: Cranley and Patterson 1976 for the shift, arXiv:2203.13471 for the
-    use.
+    as samples seldom repeat each other. Source: arXiv:2203.13471 for the use of such points in forecasting.
     """
     points = torch.quasirandom.SobolEngine(width).draw(samples)
     shifted = (points + torch.rand(n, 1, width, generator=source)) % 1
@@ -49,8 +48,7 @@ class HeadingForecaster(nn.Module):
     Args:
         predicted: frames to predict.
         noise: length of the noise vector of a scene, which all its people share.
-        spread: whether the noise vectors of a scene are spread evenly instead of independent. Each is N(0, I) either
-            way.
+        spread: whether the noise vectors of a scene are spread evenly instead of independent; each is N(0, I) anyway.
         width: width of the GRU and of the pooling.
         decoder: hidden width of the decoder.
     """
@@ -58,7 +56,7 @@ class HeadingForecaster(nn.Module):
     def __init__(
         self,
         predicted: PositiveInt = 12,
-        noise: PositiveInt = 3,
+        noise: PositiveInt = 2,
         spread: bool = True,
         width: PositiveInt = 64,
         decoder: PositiveInt = 64,

@@ -26,7 +26,7 @@ class Recurrence(torch.autograd.Function):
         weight: from state, input and 1 to gates, [4 * hidden, hidden + C + 1]; the last column is the bias.
         Returns: states [T, hidden, B]. They can be differentiated once.
 
-    Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000).
+    Source: Hochreiter and Schmidhuber 1997, with the forget gates of Gers et al. 2000.
     """
 
     @staticmethod
