@@ -14,7 +14,7 @@ from .features import check as check_weights
 from .features import features as features_of
 from .features import lenet_logits, squared
 from .lpips import LPIPS
-from .pairs import PSNR, SSIM
+from .pairs import PSNR, SSIM, psnr, ssim
 from .sets import KID, Frechet
 
 __all__ = [
@@ -33,8 +33,10 @@ __all__ = [
     "device_of",
     "features_of",
     "lenet_logits",
+    "psnr",
     "sampled",
     "squared",
+    "ssim",
 ]
 
 

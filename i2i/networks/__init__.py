@@ -11,7 +11,7 @@ from __future__ import annotations
 from ..catalog import Catalog
 from .biggan import BigGANDiscriminator, BigGANGenerator
 from .blocks import InstanceNorm, Norm, in_parts, init_normal, needs_bias, norm_layer
-from .conditional import ConditionalBatchNorm, SelfAttention
+from .conditional import ConditionalBatchNorm, Layers, SelfAttention
 from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .dense import DenseDiscriminator, DenseGenerator
 from .judges import UnetDiscriminator, VGGDiscriminator
@@ -35,6 +35,7 @@ __all__ = [
     "DenseDiscriminator",
     "DenseGenerator",
     "InstanceNorm",
+    "Layers",
     "MSRResNet",
     "MultiscaleDiscriminator",
     "Norm",

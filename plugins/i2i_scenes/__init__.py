@@ -9,6 +9,7 @@
     captioned.py   `captioned_scenes`: coloured shapes with captions
     scene_reader.py    a network that reads what such a picture shows
     caption_truth.py   `caption_truth`: generated pictures compared with their captions
+    moving.py      `moving_digits`: clips of them; clip_classes.py judges generated ones
     classes.py     `class_accuracy` and `class_share`: a classifier of digits judges generated ones
     crowds.py      `crowds`: paths of people who meet at a crossing, for trajectory prediction
     photos.py      `synthetic_photos`: pictures with the statistics of photographs, for super-resolution
@@ -28,11 +29,13 @@ def register(catalog: Catalog) -> None:
     from .caption_truth import CaptionTruth
     from .captioned import CaptionedScenes
     from .classes import ClassAccuracy, ClassShare
+    from .clip_classes import ClipClassAccuracy
     from .crowds import Crowds
     from .digits import Digits
     from .facades import DrawnFacades
     from .faces import Faces
     from .landscapes import Landscapes
+    from .moving import MovingDigits
     from .photos import SyntheticPhotos
 
     catalog.data("captioned_scenes", CaptionedScenes)
@@ -42,8 +45,10 @@ def register(catalog: Catalog) -> None:
     catalog.data("faces", Faces)
     catalog.data("horses_zebras", HorsesAndZebras)
     catalog.data("landscapes", Landscapes)
+    catalog.data("moving_digits", MovingDigits)
     catalog.data("synthetic_photos", SyntheticPhotos)
     catalog.metric("animal_truth", AnimalTruth)
     catalog.metric("caption_truth", CaptionTruth)
     catalog.metric("class_accuracy", ClassAccuracy)
     catalog.metric("class_share", ClassShare)
+    catalog.metric("clip_class_accuracy", ClipClassAccuracy)

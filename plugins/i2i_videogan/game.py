@@ -1,0 +1,145 @@
+"""What `videogan` and `video_prediction` share: one generator of clips against two discriminators.
+
+The turns of a step, as in MoCoGAN (arXiv:1707.04993 section 3.3) and DVD-GAN (arXiv:1907.06571 section 3.2): first
+"D_picture", which sees single frames, then "D_clip", which sees the motion, then "G".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from i2i import ConfigError, Task
+from i2i.losses import Objective
+
+Losses = dict[str, Tensor]
+
+
+class ClipGame(Task):
+    """Base class: the three players and their turns.
+
+    Subclasses set `generator`, `picture_discriminator`, `clip_discriminator`, `gan`, `pictures_seen` (frames of a clip
+    that the picture discriminator sees) and `lambda_category`.
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("generator",)
+
+    generator: nn.Module
+    picture_discriminator: nn.Module
+    clip_discriminator: nn.Module
+    gan: Objective
+    pictures_seen: int
+    lambda_category: float = 1.0
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """The generator and the two discriminators."""
+        return {
+            "G": [self.generator],
+            "D_picture": [self.picture_discriminator],
+            "D_clip": [self.clip_discriminator],
+        }
+
+    def turns(
+        self, real: Tensor, fake: Tensor, label: Tensor | None, others: Losses, first: int = 0
+    ) -> Iterator[tuple[str, Losses]]:
+        """Yield the turns of a step.
+
+        Args:
+            real: clips [N, T, C, H, W].
+            fake: generated clips of the same shape, attached to the graph; all turns use these.
+            label: int64 [N], or None.
+            others: further losses of G.
+            first: the first frame that the picture discriminator may see.
+        """
+        chosen = self.chosen(real, first), self.chosen(fake, first)
+        yield "D_picture", {"gan": self.gan.discriminator(self.judge_pictures(label), *chosen)}
+
+        said: list[Tensor] = []
+        losses = {"gan": self.gan.discriminator(self.judge_clips(label, said), real, fake)}
+        if said:  # D learns the classes of real clips, which it is given first
+            losses["category"] = self.lambda_category * cross_entropy(said[0], label)
+        yield "D_clip", losses
+
+        said = []
+        losses = {
+            "picture": self.gan.generator(self.judge_pictures(label), self.chosen(fake, first), chosen[0]),
+            "clip": self.gan.generator(self.judge_clips(label, said), fake, real),
+        }
+        if said:
+            losses["category"] = self.lambda_category * cross_entropy(said[-1], label)
+        yield "G", losses | others
+
+    def chosen(self, clip: Tensor, first: int = 0) -> Tensor:
+        """Return `pictures_seen` random frames of each clip, in order of time: [N, K, C, H, W]."""
+        n, frames = clip.shape[:2]
+        order = torch.rand(n, frames - first, device=clip.device).argsort(1)[:, : self.pictures_seen]
+        which = first + order.sort(1).values
+        return clip[torch.arange(n, device=clip.device)[:, None], which]
+
+    def judge_pictures(self, label: Tensor | None) -> Any:
+        """Return the picture discriminator as a function of frames [N, K, C, H, W]."""
+        return lambda pictures: self.picture_discriminator(pictures, label)
+
+    def judge_clips(self, label: Tensor | None, said: list[Tensor]) -> Any:
+        """Return the clip discriminator as a function of clips; the logits of classes, if any, go to `said`."""
+
+        def judge(clip: Tensor) -> Tensor:
+            out = self.clip_discriminator(clip, label)
+            if isinstance(out, tuple):
+                out, classes = out
+                said.append(classes)
+            return out
+
+        return judge
+
+    def balance(self, real: Tensor, fake: Tensor, label: Tensor | None, first: int = 0) -> dict[str, float]:
+        """Return how often each discriminator gives the real clip of a pair the higher logit, 0.5 to 1."""
+        numbers = torch.arange(real.shape[1] - self.pictures_seen, real.shape[1], device=real.device)  # not random
+        both = {
+            "accuracy_picture": (self.judge_pictures(label), real[:, numbers], fake[:, numbers]),
+            "accuracy_clip": (self.judge_clips(label, []), real, fake),
+        }
+        return {name: ranked(judge(a), judge(b), len(real)) for name, (judge, a, b) in both.items()}
+
+
+def ranked(on_real: Tensor, on_fake: Tensor, n: int) -> float:
+    """Return the share of (real, generated) pairs in which the real one has the higher mean logit; ties count half."""
+    real, fake = (logits.float().reshape(n, -1).mean(1) for logits in (on_real, on_fake))
+    apart = real[:, None] - fake[None]
+    return ((apart > 0).float().mean() + (apart == 0).float().mean() / 2).item()
+
+
+def refuse_other_clips(
+    batch: Mapping[str, Any], task: str, frames: int, channels: int, size: int, classes: Sequence[str] = ()
+) -> None:
+    """Raise ConfigError unless a batch has the clips, and the labels if there are classes, that a task needs.
+
+    Args:
+        batch: must contain "clip" [N, frames, channels, size, size], and "label" int64 [N] if there are classes.
+        task: name of the task, for the message.
+        frames, channels, size: what the task was built for.
+        classes: the class names; empty if no labels are needed.
+    """
+    for name in ("clip", *(["label"] if classes else [])):
+        if name not in batch:
+            instead = ", or task.classes=null" if name == "label" else ""
+            raise ConfigError(
+                f'{task} needs samples with "{name}", but these have {", ".join(sorted(batch))}: use another data '
+                f"set{instead}"
+            )
+    wanted, given = (frames, channels, size, size), tuple(batch["clip"].shape[1:])
+    if given != wanted:
+        shown = [" x ".join(map(str, shape)) for shape in (wanted, given)]
+        raise ConfigError(
+            f"{task} was built for clips of {shown[0]} values (frames, channels, height, width) but the data has "
+            f"{shown[1]}: set task.frames, task.channels and task.size to match the data"
+        )
+    if classes and int(batch["label"].max()) >= len(classes):
+        raise ConfigError(
+            f"{task} was built for {len(classes)} classes but the data has label {int(batch['label'].max())}: set "
+            f"task.classes to match the data"
+        )
