@@ -12,6 +12,7 @@ from i2i import Catalog, hookimpl
 
 from .dvdgan import DVDGANGenerator, SpatialDiscriminator, TemporalDiscriminator
 from .layered import LayeredGenerator, StackedDiscriminator
+from .metrics import ClipDistance, FrameScores, Motion
 from .mocogan import (
     MoCoGANGenerator,
     PatchPictureDiscriminator,
@@ -24,10 +25,13 @@ from .predictor import FramePredictor
 from .task import VideoGAN
 
 __all__ = [
+    "ClipDistance",
     "DVDGANGenerator",
     "FramePredictor",
+    "FrameScores",
     "LayeredGenerator",
     "MoCoGANGenerator",
+    "Motion",
     "PatchPictureDiscriminator",
     "PatchVideoDiscriminator",
     "PictureDiscriminator",
@@ -57,3 +61,6 @@ def register(catalog: Catalog) -> None:
     catalog.network("layered_generator", LayeredGenerator)
     catalog.network("stacked_discriminator", StackedDiscriminator)
     catalog.network("frame_predictor", FramePredictor)
+    catalog.metric("motion", Motion)
+    catalog.metric("clip_distance", ClipDistance)
+    catalog.metric("frame_scores", FrameScores)

@@ -89,4 +89,4 @@ class ConvGRU(nn.Module):
         more_update, more_reset = self.gates(h).chunk(2, 1)
         u = torch.sigmoid(update + more_update)
         c = self.rho(new + self.candidate(torch.sigmoid(reset + more_reset) * h))
-        return torch.lerp(c, h, u)
+        return u * h + (1 - u) * c

@@ -44,7 +44,7 @@ class ClipGame(Task):
         }
 
     def turns(
-        self, real: Tensor, fake: Tensor, label: Tensor | None, others: Losses, first: int = 0
+        self, real: Tensor, fake: Tensor, label: Tensor | None, first: int = 0
     ) -> Iterator[tuple[str, Losses]]:
         """Yield the turns of a step.
 
@@ -52,7 +52,6 @@ class ClipGame(Task):
             real: clips [N, T, C, H, W].
             fake: generated clips of the same shape, attached to the graph; all turns use these.
             label: int64 [N], or None.
-            others: further losses of G.
             first: the first frame that the picture discriminator may see.
         """
         chosen = self.chosen(real, first), self.chosen(fake, first)
@@ -71,7 +70,7 @@ class ClipGame(Task):
         }
         if said:
             losses["category"] = self.lambda_category * cross_entropy(said[-1], label)
-        yield "G", losses | others
+        yield "G", losses
 
     def chosen(self, clip: Tensor, first: int = 0) -> Tensor:
         """Return `pictures_seen` random frames of each clip, in order of time: [N, K, C, H, W]."""
@@ -96,7 +95,7 @@ class ClipGame(Task):
 
         return judge
 
-    def balance(self, real: Tensor, fake: Tensor, label: Tensor | None, first: int = 0) -> dict[str, float]:
+    def balance(self, real: Tensor, fake: Tensor, label: Tensor | None) -> dict[str, float]:
         """Return how often each discriminator gives the real clip of a pair the higher logit, 0.5 to 1."""
         numbers = torch.arange(real.shape[1] - self.pictures_seen, real.shape[1], device=real.device)  # not random
         both = {
@@ -114,30 +113,31 @@ def ranked(on_real: Tensor, on_fake: Tensor, n: int) -> float:
 
 
 def refuse_other_clips(
-    batch: Mapping[str, Any], task: str, frames: int, channels: int, size: int, classes: Sequence[str] = ()
+    batch: Mapping[str, Any], task: str, shapes: Mapping[str, tuple[int, ...]], classes: Sequence[str] = ()
 ) -> None:
     """Raise ConfigError unless a batch has the clips, and the labels if there are classes, that a task needs.
 
     Args:
-        batch: must contain "clip" [N, frames, channels, size, size], and "label" int64 [N] if there are classes.
+        batch: must contain the clips, and "label" int64 [N] if there are classes.
         task: name of the task, for the message.
-        frames, channels, size: what the task was built for.
+        shapes: by name of the entry, the shape of a clip: frames, channels, height, width.
         classes: the class names; empty if no labels are needed.
     """
-    for name in ("clip", *(["label"] if classes else [])):
+    for name in (*shapes, *(["label"] if classes else [])):
         if name not in batch:
-            instead = ", or task.classes=null" if name == "label" else ""
+            instead = {"label": ", or task.classes=null", "A": ", or set data.given"}.get(name, "")
             raise ConfigError(
                 f'{task} needs samples with "{name}", but these have {", ".join(sorted(batch))}: use another data '
                 f"set{instead}"
             )
-    wanted, given = (frames, channels, size, size), tuple(batch["clip"].shape[1:])
-    if given != wanted:
-        shown = [" x ".join(map(str, shape)) for shape in (wanted, given)]
-        raise ConfigError(
-            f"{task} was built for clips of {shown[0]} values (frames, channels, height, width) but the data has "
-            f"{shown[1]}: set task.frames, task.channels and task.size to match the data"
-        )
+    for name, wanted in shapes.items():
+        given = tuple(batch[name].shape[1:])
+        if given != wanted:
+            shown = [" x ".join(map(str, shape)) for shape in (wanted, given)]
+            raise ConfigError(
+                f'{task} was built for clips "{name}" of {shown[0]} values (frames, channels, height, width) but the '
+                f"data has {shown[1]}: set task.frames, task.channels and task.size to match the data"
+            )
     if classes and int(batch["label"].max()) >= len(classes):
         raise ConfigError(
             f"{task} was built for {len(classes)} classes but the data has label {int(batch['label'].max())}: set "

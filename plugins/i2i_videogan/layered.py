@@ -16,7 +16,7 @@ from i2i.networks import DCGANDiscriminator, DCGANGenerator
 
 from .predictor import shifted
 
-SPREAD, PACE, PUSH = 0.15, 0.05, 0.05  # typical first position, velocity and change of velocity, in frame sides
+SPREAD, PACE, PUSH = 0.4, 0.15, 0.05  # units of position, velocity and change of velocity, in frame sides
 
 
 class Path(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2i import ConfigError, Data
+from i2i import ConfigError, Data, Task
 from i2i.metrics import Needs, answers, psnr, sampled, ssim
 from i2i.modalities import Clip
 
@@ -44,11 +44,11 @@ class Motion:
 
     def refuse(self, task: Any, data: Data) -> None:
         """Raise ConfigError if there are not enough clips to compare with."""
-        check_clips("motion", data)
+        check_clips("motion", task, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` on `data.validation()`."""
-        real = real_clips(data)
+        real = real_clips(task, data)
         found = compared(list(made_clips(task, data)), real)
         return found | {f"real_{name}": value for name, value in compared(real[::2], real[1::2]).items()}
 
@@ -74,11 +74,11 @@ class ClipDistance:
 
     def refuse(self, task: Any, data: Data) -> None:
         """Raise ConfigError if there are not enough clips to compare with."""
-        check_clips("clip_distance", data)
+        check_clips("clip_distance", task, data)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` on `data.validation()`."""
-        real = torch.stack(real_clips(data))
+        real = torch.stack(real_clips(task, data))
         return distances(torch.stack(list(made_clips(task, data))), real)
 
 
@@ -147,34 +147,33 @@ def made_clips(task: Any, data: Data) -> Iterator[Tensor]:
 
     A task that predicts gives the given frames followed by its prediction; one that generates gives samples.
     """
-    samples = data.validation()
-    if {task.source, task.target} <= set(samples[0]) and task.takes is not None and predicts(task):
+    if predicts(task):
         for sample, made in answers(task, data, AT_ONCE):
             yield torch.cat([sample[task.source], made])
     else:
-        yield from sampled(task, len(samples), AT_ONCE)
+        yield from sampled(task, len(data.validation()), AT_ONCE)
 
 
 def predicts(task: Any) -> bool:
     """Return whether a task translates clips."""
-    from i2i import Task
-
     return type(task).translate is not Task.translate
 
 
-def real_clips(data: Data) -> list[Tensor]:
-    """Return the validation clips."""
+def real_clips(task: Any, data: Data) -> list[Tensor]:
+    """Return the validation clips, of a task that predicts with the given frames and those that follow."""
+    if predicts(task):
+        return [torch.cat([sample[task.source], sample[task.target]]) for sample in data.validation()]
     return [sample["clip"] for sample in data.validation()]
 
 
-def check_clips(name: str, data: Data) -> None:
-    """Raise ConfigError unless the data set has enough validation clips, as entry "clip"."""
-    samples = data.validation()
-    if len(samples) < FEWEST or "clip" not in samples[0]:
+def check_clips(name: str, task: Any, data: Data) -> None:
+    """Raise ConfigError unless the data set has enough validation clips."""
+    samples, needed = data.validation(), [task.source, task.target] if predicts(task) else ["clip"]
+    if len(samples) < FEWEST or not set(needed) <= set(samples[0]):
         given = f"{len(samples)} with {', '.join(sorted(samples[0]))}" if len(samples) else "none"
         raise ConfigError(
-            f'metrics: {name} needs at least {FEWEST} validation samples with "clip", but {type(data).__name__} has '
-            f"{given}: use other data or remove it"
+            f"metrics: {name} needs at least {FEWEST} validation samples with {' and '.join(needed)}, but "
+            f"{type(data).__name__} has {given}: use other data or remove it"
         )
 
 

@@ -60,7 +60,7 @@ class VideoPrediction(ClipGame):
                 f"video_prediction: given={given} of frames={frames} leaves fewer than pictures={pictures} frames to "
                 f"predict: change one of them"
             )
-        self.given, self.frames, self.pictures_seen = given, frames, pictures
+        self.given, self.predicted, self.pictures_seen = given, frames - given, pictures
         self.channels, self.size = channels, size
         self.generator = generator(channels, frames - given)
         self.picture_discriminator = picture_discriminator(channels, size, 0)
@@ -70,16 +70,21 @@ class VideoPrediction(ClipGame):
         self.makes = Clip(channels=channels, frames=frames - given)
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Train on `clip` [N, T, C, H, W] in [-1, 1], of which the first frames are given."""
-        refuse_other_clips(batch, "video_prediction", self.frames, self.channels, self.size)
-        real = batch["clip"]
-        given, wanted = real[:, : self.given], real[:, self.given :]
+        """Train on `A` [N, given, C, H, W] and `B`, the frames after them, in [-1, 1]."""
+        given, wanted = self._given(batch)
         made = self.generator(given)
+        real, fake = torch.cat([given, wanted], 1), torch.cat([given, made], 1)
         error = {"l1": self.lambda_l1 * l1_loss(made, wanted)}
-        for player, losses in self.turns(real, torch.cat([given, made], 1), None, {}, self.given):
+        for player, losses in self.turns(real, fake, None, self.given):
             if player == "G":
                 losses = {name: self.lambda_gan * loss for name, loss in losses.items()} | error
             yield player, losses
+
+    def _given(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the given frames and the others of a batch; raise ConfigError if they do not fit."""
+        shape = self.channels, self.size, self.size
+        refuse_other_clips(batch, "video_prediction", {"A": (self.given, *shape), "B": (self.predicted, *shape)})
+        return batch["A"], batch["B"]
 
     def translate(self, clip: Tensor) -> Tensor:
         """Return the frames that follow the last `given` frames of clips [N, T, 1 or 3, H, W] of any size.
@@ -104,13 +109,12 @@ class VideoPrediction(ClipGame):
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the mean absolute error, and how often each discriminator ranks the real clip of a pair higher."""
-        real = batch["clip"]
-        made = self.generator(real[:, : self.given])
-        error = {"l1": l1_loss(made, real[:, self.given :]).item()}
-        return error | self.balance(real, torch.cat([real[:, : self.given], made], 1), None, self.given)
+        given, wanted = self._given(batch)
+        made = self.generator(given)
+        real, fake = torch.cat([given, wanted], 1), torch.cat([given, made], 1)
+        return {"l1": l1_loss(made, wanted).item()} | self.balance(real, fake, None)
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Real clips, and the given frames continued by predicted ones."""
-        real = batch["clip"]
-        given = real[:, : self.given]
-        return {"real": real, "predicted": torch.cat([given, self.translate(given)], 1)}
+        """Real clips, and the given frames followed by the predicted ones."""
+        given, wanted = self._given(batch)
+        return {"real": torch.cat([given, wanted], 1), "predicted": torch.cat([given, self.translate(given)], 1)}

@@ -62,7 +62,8 @@ class FramePredictor(nn.Module):
         drawn = pixel_shuffle(self.draw(leaky_relu(pixel_shuffle(self.up(h), 2), 0.2)), 2)
         flow, share, new = drawn.split([2, 1, self.channels], 1)
         moved = shifted(frame, self.reach * torch.tanh(flow))
-        return torch.lerp(moved, torch.tanh(new), torch.sigmoid(share - 3))
+        share = torch.sigmoid(share - 3)
+        return share * torch.tanh(new) + (1 - share) * moved
 
 
 def shifted(frame: Tensor, flow: Tensor, outside: str = "border") -> Tensor:

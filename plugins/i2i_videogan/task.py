@@ -73,11 +73,12 @@ class VideoGAN(ClipGame):
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `clip` [N, T, C, H, W] in [-1, 1] and, with classes, `label` int64 [N]."""
         real, label = self._given(batch)
-        yield from self.turns(real, self.generator(self.prior(len(real)), label), label, {})
+        yield from self.turns(real, self.generator(self.prior(len(real)), label), label)
 
     def _given(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Return the clips and, with classes, the labels of a batch; raise ConfigError if they do not fit."""
-        refuse_other_clips(batch, "videogan", self.frames, self.channels, self.size, self.classes)
+        shape = self.frames, self.channels, self.size, self.size
+        refuse_other_clips(batch, "videogan", {"clip": shape}, self.classes)
         return batch["clip"], batch["label"] if self.classes else None
 
     def prior(self, n: int, truncation: float | str | None = None) -> Tensor:
