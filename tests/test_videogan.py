@@ -95,7 +95,7 @@ def count(network: nn.Module) -> int:
 
 
 def test_mocogan_has_the_published_numbers_of_parameters() -> None:
-    """Those of the official modules with 3 channels, content 50, 6 categories and motion 10: REFERENCE.md section 3."""
+    """Those of the official modules with 3 channels, content 50, 6 categories and motion 10."""
     with torch.device("meta"):
         assert count(MoCoGANGenerator(3, 64, 16, 6)) == 3_298_836
         assert count(PatchPictureDiscriminator(3, 64)) == 663_296
@@ -194,7 +194,7 @@ def test_the_temporal_discriminator_sees_frames_averaged_over_two_by_two_pixels(
 
 
 def test_clips_too_short_and_sizes_that_do_not_halve_are_rejected() -> None:
-    with pytest.raises(ConfigError, match="covers 16 frames at this size, but clips have 8: set task.frames"):
+    with pytest.raises(ConfigError, match=r"covers 16 frames at this size, but clips have 8: set task\.frames"):
         VideoDiscriminator(3, 64, 8)
     with pytest.raises(ConfigError, match="at least 4 frames"):
         TemporalDiscriminator(3, 32, 3)
@@ -339,7 +339,7 @@ def test_prediction_translates_any_size_and_the_last_frames_of_longer_clips() ->
         assert task.translate(clips(2, 4, 3, 18)).shape == (2, 3, 1, 18, 18)
         long = clips(1, 6)
         assert torch.equal(task.translate(long), task.translate(long[:, -2:]))
-    with pytest.raises(DataError, match="a clip of 1 frames is too short: this model predicts from 2"):
+    with pytest.raises(DataError, match="a clip of 1 frames is too short: this model predicts from 2;"):
         task.translate(clips(1, 1))
 
 
@@ -572,7 +572,9 @@ def test_predictions_are_compared_with_both_baselines() -> None:
 def test_metrics_refuse_too_few_clips() -> None:
     few = MovingDigits(samples=10, validation_samples=2)
     for metric in (Motion(), ClipDistance()):
-        with pytest.raises(ConfigError, match="needs at least 4 validation samples with clip, but MovingDigits has 2"):
+        with pytest.raises(
+            ConfigError, match="needs at least 4 validation samples with clip, but MovingDigits has 2"
+        ):
             metric.refuse(made(frames=16, size=32), few)
 
 

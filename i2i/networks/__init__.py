@@ -3,7 +3,7 @@
 `resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
 label maps, `superres` and `rrdb` the super-resolution networks, with their discriminators in `judges`. `dense`,
 `dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and
-`spectral`. `i2i catalog` lists the names to use in a config.
+`spectral_norm`. `i2i catalog` lists the names to use in a config.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .resnet import ResnetBlock, ResnetGenerator
 from .rrdb import RRDBNet
 from .sngan import SNGANDiscriminator, SNGANGenerator
 from .spade import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder
-from .spectral import spectral
+from .spectral_norm import spectral
 from .superres import EDSR, CompactSR, MSRResNet, SRResNet
 from .unet import UnetGenerator
 

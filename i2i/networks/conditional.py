@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
-from .spectral import spectral
+from .spectral_norm import spectral
 
 
 class Layers(NamedTuple):

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError
-from .spectral import spectral
+from .spectral_norm import spectral
 
 
 class VGGDiscriminator(nn.Module):

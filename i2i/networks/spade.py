@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError
 from .blocks import InstanceNorm
-from .spectral import spectral
+from .spectral_norm import spectral
 
 Upsampling = Literal["normal", "more", "most"]
 SpadeNormalisation = Literal["batch", "instance"]

@@ -1,10 +1,10 @@
 """Clips of drawn digits that move straight ahead and bounce off the edges, like Moving MNIST, without any file.
 
-    data: {use: moving_digits, size: 32, frames: 16, batch_size: 16}            # i2i run configs/videogan.yaml
-    data: {use: moving_digits, size: 32, frames: 16, batch_size: 16, given: 4}  # i2i run configs/video_prediction.yaml
+    data: {use: moving_digits, size: 32, frames: 16}             # i2i run configs/videogan.yaml
+    data: {use: moving_digits, size: 32, frames: 16, given: 4}   # i2i run configs/video_prediction.yaml
 
-The digits are those of `digits`. Each keeps its shape and its speed; an edge mirrors its direction. The idea is that of
-Moving MNIST (arXiv:1502.04681, section 4.1).
+The digits are those of `digits`. Each keeps its shape and its speed; an edge mirrors its direction. The idea is that
+of Moving MNIST (arXiv:1502.04681, section 4.1).
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class MovingDigits(Data):
         """Return a clip of training digit `index`.
 
         Returns:
-            "clip" float32 [frames, channels, size, size] in [-1, 1], or with `given` "A" [given, ...] and "B"; for one
-            digit "label" int64 [].
+            "clip" float32 [frames, channels, size, size] in [-1, 1], or with `given` "A" [given, ...] and "B"; for
+            one digit "label" int64 [].
         """
         return self._clip(self.train, index, rng)
 

@@ -41,12 +41,12 @@ class Block(nn.Module):
         out: output channels.
         layers: factory of its convolutions.
         norm: channels -> normalisation of [N, T * channels, H, W], given the condition.
-        double: double height and width before the first convolution.
+        enlarge: double height and width before the first convolution.
     """
 
-    def __init__(self, channels: int, out: int, layers: Layers, norm: Norm, double: bool) -> None:
+    def __init__(self, channels: int, out: int, layers: Layers, norm: Norm, enlarge: bool) -> None:
         super().__init__()
-        self.double = double
+        self.enlarge = enlarge
         self.norm_0, self.norm_1 = norm(channels), norm(out)
         self.conv_0, self.conv_1 = layers.conv(channels, out), layers.conv(out, out)
         self.conv_s = layers.conv(channels, out, 1) if channels != out else nn.Identity()
@@ -58,7 +58,7 @@ class Block(nn.Module):
         return each(self.conv_1, h) + each(self._sized, each(self.conv_s, x))
 
     def _sized(self, x: Tensor) -> Tensor:
-        return interpolate(x, scale_factor=2, mode="nearest") if self.double else x
+        return interpolate(x, scale_factor=2, mode="nearest") if self.enlarge else x
 
 
 def normalised(norm: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ class Group(nn.Module):
         super().__init__()
         self.recurrent = ConvGRU(channels, channels, layers.conv)
         self.attention = SelfAttention(channels, layers) if attention else nn.Identity()
-        self.block_0 = Block(channels, channels, layers, norm, double=False)
-        self.block_1 = Block(channels, out, layers, norm, double=True)
+        self.block_0 = Block(channels, channels, layers, norm, enlarge=False)
+        self.block_1 = Block(channels, out, layers, norm, enlarge=True)
 
     def forward(self, x: Tensor, frames: int, condition: Tensor) -> Tensor:
         """Map x [N, T or 1, channels, H, W] to [N, T, out, 2H, 2W]."""
@@ -86,8 +86,8 @@ class DVDGANGenerator(nn.Module):
     """Codes and classes to clips: a 4x4 map, then groups of a ConvGRU over the frames and two residual blocks.
 
     The condition [z; class embedding] is mapped to a 4x4 map, the input of the first ConvGRU in every frame, and to
-    the gains and biases of all batch norms. The second block of each group doubles height and width. Batch norms do not
-    average over time, so frames do not exchange information through them.
+    the gains and biases of all batch norms. The second block of each group doubles height and width. Batch norms do
+    not average over time, so frames do not exchange information through them.
 
     Args:
         channels: channels of a frame.

@@ -29,7 +29,9 @@ def widths_for(size: int, width: int, widest: int) -> list[int]:
     """
     halvings = (size // SMALLEST).bit_length() - 1
     if halvings < 1 or size != SMALLEST * 2**halvings:
-        raise ConfigError(f"the networks for clips need a size of 8, 16, 32, 64, ... pixels, and {size} is not: change it")
+        raise ConfigError(
+            f"the networks for clips need a size of 8, 16, 32, 64, ... pixels, and {size} is not: change it"
+        )
     return [width * min(2**n, widest) for n in range(halvings)]
 
 

@@ -22,8 +22,8 @@ Losses = dict[str, Tensor]
 class ClipGame(Task):
     """Base class: the three players and their turns.
 
-    Subclasses set `generator`, `picture_discriminator`, `clip_discriminator`, `gan`, `pictures_seen` (frames of a clip
-    that the picture discriminator sees) and `lambda_category`.
+    Subclasses set `generator`, `picture_discriminator`, `clip_discriminator`, `gan`, `pictures_seen` (frames of a
+    clip that the picture discriminator sees) and `lambda_category`.
     """
 
     ema: ClassVar[tuple[str, ...]] = ("generator",)
@@ -43,9 +43,7 @@ class ClipGame(Task):
             "D_clip": [self.clip_discriminator],
         }
 
-    def turns(
-        self, real: Tensor, fake: Tensor, label: Tensor | None, first: int = 0
-    ) -> Iterator[tuple[str, Losses]]:
+    def turns(self, real: Tensor, fake: Tensor, label: Tensor | None, first: int = 0) -> Iterator[tuple[str, Losses]]:
         """Yield the turns of a step.
 
         Args:
@@ -59,7 +57,7 @@ class ClipGame(Task):
 
         said: list[Tensor] = []
         losses = {"gan": self.gan.discriminator(self.judge_clips(label, said), real, fake)}
-        if said:  # D learns the classes of real clips, which it is given first
+        if said and label is not None:  # D learns the classes of real clips, which it is given first
             losses["category"] = self.lambda_category * cross_entropy(said[0], label)
         yield "D_clip", losses
 
@@ -68,7 +66,7 @@ class ClipGame(Task):
             "picture": self.gan.generator(self.judge_pictures(label), self.chosen(fake, first), chosen[0]),
             "clip": self.gan.generator(self.judge_clips(label, said), fake, real),
         }
-        if said:
+        if said and label is not None:
             losses["category"] = self.lambda_category * cross_entropy(said[-1], label)
         yield "G", losses
 
@@ -106,7 +104,10 @@ class ClipGame(Task):
 
 
 def ranked(on_real: Tensor, on_fake: Tensor, n: int) -> float:
-    """Return the share of (real, generated) pairs in which the real one has the higher mean logit; ties count half."""
+    """Return the share of pairs of a real and a generated clip in which the real one has the higher mean logit.
+
+    Ties count half.
+    """
     real, fake = (logits.float().reshape(n, -1).mean(1) for logits in (on_real, on_fake))
     apart = real[:, None] - fake[None]
     return ((apart > 0).float().mean() + (apart == 0).float().mean() / 2).item()

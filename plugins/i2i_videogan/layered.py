@@ -2,8 +2,8 @@
 
 The generator draws the thing and the background once, and then moves the thing. It is not from a paper, but from two
 ideas: a foreground with a mask on a still background (arXiv:1609.02612), placed by a differentiable shift
-(arXiv:1506.02025). Content and motion are separate codes, as in MoCoGAN. The discriminator takes the frames as channels
-of one image, as in arXiv:1511.05440. Run with: `i2i run configs/videogan.yaml`.
+(arXiv:1506.02025). Content and motion are separate codes, as in MoCoGAN. The discriminator takes the frames as
+channels of one image, as in arXiv:1511.05440. Run with: `i2i run configs/videogan.yaml`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class LayeredGenerator(nn.Module):
         mask = (mask + 1) / 2
         layer = torch.cat([mask * thing, mask], 1)[:, None].expand(-1, self.frames, -1, -1, -1)
         flow = self.path(z[:, self.content :], self.frames) * drawn.shape[-1]
-        moved = shifted(layer.flatten(0, 1), flow.flatten(0, 1)[:, :, None, None].expand(-1, -1, *drawn.shape[2:]), "zeros")
+        moved = shifted(
+            layer.flatten(0, 1), flow.flatten(0, 1)[:, :, None, None].expand(-1, -1, *drawn.shape[2:]), "zeros"
+        )
         moved = moved.unflatten(0, (len(z), self.frames))
         return moved[:, :, :-1] + (1 - moved[:, :, -1:]) * background[:, None]
 
@@ -103,9 +105,7 @@ class StackedDiscriminator(nn.Module):
         width: channels of the first feature map; they double from each map to the next, up to 8 * width.
     """
 
-    def __init__(
-        self, channels: int, size: int, frames: int, classes: int = 0, /, width: PositiveInt = 32
-    ) -> None:
+    def __init__(self, channels: int, size: int, frames: int, classes: int = 0, /, width: PositiveInt = 32) -> None:
         super().__init__()
         self.judge = DCGANDiscriminator(channels * frames, size, classes, width=width, norm="spectral")
 

@@ -87,8 +87,8 @@ class FrameScores:
 
     - `psnr`, `ssim`: of the predictions, averaged over frames and clips.
     - `repeat_psnr`, `repeat_ssim`: of the last given frame, repeated.
-    - `velocity_psnr`, `velocity_ssim`: of the last given frame, moved on with the mean velocity of the centre of what is
-      not background in the given frames (`motion.centres`).
+    - `velocity_psnr`, `velocity_ssim`: of the last given frame, moved on with the mean velocity of the centre of what
+      is not background in the given frames (`motion.centres`).
 
     Raises:
         ConfigError: no validation clips with "A" and "B", or the prediction has another shape than "B".
@@ -103,8 +103,8 @@ class FrameScores:
             given, real = sample[task.source], sample[task.target]
             if made.shape != real.shape:
                 raise ConfigError(
-                    f"frame_scores: the prediction has shape {list(made.shape)} and the truth {list(real.shape)}: set "
-                    f"task.frames and task.given to those of the data"
+                    f"frame_scores: the prediction has shape {list(made.shape)} and the truth {list(real.shape)}: "
+                    f"set task.frames and task.given to those of the data"
                 )
             guesses = {"": made, "repeat_": repeated(given, len(real)), "velocity_": moved_on(given, len(real))}
             for name, guess in guesses.items():
@@ -134,7 +134,7 @@ def features(clips: Tensor) -> Tensor:
 
 def compared(made: list[Tensor], real: list[Tensor]) -> dict[str, float]:
     """Return the relative differences of `Motion`, without those of the halves."""
-    found = {}
+    found: dict[str, float] = {}
     wanted = statistics(real)
     for name, values in statistics(made).items():
         apart = relative(values, wanted[name])

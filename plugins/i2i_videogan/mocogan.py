@@ -123,11 +123,11 @@ class Strided(nn.Module):
             batch_norm(after) if n and norm == "batch" else nn.Identity() for n, after in enumerate(widths)
         )
         self.last = layer(widths[-1], outputs, False, **(halving if patch else {}))
-        self.table = None
+        self.table: nn.Module | None = None
         if classes:
-            self.table = nn.Embedding(classes, widths[-1])
-            nn.init.normal_(self.table.weight, std=0.02)
-            self.table = spectral(self.table) if norm == "spectral" else self.table
+            table = nn.Embedding(classes, widths[-1])
+            nn.init.normal_(table.weight, std=0.02)
+            self.table = spectral(table) if norm == "spectral" else table
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map pictures [N, C, H, W] or clips [N, C, T, H, W] to outputs [N, outputs, ...]."""
@@ -282,6 +282,6 @@ def check_frames(name: str, frames: int, convolutions: int) -> None:
     least = (REACH - 1) * convolutions + 1
     if frames < least:
         raise ConfigError(
-            f"{name} covers {least} frames at this size, but clips have {frames}: set task.frames to at least {least}, "
-            f"or use temporal_discriminator"
+            f"{name} covers {least} frames at this size, but clips have {frames}: set task.frames to at least "
+            f"{least}, or use temporal_discriminator"
         )

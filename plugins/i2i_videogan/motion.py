@@ -90,10 +90,10 @@ def space_time(clips: Tensor) -> Tensor:
     """Return the features `space_time` of clips [N, T, C, H, W] with T > 4: [N, 240].
 
     Sixteen random filters respond to the frames, to their differences over 1, 2 and 4 frames, and to second
-    differences, at 32, 16 and 8 pixels. A feature is the logarithm of the mean size of a response (frames, differences
-    over 1 frame), or of its ratio to that of the differences over 1 frame (all others). So the ratios tell motion from
-    flicker: along a path, differences over 4 frames are larger than those over 1; of frames in random order they are
-    not.
+    differences, at 32, 16 and 8 pixels. A feature is the logarithm of the mean size of a response (frames,
+    differences over 1 frame), or of its ratio to that of the differences over 1 frame (all others). So the ratios
+    tell motion from flicker: along a path, differences over 4 frames are larger than those over 1; of frames in
+    random order they are not.
     """
     n, found = len(clips), []
     for side in SIDES:
@@ -115,8 +115,8 @@ def response(clips: Tensor) -> Tensor:
 def energy_distance(x: Tensor, y: Tensor) -> float:
     """Return the energy distance of features [N, D] and [M, D], the squared MMD for the kernel -|x - y| / sqrt D.
 
-    Unbiased: two sets from the same distribution score 0 on average. Unlike with the cubic kernel of KID, a few features
-    that are far off do not outweigh all others.
+    Unbiased: two sets from the same distribution score 0 on average. Unlike with the cubic kernel of KID, a few
+    features that are far off do not outweigh all others.
 
     Source: Szekely and Rizzo, Journal of Statistical Planning and Inference 143(8), 2013; Sejdinovic et al.,
         arXiv:1207.6076, for the kernel.

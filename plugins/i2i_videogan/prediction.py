@@ -23,8 +23,8 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class VideoPrediction(ClipGame):
     """A predictor of frames, trained with L1 and against a discriminator of pictures and one of clips.
 
-    Players: "D_picture", which sees predicted frames and real ones of the same period, "D_clip", which sees them after
-    the given frames, then "G".
+    Players: "D_picture", which sees predicted frames and real ones of the same period, "D_clip", which sees them
+    after the given frames, then "G".
 
     Args:
         generator: network (channels, frames to predict): given frames [N, K, C, H, W] -> the next ones.
@@ -37,7 +37,7 @@ class VideoPrediction(ClipGame):
         lambda_l1: weight of the mean absolute error.
         lambda_gan: weight of the two adversarial losses of G.
 
-    Source: L1 and an adversarial loss as in pix2pix, arXiv:1611.07004 eq. 4; the discriminators as in arXiv:1907.06571.
+    Source: L1 and an adversarial loss as in pix2pix, arXiv:1611.07004 eq. 4; discriminators as in arXiv:1907.06571.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class VideoPrediction(ClipGame):
         """
         if clip.shape[1] < self.given:
             raise DataError(
-                f"a clip of {clip.shape[1]} frames is too short: this model predicts from {self.given}: use a longer one"
+                f"a clip of {clip.shape[1]} frames is too short: this model predicts from {self.given}; use a longer "
+                f"one"
             )
         last = self._coloured(clip[:, -self.given :])
         padded, crop = pad_to_multiple(last.flatten(0, 1), getattr(self.generator, "multiple", 1))

@@ -1,7 +1,7 @@
 """The network of frame prediction: a ConvGRU reads the given frames and draws the next ones, one after another.
 
-Each new frame is a mixture: the frame before it, moved by a predicted flow field, and newly drawn pixels. The flow field
-is that of arXiv:1511.06309 and the mixture that of arXiv:1605.07157. Run with: `i2i run configs/video_prediction.yaml`.
+Each new frame is a mixture: the frame before it, moved by a predicted flow field (arXiv:1511.06309), and newly drawn
+pixels (arXiv:1605.07157). Run with: `i2i run configs/video_prediction.yaml`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class FramePredictor(nn.Module):
         self.recurrent = ConvGRU(2 * width, hidden, lambda a, b: nn.Conv2d(a, b, 3, padding=1), torch.tanh)
         self.up = nn.Conv2d(hidden, 4 * width, 3, padding=1)
         self.draw = nn.Conv2d(width, 4 * (channels + 3), 3, padding=1)
-        nn.init.zeros_(self.draw.weight)  # at first, the last frame stays
-        nn.init.zeros_(self.draw.bias)
+        for p in self.draw.parameters():
+            nn.init.zeros_(p)  # at first, the last frame stays
 
     def forward(self, given: Tensor) -> Tensor:
         """Map frames [N, K, C, H, W] in [-1, 1] to the next ones [N, frames, C, H, W]."""

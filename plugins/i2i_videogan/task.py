@@ -68,7 +68,7 @@ class VideoGAN(ClipGame):
         self.picture_discriminator = picture_discriminator(channels, size, len(self.classes))
         self.clip_discriminator = clip_discriminator(channels, size, frames, len(self.classes))
         self.gan, self.lambda_category = gan(), lambda_category
-        self.latent: int = self.generator.latent
+        self.latent = int(self.generator.latent)  # type: ignore[arg-type]
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `clip` [N, T, C, H, W] in [-1, 1] and, with classes, `label` int64 [N]."""
@@ -101,7 +101,7 @@ class VideoGAN(ClipGame):
         Args:
             n: how many.
             label: a class by number or name, or a list of n of them; null draws all classes equally often.
-            truncation: draws codes from N(0, I) with each component within this distance of 0; null for no truncation.
+            truncation: draws codes from N(0, I) with each component within this distance of 0; null for none.
 
         Raises:
             ConfigError: no such class, or a truncation that is not a number above 0.
