@@ -33,6 +33,7 @@ from i2i_videogan import (
     VideoPrediction,
 )
 from i2i_videogan.frames import ConvGRU
+from i2i_videogan.layered import placed
 from i2i_videogan.metrics import distances, moved_on
 from i2i_videogan.motion import centres, energy_distance, flow, shuffled, steps, stills
 from i2i_videogan.predictor import shifted
@@ -64,7 +65,7 @@ def made(generator: Any = None, picture: Any = None, clip: Any = None, gan: Any 
     torch.manual_seed(0)
     return VideoGAN(
         generator or partial(LayeredGenerator, content=4, motion=2, width=4, hidden=4),
-        picture or partial(PictureDiscriminator, width=4, norm="spectral", projection=True),
+        picture or partial(PictureDiscriminator, width=4, norm="spectral", condition="projection"),
         clip or partial(StackedDiscriminator, width=4),
         gan,
         **({"frames": T, "channels": 1, "size": S, "classes": 3} | options),
@@ -119,11 +120,11 @@ def test_generators_make_clips_of_the_size_they_are_built_for(size: int) -> None
 def test_discriminators_keep_the_contract(size: int) -> None:
     x, label = clips(2, 16, 3, size), torch.tensor([0, 2])
     check_network(PictureDiscriminator(3, size, 3, width=2), x[:, :3], label, shape=(6, 1, 1, 1))
-    check_network(PictureDiscriminator(3, size, 3, width=2, norm="spectral", projection=True), x[:, :3], label)
+    check_network(PictureDiscriminator(3, size, 3, width=2, norm="spectral", condition="projection"), x[:, :3], label)
     check_network(PatchPictureDiscriminator(3, size, width=2), x[:, :3], shape=(6, 1, size // 16, size // 16))
     check_network(PatchVideoDiscriminator(3, size, 16, width=2), x, shape=(2, 1, 4, size // 16, size // 16))
     check_network(VideoDiscriminator(3, size, 16, 3, width=2), x, label)
-    check_network(VideoDiscriminator(3, size, 16, 3, width=2, norm="spectral", projection=True), x, label)
+    check_network(VideoDiscriminator(3, size, 16, 3, width=2, norm="spectral", condition="projection"), x, label)
     check_network(SpatialDiscriminator(3, size, 3, width=2, attention=8), x[:, :3], label, shape=(2, 1))
     check_network(TemporalDiscriminator(3, size, 16, 3, width=2), x, label, shape=(2, 1))
     check_network(StackedDiscriminator(3, size, 16, 3, width=2), x, label, shape=(2, 1))
@@ -191,6 +192,27 @@ def test_the_temporal_discriminator_sees_frames_averaged_over_two_by_two_pixels(
     assert not torch.allclose(network(x), network(shuffled(x)), rtol=1e-4)
     kernels = [layer.weight.shape[2:] for layer in network.modules() if isinstance(layer, nn.Conv3d)]
     assert kernels.count((3, 3, 3)) == 4  # two blocks of two
+
+
+def test_a_thing_is_shrunk_and_placed_relative_to_the_middle() -> None:
+    image = torch.ones(1, 1, 32, 32)
+    moved = placed(image, torch.tensor([[0.25, -0.125]]), 0.25)[0, 0]  # 8 x 8 pixels around (24, 12)
+    assert moved[8:16, 20:28].min() > 0.99
+    assert moved.sum().item() == pytest.approx(64, rel=0.15)
+
+
+def test_the_layered_generator_moves_one_thing_on_one_colour() -> None:
+    network = LayeredGenerator(1, 32, T, content=4, motion=2, width=2).eval()
+    with torch.no_grad():
+        for p in network.path.push.parameters():
+            p.zero_()  # nothing but constant velocity
+        z = torch.randn(3, network.latent)
+        places = network.path(z[:, 4:], T)
+        clip = network(z)
+        other = network(torch.cat([z[:, :4], z[:, 4:] * 0.5], 1))
+    torch.testing.assert_close(places.diff(dim=1), places.diff(dim=1)[:, :1].expand(-1, T - 1, -1))
+    assert torch.equal(clip[:, 0, :, 0, 0], clip[:, 1, :, 0, 0])  # the background
+    assert not torch.equal(clip, other)
 
 
 def test_clips_too_short_and_sizes_that_do_not_halve_are_rejected() -> None:
@@ -318,7 +340,7 @@ def test_the_step_of_mocogan_is_the_usual_loop_bit_for_bit() -> None:
             "D_clip/category": category.item(),
             "G/picture": picture.item(),
             "G/clip": clip.item(),
-            "G/category": category_g.item(),
+            "G/clip_category": category_g.item(),
         }
     for name, value in task.state_dict().items():
         assert torch.equal(value, twin.state_dict()[name]), name

@@ -19,6 +19,30 @@ from i2i.losses import Objective
 Losses = dict[str, Tensor]
 
 
+class Judge:
+    """A discriminator as a function of clips or frames, given their labels; keeps what it says about classes.
+
+    Args:
+        network: [N, ...] and labels -> logits, or a pair of them and the logits of the classes.
+        label: int64 [N], or None.
+
+    Attributes:
+        said: the logits of the classes, of each call.
+    """
+
+    def __init__(self, network: nn.Module, label: Tensor | None) -> None:
+        self.network, self.label = network, label
+        self.said: list[Tensor] = []
+
+    def __call__(self, given: Tensor) -> Tensor:
+        """Return the logits."""
+        out = self.network(given, self.label)
+        if isinstance(out, tuple):
+            out, said = out
+            self.said.append(said)
+        return out
+
+
 class ClipGame(Task):
     """Base class: the three players and their turns.
 
@@ -53,22 +77,37 @@ class ClipGame(Task):
             first: the first frame that the picture discriminator may see.
         """
         chosen = self.chosen(real, first), self.chosen(fake, first)
-        yield "D_picture", {"gan": self.gan.discriminator(self.judge_pictures(label), *chosen)}
+        judge = Judge(self.picture_discriminator, label)
+        losses = {"gan": self.gan.discriminator(judge, *chosen)}
+        yield "D_picture", losses | self.category(judge, 0)
 
-        said: list[Tensor] = []
-        losses = {"gan": self.gan.discriminator(self.judge_clips(label, said), real, fake)}
-        if said and label is not None:  # D learns the classes of real clips, which it is given first
-            losses["category"] = self.lambda_category * cross_entropy(said[0], label)
-        yield "D_clip", losses
+        judge = Judge(self.clip_discriminator, label)
+        losses = {"gan": self.gan.discriminator(judge, real, fake)}
+        yield "D_clip", losses | self.category(judge, 0)
 
-        said = []
-        losses = {
-            "picture": self.gan.generator(self.judge_pictures(label), self.chosen(fake, first), chosen[0]),
-            "clip": self.gan.generator(self.judge_clips(label, said), fake, real),
-        }
-        if said and label is not None:
-            losses["category"] = self.lambda_category * cross_entropy(said[-1], label)
+        losses = {}
+        for name, network, a, b in (
+            ("picture", self.picture_discriminator, self.chosen(fake, first), chosen[0]),
+            ("clip", self.clip_discriminator, fake, real),
+        ):
+            judge = Judge(network, label)
+            losses[name] = self.gan.generator(judge, a, b)
+            losses |= self.category(judge, -1, f"{name}_")
         yield "G", losses
+
+    def category(self, judge: Judge, which: int, prefix: str = "") -> Losses:
+        """Return the category loss of what a discriminator said about its classes, or {} if it says nothing.
+
+        Args:
+            judge: has judged real clips first and generated ones last.
+            which: 0 for the real clips, from which D learns the classes; -1 for the generated ones.
+            prefix: of the name of the loss.
+        """
+        if not judge.said or judge.label is None:
+            return {}
+        said = judge.said[which]
+        label = judge.label.repeat_interleave(len(said) // len(judge.label))
+        return {f"{prefix}category": self.lambda_category * cross_entropy(said, label)}
 
     def chosen(self, clip: Tensor, first: int = 0) -> Tensor:
         """Return `pictures_seen` random frames of each clip, in order of time: [N, K, C, H, W]."""
@@ -77,28 +116,12 @@ class ClipGame(Task):
         which = first + order.sort(1).values
         return clip[torch.arange(n, device=clip.device)[:, None], which]
 
-    def judge_pictures(self, label: Tensor | None) -> Any:
-        """Return the picture discriminator as a function of frames [N, K, C, H, W]."""
-        return lambda pictures: self.picture_discriminator(pictures, label)
-
-    def judge_clips(self, label: Tensor | None, said: list[Tensor]) -> Any:
-        """Return the clip discriminator as a function of clips; the logits of classes, if any, go to `said`."""
-
-        def judge(clip: Tensor) -> Tensor:
-            out = self.clip_discriminator(clip, label)
-            if isinstance(out, tuple):
-                out, classes = out
-                said.append(classes)
-            return out
-
-        return judge
-
     def balance(self, real: Tensor, fake: Tensor, label: Tensor | None) -> dict[str, float]:
         """Return how often each discriminator gives the real clip of a pair the higher logit, 0.5 to 1."""
         numbers = torch.arange(real.shape[1] - self.pictures_seen, real.shape[1], device=real.device)  # not random
         both = {
-            "accuracy_picture": (self.judge_pictures(label), real[:, numbers], fake[:, numbers]),
-            "accuracy_clip": (self.judge_clips(label, []), real, fake),
+            "accuracy_picture": (Judge(self.picture_discriminator, label), real[:, numbers], fake[:, numbers]),
+            "accuracy_clip": (Judge(self.clip_discriminator, label), real, fake),
         }
         return {name: ranked(judge(a), judge(b), len(real)) for name, (judge, a, b) in both.items()}
 

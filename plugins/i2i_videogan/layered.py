@@ -1,20 +1,22 @@
 """Networks for clips of a thing that moves on a background, made for CPUs: a clip costs little more than an image.
 
-The generator draws the thing and the background once, and then moves the thing. It is not from a paper, but from two
-ideas: a foreground with a mask on a still background (arXiv:1609.02612), placed by a differentiable shift
+The generator draws the thing once, on a background of one colour, and then moves it. It is not from a paper, but from
+two ideas: a foreground with a mask on a still background (arXiv:1609.02612), placed by a differentiable shift
 (arXiv:1506.02025). Content and motion are separate codes, as in MoCoGAN. The discriminator takes the frames as
 channels of one image, as in arXiv:1511.05440. Run with: `i2i run configs/videogan.yaml`.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Gt, Le
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
 
 from i2i.networks import DCGANDiscriminator, DCGANGenerator
-
-from .predictor import shifted
 
 SPREAD, PACE, PUSH = 0.4, 0.15, 0.05  # units of position, velocity and change of velocity, in frame sides
 
@@ -47,7 +49,7 @@ class Path(nn.Module):
 
 
 class LayeredGenerator(nn.Module):
-    """Codes to clips: a DCGAN draws a background, a thing and its mask; a GRU moves the thing.
+    """Codes to clips: a DCGAN draws a thing, its mask and the colour of the background; a GRU moves the thing.
 
     Args:
         channels: channels of a frame.
@@ -57,6 +59,7 @@ class LayeredGenerator(nn.Module):
         content: length of the content code.
         motion: length of the motion code.
         width: channels of the last feature map of the DCGAN.
+        extent: height and width of the window in which the thing is drawn, relative to the frame.
         hidden: units of the GRU.
 
     Attributes:
@@ -73,10 +76,12 @@ class LayeredGenerator(nn.Module):
         content: PositiveInt = 64,
         motion: PositiveInt = 16,
         width: PositiveInt = 16,
+        extent: Annotated[float, Gt(0), Le(1)] = 0.6,
         hidden: PositiveInt = 64,
     ) -> None:
         super().__init__()
-        self.channels, self.frames, self.content, self.latent = channels, frames, content, content + motion
+        self.channels, self.frames, self.extent = channels, frames, extent
+        self.content, self.latent = content, content + motion
         self.draw = DCGANGenerator(2 * channels + 1, size, content, classes, width=width)
         self.path = Path(motion, hidden)
 
@@ -84,14 +89,26 @@ class LayeredGenerator(nn.Module):
         """Map codes [N, latent], and labels int64 [N] if there are classes, to clips [N, T, C, H, W] in [-1, 1]."""
         drawn = self.draw(z[:, : self.content], label)
         background, thing, mask = drawn.split([self.channels, self.channels, 1], 1)
+        background = background.mean((2, 3), keepdim=True)  # if not, it draws what the mask uncovers
         mask = (mask + 1) / 2
         layer = torch.cat([mask * thing, mask], 1)[:, None].expand(-1, self.frames, -1, -1, -1)
-        flow = self.path(z[:, self.content :], self.frames) * drawn.shape[-1]
-        moved = shifted(
-            layer.flatten(0, 1), flow.flatten(0, 1)[:, :, None, None].expand(-1, -1, *drawn.shape[2:]), "zeros"
-        )
+        moved = placed(layer.flatten(0, 1), self.path(z[:, self.content :], self.frames).flatten(0, 1), self.extent)
         moved = moved.unflatten(0, (len(z), self.frames))
         return moved[:, :, :-1] + (1 - moved[:, :, -1:]) * background[:, None]
+
+
+def placed(image: Tensor, position: Tensor, extent: float) -> Tensor:
+    """Return images [N, C, H, W], shrunk to `extent` and placed, with zeros around them.
+
+    Args:
+        image: [N, C, H, W].
+        position: of their middle [N, 2] (x, y) relative to the middle of the frame, in frame sides.
+        extent: height and width, relative to the frame.
+    """
+    window = torch.eye(2, 3, device=image.device).repeat(len(image), 1, 1)
+    window[:, :, 2] = -2 * position
+    grid = affine_grid(window / extent, list(image.shape), align_corners=False)
+    return grid_sample(image, grid, align_corners=False)
 
 
 class StackedDiscriminator(nn.Module):

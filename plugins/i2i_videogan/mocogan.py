@@ -22,6 +22,7 @@ from i2i.networks import spectral
 from .frames import SMALLEST, widths_for
 
 Norm = Literal["batch", "spectral"]
+Condition = Literal["none", "projection", "category"]
 Sigma = Annotated[float, Ge(0)]
 REACH = 4  # frames that a 3-D convolution covers; there is no padding in time
 
@@ -150,11 +151,12 @@ class PictureDiscriminator(nn.Module):
     Args:
         channels: channels of a picture.
         size: height and width in pixels, 4 times a power of 2.
-        classes: number of classes; only used with `projection`.
+        classes: number of classes; only used with `condition`.
         width: channels of the first feature map; they double from each map to the next, up to 8 * width.
         norm: "batch" as published, or "spectral" (arXiv:1802.05957).
         noise: standard deviation of the noise added to the input of each convolution in training.
-        projection: whether the logit also depends on the class (arXiv:1802.05637); not in the paper.
+        condition: how it judges the class: by a "projection" (arXiv:1802.05637), by predicting the "category"
+            (arXiv:1610.09585), or "none" as published.
 
     Source: arXiv:1707.04993, with the sizes of the published code.
     """
@@ -168,16 +170,22 @@ class PictureDiscriminator(nn.Module):
         width: PositiveInt = 64,
         norm: Norm = "batch",
         noise: Sigma = 0.1,
-        projection: bool = False,
+        condition: Condition = "none",
     ) -> None:
         super().__init__()
-        widths = widths_for(size, width, 8)
-        self.body = Strided(2, channels, widths, 1, False, norm, noise, classes if projection else 0)
+        self.categories = classes if condition == "category" else 0
+        projected = classes if condition == "projection" else 0
+        self.body = Strided(
+            2, channels, widths_for(size, width, 8), 1 + self.categories, False, norm, noise, projected
+        )
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Map pictures [N, K, C, H, W] of N clips, and their labels int64 [N], to logits [N * K, 1, 1, 1]."""
-        repeated = None if label is None else label.repeat_interleave(x.shape[1])
-        return self.body(x.flatten(0, 1), repeated)
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Map pictures [N, K, C, H, W] of N clips, and their labels int64 [N], to logits [N * K, 1, 1, 1].
+
+        If it predicts the class, the logits of the classes [N * K, classes] are returned, too.
+        """
+        out = self.body(x.flatten(0, 1), None if label is None else label.repeat_interleave(x.shape[1]))
+        return (out[:, :1], out[:, 1:].flatten(1)) if self.categories else out
 
 
 class PatchPictureDiscriminator(nn.Module):
@@ -213,7 +221,8 @@ class VideoDiscriminator(nn.Module):
         frames: frames of a clip, at least 13 at 32 px, 16 at 64 px.
         classes: number of classes; 0 for unconditional.
         width, norm, noise: as for `PictureDiscriminator`.
-        projection: judge the class by a projection (arXiv:1802.05637) instead of predicting it; not in the paper.
+        condition: how it judges the class: by predicting the "category" as published, by a "projection"
+            (arXiv:1802.05637), or "none".
 
     Source: arXiv:1707.04993, section 3.3, with the sizes of the published code.
     """
@@ -228,15 +237,14 @@ class VideoDiscriminator(nn.Module):
         width: PositiveInt = 64,
         norm: Norm = "batch",
         noise: Sigma = 0.1,
-        projection: bool = False,
+        condition: Condition = "category",
     ) -> None:
         super().__init__()
         widths = widths_for(size, width, 8)
         check_frames("video_discriminator", frames, len(widths) + 1)
-        self.categories = 0 if projection else classes
-        self.body = Strided(
-            3, channels, widths, 1 + self.categories, False, norm, noise, classes if projection else 0
-        )
+        self.categories = classes if condition == "category" else 0
+        projected = classes if condition == "projection" else 0
+        self.body = Strided(3, channels, widths, 1 + self.categories, False, norm, noise, projected)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Map clips [N, T, C, H, W] to logits [N, 1, T', 1, 1]; with classes, also to theirs [N, classes]."""

@@ -31,9 +31,9 @@ class VideoGAN(ClipGame):
     Args:
         generator: network (channels, size, frames, classes) with an attribute `latent`: codes [N, latent] and labels
             [N] -> clips [N, frames, channels, size, size].
-        picture_discriminator: network (channels, size, classes): frames [N, K, C, H, W] and labels -> logits.
-        clip_discriminator: network (channels, size, frames, classes): clips and labels -> logits, or a pair of them
-            and the logits of the classes [N, classes], which adds the category loss of MoCoGAN for D_clip and G.
+        picture_discriminator: network (channels, size, classes): frames [N, K, C, H, W] and labels -> logits, or a
+            pair of them and the logits of the classes, which adds the category loss of MoCoGAN for it and for G.
+        clip_discriminator: network (channels, size, frames, classes): clips and labels -> the same.
         gan: the objective, such as vanilla or hinge.
         frames: frames of a clip.
         pictures: how many random frames of each clip the picture discriminator sees: 1 in MoCoGAN, 8 in DVD-GAN.

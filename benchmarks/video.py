@@ -1,0 +1,134 @@
+"""Video benchmarks: what the metrics rank on real clips, and the metrics of runs with their controls.
+
+    python benchmarks/video.py features --data $I2I_DATA/video --json benchmarks/results/video_features.json
+    python benchmarks/video.py runs runs/videogan runs/video_prediction --json benchmarks/results/video.json
+    python benchmarks/video.py show runs/videogan -o run.gif
+
+`features`: half of the real clips against the other half, as they are and changed: blurred or with noise (the motion
+is right), at twice the speed, with shuffled frames, or a still repeated (each frame is right). A distance that is of
+use ranks them in about this order, with the first near 0.
+
+`runs`: the metrics of each run's config, computed again on its validation clips, with the time of its training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from i2i_scenes.moving import MovingDigits
+from i2i_videogan.metrics import compared, features
+from i2i_videogan.motion import energy_distance, shuffled, stills
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from i2i import api, images
+
+Changes = dict[str, Callable[[Tensor], Tensor]]
+
+
+def real_clips(folder: Path) -> dict[str, Tensor]:
+    """Return real clips [N, 16, C, H, W] in [-1, 1] by name: drawn digits, and those of `folder`."""
+    shapes = np.load(folder / "shapes.npz")["clips"][-200:]
+    with np.load(folder / "actions.npz") as found:
+        actions = np.split(found["frames"], found["offsets"][1:-1])
+    pieces = np.stack([clip[start : start + 16] for clip in actions for start in (0, 10)])
+    digits = torch.stack([sample["clip"] for sample in MovingDigits(samples=10).validation()])
+    as_clips = [torch.from_numpy(clips).movedim(4, 2) / 127.5 - 1 for clips in (shapes, pieces)]
+    return {"digits": digits, "shapes": as_clips[0], "actions": as_clips[1]}
+
+
+def blurred(clips: Tensor) -> Tensor:
+    """Average each pixel with its eight neighbours."""
+    return avg_pool2d(clips.flatten(0, 1), 3, 1, 1, count_include_pad=False).unflatten(0, clips.shape[:2])
+
+
+def noisy(clips: Tensor) -> Tensor:
+    """Add noise with a standard deviation of 0.1."""
+    return (clips + 0.1 * torch.randn(clips.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+
+
+def faster(clips: Tensor) -> Tensor:
+    """Play at twice the speed, and half of the time backwards, so that the clip is as long as before."""
+    fast = clips[:, ::2]
+    return torch.cat([fast, fast.flip(1)], 1)
+
+
+CHANGES: Changes = {
+    "as they are": lambda clips: clips,
+    "blurred": blurred,
+    "noisy": noisy,
+    "twice as fast": faster,
+    "shuffled": shuffled,
+    "still": stills,
+}
+
+
+def of_features(folder: Path) -> dict[str, Any]:
+    """Return the distance and the motion of each change, by data set."""
+    found: dict[str, Any] = {}
+    for name, clips in real_clips(folder).items():
+        first, second = clips[::2], clips[1::2]
+        truth = features(second)
+        mean, scale = truth.mean(0), truth.std(0).clamp_min(0.02)
+        for change, changed in CHANGES.items():
+            made = changed(first)
+            distance = energy_distance((features(made) - mean) / scale, (truth - mean) / scale)
+            found.setdefault(name, {})[change] = {"space_time": distance, **compared(list(made), list(second))}
+            print(name, change, f"{distance:.3f}", flush=True)
+    return found
+
+
+def of_runs(runs: list[str]) -> dict[str, Any]:
+    """Return the metrics of runs, and their training time in minutes."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        lines = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+        found[Path(run).name] = {"last_line_of_log": lines[-1], **api.evaluate(run)}
+        print(run, json.dumps(found[Path(run).name], indent=1), flush=True)
+    return found
+
+
+def show(run: str, out: Path, columns: int, enlarge: int) -> None:
+    """Write a GIF of one row of clips per class, or of `columns` samples, always the same ones."""
+    model = api.load(run)
+    classes = getattr(model.task, "classes", ()) or ("",)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        rows = [model.task.sample(columns, **({"label": one} if one else {})) for one in classes]
+    clips = torch.stack(rows, 1)  # [columns, classes, T, C, H, W]
+    sheet = clips.permute(2, 3, 0, 4, 1, 5).flatten(2, 3).flatten(3, 4)
+    frames = images.to_uint8(sheet).repeat(enlarge, 1).repeat(enlarge, 2)
+    out.write_bytes(images.gif(frames, 8))
+
+
+def main() -> None:
+    """Run one benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["features", "runs", "show"])
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("-o", "--out", type=Path, default=Path("run.gif"))
+    parser.add_argument("--columns", type=int, default=3)
+    parser.add_argument("--enlarge", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.what == "show":
+        show(given.runs[0], given.out, given.columns, given.enlarge)
+        return
+    found = of_features(given.data) if given.what == "features" else of_runs(given.runs)
+    if given.json:
+        said = {"command": "python " + shlex.join(sys.argv), **found}
+        given.json.write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
