@@ -89,8 +89,9 @@ class Strided(nn.Module):
         dims: 2 for pictures, 3 for clips. Clips are not padded in time, and their frame rate is kept.
         channels: channels of a frame.
         widths: channels of the feature maps.
-        outputs: outputs of the last convolution.
         patch: pixels are halved by the last convolution too, so there is a logit per patch; if not, it covers 4x4.
+        categories: number of classes to predict, by a second last convolution without spectral norm, which would keep
+            the logits of the classes too close to each other.
         norm: "batch" as published, or "spectral" to normalise the weights instead.
         noise: standard deviation of the noise added to the input of each convolution in training.
         classes: with a projection of the class on the last features (arXiv:1802.05637); 0 for none.
@@ -101,11 +102,11 @@ class Strided(nn.Module):
         dims: int,
         channels: int,
         widths: list[int],
-        outputs: int,
         patch: bool,
         norm: Norm,
         noise: float,
         classes: int = 0,
+        categories: int = 0,
     ) -> None:
         super().__init__()
         self.noise = noise
@@ -123,22 +124,27 @@ class Strided(nn.Module):
         self.norms = nn.ModuleList(
             batch_norm(after) if n and norm == "batch" else nn.Identity() for n, after in enumerate(widths)
         )
-        self.last = layer(widths[-1], outputs, False, **(halving if patch else {}))
+        self.last = layer(widths[-1], 1, False, **(halving if patch else {}))
+        self.predict = conv(widths[-1], categories, 4, bias=False) if categories else None
         self.table: nn.Module | None = None
         if classes:
             table = nn.Embedding(classes, widths[-1])
             nn.init.normal_(table.weight, std=0.02)
             self.table = spectral(table) if norm == "spectral" else table
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Map pictures [N, C, H, W] or clips [N, C, T, H, W] to outputs [N, outputs, ...]."""
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Map pictures [N, C, H, W] or clips [N, C, T, H, W] to logits [N, 1, ...].
+
+        With categories, their logits [N, categories] are returned, too.
+        """
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = leaky_relu(norm(conv(self.noisy(x))), 0.2)
-        out = self.last(self.noisy(x))
-        if self.table is None:
-            return out
-        inner = (self.table(label) * x.flatten(2).sum(2)).sum(1, keepdim=True)
-        return out + inner.unflatten(1, (1,) * (out.ndim - 1))
+        seen = self.noisy(x)
+        out = self.last(seen)
+        if self.table is not None:
+            inner = (self.table(label) * x.flatten(2).sum(2)).sum(1, keepdim=True)
+            out = out + inner.unflatten(1, (1,) * (out.ndim - 1))
+        return out if self.predict is None else (out, self.predict(seen).flatten(2).mean(2))
 
     def noisy(self, x: Tensor) -> Tensor:
         """Add noise, in training."""
@@ -173,19 +179,15 @@ class PictureDiscriminator(nn.Module):
         condition: Condition = "none",
     ) -> None:
         super().__init__()
-        self.categories = classes if condition == "category" else 0
-        projected = classes if condition == "projection" else 0
-        self.body = Strided(
-            2, channels, widths_for(size, width, 8), 1 + self.categories, False, norm, noise, projected
-        )
+        widths = widths_for(size, width, 8)
+        self.body = Strided(2, channels, widths, False, norm, noise, *heads(condition, classes))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Map pictures [N, K, C, H, W] of N clips, and their labels int64 [N], to logits [N * K, 1, 1, 1].
 
         If it predicts the class, the logits of the classes [N * K, classes] are returned, too.
         """
-        out = self.body(x.flatten(0, 1), None if label is None else label.repeat_interleave(x.shape[1]))
-        return (out[:, :1], out[:, 1:].flatten(1)) if self.categories else out
+        return self.body(x.flatten(0, 1), None if label is None else label.repeat_interleave(x.shape[1]))
 
 
 class PatchPictureDiscriminator(nn.Module):
@@ -205,7 +207,7 @@ class PatchPictureDiscriminator(nn.Module):
         noise: Sigma = 0.1,
     ) -> None:
         super().__init__()
-        self.body = Strided(2, channels, patch_widths(size, width), 1, True, norm, noise)
+        self.body = Strided(2, channels, patch_widths(size, width), True, norm, noise)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map pictures [N, K, C, H, W] of N clips to logits [N * K, 1, H / 16, W / 16]."""
@@ -242,14 +244,11 @@ class VideoDiscriminator(nn.Module):
         super().__init__()
         widths = widths_for(size, width, 8)
         check_frames("video_discriminator", frames, len(widths) + 1)
-        self.categories = classes if condition == "category" else 0
-        projected = classes if condition == "projection" else 0
-        self.body = Strided(3, channels, widths, 1 + self.categories, False, norm, noise, projected)
+        self.body = Strided(3, channels, widths, False, norm, noise, *heads(condition, classes))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Map clips [N, T, C, H, W] to logits [N, 1, T', 1, 1]; with classes, also to theirs [N, classes]."""
-        out = self.body(x.transpose(1, 2), label)
-        return (out[:, :1], out[:, 1:].mean((2, 3, 4))) if self.categories else out
+        return self.body(x.transpose(1, 2), label)
 
 
 class PatchVideoDiscriminator(nn.Module):
@@ -271,11 +270,16 @@ class PatchVideoDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         check_frames("patch_video_discriminator", frames, 4)
-        self.body = Strided(3, channels, patch_widths(size, width), 1, True, norm, noise)
+        self.body = Strided(3, channels, patch_widths(size, width), True, norm, noise)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Map clips [N, T, C, H, W] to logits [N, 1, T - 12, H / 16, W / 16]."""
         return self.body(x.transpose(1, 2))
+
+
+def heads(condition: Condition, classes: int) -> tuple[int, int]:
+    """Return for how many classes there is a projection, and how many are predicted."""
+    return classes if condition == "projection" else 0, classes if condition == "category" else 0
 
 
 def patch_widths(size: int, width: int) -> list[int]:
