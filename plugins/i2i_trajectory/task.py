@@ -28,8 +28,8 @@ class Trajectory(Task):
     of the data set therefore contains `d_steps` + 1 batches.
 
     Args:
-        generator: network (observed `Scenes`, noise [N, K, noise]) -> positions [K, M, predicted, 2]; its method `draw`
-            returns the noise, and its attribute `predicted` is the number of frames.
+        generator: network (observed `Scenes`, noise [N, K, noise]) -> positions [K, M, predicted, 2]; its method
+            `draw` returns the noise, and its attribute `predicted` is the number of frames.
         discriminator: network: whole paths [M, T, 2] -> logits [M, 1]; null for none.
         gan: adversarial objective, if there is a discriminator.
         variety: loss of K samples, of which the best counts: "squared_variety" or "distance_variety".
