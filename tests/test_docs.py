@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from test_configs import toy
 
-from i2i import cli, config
+from i2i import api, cli, config
 from i2i.plugins import registry
 
 ROOT = Path(__file__).parent.parent
@@ -93,13 +94,13 @@ def test_every_command_and_option_in_a_message_exists() -> None:
 
 @pytest.fixture
 def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with the files that the README mentions: two toy-size configs, and pictures."""
+    """Return a folder with the files that the README mentions: toy-size configs and runs, pictures and texts."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config.shipped, "OWN", [tmp_path / "configs"])  # so that names stand for the toy configs
     for name in ("configs/cyclegan.yaml", "configs/paper/cyclegan.yaml"):
-        toy = config.load(ROOT / name, TOY, registry().catalog)
+        tiny = config.load(ROOT / name, TOY, registry().catalog)
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(toy.text().replace("load_size: 286", "load_size: 72"))
+        (tmp_path / name).write_text(tiny.text().replace("load_size: 286", "load_size: 72"))
     for number, name in enumerate(
         ("DIR/trainA/a.png", "DIR/trainB/a.png", "DIR/testA/a.png", "DIR/testB/a.png", "PHOTOS/a.png", "more/b.jpg")
     ):
@@ -107,6 +108,13 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (70, 75, 3), np.uint8)).save(tmp_path / name)
     for name in ("horse.jpg", "zebra.png"):
         Image.open("PHOTOS/a.png").save(name)
+    (tmp_path / "captions.txt").write_text("a green star\nthree blue circles\n")
+    (tmp_path / "scene.txt").write_text("\n".join(f"{t} {p} {t * p} {p}" for t in range(8) for p in (1, 2)))
+    for name in ("text2image", "videogan", "trajectory"):  # the README assumes that these runs exist
+        tree = config.load(ROOT / "configs" / f"{name}.yaml", [], registry().catalog).tree
+        changes = [*toy(tree), *(["data.size=32"] if "size" in tree["data"] else []), "train.steps=2", "metrics=[]"]
+        changes += ["task.size=32"] if "size" in tree["task"] else []
+        api.run(ROOT / "configs" / f"{name}.yaml", *changes, out=tmp_path / "runs" / name)
     return tmp_path
 
 
@@ -124,7 +132,10 @@ def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPa
             cli.main()
         assert not end.value.code, words
     assert len(done) >= 8
-    assert {path.name for path in (newcomer / "OUT").iterdir()} == {"a.png", "b.jpg", "zebra.png"}
+    made = {"a.png", "b.jpg", "zebra.png"}
+    made |= {"two-red-circles-above-a-blue-square.png", "captions-0001.png", "captions-0002.png"}
+    made |= {"scene.txt", "scene.png", "scene.gif", *(f"0000{n}.gif" for n in range(8))}
+    assert {path.name for path in (newcomer / "OUT").iterdir()} == made
     calls, step = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
     variables = {"array": np.zeros((33, 21, 3), np.uint8), "img": Image.open("horse.jpg")}
     exec(compile(calls, "README.md", "exec"), variables)
