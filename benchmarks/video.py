@@ -1,4 +1,4 @@
-"""Video benchmarks: what the metrics rank on real clips, and the metrics of runs with their controls.
+"""Video benchmarks: what the metrics rank on real clips, and the results of runs with their controls.
 
     python benchmarks/video.py features --data $I2I_DATA/video --json benchmarks/results/video_features.json
     python benchmarks/video.py runs runs/videogan runs/video_prediction --json benchmarks/results/video.json
@@ -8,7 +8,7 @@
 is right), at twice the speed, with shuffled frames, or a still repeated (each frame is right). A distance that is of
 use ranks them in about this order, with the first near 0.
 
-`runs`: the metrics of each run's config, computed again on its validation clips, with the time of its training.
+`runs`: what each run measured at its end, in one file.  `show`: an animation with a column for each class.
 """
 
 from __future__ import annotations
@@ -87,13 +87,8 @@ def of_features(folder: Path) -> dict[str, Any]:
 
 
 def of_runs(runs: list[str]) -> dict[str, Any]:
-    """Return the metrics of runs, and their training time in minutes."""
-    found: dict[str, Any] = {}
-    for run in runs:
-        lines = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
-        found[Path(run).name] = {"last_line_of_log": lines[-1], **api.evaluate(run)}
-        print(run, json.dumps(found[Path(run).name], indent=1), flush=True)
-    return found
+    """Return what each run measured at its end."""
+    return {Path(run).name: json.loads((Path(run) / "metrics.json").read_text()) for run in runs}
 
 
 def show(run: str, out: Path, columns: int, enlarge: int) -> None:

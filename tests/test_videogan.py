@@ -528,7 +528,7 @@ def test_the_energy_distance_is_zero_on_average_and_that_of_a_shift_in_one_dimen
 
 @pytest.fixture(scope="module")
 def digits() -> MovingDigits:
-    return MovingDigits(samples=10, validation_samples=32)
+    return MovingDigits(samples=10, validation_samples=24)
 
 
 @pytest.fixture(scope="module")

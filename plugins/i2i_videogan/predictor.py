@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, leaky_relu, pixel_shuffle
+from torch.nn.functional import affine_grid, grid_sample, interpolate, leaky_relu, pixel_shuffle
 
 from .frames import ConvGRU
 
@@ -40,10 +40,12 @@ class FramePredictor(nn.Module):
         )
         hidden = 4 * width
         self.recurrent = ConvGRU(2 * width, hidden, lambda a, b: nn.Conv2d(a, b, 3, padding=1), torch.tanh)
+        self.move = nn.Conv2d(hidden, 2, 3, padding=1)
         self.up = nn.Conv2d(hidden, 4 * width, 3, padding=1)
-        self.draw = nn.Conv2d(width, 4 * (channels + 3), 3, padding=1)
-        for p in self.draw.parameters():
-            nn.init.zeros_(p)  # at first, the last frame stays
+        self.draw = nn.Conv2d(width, 4 * (channels + 1), 3, padding=1)
+        for layer in (self.move, self.draw):
+            for p in layer.parameters():
+                nn.init.zeros_(p)  # at first, the last frame stays
 
     def forward(self, given: Tensor) -> Tensor:
         """Map frames [N, K, C, H, W] in [-1, 1] to the next ones [N, frames, C, H, W]."""
@@ -59,9 +61,10 @@ class FramePredictor(nn.Module):
 
     def next(self, frame: Tensor, h: Tensor) -> Tensor:
         """Return the frame after `frame` [N, C, H, W], from the state h [N, hidden, H/4, W/4]."""
+        flow = interpolate(torch.tanh(self.move(h)), scale_factor=4, mode="bilinear")  # smooth, so shapes stay
+        moved = shifted(frame, self.reach * flow)
         drawn = pixel_shuffle(self.draw(leaky_relu(pixel_shuffle(self.up(h), 2), 0.2)), 2)
-        flow, share, new = drawn.split([2, 1, self.channels], 1)
-        moved = shifted(frame, self.reach * torch.tanh(flow))
+        new, share = drawn.split([self.channels, 1], 1)
         share = torch.sigmoid(share - 3)
         return share * torch.tanh(new) + (1 - share) * moved
 
