@@ -599,3 +599,12 @@ def test_a_task_for_clips_fulfils_the_contract_and_its_model_takes_any_type(tmp_
     sampled = i2i.Model(Imagine(), {}, Path("here")).sample(2)
     assert (sampled.shape, sampled.dtype) == ((2, 5, 3, 16, 16), torch.float32)
     assert 0 <= sampled.min() < sampled.max() <= 1
+
+
+def test_times_may_be_any_numbers_and_must_fit_the_frames(tmp_path: Path) -> None:
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    clip = images.Video(frames, np.array([0, 0.25, 1.0]))  # type: ignore[arg-type]
+    clip.save(tmp_path / "a.mp4")
+    assert images.read_video(tmp_path / "a.mp4").times == (0, Fraction(1, 4), 1)
+    with pytest.raises(DataError, match="2 frames need 3 times, not 2"):
+        images.Video(frames, (0, 1))  # type: ignore[arg-type]

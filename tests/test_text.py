@@ -83,7 +83,7 @@ def test_words_are_lower_case_and_punctuation_stands_alone() -> None:
         (b"caf\xe9", "not UTF-8 (byte 3 is 0xe9)"),
         ("caf\udce9", "not valid UTF-8"),
         ("nowhere/captions.txt", "no such file"),
-        (7, "a int is not a caption"),
+        (7, "7 is not a caption"),
     ],
 )
 def test_what_is_no_caption_is_rejected_in_one_sentence(given: Any, reason: str) -> None:

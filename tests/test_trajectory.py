@@ -150,6 +150,7 @@ def test_a_window_needs_two_people_unless_configured() -> None:
         ("0 1 2 3\n10 1 2\n", "x.txt line 2: 3 values"),
         ("0 1 2 3\n\n10 1 a 3\n", "x.txt line 3: '10 1 a 3' is not four numbers"),
         ("0 1 nan 3\n", "x.txt line 1: '0 1 nan 3' is not finite"),
+        ("0 1 2 1e30\n", "x.txt line 1: '0 1 2 1e30' is more than 1,000,000 m away"),
         ("0 1 2 inf\n", "x.txt line 1: '0 1 2 inf' is not finite"),
         ("0 1 2 3 1\n", "x.txt line 1: 5 values, as in a file of predictions"),
         ("0 1 2 3\n10 1 4 4\n0 1 2 3\n", "x.txt line 3: person 1 is in frame 0 already, on line 1"),

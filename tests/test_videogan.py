@@ -372,7 +372,7 @@ def test_codes_decode_to_the_sampled_clips_and_conditions_are_checked() -> None:
     torch.manual_seed(1)
     assert torch.equal(task.sample(2, label=1), task.decode(z, label=1))
     assert task.prior(50, truncation="0.5").abs().max() <= 0.5
-    with pytest.raises(ConfigError, match="label=7: no such class; possible: 0, 1, 2"):
+    with pytest.raises(ConfigError, match="label=7: no such class; possible: 0 to 2"):
         task.sample(1, label=7)
     with pytest.raises(ConfigError, match="truncation=-1: should be a number above 0"):
         task.sample(1, truncation=-1)
@@ -434,6 +434,10 @@ def test_a_resumed_run_equals_an_unbroken_one_and_samples_gifs(tmp_path: Path) -
     assert Image.open(whole / "samples" / "00000004.gif").n_frames == 5  # type: ignore[attr-defined]
     out = tmp_path / "out"
     assert command("sample", 2, "-m", whole, "-o", out, "-c", "label=3") == 0
+    for name in ("path.gif", "path.png"):
+        assert command("latent", "interpolate", "-n", 2, "-m", whole, "-o", tmp_path / name) == 0
+    assert Image.open(tmp_path / "path.gif").n_frames == 5  # type: ignore[attr-defined]
+    assert api.sample(0, whole).shape == (0, 5, 1, 16, 16)
     written = sorted(out.glob("*.gif"))
     assert len(written) == 2
     assert all(Image.open(file).n_frames == 5 for file in written)  # type: ignore[attr-defined]

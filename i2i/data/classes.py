@@ -44,10 +44,17 @@ def class_numbers(classes: Sequence[str], n: int, label: Any, device: torch.devi
     return torch.tensor([class_number(classes, one) for one in asked], device=device)
 
 
+def possible(classes: Sequence[str]) -> str:
+    """Return what a label may be: a name or a number."""
+    numbers = [str(number) for number in range(len(classes))]
+    named = "" if [*classes] == numbers else f"{', '.join(classes)}, or "
+    return f"{named}0 to {len(classes) - 1}"
+
+
 def class_number(classes: Sequence[str], label: Any) -> int:
     """Return the index of a class given by name or index; names take precedence, even if they are numeric."""
     if str(label) in classes:
         return classes.index(str(label))
     if str(label).isdecimal() and int(label) < len(classes):
         return int(label)
-    raise ConfigError(f"label={label}: no such class; possible: {', '.join(classes)}, or 0 to {len(classes) - 1}")
+    raise ConfigError(f"label={label}: no such class; possible: {possible(classes)}")

@@ -70,6 +70,12 @@ class Video:
     times: tuple[Fraction, ...]
     tags: Tags = HD_VIDEO
 
+    def __post_init__(self) -> None:
+        exact = tuple(time if isinstance(time, Fraction) else Fraction(float(time)) for time in self.times)
+        object.__setattr__(self, "times", exact)
+        if len(exact) != len(self.frames) + 1:
+            raise DataError(f"{len(self.frames)} frames need {len(self.frames) + 1} times, not {len(exact)}")
+
     @classmethod
     def of(cls, frames: np.ndarray, fps: float | Fraction, tags: Tags = HD_VIDEO) -> Video:
         """Return frames uint8 [T, H, W, 3] at a constant rate, in frames per second."""

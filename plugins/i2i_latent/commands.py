@@ -378,15 +378,32 @@ def moves(out: str) -> bool:
 
 
 def sheet(columns: dict[str, Tensor], out: str) -> None:
-    """Write named columns of images [N, C, H, W] in [0, 1] as one sheet."""
+    """Write named columns of images [N, C, H, W] in [0, 1] as one sheet.
+
+    Clips [N, T, C, H, W] move if the file can; otherwise their middle frames are shown.
+    """
     files.make_folder(Path(out).parent)
-    images.save(images.grid({name: 2 * column - 1 for name, column in columns.items()}), out)
+    cells = {name: drawn(column) for name, column in columns.items()}
+    if moves(out) and any(cell.ndim == 5 for cell in cells.values()):
+        files.write(out, MOVING[Path(out).suffix.lower()](images.frames(cells)))
+    else:
+        still = {name: cell[:, cell.shape[1] // 2] if cell.ndim == 5 else cell for name, cell in cells.items()}
+        images.save(images.grid(still), out)
     tell(out)
 
 
+def drawn(values: Tensor) -> np.ndarray:
+    """Return images [N, C, H, W] or clips [N, T, C, H, W] in [0, 1] as uint8, channels last."""
+    flat = images.to_uint8(2 * values.flatten(0, -4) - 1)
+    return flat.reshape(*values.shape[:-3], *flat.shape[1:])
+
+
 def strip(paths: Tensor, out: str, values: Sequence[float] | np.ndarray) -> None:
-    """Write images [N, steps, C, H, W] in [0, 1] as rows of a sheet, or as frames forwards and backwards."""
-    if not moves(out):
+    """Write images [N, steps, C, H, W] in [0, 1] as rows of a sheet, or as frames forwards and backwards.
+
+    Clips [N, steps, T, C, H, W] are rows of moving cells.
+    """
+    if not moves(out) or paths.ndim == 6:
         sheet({f"{number}: {value:.2f}": paths[:, number] for number, value in enumerate(values)}, out)
         return
     files.make_folder(Path(out).parent)

@@ -145,8 +145,11 @@ class RecurrentEncoder(nn.Module):
         found = []
         for row in codes.cpu():
             sentence = self.split(to_text(row))
-            found.append([word for word in dict.fromkeys(sentence) if word not in self.vocabulary])
-            if len(self.vocabulary) and not set(sentence) - set(found[-1]):
+            unknown = [word for word in dict.fromkeys(sentence) if word not in self.vocabulary]
+            found.append(
+                [word for word in unknown if any(map(str.isalnum, word))]
+            )  # a full stop is not worth a warning
+            if len(self.vocabulary) and len(unknown) == len({*sentence}):
                 raise DataError(
                     f"the caption {to_text(row)!r} contains no word that the model knows; it has learned "
                     f"{len(self.vocabulary)} words, such as {self.some_words()}"

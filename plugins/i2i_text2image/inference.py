@@ -98,9 +98,11 @@ class Painter(Task):
                 diversity for fidelity (arXiv:1809.11096, section 3.1); null for no truncation.
 
         Raises:
-            ConfigError: no caption, or a truncation that is not a number above 0.
+            ConfigError: no caption, more captions than images, or a truncation that is not a number above 0.
             DataError: a caption has only unknown words.
         """
+        if isinstance(text, list | tuple) and len(text) > n:
+            raise ConfigError(f"text: {len(text)} captions for {n} images: ask for at least {len(text)}")
         return self.decode(self._truncated(n, truncation), text)
 
     def translate(self, text: Tensor, seed: int | str = 0, truncation: float | str | None = None) -> Tensor:

@@ -64,7 +64,7 @@ class Text(Modality):
         elif isinstance(given, bytes):
             given = decoded(given, "the given bytes")
         if not isinstance(given, str):
-            raise DataError(f"a {type(given).__name__} is not a caption; possible: a sentence, or a .txt file of one")
+            raise DataError(f"{given!r:.80} is not a caption; possible: a sentence, or a .txt file of one")
         return Taken(to_codes(given, self.length)[None])
 
     def restore(self, values: Tensor, like: Any = None) -> str:

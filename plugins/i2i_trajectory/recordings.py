@@ -82,6 +82,9 @@ def parse(content: bytes, name: str) -> Recording:
     return recording(table, np.array(lines), name)
 
 
+FARTHEST = 1_000_000  # metres from the origin
+
+
 def numbers(words: list[str], where: str) -> list[float]:
     """Return the four finite numbers of a row."""
     if len(words) == 5:
@@ -91,9 +94,12 @@ def numbers(words: list[str], where: str) -> list[float]:
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise DataError(f"{where}: '{' '.join(words)}' is not four numbers; {ROW}") from error
+        hint = "use spaces or tabs, and no header"
+        raise DataError(f"{where}: '{' '.join(words)}' is not four numbers: {hint}; {ROW}") from error
     if not np.isfinite(values).all():
         raise DataError(f"{where}: '{' '.join(words)}' is not finite; remove the row if the position is unknown")
+    if max(map(abs, values[2:])) > FARTHEST:
+        raise DataError(f"{where}: '{' '.join(words)}' is more than {FARTHEST:,} m away; positions are in metres")
     return values
 
 

@@ -91,7 +91,7 @@ class Tracks(Modality):
             raise DataError(f"a scene of {given.shape[1]} frames: {rule}")
         bad = (~given.isfinite().all(-1).all(-1)).nonzero()[:, 0].tolist()
         if bad:
-            raise DataError(f"positions of person {bad[0]} are not finite: leave out people who are not always there")
+            raise DataError(f"positions of person {bad[0]} are not finite: leave out people with unknown positions")
         self._enough(len(given), "the array")
         return given[:, : self.observed].float().clone()
 

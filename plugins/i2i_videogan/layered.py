@@ -105,6 +105,8 @@ def placed(image: Tensor, position: Tensor, extent: float) -> Tensor:
         position: of their middle [N, 2] (x, y) relative to the middle of the frame, in frame sides.
         extent: height and width, relative to the frame.
     """
+    if not len(image):  # which affine_grid rejects
+        return image
     window = torch.eye(2, 3, device=image.device).repeat(len(image), 1, 1)
     window[:, :, 2] = -2 * position
     grid = affine_grid(window / extent, list(image.shape), align_corners=False)
