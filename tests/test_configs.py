@@ -25,7 +25,7 @@ TOY: dict[str, Any] = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_si
 TOY |= {"samples": 4}
 TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}
 TOY |= {"batch_size": 2, "heads": 2, "prior_from": 0, "vq_until": "null", "d_steps": 1}
-TOY |= {"attention": 16, "accumulate": 1, "stride": 1}
+TOY |= {"attention": 16, "accumulate": 1}
 
 
 def toy(tree: Any, prefix: str = "") -> list[str]:
@@ -134,6 +134,8 @@ def small(path: Path, tmp_path: Path) -> list[str]:
     if "root" in tree["data"]:
         lay_out = LAID_OUT.get(tree["data"]["use"], lambda folder: folder)
         changes.append(f"data.root={lay_out(tmp_path)}")
+    if "stride" in tree["data"]:
+        changes.append("data.stride=1")  # the toy clips are short
     if tree["data"].get("validation"):
         changes.append(f"data.validation={tmp_path / 'val'}")
     if tree["task"].get("perceptual"):

@@ -6,9 +6,17 @@ and the plain lines for a file would still be written here.
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 import time
+
+
+class Nowhere(io.TextIOBase):
+    """A stream that forgets what is written to it."""
+
+    def write(self, text: str, /) -> int:
+        """Return the number of characters."""
+        return len(text)
 
 
 class Progress:
@@ -39,4 +47,4 @@ class Progress:
             print(line, end=end, file=sys.stderr, flush=True)
         except OSError:  # its reader is gone, as with `2>&1 | head`, or the disk is full: train on without it
             self.shown = False
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for warnings, and what is buffered
+            sys.stderr = Nowhere()  # for warnings
