@@ -175,7 +175,11 @@ def test_F4_a_signal_saves_within_a_step_and_the_run_can_be_resumed(
 ) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "i2i", "run", str(config), "train.steps=100000", "-o", str(run)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(getattr(signal, name), signal.default_int_handler)  # even if these tests run under nohup
+    try:
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(getattr(signal, name), before)
     deadline = time.monotonic() + 60
     while not (run / "log.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
