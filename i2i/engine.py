@@ -87,7 +87,7 @@ class Engine:
         player moves, so N small batches equal a large one.
 
         Raises:
-            NumericError: a loss or gradient is not finite; the weights have not changed.
+            NumericError: a loss or gradient is not finite and `train.on_nan` is "stop". The weights are unchanged.
             PluginError: the task raised, or broke the contract of `Task.step`.
         """
         seed_everything(self.train.seed, self.number, self.world.rank)
