@@ -10,6 +10,7 @@
     scene_reader.py    a network that reads what such a picture shows
     caption_truth.py   `caption_truth`: generated pictures compared with their captions
     moving.py      `moving_digits`: clips of them; clip_classes.py judges generated ones
+    teaching.py    the training loop of the classifiers that judge generated pictures
     classes.py     `class_accuracy` and `class_share`: a classifier of digits judges generated ones
     crowds.py      `crowds`: paths of people who meet at a crossing, for trajectory prediction
     photos.py      `synthetic_photos`: pictures with the statistics of photographs, for super-resolution

@@ -24,6 +24,7 @@ from i2i import ConfigError, Data
 from i2i.metrics import batches, check_weights, lenet_logits, sampled, squared
 
 from .digits import drawn
+from .teaching import taught
 
 Name = Literal["embedded", "lenet"]
 
@@ -239,16 +240,11 @@ def reader(digits: int = 6000, steps: int = 600, batch: int = 64) -> nn.Module:
         label = torch.cat([small["label"], large["label"]])
         torch.manual_seed(0)
         judge = network()
-        optimizer = torch.optim.Adam(judge.parameters())
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-        for _ in range(steps):
-            chosen = torch.randint(len(image), (batch,))
-            loss = cross_entropy(judge(altered(image[chosen])), label[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return judge.eval().requires_grad_(False)
+
+        def loss(chosen: Tensor) -> Tensor:
+            return cross_entropy(judge(altered(image[chosen])), label[chosen])
+
+        return taught(judge, loss, len(image), torch.optim.Adam(judge.parameters()), steps, batch)
 
 
 def altered(image: Tensor) -> Tensor:

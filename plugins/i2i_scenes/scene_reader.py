@@ -21,6 +21,7 @@ from i2i.metrics import batches, squared
 
 from .captioned import chosen, drawn
 from .captions import COLOURS, COUNTS, ORDERS, PLACES, SHAPES, Group, Scene
+from .teaching import taught
 
 DRAWN = 1 << 61  # first seed of the pictures that the reader is trained on, beyond all seeds of the data set
 SIZE = 32  # its input, in pixels
@@ -87,17 +88,13 @@ def reader(pictures: int = 8000, steps: int = 450, batch: int = 64) -> nn.Module
         label = torch.from_numpy(np.array([numbers_of(scene) for scene in some]))
         torch.manual_seed(0)
         judge = Reader()
-        optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-        for _ in range(steps):
-            at = torch.randint(len(image), (batch,))
+
+        def loss(at: Tensor) -> Tensor:
             logits = judge(altered(image[at]))
-            loss = torch.stack([cross_entropy(one, label[at, n]) for n, one in enumerate(logits)]).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return judge.eval().requires_grad_(False)
+            return torch.stack([cross_entropy(one, label[at, n]) for n, one in enumerate(logits)]).sum()
+
+        optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=0.01)
+        return taught(judge, loss, len(image), optimizer, steps, batch)
 
 
 def altered(image: Tensor) -> Tensor:
