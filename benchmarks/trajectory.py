@@ -142,7 +142,7 @@ def speed(root: str, steps: int = 30) -> Numbers:
         )
         engine, taken = Engine(task, clipped_adam, Train(steps=steps)), []
         for step in range(steps):
-            batch: Any = batches.__getitems__([*range(step * 96, step * 96 + 96)])
+            batch: Any = batches.read([*range(step * 96, step * 96 + 96)])
             start = time.process_time()
             engine.step([batch])
             taken.append(time.process_time() - start)

@@ -156,7 +156,7 @@ def test_every_task_fulfils_the_contract(name: str, tmp_path: Path) -> None:
     chosen = config.load(path, small(path, tmp_path), registry().catalog)
     torch.manual_seed(0)
     task, data = chosen.task(), chosen.data()
-    batch = Numbered(data, seed=0).__getitems__([*range(data.batch_size)])
+    batch = Numbered(data, seed=0).read([*range(data.batch_size)])
     assert isinstance(batch, dict)
     check_task(task, batch, steps=12)
 

@@ -415,7 +415,7 @@ def test_samples_that_cannot_be_stacked_name_the_key_and_the_shapes(workers: int
 def test_a_loader_process_that_died_is_reported_as_such() -> None:
     import os
 
-    with pytest.raises(ResourceError, match=r"a loader process died or hangs: .*; continue with --resume"):
+    with pytest.raises(ResourceError, match=r"process \d+ has ended with exit code 9 .*; continue with --resume"):
         first_batch(Tracks(1, lambda: os._exit(9)))
 
 

@@ -8,17 +8,17 @@ with the same augmentation.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import default_collate
 
-from ..errors import ConfigError, DataError, I2IError, ResourceError, blame
+from ..errors import ConfigError, DataError, I2IError, blame
 from .base import Data, Sample, shapes
+from .loaders import read_ahead
 
 if TYPE_CHECKING:
     from ..processes import ProcessGroup
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 Batch = dict[str, Any]
 
 
-class Numbered(Dataset[Any]):
+class Numbered:
     """The training samples, numbered over all epochs; each is a pure function of (seed, number)."""
 
     def __init__(self, data: Data, seed: int) -> None:
         self.data, self.seed = data, seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
-    def __getitems__(self, numbers: list[int]) -> Batch | I2IError:
+    def read(self, numbers: Sequence[int]) -> Batch | I2IError:
         """Return the samples with these numbers, stacked."""
         indices = self.indices(numbers)
 
@@ -41,7 +41,7 @@ class Numbered(Dataset[Any]):
             return np.random.default_rng([self.seed, 2, numbers[i]])
 
         try:
-            with blame(self.data, f"samples {', '.join(map(str, indices[:8]))}{', ...' * (len(indices) > 8)}"):
+            with blame(self.data, samples_named(indices)):
                 try:
                     return self.data.batch(indices, rng)
                 except (RuntimeError, LookupError, TypeError):
@@ -50,7 +50,7 @@ class Numbered(Dataset[Any]):
                             self.data, indices, [self.data.sample(n, rng(i)) for i, n in enumerate(indices)]
                         )
                     raise
-        except I2IError as error:  # returned, not raised: a loader process would add its traceback to the message
+        except I2IError as error:  # returned, not raised: it may have to travel between processes
             return error
 
     def indices(self, numbers: Sequence[int]) -> list[int]:
@@ -91,7 +91,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
         ConfigError: the batch cannot be divided evenly.
         DataError: the data set is empty, a sample cannot be read, or samples cannot be stacked.
         PluginError: the data set's own code raised; names its file and line.
-        ResourceError: a loader process died or hangs.
+        ResourceError: a loader process died or hangs twice at the same batch.
     """
     if not len(data):
         raise DataError(f"{type(data).__name__} has no training samples: check data in the config")
@@ -107,46 +107,30 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
         for step in range(start, steps)
         for micro in range(train.accumulate)
     )
-    loader = DataLoader(
-        Numbered(data, train.seed),
-        batch_sampler=(list(range(first, first + share)) for first in firsts),
-        collate_fn=stacked,
-        num_workers=data.workers,
-        timeout=train.timeout if data.workers else 0,
-        worker_init_fn=quiet_worker,
-        pin_memory=torch.cuda.is_available(),
-    )
+    tasks = (range(first, first + share) for first in firsts)
+    samples = Numbered(data, train.seed)
+
+    def named(numbers: Sequence[int]) -> str:
+        return samples_named(samples.indices(numbers))
+
     micro_batches: list[Batch] = []
-    batches = iter(loader)
-    while True:
-        try:
-            batch = next(batches, None)
-        except RuntimeError as error:
-            if not data.workers or "DataLoader" not in str(error):  # raised if a worker died or hangs
-                raise
-            raise ResourceError(
-                f"a loader process died or hangs: {str(error).splitlines()[0]}; continue with --resume"
-            ) from error
-        if batch is None:
-            return
+    for batch in read_ahead(samples.read, tasks, data.workers, train.timeout, named):
         if isinstance(batch, I2IError):
             raise batch
-        micro_batches.append(batch)
+        micro_batches.append(pinned(batch) if torch.cuda.is_available() else batch)
         if len(micro_batches) == train.accumulate:
             yield micro_batches
             micro_batches = []
 
 
-def stacked(batch: Any) -> Any:
-    """Return the batch as it is; `Numbered` has already stacked it."""
-    return batch
+def samples_named(indices: Sequence[int]) -> str:
+    """Name samples in messages: the first eight of them."""
+    return f"samples {', '.join(map(str, indices[:8]))}{', ...' * (len(indices) > 8)}"
 
 
-def quiet_worker(_: int) -> None:
-    """Ignore interrupts, which the main process handles, and use one thread, leaving the cores to the networks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
+def pinned(batch: Batch) -> Batch:
+    """Copy the tensors of a batch to pinned memory, from which they travel to a GPU without blocking."""
+    return {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
 def validation_batch(data: Data, n: int = 4) -> Batch:
