@@ -253,7 +253,8 @@ def test_the_recurrence_is_pytorchs_lstm_with_its_gradients() -> None:
     bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0)[:, None]
     inputs = x.transpose(1, 2)
     weight = torch.cat([lstm.weight_hh_l0, lstm.weight_ih_l0, bias], 1)
-    states = Recurrence.apply(lstm.weight_ih_l0 @ inputs[0] + bias, inputs[1:], weight).transpose(1, 2)
+    first, cell = lstm.weight_ih_l0 @ inputs[0] + bias, torch.zeros(4, 7, dtype=torch.double)
+    states = Recurrence.apply(first, cell, inputs[1:], weight, True)[0].transpose(1, 2)
     torch.testing.assert_close(states, known)
     torch.testing.assert_close(torch.autograd.grad((states * given).sum(), own), expected)
 
@@ -403,6 +404,15 @@ def test_collisions_are_people_who_come_too_near() -> None:
     assert collisions(made, scenes).tolist() == [[True, True, False]]
 
 
+def judged(network: SocialGANDiscriminator, path: Tensor) -> Tensor:
+    """Return the scores [P, 1] of whole paths [P, T, 2], as the paper describes them."""
+    h = c = torch.zeros(len(path), 64)
+    for move in torch.diff(path, dim=1, prepend=path[:, :1]).unbind(1):
+        h, c = network.encoder.lstm(network.encoder.embed(move), (h, c))
+    scores: Tensor = network.score(h)
+    return scores
+
+
 def test_a_step_equals_the_same_written_by_hand() -> None:
     scenes = walkers(2, 3, 1, 4, 2, 2)
     task, reference = social_gan(), social_gan()
@@ -422,13 +432,13 @@ def test_a_step_equals_the_same_written_by_hand() -> None:
         for part in parts[:2]:
             past, future, fake, _ = drawn(part, 1)
             real_label = torch.empty(()).uniform_(0.7, 1.2)
-            real, made = d(torch.cat([past, future], 1)), d(torch.cat([past, fake[0]], 1).detach())
+            real, made = judged(d, torch.cat([past, future], 1)), judged(d, torch.cat([past, fake[0]], 1).detach())
             loss = cross_entropy(real, real_label.expand_as(real)) + cross_entropy(made, torch.zeros_like(made))
             of_d.zero_grad()
             loss.backward()
             of_d.step()
         past, future, fake, known = drawn(parts[2], 3)
-        scores = d(torch.cat([past, fake[-1]], 1))
+        scores = judged(d, torch.cat([past, fake[-1]], 1))
         label = torch.empty(()).uniform_(0.7, 1.2)
         loss = SquaredVariety()(fake, future, known) + cross_entropy(scores, label.expand_as(scores))
         of_g.zero_grad()

@@ -6,7 +6,7 @@ pass is written out: no graph of small operations, and no gradients that nobody 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,72 +16,114 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
-class Recurrence(torch.autograd.Function):
-    """The states of an LSTM whose cell starts at 0.
+class Trace(NamedTuple):
+    """What an LSTM computes on its way through T steps.
 
-    `Recurrence.apply(first, inputs, weight)`:
+    Attributes:
+        gates: input, forget, new and output after their nonlinearities, [T, 4, hidden, B].
+        cells: [T, hidden, B].
+        squashed: tanh of the cells, [T, hidden, B].
+        known: the state after each step, the input of the next, and 1: [T, hidden + C + 1, B].
+    """
+
+    gates: Tensor
+    cells: Tensor
+    squashed: Tensor
+    known: Tensor
+
+
+def run(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, keep: bool) -> Trace:
+    """Run an LSTM; without `keep`, only `known` is right for all steps, the others only for the last.
+
+    Args: those of `Recurrence`.
+    """
+    later, wide, size = inputs.shape
+    steps, hidden = later + 1, len(first) // 4
+
+    def space(*shape: int) -> Tensor:
+        return first.new_empty(steps if keep else 1, *shape, size).expand(steps, *shape, size)
+
+    gates, cells, squashed = space(4, hidden), space(hidden), space(hidden)
+    known = first.new_empty(steps, hidden + wide + 1, size)
+    known[:-1, hidden:-1] = inputs
+    known[:, -1] = 1
+    sums, pairs = gates.flatten(1, 2).unbind(), gates[:, :2].unbind()
+    states, before = known[:, :hidden].unbind(), known.unbind()
+    places = zip(gates.unbind(), cells.unbind(), squashed.unbind(), strict=True)
+    for t, (gate, own, small) in enumerate(places):
+        entry, forget, new, out = gate.unbind()
+        if t == 0:
+            sums[0].copy_(first)
+        else:
+            torch.mm(weight, before[t - 1], out=sums[t])
+        pairs[t].sigmoid_()
+        out.sigmoid_()
+        new.tanh_()
+        torch.mul(forget, cell, out=own).addcmul_(entry, new)
+        torch.mul(out, torch.tanh(own, out=small), out=states[t])
+        cell = own
+    return Trace(gates, cells, squashed, known)
+
+
+class Recurrence(torch.autograd.Function):
+    """An LSTM over T steps.
+
+    `Recurrence.apply(first, cell, inputs, weight, every)`:
         first: summed inputs of the first step [4 * hidden, B], with the gates in PyTorch's order: input, forget, new,
             output.
+        cell: the cell before it [hidden, B].
         inputs: those of the other steps [T - 1, C, B]; C may be 0.
         weight: from state, input and 1 to gates, [4 * hidden, hidden + C + 1]; the last column is the bias.
-        Returns: states [T, hidden, B]. They can be differentiated once.
+        every: whether all states are wanted, or only the last.
+        Returns: states [T or 1, hidden, B], and the last cell [hidden, B]. They can be differentiated once.
 
     Source: Hochreiter and Schmidhuber 1997, with the forget gates of Gers et al. 2000.
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-        """Return the states [T, hidden, B]."""
-        later, wide, size = inputs.shape
-        hidden = len(first) // 4
-        known = first.new_empty(later + 1, hidden + wide + 1, size)  # after step t: its state, the next input, and 1
-        known[:-1, hidden:-1] = inputs
-        known[:, -1] = 1
-        gates = first.new_empty(later + 1, 4, hidden, size)
-        cells, squashed = (first.new_empty(later + 1, hidden, size) for _ in range(2))
-        for t in range(later + 1):
-            summed = gates[t].view(4 * hidden, size)
-            if t == 0:
-                summed.copy_(first)
-            else:
-                torch.mm(weight, known[t - 1], out=summed)
-            gates[t, :2].sigmoid_()
-            entry, forget, new, out = gates[t, 0], gates[t, 1], gates[t, 2].tanh_(), gates[t, 3].sigmoid_()
-            torch.mul(entry, new, out=cells[t])
-            if t > 0:
-                cells[t].addcmul_(forget, cells[t - 1])
-            torch.tanh(cells[t], out=squashed[t])
-            torch.mul(out, squashed[t], out=known[t, :hidden])
-        ctx.save_for_backward(gates, cells, squashed, known, weight)
-        return known[:, :hidden].clone()
+    def forward(
+        ctx: Any, first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, every: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the states and the last cell."""
+        keep = any(ctx.needs_input_grad)
+        trace = run(first, cell, inputs, weight, keep)
+        if keep:
+            ctx.save_for_backward(*trace, cell, weight)
+            ctx.set_materialize_grads(False)
+        states = trace.known[:, : len(cell)]
+        return (states if every else states[-1:]).clone(), trace.cells[-1].clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the gradients of `first`, `inputs` and `weight`."""
-        gates, cells, squashed, known, weight = ctx.saved_tensors
+    def backward(ctx: Any, of_states: Tensor | None, of_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the arguments."""
+        gates, cells, squashed, known, start, weight = ctx.saved_tensors
         steps, _, hidden, size = gates.shape
-        of_inputs = torch.zeros_like(known[1:, hidden:-1]) if ctx.needs_input_grad[1] else None
-        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
+        of_inputs = torch.zeros_like(known[1:, hidden:-1]) if ctx.needs_input_grad[2] else None
+        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
         before = weight.T if of_inputs is not None else weight[:, :hidden].T
-        back = torch.empty_like(gates[0])  # with respect to the summed inputs of a step
-        summed, of_cell, part = back.view(4 * hidden, size), torch.zeros_like(cells[0]), torch.empty_like(cells[0])
-        of_state = grad[-1]
+        back = torch.zeros_like(gates[0])  # with respect to the summed inputs of a step
+        of_entry, of_forget, of_new, of_out = back.unbind()
+        summed, part = back.view(4 * hidden, size), torch.empty_like(start)
+        of_cell = torch.zeros_like(start) if of_last is None else of_last.clone()
+        grads = [None] * steps if of_states is None else [*[None] * (steps - len(of_states)), *of_states.unbind()]
+        of_state = torch.zeros_like(start) if grads[-1] is None else grads[-1]
+        past = [start, *cells.unbind()]
         for t in reversed(range(steps)):
-            entry, forget, new, out = gates[t]
-            of_cell += tanh_backward(of_state * out, squashed[t], grad_input=part)
-            sigmoid_backward(of_cell * new, entry, grad_input=back[0])
-            tanh_backward(of_cell * entry, new, grad_input=back[2])
-            sigmoid_backward(of_state * squashed[t], out, grad_input=back[3])
-            if t == 0:
-                back[1].zero_()
-                break
-            sigmoid_backward(of_cell * cells[t - 1], forget, grad_input=back[1])
+            entry, forget, new, out = gates[t].unbind()
+            of_cell += tanh_backward(torch.mul(of_state, out, out=part), squashed[t], grad_input=part)
+            sigmoid_backward(torch.mul(of_cell, new, out=part), entry, grad_input=of_entry)
+            tanh_backward(torch.mul(of_cell, entry, out=part), new, grad_input=of_new)
+            sigmoid_backward(torch.mul(of_state, squashed[t], out=part), out, grad_input=of_out)
+            sigmoid_backward(torch.mul(of_cell, past[t], out=part), forget, grad_input=of_forget)
             of_cell *= forget
-            of_known = before @ summed
-            of_state = grad[t - 1] + of_known[:hidden]
-            if of_inputs is not None:
-                of_inputs[t - 1] = of_known[hidden:-1]
-            if of_weight is not None:
-                of_weight.addmm_(summed, known[t - 1].T)
-        return summed, of_inputs, of_weight
+            if t > 0:
+                of_known = before @ summed
+                of_state = of_known[:hidden]
+                if grads[t - 1] is not None:
+                    of_state += grads[t - 1]
+                if of_inputs is not None:
+                    of_inputs[t - 1] = of_known[hidden:-1]
+                if of_weight is not None:
+                    of_weight.addmm_(summed, known[t - 1].T)
+        return summed, of_cell if ctx.needs_input_grad[1] else None, of_inputs, of_weight, None

@@ -67,7 +67,7 @@ def padded(scenes: Sequence[Tensor]) -> Tensor:
 
 
 def per_person(values: Tensor, j: Tensor, i: Tensor, people: int) -> Tensor:
-    """Return the maximum of non-negative pair values [pairs, C] over the j of each i: [people, C], 0 without pairs.
+    """Return the maximum of 0 and the pair values [pairs, C] over the j of each i: [people, C].
 
     Args:
         values: one row a pair.

@@ -12,12 +12,13 @@ from itertools import pairwise
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import linear, relu
+from torch.nn.functional import linear
 
 from i2i import ConfigError
 
 from .recurrence import Recurrence
 from .scenes import Scenes, normal, per_person
+from .selective import Selective
 
 
 def dense(*widths: int) -> nn.Sequential:
@@ -40,15 +41,26 @@ class PathEncoder(nn.Module):
         self.embed = nn.Linear(2, embedding)
         self.lstm = nn.LSTMCell(embedding, hidden)
 
-    def forward(self, paths: Tensor) -> Tensor:
-        """Return the state [M, hidden] after paths [M, T, 2]."""
+    def forward(self, observed: Tensor, futures: Tensor | None = None) -> Tensor:
+        """Return the state [M, hidden] after paths [M, T, 2], or [K, M, hidden] after their futures [K, M, T', 2].
+
+        The observed part is read once for all futures.
+        """
         lstm, embed = self.lstm, self.embed
         # The embedding is linear, so that it and the input layer are one map.
         bias = (lstm.bias_ih + lstm.bias_hh + lstm.weight_ih @ embed.bias)[:, None]
         weight = torch.cat([lstm.weight_hh, lstm.weight_ih @ embed.weight, bias], 1)
-        moves = torch.diff(paths, dim=1).permute(1, 2, 0)  # [T - 1, 2, M]; the first displacement is 0
-        last: Tensor = Recurrence.apply(bias.expand(-1, len(paths)), moves, weight)[-1].T
-        return last
+        start = bias.expand(-1, len(observed))  # the first displacement is 0
+        moves = torch.diff(observed, dim=1).permute(1, 2, 0)  # [T - 1, 2, M]
+        states, cell = Recurrence.apply(start, torch.zeros_like(start[: lstm.hidden_size]), moves, weight, False)
+        state: Tensor = states[-1]
+        if futures is None:
+            return state.T
+        k, people = futures.shape[:2]
+        moves = torch.diff(futures, dim=2, prepend=observed[:, -1:].expand(k, -1, -1, -1)).permute(2, 3, 0, 1).flatten(2)
+        known = torch.cat([state.repeat(1, k), moves[0], torch.ones_like(moves[0, :1])])
+        states, _ = Recurrence.apply(weight @ known, cell.repeat(1, k), moves[1:], weight, False)
+        return states[-1].T.unflatten(0, (k, people))
 
 
 class PairPooling(nn.Module):
@@ -73,12 +85,17 @@ class PairPooling(nn.Module):
         i, j = pairs
         first, second = self.first, self.second
         on_place, on_state = first.weight.split([self.embed.out_features, state.shape[1]], 1)
-        # As in PathEncoder, the embedding and the layer behind it are one map: 34 inputs a pair instead of 48.
-        weight = torch.cat([on_place @ self.embed.weight, on_state], 1)
-        bias = first.bias + on_place @ self.embed.bias
-        known = torch.cat([place, state], 1)
-        seen = known.index_select(0, j) - nn.functional.pad(place, (0, state.shape[1])).index_select(0, i)
-        return per_person(relu(second(relu(linear(seen, weight, bias), inplace=True))), j, i, len(state))
+        # The embedding and the first layer are one linear map of place j - place i and of state j: it is applied to
+        # people instead of pairs.
+        from_place = place @ (on_place @ self.embed.weight).T
+        of_other = from_place + state @ on_state.T + (first.bias + on_place @ self.embed.bias)
+
+        def layers(rows: Tensor, of_other: Tensor, of_self: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            hidden = of_other.index_select(0, j[rows]).sub_(of_self.index_select(0, i[rows]))
+            return linear(hidden.relu_(), weight, bias)
+
+        values = Selective.apply(layers, len(i), 1024, of_other, from_place, second.weight, second.bias)
+        return per_person(values, j, i, len(state))
 
 
 class SocialGANGenerator(nn.Module):
@@ -135,25 +152,32 @@ class SocialGANGenerator(nn.Module):
             state = torch.cat([state, self.pool(state, observed[:, -1], scenes.pairs())], 1)
         context, drawn = self.context(state), noise[scenes.scene].transpose(0, 1)
         state = torch.cat([context.expand(len(drawn), -1, -1), drawn], 2).flatten(0, 1)
-        move = (observed[:, -1] - observed[:, -2]).repeat(len(drawn), 1)
-        moves = self._decoded(state, move).unflatten(0, (len(drawn), -1))
+        moves = self._decoded(state, observed[:, -1] - observed[:, -2]).unflatten(0, (len(drawn), -1))
         return observed[:, -1:] + moves.cumsum(2)
 
     def _decoded(self, state: Tensor, move: Tensor) -> Tensor:
-        """Return displacements [B, predicted, 2] that follow a state [B, hidden] and the last displacement [B, 2]."""
+        """Return displacements [K * M, predicted, 2] that follow states [K * M, hidden] and last displacements [M, 2]."""
         lstm, embed, out = self.decoder, self.embed, self.out
         on_move = lstm.weight_ih @ embed.weight
         bias = (lstm.bias_ih + lstm.bias_hh + lstm.weight_ih @ embed.bias)[:, None]
-        first = torch.cat([lstm.weight_hh, on_move], 1) @ torch.cat([state, move], 1).T + bias
+        first = torch.cat([lstm.weight_hh, on_move, bias], 1)
         # Each output is embedded and becomes the next input: linear maps only, so they belong to those on the state.
-        weight = torch.cat([lstm.weight_hh + on_move @ out.weight, bias + on_move @ out.bias[:, None]], 1)
-        nothing = first.new_empty(self.predicted - 1, 0, first.shape[1])
-        states = Recurrence.apply(first, nothing, weight).transpose(0, 1)  # [hidden, T, B]
-        return (out.weight @ states.flatten(1) + out.bias[:, None]).unflatten(1, states.shape[1:]).permute(2, 1, 0)
+        later = torch.cat([lstm.weight_hh + on_move @ out.weight, bias + on_move @ out.bias[:, None]], 1)
+
+        def walk(rows: Tensor, state: Tensor, first: Tensor, later: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            own = torch.cat([state.index_select(0, rows), move[rows % len(move)], torch.ones_like(rows)[:, None]], 1)
+            cell, nothing = state.new_zeros(state.shape[1], len(rows)), move.new_empty(self.predicted - 1, 0, len(rows))
+            states, _ = Recurrence.apply(first @ own.T, cell, nothing, later, True)  # [T, hidden, R]
+            return (weight @ states + bias[:, None]).permute(2, 0, 1)
+
+        return Selective.apply(walk, len(state), 1024, state, first, later, out.weight, out.bias)
 
 
 class SocialGANDiscriminator(nn.Module):
-    """Scores whole paths, observed and future: 25,265 parameters. Source: arXiv:1803.10892, section 3.4."""
+    """Scores whole paths, observed and future: 25,265 parameters. Source: arXiv:1803.10892, section 3.4.
+
+    As published, the last layer is a ReLU too.
+    """
 
     def __init__(self, embedding: PositiveInt = 16, hidden: PositiveInt = 64, width: PositiveInt = 64) -> None:
         super().__init__()
@@ -161,7 +185,7 @@ class SocialGANDiscriminator(nn.Module):
         self.score = dense(hidden, width, 1)
         initialise(self)
 
-    def forward(self, paths: Tensor) -> Tensor:
-        """Return scores [M, 1] of paths [M, T, 2]: logits, but never below 0, as published."""
-        scores: Tensor = self.score(self.encoder(paths))
+    def forward(self, observed: Tensor, futures: Tensor) -> Tensor:
+        """Return scores [K, M, 1] of paths [M, T, 2] with K futures [K, M, T', 2]: logits, but never below 0."""
+        scores: Tensor = self.score(self.encoder(observed, futures))
         return scores

@@ -30,7 +30,8 @@ class Trajectory(Task):
     Args:
         generator: network (observed `Scenes`, noise [N, K, noise]) -> positions [K, M, predicted, 2]; its method
             `draw` returns the noise, and its attribute `predicted` is the number of frames.
-        discriminator: network: whole paths [M, T, 2] -> logits [M, 1]; null for none.
+        discriminator: network: observed paths [M, 8, 2] and K futures of each [K, M, predicted, 2] -> logits
+            [K, M, 1]; null for none.
         gan: adversarial objective, if there is a discriminator.
         variety: loss of K samples, of which the best counts: "squared_variety" or "distance_variety".
         samples: K in training and evaluation.
@@ -84,13 +85,14 @@ class Trajectory(Task):
                 fake = self.predicted(scenes, 1)[0]
             assert self.D is not None
             assert self.gan is not None
-            yield "D", {"gan": self.gan.discriminator(self.D, whole(scenes, future), whole(scenes, fake))}
+            scores = iter(self.D(scenes.paths, torch.stack([future, fake])))  # what was observed is read only once
+            yield "D", {"gan": self.gan.discriminator(lambda _: next(scores), future, fake)}
 
         scenes, future = for_g
         made = self.predicted(scenes, self.samples)
         losses = {"variety": self.lambda_variety * self.variety(made, future, scenes)}
         if self.D is not None and self.gan is not None:
-            losses["gan"] = self.gan.generator(self.D, whole(scenes, made[-1]))
+            losses["gan"] = self.gan.generator(lambda fake: self.D(scenes.paths, fake[None])[0], made[-1])
         yield "G", losses
 
     def _shares(self, batch: dict[str, Any]) -> list[tuple[Scenes, Tensor]]:
@@ -143,8 +145,3 @@ class Trajectory(Task):
         past = observed[:, None].expand(-1, made.shape[1] + 1, -1, -1, -1)
         paths = torch.cat([past, torch.cat([future[:, None], made], 1)], 3)
         return {"observed, true and predicted": (Overlay(self.observed, self.G.predicted), paths)}
-
-
-def whole(scenes: Scenes, future: Tensor) -> Tensor:
-    """Return observed and future paths [M, T, 2] as one path."""
-    return torch.cat([scenes.paths, future], 1)
