@@ -35,7 +35,7 @@ class Trace(NamedTuple):
 def run(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, keep: bool) -> Trace:
     """Run an LSTM; without `keep`, only `known` is right for all steps, the others only for the last.
 
-    Args: those of `Recurrence`.
+    Args: see `lstm`.
     """
     later, wide, size = inputs.shape
     steps, hidden = later + 1, len(first) // 4
@@ -65,27 +65,34 @@ def run(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, keep: bool)
     return Trace(gates, cells, squashed, known)
 
 
-class Recurrence(torch.autograd.Function):
-    """An LSTM over T steps.
+def lstm(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, every: bool = False) -> tuple[Tensor, Tensor]:
+    """Run an LSTM over T steps.
 
-    `Recurrence.apply(first, cell, inputs, weight, every)`:
+    Args:
         first: summed inputs of the first step [4 * hidden, B], with the gates in PyTorch's order: input, forget, new,
             output.
         cell: the cell before it [hidden, B].
         inputs: those of the other steps [T - 1, C, B]; C may be 0.
         weight: from state, input and 1 to gates, [4 * hidden, hidden + C + 1]; the last column is the bias.
         every: whether all states are wanted, or only the last.
-        Returns: states [T or 1, hidden, B], and the last cell [hidden, B]. They can be differentiated once.
+
+    Returns:
+        States [T or 1, hidden, B], and the last cell [hidden, B]. They can be differentiated once.
 
     Source: Hochreiter and Schmidhuber 1997, with the forget gates of Gers et al. 2000.
     """
+    states, last = Recurrence.apply(first, cell, inputs, weight, every, torch.is_grad_enabled())
+    return states, last
+
+
+class Recurrence(torch.autograd.Function):
+    """`lstm` with its backward pass; the trace is kept for it only where gradients are enabled."""
 
     @staticmethod
     def forward(
-        ctx: Any, first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, every: bool
+        ctx: Any, first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, every: bool, keep: bool
     ) -> tuple[Tensor, Tensor]:
         """Return the states and the last cell."""
-        keep = any(ctx.needs_input_grad)
         trace = run(first, cell, inputs, weight, keep)
         if keep:
             ctx.save_for_backward(*trace, cell, weight)
@@ -102,7 +109,10 @@ class Recurrence(torch.autograd.Function):
         of_inputs = torch.zeros_like(known[1:, hidden:-1]) if ctx.needs_input_grad[2] else None
         of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
         before = weight.T if of_inputs is not None else weight[:, :hidden].T
-        back = torch.zeros_like(gates[0])  # with respect to the summed inputs of a step
+        if not any(grad is not None and grad.any() for grad in (of_states, of_last)):
+            # A discriminator whose last ReLU is dead sends zeros; the rest is then zero too.
+            return torch.zeros_like(gates[0]).flatten(0, 1), torch.zeros_like(start), of_inputs, of_weight, None, None
+        back = torch.empty_like(gates[0])  # with respect to the summed inputs of a step
         of_entry, of_forget, of_new, of_out = back.unbind()
         summed, part = back.view(4 * hidden, size), torch.empty_like(start)
         of_cell = torch.zeros_like(start) if of_last is None else of_last.clone()
@@ -126,4 +136,4 @@ class Recurrence(torch.autograd.Function):
                     of_inputs[t - 1] = of_known[hidden:-1]
                 if of_weight is not None:
                     of_weight.addmm_(summed, known[t - 1].T)
-        return summed, of_cell if ctx.needs_input_grad[1] else None, of_inputs, of_weight, None
+        return summed, of_cell, of_inputs, of_weight, None, None

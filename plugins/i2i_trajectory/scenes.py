@@ -33,6 +33,11 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.present)
 
+    def sizes(self) -> list[int]:
+        """Return the number of people of each scene."""
+        sizes: list[int] = self.present.sum(1).tolist()
+        return sizes
+
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Return i and j [pairs] of all ordered pairs of people in the same scene, each with itself included."""
         both = self.present[:, :, None] & self.present[:, None, :]
@@ -67,7 +72,7 @@ def padded(scenes: Sequence[Tensor]) -> Tensor:
 
 
 def per_person(values: Tensor, j: Tensor, i: Tensor, people: int) -> Tensor:
-    """Return the maximum of 0 and the pair values [pairs, C] over the j of each i: [people, C].
+    """Return the maximum of non-negative pair values [pairs, C] over the j of each i: [people, C], 0 without pairs.
 
     Args:
         values: one row a pair.

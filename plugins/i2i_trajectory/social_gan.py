@@ -7,17 +7,18 @@ everything before the noise is computed once for all samples.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from i2i import ConfigError
 
-from .recurrence import Recurrence
-from .scenes import Scenes, normal, per_person
+from .pooling import PairMaximum
+from .recurrence import lstm
+from .scenes import Scenes, normal
 from .selective import Selective
 
 
@@ -46,21 +47,22 @@ class PathEncoder(nn.Module):
 
         The observed part is read once for all futures.
         """
-        lstm, embed = self.lstm, self.embed
+        cell, embed = self.lstm, self.embed
         # The embedding is linear, so that it and the input layer are one map.
-        bias = (lstm.bias_ih + lstm.bias_hh + lstm.weight_ih @ embed.bias)[:, None]
-        weight = torch.cat([lstm.weight_hh, lstm.weight_ih @ embed.weight, bias], 1)
+        bias = (cell.bias_ih + cell.bias_hh + cell.weight_ih @ embed.bias)[:, None]
+        weight = torch.cat([cell.weight_hh, cell.weight_ih @ embed.weight, bias], 1)
         start = bias.expand(-1, len(observed))  # the first displacement is 0
         moves = torch.diff(observed, dim=1).permute(1, 2, 0)  # [T - 1, 2, M]
-        states, cell = Recurrence.apply(start, torch.zeros_like(start[: lstm.hidden_size]), moves, weight, False)
+        states, memory = lstm(start, torch.zeros_like(start[: cell.hidden_size]), moves, weight)
         state: Tensor = states[-1]
         if futures is None:
             return state.T
-        k, people = futures.shape[:2]
-        moves = torch.diff(futures, dim=2, prepend=observed[:, -1:].expand(k, -1, -1, -1)).permute(2, 3, 0, 1).flatten(2)
-        known = torch.cat([state.repeat(1, k), moves[0], torch.ones_like(moves[0, :1])])
-        states, _ = Recurrence.apply(weight @ known, cell.repeat(1, k), moves[1:], weight, False)
-        return states[-1].T.unflatten(0, (k, people))
+        ones, last = torch.ones_like(start[:1]), []
+        for future in futures:
+            moves = torch.diff(torch.cat([observed[:, -1:], future], 1), dim=1).permute(1, 2, 0)
+            summed = weight @ torch.cat([state, moves[0], ones])
+            last.append(lstm(summed, memory, moves[1:], weight)[0][-1].T)
+        return torch.stack(last)
 
 
 class PairPooling(nn.Module):
@@ -74,28 +76,21 @@ class PairPooling(nn.Module):
         self.embed = nn.Linear(2, embedding)
         self.first, self.second = nn.Linear(embedding + hidden, wide), nn.Linear(wide, out)
 
-    def forward(self, state: Tensor, place: Tensor, pairs: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, state: Tensor, place: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return [M, out].
 
         Args:
             state: [M, hidden].
             place: last positions [M, 2].
-            pairs: i and j of all pairs; see `Scenes.pairs`.
+            sizes: number of people of each scene.
         """
-        i, j = pairs
         first, second = self.first, self.second
         on_place, on_state = first.weight.split([self.embed.out_features, state.shape[1]], 1)
-        # The embedding and the first layer are one linear map of place j - place i and of state j: it is applied to
-        # people instead of pairs.
-        from_place = place @ (on_place @ self.embed.weight).T
-        of_other = from_place + state @ on_state.T + (first.bias + on_place @ self.embed.bias)
-
-        def layers(rows: Tensor, of_other: Tensor, of_self: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            hidden = of_other.index_select(0, j[rows]).sub_(of_self.index_select(0, i[rows]))
-            return linear(hidden.relu_(), weight, bias)
-
-        values = Selective.apply(layers, len(i), 1024, of_other, from_place, second.weight, second.bias)
-        return per_person(values, j, i, len(state))
+        # As in PathEncoder, the embedding and the layer behind it are one map, here of place j - place i and state j.
+        of_self = place @ (on_place @ self.embed.weight).T
+        of_other = of_self + state @ on_state.T + (first.bias + on_place @ self.embed.bias)
+        most: Tensor = PairMaximum.apply(of_other, of_self, second.weight, second.bias, sizes)
+        return most
 
 
 class SocialGANGenerator(nn.Module):
@@ -149,7 +144,7 @@ class SocialGANGenerator(nn.Module):
         observed = scenes.paths
         state = self.encoder(observed)
         if self.pool is not None:
-            state = torch.cat([state, self.pool(state, observed[:, -1], scenes.pairs())], 1)
+            state = torch.cat([state, self.pool(state, observed[:, -1], scenes.sizes())], 1)
         context, drawn = self.context(state), noise[scenes.scene].transpose(0, 1)
         state = torch.cat([context.expand(len(drawn), -1, -1), drawn], 2).flatten(0, 1)
         moves = self._decoded(state, observed[:, -1] - observed[:, -2]).unflatten(0, (len(drawn), -1))
@@ -157,17 +152,17 @@ class SocialGANGenerator(nn.Module):
 
     def _decoded(self, state: Tensor, move: Tensor) -> Tensor:
         """Return displacements [K * M, predicted, 2] that follow states [K * M, hidden] and last displacements [M, 2]."""
-        lstm, embed, out = self.decoder, self.embed, self.out
-        on_move = lstm.weight_ih @ embed.weight
-        bias = (lstm.bias_ih + lstm.bias_hh + lstm.weight_ih @ embed.bias)[:, None]
-        first = torch.cat([lstm.weight_hh, on_move, bias], 1)
+        cell, embed, out = self.decoder, self.embed, self.out
+        on_move = cell.weight_ih @ embed.weight
+        bias = (cell.bias_ih + cell.bias_hh + cell.weight_ih @ embed.bias)[:, None]
+        first = torch.cat([cell.weight_hh, on_move, bias], 1)
         # Each output is embedded and becomes the next input: linear maps only, so they belong to those on the state.
-        later = torch.cat([lstm.weight_hh + on_move @ out.weight, bias + on_move @ out.bias[:, None]], 1)
+        later = torch.cat([cell.weight_hh + on_move @ out.weight, bias + on_move @ out.bias[:, None]], 1)
 
         def walk(rows: Tensor, state: Tensor, first: Tensor, later: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             own = torch.cat([state.index_select(0, rows), move[rows % len(move)], torch.ones_like(rows)[:, None]], 1)
-            cell, nothing = state.new_zeros(state.shape[1], len(rows)), move.new_empty(self.predicted - 1, 0, len(rows))
-            states, _ = Recurrence.apply(first @ own.T, cell, nothing, later, True)  # [T, hidden, R]
+            empty, nothing = state.new_zeros(state.shape[1], len(rows)), move.new_empty(self.predicted - 1, 0, len(rows))
+            states, _ = lstm(first @ own.T, empty, nothing, later, every=True)  # [T, hidden, R]
             return (weight @ states + bias[:, None]).permute(2, 0, 1)
 
         return Selective.apply(walk, len(state), 1024, state, first, later, out.weight, out.bias)

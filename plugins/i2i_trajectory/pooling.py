@@ -1,0 +1,78 @@
+"""The maximum over pairs of an MLP, the pooling of Social GAN, without anything that is as large as all pairs.
+
+The first layer is linear in the two people of a pair, so that its sums are differences of one row for each person:
+`of_other[j] - of_self[i]`. Pairs are computed a block that fits the processor's cache at a time, and the backward
+pass visits only those that are the maximum of some feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+BLOCK = 512  # pairs at a time: 1 MB of hidden values
+
+
+def blocks(sizes: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Yield some people and everyone in their scene, until all people were yielded once."""
+    end = 0
+    for size in sizes:
+        start, end = end, end + size
+        rows = max(1, BLOCK // size)
+        for i in range(start, end, rows):
+            yield slice(i, min(i + rows, end)), slice(start, end)
+
+
+class PairMaximum(torch.autograd.Function):
+    """For each person i the maximum over j of relu(weight @ relu(of_other[j] - of_self[i]) + bias).
+
+    `PairMaximum.apply(of_other, of_self, weight, bias, sizes)`:
+        of_other, of_self: sums of the first layer from j and from i, [M, wide]; people scene by scene.
+        weight, bias: the second layer, [C, wide] and [C].
+        sizes: number of people of each scene, at least 1.
+        Returns: [M, C]. It can be differentiated once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, of_other: Tensor, of_self: Tensor, weight: Tensor, bias: Tensor, sizes: Sequence[int]
+    ) -> Tensor:
+        """Return the maxima."""
+        found, partners = [], []
+        for some, scene in blocks(sizes):
+            values = linear((of_other[scene] - of_self[some, None]).relu_(), weight, bias)  # [i, j, C]
+            if any(ctx.needs_input_grad):
+                best, partner = values.max(1)
+                partners.append(partner + scene.start)
+            else:
+                best = values.amax(1)
+            found.append(best)
+        most = torch.cat(found).relu_()
+        if partners:
+            ctx.save_for_backward(of_other, of_self, weight, most, torch.cat(partners))
+        return most
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the arguments."""
+        of_other, of_self, weight, most, partner = ctx.saved_tensors
+        grad = grad * (most > 0)
+        person, feature = grad.nonzero(as_tuple=True)
+        pairs, number = torch.unique(person * len(most) + partner[person, feature], return_inverse=True)
+        of_values = grad.new_zeros(len(pairs), len(weight))
+        of_values[number, feature] = grad[person, feature]
+        to_other, to_self, to_weight = (torch.zeros_like(x) for x in (of_other, of_self, weight))
+        for part, of_value in zip(pairs.split(BLOCK), of_values.split(BLOCK), strict=True):
+            i, j = part // len(most), part % len(most)
+            hidden = of_other.index_select(0, j).sub_(of_self.index_select(0, i)).relu_()
+            to_weight.addmm_(of_value.T, hidden)
+            of_hidden = (of_value @ weight).mul_(hidden > 0)
+            to_other.index_add_(0, j, of_hidden)
+            to_self.index_add_(0, i, of_hidden, alpha=-1)
+        return to_other, to_self, to_weight, grad.sum(0), None
