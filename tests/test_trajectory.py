@@ -32,7 +32,7 @@ from i2i_trajectory import (
     published,
 )
 from i2i_trajectory.recordings import Skipped, parse, windows
-from i2i_trajectory.recurrence import Recurrence
+from i2i_trajectory.recurrence import lstm as lstm_of
 from i2i_trajectory.scenes import ABSENT, Scenes, flat, padded
 from i2i_trajectory.scores import Errors, collisions, constant_velocity
 from PIL import Image
@@ -254,8 +254,11 @@ def test_the_recurrence_is_pytorchs_lstm_with_its_gradients() -> None:
     inputs = x.transpose(1, 2)
     weight = torch.cat([lstm.weight_hh_l0, lstm.weight_ih_l0, bias], 1)
     first, cell = lstm.weight_ih_l0 @ inputs[0] + bias, torch.zeros(4, 7, dtype=torch.double)
-    states = Recurrence.apply(first, cell, inputs[1:], weight, True)[0].transpose(1, 2)
+    states = lstm_of(first, cell, inputs[1:], weight, every=True)[0].transpose(1, 2)
     torch.testing.assert_close(states, known)
+    with torch.no_grad():
+        last, _ = lstm_of(first, cell, inputs[1:], weight)
+    torch.testing.assert_close(last[0].T, known[-1])
     torch.testing.assert_close(torch.autograd.grad((states * given).sum(), own), expected)
 
 
@@ -263,7 +266,7 @@ def by_hand(network: SocialGANGenerator, observed: Tensor, noise: Tensor) -> Ten
     """Return the prediction [P, 12, 2] for one scene [P, 8, 2] and one noise vector, as the paper describes it."""
     cell_of = network.encoder.lstm
     moves = torch.diff(observed, dim=1, prepend=observed[:, :1])
-    h = c = torch.zeros(len(observed), 32)
+    h = c = observed.new_zeros(len(observed), 32)
     for t in range(8):
         h, c = cell_of(network.encoder.embed(moves[:, t]), (h, c))
     context = h
@@ -298,6 +301,43 @@ def test_all_scenes_and_samples_at_once_equal_a_loop_over_them(pooling: bool) ->
     for n, scene in enumerate(observed):
         for k in range(4):
             torch.testing.assert_close(made[n, k, : len(scene)], by_hand(network, scene, noise[n, k]))
+
+
+@pytest.mark.parametrize("pooling", [True, False])
+def test_the_gradients_equal_those_of_a_loop_over_scenes_and_samples(pooling: bool) -> None:
+    torch.manual_seed(0)
+    network = SocialGANGenerator(pooling=pooling).double()
+    with torch.no_grad():  # so that the largest of the pooled features differ
+        network.encoder.embed.weight.mul_(3)
+    people = [scene.double() for scene in walkers(3, 1, 40)]  # 1600 pairs are more than one block
+    noise = torch.randn(3, 4, 8, dtype=torch.double)
+    scenes = flat(padded([scene[:, :8] for scene in people]))
+    truth = torch.cat([scene[:, 8:] for scene in people])
+    looped = torch.stack(
+        [torch.cat([by_hand(network, s[:, :8], z[k]) for s, z in zip(people, noise, strict=True)]) for k in range(4)]
+    )
+    expected, found = (
+        torch.autograd.grad(SquaredVariety()(made, truth, scenes), list(network.parameters()))
+        for made in (looped, network(scenes, noise))
+    )
+    torch.testing.assert_close(found, expected)
+    assert all(grad.abs().max() > 0 for grad in found)
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_the_discriminator_reads_what_was_observed_once(dead: bool) -> None:
+    torch.manual_seed(2)
+    network = SocialGANDiscriminator().double()
+    nn.init.constant_(network.score[2].bias, -100 if dead else 5)
+    scene = walkers(4)[0].double()
+    observed, futures = scene[:, :8], torch.stack([scene[:, 8:], scene[:, 8:] + 0.3]).requires_grad_()
+    looped = torch.stack([judged(network, torch.cat([observed, future], 1)) for future in futures])
+    scores = network(observed, futures)
+    torch.testing.assert_close(scores, looped)
+    inputs = [futures, *network.parameters()]
+    expected, found = (torch.autograd.grad(s.square().sum(), inputs) for s in (looped, scores))
+    torch.testing.assert_close(found, expected)
+    assert all(bool(grad.any()) != dead for grad in found)
 
 
 def test_the_order_of_people_and_the_padding_do_not_matter(network: Network) -> None:
@@ -406,7 +446,7 @@ def test_collisions_are_people_who_come_too_near() -> None:
 
 def judged(network: SocialGANDiscriminator, path: Tensor) -> Tensor:
     """Return the scores [P, 1] of whole paths [P, T, 2], as the paper describes them."""
-    h = c = torch.zeros(len(path), 64)
+    h = c = path.new_zeros(len(path), 64)
     for move in torch.diff(path, dim=1, prepend=path[:, :1]).unbind(1):
         h, c = network.encoder.lstm(network.encoder.embed(move), (h, c))
     scores: Tensor = network.score(h)

@@ -1,8 +1,8 @@
 """A function of rows that runs in small blocks, and backwards only for the rows that have a gradient.
 
-Of K futures of a scene only the best one has a gradient. All rows are therefore computed without a graph, a block that
-fits the processor's cache at a time, and the few whose gradient is not zero are computed again in the backward pass.
-The gradients are the same.
+Of K futures of a scene only the best one has a gradient. All rows are therefore computed without a graph, a block
+that fits the processor's cache at a time, and the few whose gradient is not zero are computed again in the backward
+pass. The gradients are the same.
 """
 
 from __future__ import annotations

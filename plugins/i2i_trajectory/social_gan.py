@@ -151,7 +151,7 @@ class SocialGANGenerator(nn.Module):
         return observed[:, -1:] + moves.cumsum(2)
 
     def _decoded(self, state: Tensor, move: Tensor) -> Tensor:
-        """Return displacements [K * M, predicted, 2] that follow states [K * M, hidden] and last displacements [M, 2]."""
+        """Return displacements [B, predicted, 2] after states [B, hidden] and last displacements [M, 2], repeated."""
         cell, embed, out = self.decoder, self.embed, self.out
         on_move = cell.weight_ih @ embed.weight
         bias = (cell.bias_ih + cell.bias_hh + cell.weight_ih @ embed.bias)[:, None]
@@ -160,12 +160,14 @@ class SocialGANGenerator(nn.Module):
         later = torch.cat([cell.weight_hh + on_move @ out.weight, bias + on_move @ out.bias[:, None]], 1)
 
         def walk(rows: Tensor, state: Tensor, first: Tensor, later: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            own = torch.cat([state.index_select(0, rows), move[rows % len(move)], torch.ones_like(rows)[:, None]], 1)
-            empty, nothing = state.new_zeros(state.shape[1], len(rows)), move.new_empty(self.predicted - 1, 0, len(rows))
-            states, _ = lstm(first @ own.T, empty, nothing, later, every=True)  # [T, hidden, R]
+            known = [state.index_select(0, rows), move[rows % len(move)], state.new_ones(len(rows), 1)]
+            summed = first @ torch.cat(known, 1).T
+            empty, nothing = torch.zeros_like(known[0].T), move.new_empty(self.predicted - 1, 0, len(rows))
+            states, _ = lstm(summed, empty, nothing, later, every=True)  # [T, hidden, R]
             return (weight @ states + bias[:, None]).permute(2, 0, 1)
 
-        return Selective.apply(walk, len(state), 1024, state, first, later, out.weight, out.bias)
+        moves: Tensor = Selective.apply(walk, len(state), 1024, state, first, later, out.weight, out.bias)
+        return moves
 
 
 class SocialGANDiscriminator(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -83,17 +83,21 @@ class Trajectory(Task):
         for scenes, future in for_d:
             with torch.no_grad():
                 fake = self.predicted(scenes, 1)[0]
-            assert self.D is not None
             assert self.gan is not None
-            scores = iter(self.D(scenes.paths, torch.stack([future, fake])))  # what was observed is read only once
-            yield "D", {"gan": self.gan.discriminator(lambda _: next(scores), future, fake)}
+            yield "D", {"gan": self.gan.discriminator(self._judge(scenes, future, fake), future, fake)}
 
         scenes, future = for_g
         made = self.predicted(scenes, self.samples)
         losses = {"variety": self.lambda_variety * self.variety(made, future, scenes)}
-        if self.D is not None and self.gan is not None:
-            losses["gan"] = self.gan.generator(lambda fake: self.D(scenes.paths, fake[None])[0], made[-1])
+        if self.gan is not None:
+            losses["gan"] = self.gan.generator(self._judge(scenes, made[-1]), made[-1])
         yield "G", losses
+
+    def _judge(self, scenes: Scenes, *futures: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return a discriminator to be called on these futures [M, T, 2] in order; the past is read once for all."""
+        assert self.D is not None
+        scores = iter(self.D(scenes.paths, torch.stack(futures)))
+        return lambda _: next(scores)
 
     def _shares(self, batch: dict[str, Any]) -> list[tuple[Scenes, Tensor]]:
         """Return the scenes and the future paths [M, T, 2] of each turn."""
