@@ -227,8 +227,8 @@ def catalog(plugin: PluginFile = None) -> None:
 
 
 @app.command()
-def configs(word: Annotated[str, typer.Argument(help="Only names that contain this.")] = "") -> None:
-    """List the configs that come with i2i and its plugins: what each is, needs and reached."""
+def configs(word: Annotated[str, typer.Argument(help="Describe those whose name contains this.")] = "") -> None:
+    """List the configs that come with i2i and its plugins."""
     from .config.shipped import listing
 
     print(listing(word))
@@ -257,8 +257,8 @@ def data_check(
     from .data.check import check
     from .plugins import registry
 
-    modalities = [entry.build() for entry in registry().catalog if entry.kind == "modality"]
-    report = check(folder, modalities=modalities, write_manifest=write_manifest)
+    built = {kind: [one.build for one in registry().catalog if one.kind == kind] for kind in ("modality", "data")}
+    report = check(folder, [build() for build in built["modality"]], built["data"], write_manifest)
     print(report.text())
     if not report.ok:
         raise typer.Exit(3)

@@ -262,6 +262,43 @@ def test_without_val_and_test_there_is_a_warning(tmp_path: Path, caplog: pytest.
     assert "neither val nor test, so there is no validation data" in caplog.text
 
 
+def test_files_that_only_have_the_name_of_a_clip_count_as_unreadable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "train" / "a.gif", counted(4))
+    for number in range(2):
+        (tmp_path / "train" / f"{number}.mp4").write_text("hello")
+    with pytest.raises(DataError, match=r"2 of 3 clips cannot be read, more than .*0.mp4': not a clip"):
+        Clips(str(tmp_path), size=8, frames=4)
+    with caplog.at_level(logging.WARNING):
+        assert len(Clips(str(tmp_path), size=8, frames=4, bad_limit=0.7)) == 1
+    assert "unreadable clips skipped: 2 of 3" in caplog.text
+
+
+def test_data_check_lists_lengths_and_sizes_of_clips(folder: Path) -> None:
+    report = check(folder, data=[Clips])
+    assert (report.kind, report.ok) == ("looks like video clips (train, and val or test), for `use: clips`", True)
+    assert [line.split() for line in report.notes[1:]] == [
+        ["train", "7", "8", "/", "10", "/", "12", "8x8", "7"],
+        ["val", "2", "8", "/", "8", "/", "8", "8x8", "2"],
+    ]
+    (folder / "val" / "run" / "1.mp4").write_text("hello")
+    broken = folder / "train" / "run" / "0.gif"
+    broken.write_bytes(broken.read_bytes()[:-5])
+    truncated, no_clip = check(folder, data=[Clips]).problems
+    assert "0.gif': truncated" in truncated
+    assert "1.mp4': not a clip" in no_clip
+
+
+def test_data_check_takes_pictures_with_a_stray_animation_for_pictures(tmp_path: Path) -> None:
+    for name in "abcd":
+        for number in range(2):
+            (tmp_path / "train" / name).mkdir(parents=True, exist_ok=True)
+            images.save(counted(1, 50 * number, 40, 40)[0], tmp_path / "train" / name / f"{number}.png")
+    write(tmp_path / "train" / "a" / "x.gif", counted(4))
+    assert check(tmp_path, data=[Clips]).kind == "looks like images in 4 folders, possibly one per class"
+
+
 def test_data_check_sees_a_folder_of_animations_as_clips(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"{number}.gif", counted(4, number))

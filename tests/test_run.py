@@ -105,6 +105,7 @@ def test_a_run_writes_its_files(config: Path, tmp_path: Path) -> None:
     resumed = i2i_command("run", config, "--resume", cwd=tmp_path)
     assert resumed.returncode == 0
     assert "already finished" in resumed.stderr
+    assert "continuing" not in resumed.stderr
 
 
 @pytest.mark.timeout(400)

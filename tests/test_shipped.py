@@ -67,6 +67,11 @@ def test_the_list_has_every_config_those_that_run_anywhere_first() -> None:
     assert [line for line in lines if line[0] != " "] == ["cyclegan", "paper/cyclegan"]
     assert "    needs    nothing: its data is embedded" in lines
     assert listing("no such word") == ""
+    short = listing().splitlines()
+    assert [line.split()[0] for line in short[: len(NAMES)]] == [one.name for one in shipped()]
+    assert any(line.split()[:2] == ["cyclegan", "CycleGAN,"] for line in short)
+    assert max(map(len, short)) <= 110
+    assert "i2i configs NAME" in short[-1]
 
 
 def test_a_path_is_a_file_and_anything_else_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +132,7 @@ def test_two_configs_of_one_name_are_told_apart_by_their_plugin(glow: Path) -> N
 @pytest.mark.parametrize("content", [b"task: [", b"\xff", b"- 1\n", b"", b"# only a comment"])
 def test_a_broken_config_spoils_no_list(glow: Path, content: bytes) -> None:
     (glow / "broken.yaml").write_bytes(content)
-    lines = listing().splitlines()
-    assert {"broken", "cyclegan", "glow"} <= {*lines}
+    assert {"broken", "cyclegan", "glow"} <= {line.split()[0] for line in listing().splitlines() if line}
     assert ("    (broken)" in listing("broken")) == (content in (b"task: [", b"\xff"))
 
 

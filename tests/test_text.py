@@ -288,7 +288,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tar", [True, False], ids=["tar", "folder"])
 def test_data_check_recognises_the_layout(tar: bool, tmp_path: Path) -> None:
-    report = check(laid_out(tmp_path / "set", tar=tar))
+    report = check(laid_out(tmp_path / "set", tar=tar), data=[Captions])
     assert "looks like images with captions" in report.text()
     assert "`use: captions`" in report.text()
     assert report.ok

@@ -48,6 +48,7 @@ from i2i.data.check import check
 from i2i.engine import Engine, seed_everything
 from i2i.optim import adam
 from i2i.processes import launch
+from i2i.runs import summary
 from i2i.testing import check_data, check_metric, check_modality, check_task
 
 REAL = os.environ.get("I2I_DATA")
@@ -594,6 +595,10 @@ TOY = ["train.steps=4", "data.samples=8", "data.validation_samples=4", "data.bat
 TOY += ["task.samples=3", "train.checkpoint_every=2", "train.log_every=1", "train.sample_every=4"]
 
 
+def test_the_summary_shows_how_to_translate_a_file(trained: Path) -> None:
+    assert f'i2i.translate("FILE", "{trained}")' in summary(trained)
+
+
 def test_a_file_becomes_paths_a_picture_and_an_animation(tmp_path: Path, trained: Path) -> None:
     scene = walkers(4, frames=20)[0]
     (tmp_path / "whole.txt").write_text(rows(scene) + "0 99 1 1\n")
@@ -629,10 +634,11 @@ def test_files_and_arrays_give_the_same_paths(tmp_path: Path, trained: Path) -> 
         i2i.translate(scene, trained, samples=0)
 
 
-def test_a_folder_of_recordings_can_be_checked(tmp_path: Path) -> None:
+def test_a_folder_of_recordings_can_be_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for n in range(3):
         (tmp_path / f"{n}.txt").write_text(rows(walkers(3, frames=20 + n)[0]))
     assert check(tmp_path, modalities=[Tracks()]).ok
+    assert not caplog.messages  # which frames `i2i translate` would use is of no interest here
     (tmp_path / "3.txt").write_text("0 1 2\n")
     report = check(tmp_path, modalities=[Tracks()])
     assert not report.ok

@@ -132,17 +132,27 @@ def has_root(node: Any) -> bool:
 
 
 def listing(word: str = "") -> str:
-    """Return what each config whose name contains `word` is, needs and reached, as text."""
+    """Return a line for each config; with `word`, what each whose name contains it is, needs and reached."""
     found = shipped()
     count = Counter(one.name for one in found)
-    lines = []
-    for one in found:
-        name = one.name if count[one.name] == 1 else f"{one.owner}:{one.name}"
+    names = [one.name if count[one.name] == 1 else f"{one.owner}:{one.name}" for one in found]
+    widest, lines = max(map(len, names), default=0), []
+    for one, name in zip(found, names, strict=True):
         if word in name:
             try:
                 what, needs, reached = one.about()
                 about = [what, f"needs    {needs}", f"reached  {reached}" if reached else ""]
             except ConfigError as error:
                 about = [f"(broken) {error}"]
-            lines += [name, *(f"    {line}" for line in about if line)]
+            if word:
+                lines += [name, *(f"    {line}" for line in about if line)]
+            else:
+                lines.append(cut(f"{name:{widest}}  {about[0]}"))
+    if not word:
+        lines.append("\n`i2i configs NAME` says what a config needs and reached; `i2i run NAME` runs it")
     return "\n".join(lines)
+
+
+def cut(line: str, width: int = 110) -> str:
+    """Return a line of at most this many characters."""
+    return line if len(line) <= width else f"{line[: width - 4].rstrip()} ..."

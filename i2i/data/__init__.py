@@ -12,7 +12,7 @@ plugins/i2i_scenes and plugins/i2i_relief.
 from __future__ import annotations
 
 from ..catalog import Catalog
-from .base import Data, Sample
+from .base import Data, Layout, Sample
 from .classes import class_names, class_numbers
 from .conditions import number
 from .conditions import seed as whole_seed
@@ -34,6 +34,7 @@ __all__ = [
     "InMemory",
     "LabelMaps",
     "LabelledFolders",
+    "Layout",
     "PairedFolders",
     "PairedSideBySide",
     "Patches",

@@ -7,11 +7,28 @@ workers, and whether it was resumed or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Sample = dict[str, Any]
+
+
+class Layout(NamedTuple):
+    """What `i2i data check` reports about a folder that is laid out for a data set.
+
+    Attributes:
+        kind: a description such as "looks like clips, for `use: clips`".
+        problems: sentences about what training would reject or skip; the command then exits with 3.
+        notes: further lines of the report.
+        pictures: whether the images in it are checked like those of any other folder.
+    """
+
+    kind: str
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    pictures: bool = True
 
 
 class Data:
@@ -26,6 +43,11 @@ class Data:
     batch_size: int = 1
     workers: int = 0
     paired: bool = True
+
+    @classmethod
+    def layout(cls, root: Path) -> Layout | None:
+        """Return what `i2i data check` reports about a folder in the layout of this data set, or None for others."""
+        return None
 
     def __len__(self) -> int:
         """Return the number of training samples per epoch."""

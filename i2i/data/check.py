@@ -11,6 +11,7 @@ and do not affect the exit code. For images in a .tar or .npz only the layout is
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import warnings
 from collections import Counter, defaultdict
@@ -25,12 +26,14 @@ from PIL import Image
 from .. import files, images
 from ..errors import DataError
 from ..modalities import Modality
+from .base import Data, Layout
 from .cache import FOLDER
 from .folders import SUFFIXES, listed, read
 
+log = logging.getLogger("i2i")
+
 MANIFEST = "manifest.sha256"
 TINY = 32  # warn about images with a side shorter than this many pixels
-CAPTIONED = "looks like images with captions (train and captions_train.txt), for `use: captions`"
 SHOWN = 10  # names listed per warning; problems list all
 
 
@@ -75,12 +78,18 @@ class Report:
         return "\n".join(lines + ([] if self.problems or self.warnings else ["no problems found"]))
 
 
-def check(root: str | Path, *, modalities: Sequence[Modality] = (), write_manifest: bool = False) -> Report:
+def check(
+    root: str | Path,
+    modalities: Sequence[Modality] = (),
+    data: Sequence[type[Data]] = (),
+    write_manifest: bool = False,
+) -> Report:
     """Read every image of a data set and report its contents and problems.
 
     Args:
         root: the folder of the data set.
         modalities: what else its files may be where there are no images, e.g. sounds.
+        data: data sets that may recognise their own layout; see `Data.layout`.
         write_manifest: if there are no problems, write the sha256 of every image to `root`/manifest.sha256, in the
             format of sha256sum; later calls compare with it.
 
@@ -96,19 +105,23 @@ def check(root: str | Path, *, modalities: Sequence[Modality] = (), write_manife
     folders = parts_of(root)
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
+    known = next(filter(None, (one.layout(root) for one in data)), None)
+    if known and not known.pictures:
+        return Report(root, known.kind, {}, [*known.problems], notes=[*known.notes])
     packed = kind_of_files(root)
     if packed and not any(parts.values()):
         unread = f"the contents of these files are not checked and not added to {MANIFEST}; training reads them"
-        return Report(root, packed, {}, warnings=[unread])
+        layout = known or Layout(packed)
+        return Report(root, layout.kind, {}, [*layout.problems], [unread], [*layout.notes])
     found = [picture for pictures in parts.values() for picture in pictures]
-    if sum(picture.animated for picture in found) >= 0.9 * len(found):  # or there are no pictures
+    if not known and sum(picture.animated for picture in found) >= 0.9 * len(found):  # or there are no pictures
         for modality in modalities:
             things = [thing for thing, _ in modality.find(str(root))[0] if isinstance(thing, Path)]
             if things:
                 return Report(root, f"looks like {len(things)} {modality.plural}", {}, unreadable(modality, things))
-    kind = CAPTIONED if (root / "captions_train.txt").is_file() else kind_of(folders, parts)
-    report = Report(root, kind, {name: found for name, found in parts.items() if found})
-    report.problems += [*missing(root, folders, parts), *unmatched(folders, parts)]
+    known = known or Layout(kind_of(folders, parts))
+    report = Report(root, known.kind, {name: found for name, found in parts.items() if found}, notes=[*known.notes])
+    report.problems += [*known.problems, *missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
     for name, (_, skipped) in there.items():
         lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not own(root, Path(path))]
@@ -168,8 +181,6 @@ def kind_of_files(root: Path) -> str:
         return "looks like MNIST in one file (mnist.npz), for `use: mnist`"
     if not (root / "train.tar").is_file():
         return ""
-    if (root / "captions_train.txt").is_file():
-        return CAPTIONED
     if (root / "train.csv").is_file():
         return "looks like images with attributes (train.tar and train.csv), for `use: faces_with_attributes`"
     return "looks like images with class labels, one .tar per split (train.tar), for `use: labelled_folders`"
@@ -186,11 +197,15 @@ def own(root: Path, path: Path) -> bool:
 def unreadable(modality: Modality, things: Iterable[Path]) -> list[str]:
     """Read files of any modality and return a sentence for each that cannot be read."""
     problems = []
-    for thing in things:
-        try:
-            modality.take(thing)
-        except DataError as error:
-            problems.append(str(error))
+    log.disabled = True  # what it says about an input to translate is not about a data set
+    try:
+        for thing in things:
+            try:
+                modality.take(thing)
+            except DataError as error:
+                problems.append(str(error))
+    finally:
+        log.disabled = False
     return problems
 
 

@@ -24,7 +24,8 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from .. import files, images
 from ..errors import ConfigError, DataError
-from .base import Data, Sample
+from .base import Data, Layout, Sample
+from .clip_files import clips_in, layout_of
 from .folders import Share
 from .labelled import LUMA
 from .memory import VALUES
@@ -112,6 +113,11 @@ class Clips(Data):
         if rest.clips and not pieces:
             log.warning("%s: no validation data, as no clip has %d frames", images.shown(place), self.span)
 
+    @classmethod
+    def layout(cls, root: Path) -> Layout | None:
+        """Recognise train with clips in files; report lengths, frame sizes, and what cannot be read."""
+        return layout_of(root)
+
     def __len__(self) -> int:
         return len(self.train.clips)
 
@@ -194,8 +200,8 @@ def of_folder(root: Path, split: str, size: int, channels: int, bad_limit: float
             f"{images.shown(folder)}: {files.lacking(folder, 'folder')}; set data.root to your data: {LAYOUT}"
         )
     where = images.shown(folder)
-    paths, skipped = images.find_clips(folder)
-    found, sizes, bad = Split([], []), set(), []
+    paths, skipped, bad = clips_in(folder)
+    found, sizes, total = Split([], []), set(), len(paths) + len(bad)
     for path in paths:
         try:
             clip, old = small(path, size, channels)
@@ -206,17 +212,18 @@ def of_folder(root: Path, split: str, size: int, channels: int, bad_limit: float
         parts = path.relative_to(folder).parts
         found.clips.append(clip)
         found.classes.append(parts[0] if len(parts) > 1 else None)
-    if not paths:
+    if not total:
         raise DataError(f"{where}: no clips found; {LAYOUT}")
-    if len(bad) > bad_limit * len(paths):
+    if len(bad) > bad_limit * total or not found.clips:
         raise DataError(
-            f"{where}: {len(bad)} of {len(paths)} clips cannot be read, more than the allowed fraction of "
+            f"{where}: {len(bad)} of {total} clips cannot be read, more than the allowed fraction of "
             f"{bad_limit:g}: {'; '.join(bad[:10])}"
         )
     lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not path.name.startswith(".")]
-    for what, names_of in (("unreadable clips skipped", bad), ("other files skipped", lines)):
-        if names_of:
-            log.warning("%s: %s: %d (%s)", where, what, len(names_of), "; ".join(names_of[:10]))
+    if bad:
+        log.warning("%s: unreadable clips skipped: %d of %d (%s)", where, len(bad), total, "; ".join(bad[:10]))
+    if lines:
+        log.warning("%s: other files skipped: %d (%s)", where, len(lines), "; ".join(lines[:10]))
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for height, width in sorted(sizes)[:10])
         log.warning("%s: clips of %d sizes (%s) resized and cropped to %d", where, len(sizes), listed, size)

@@ -61,7 +61,8 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
         say(f"{run.folder} contains no checkpoint to continue from: starting at step 0")
         return None
     state = found[1]["engine"]
-    say(f"continuing from {found[0]} (step {state['step']})")
+    if not run.finished or longer(old["train"], config.tree["train"]):
+        say(f"continuing from {found[0]} (step {state['step']})")
     return state
 
 

@@ -20,7 +20,7 @@ def summary(folder: Path) -> str:
     ]
     lines = [f"{folder}: finished", *(f"  {name:8}  {file}" for name, file in found if file)]
     if translates(run):
-        use = [f"i2i translate FILES -o OUT -m {folder}", f'i2i.translate(img, "{folder}")']
+        use = [f"i2i translate FILES -o OUT -m {folder}", f'i2i.translate("FILE", "{folder}")']
     else:
         use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
     return "\n".join([*lines, f"  use it    {use[0]}", f"            {use[1]}"])

@@ -9,8 +9,10 @@ NAME stands for the name, TITLE for the class, VERSION for this version of i2i a
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
+import sys
 from enum import Enum
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -61,6 +63,12 @@ def check_name(name: str) -> None:
     taken = {point.name: f"{point.dist.name} {point.dist.version}" for point in points if point.dist}
     if name in taken:
         raise ConfigError(f"'{name}' is a plugin or command of the installed {taken[name]}: choose another name")
+    there = importlib.util.find_spec(name)
+    if name in sys.stdlib_module_names or (there and there.origin):  # a mere folder of this name has no origin
+        raise ConfigError(
+            f"'{name}' is the name of an installed Python module, with which the plugin would be confused: choose "
+            f"another name"
+        )
 
 
 def package(name: str, kind: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from i2i import Data, DataError, files, images
-from i2i.data import Sample, to_tensor
+from i2i.data import Layout, Sample, to_tensor
 
 from .text import LENGTH, decoded, to_codes
 
@@ -103,6 +103,21 @@ class Captions(Data):
         self.held_out = gathered(place, "val", size, length, bad_limit)
         count = min(validation_samples, len(self.held_out))
         self.used = [i * len(self.held_out) // count for i in range(count)]
+
+    @classmethod
+    def layout(cls, root: Path) -> Layout | None:
+        """Recognise a folder by a file of captions; report splits and lines that training would reject."""
+        splits = [split for split in ("train", "val") if (root / f"captions_{split}.txt").is_file()]
+        if not splits:
+            return None
+        problems = []
+        for split in ("train", "val"):
+            try:
+                captions_of(root / f"captions_{split}.txt", LENGTH)
+                next(found(root, split), None)
+            except DataError as error:
+                problems.append(str(error))
+        return Layout("looks like images with captions (train and captions_train.txt), for `use: captions`", problems)
 
     def __len__(self) -> int:
         return len(self.train)

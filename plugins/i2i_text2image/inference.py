@@ -72,8 +72,8 @@ class Painter(Task):
             text: a caption, or a list of them, which are used in turn; ignored if the codes contain sentences.
 
         Raises:
-            ConfigError: no caption is given.
-            DataError: the codes have another length, or a caption has only unknown words.
+            ConfigError: no caption is given, or it cannot be used.
+            DataError: the codes have another length.
         """
         if z.ndim != 2 or z.shape[1] not in (self.latent, self.latent + self.text):
             raise DataError(
@@ -98,8 +98,8 @@ class Painter(Task):
                 diversity for fidelity (arXiv:1809.11096, section 3.1); null for no truncation.
 
         Raises:
-            ConfigError: no caption, more captions than images, or a truncation that is not a number above 0.
-            DataError: a caption has only unknown words.
+            ConfigError: no caption, one that cannot be used, more captions than images, or a truncation that is not
+                a number above 0.
         """
         if isinstance(text, list | tuple) and len(text) > n:
             raise ConfigError(f"text: {len(text)} captions for {n} images: ask for at least {len(text)}")
@@ -143,15 +143,18 @@ class Painter(Task):
         """Return the sentences [k, text] of one caption or a list of k: str, or code points [1, L].
 
         Raises:
-            DataError: a caption has only unknown words, or is empty or too long.
+            ConfigError: no caption is given, or one has only unknown words, or is empty or too long.
         """
         given = text if isinstance(text, list | tuple) else [text]
         if not given:
             raise ConfigError("text2image: no caption is given")
         device = next(self.generator.parameters()).device
-        codes = torch.cat([to_codes(one)[None].to(device) if isinstance(one, str) else one for one in given])
-        self._report_unknown(codes)
-        return self._sentences(codes)
+        try:
+            codes = torch.cat([to_codes(one)[None].to(device) if isinstance(one, str) else one for one in given])
+            self._report_unknown(codes)
+            return self._sentences(codes)
+        except DataError as error:  # here a caption is a condition, not an input
+            raise ConfigError(f"text: {error}") from error
 
     def _sentences(self, codes: Tensor) -> Tensor:
         """Return the embeddings [N, text] of captions, code points int64 [N, L]."""
