@@ -139,6 +139,7 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
         (("sample", "3", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
         (("evaluate", "nothing"), 2, "i2i: nothing is not a run: give a folder that `i2i run` has filled"),
         (("new", "cyclegan", "-o", "out"), 2, "i2i: 'cyclegan' is a plugin or command of the installed i2i "),
+        (("new", "torch", "-o", "out"), 2, "i2i: 'torch' is the name of an installed Python module"),
         (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),
         (("sample", "x", "-o", "out"), 2, "i2i: Invalid value for 'n': it should be a valid integer; see `"),
         (("latent", "foo"), 2, "i2i: Invalid value for 'what': 'foo' is not one of 'sample', 'interpolate', "),

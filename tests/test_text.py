@@ -294,6 +294,16 @@ def test_data_check_recognises_the_layout(tar: bool, tmp_path: Path) -> None:
     assert report.ok
 
 
+def test_data_check_reports_missing_splits_and_bad_lines(tmp_path: Path) -> None:
+    root = laid_out(tmp_path / "set", tar=False)
+    (root / "train").rename(root / "elsewhere")
+    (root / "captions_val.txt").write_text("a.png a dog\n")
+    report = check(root, data=[Captions])
+    assert "looks like images with captions" in report.kind
+    assert "neither train nor train.tar found" in report.problems[0]
+    assert "line 1: 'a.png a dog' is not" in report.problems[1]
+
+
 @pytest.mark.skipif(DATA is None, reason="I2I_DATA is not set")
 def test_flickr8k_is_read_whole() -> None:
     data = Captions(f"{DATA}/flickr8k", size=16)

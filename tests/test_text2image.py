@@ -530,7 +530,7 @@ def test_captions_become_pictures_on_the_command_line(
     ]
 
 
-def test_bad_captions_are_one_sentence_and_exit_code_3(
+def test_a_bad_caption_is_one_sentence_with_the_exit_code_of_an_input_or_of_a_condition(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for caption, words in (
@@ -542,6 +542,11 @@ def test_bad_captions_are_one_sentence_and_exit_code_3(
         shown = "".join(capsys.readouterr())
         assert words in shown
         assert "Traceback" not in shown
+        command = ["sample", "2", "-m", str(run), "-o", str(tmp_path / "out"), "-c", f"text={caption}"]
+        assert exit_code(monkeypatch, *command) == 2
+        shown = "".join(capsys.readouterr())
+        assert words in shown
+        assert "i2i: text: " in shown
     assert not list(tmp_path.rglob("*.png"))
     assert exit_code(monkeypatch, "sample", "2", "-m", str(run), "-o", str(tmp_path / "out")) == 2
     assert "give a caption" in "".join(capsys.readouterr())

@@ -105,7 +105,7 @@ def check(
     folders = parts_of(root)
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
-    known = next(filter(None, (one.layout(root) for one in data)), None)
+    known = next(filter(None, (one.layout(root) for one in data if isinstance(one, type))), None)
     if known and not known.pictures:
         return Report(root, known.kind, {}, [*known.problems], notes=[*known.notes])
     packed = kind_of_files(root)

@@ -13,7 +13,7 @@ NAMED = (".gif", ".apng", ".mp4", ".webm", ".mov", ".m4v", ".mkv", ".avi")  # a 
 
 
 def clips_in(folder: Path) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
-    """Return the clips in a folder, other files with the reason, and sentences about those that only have the name."""
+    """Return the clips in a folder, other files with the reason, and sentences about those named like clips."""
     paths, others = images.find_clips(folder)
     bad = [f"{images.shown(path)}: {why}" for path, why in others if path.suffix.lower() in NAMED]
     return paths, [(path, why) for path, why in others if path.suffix.lower() not in NAMED], bad
