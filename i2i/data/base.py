@@ -45,7 +45,7 @@ class Data:
     paired: bool = True
 
     @classmethod
-    def layout(cls, root: Path) -> Layout | None:
+    def recognise(cls, root: Path) -> Layout | None:
         """Return what `i2i data check` reports about a folder in the layout of this data set, or None for others."""
         return None
 

@@ -15,11 +15,11 @@ import logging
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -81,7 +81,7 @@ class Report:
 def check(
     root: str | Path,
     modalities: Sequence[Modality] = (),
-    data: Sequence[type[Data]] = (),
+    data: Iterable[Callable[..., Any]] = (),
     write_manifest: bool = False,
 ) -> Report:
     """Read every image of a data set and report its contents and problems.
@@ -89,7 +89,7 @@ def check(
     Args:
         root: the folder of the data set.
         modalities: what else its files may be where there are no images, e.g. sounds.
-        data: data sets that may recognise their own layout; see `Data.layout`.
+        data: data sets that may recognise their own layout; see `Data.recognise`.
         write_manifest: if there are no problems, write the sha256 of every image to `root`/manifest.sha256, in the
             format of sha256sum; later calls compare with it.
 
@@ -105,7 +105,8 @@ def check(
     folders = parts_of(root)
     there = {name: listed(folder) if folder.is_dir() else ([], []) for name, folder in folders.items()}
     parts = dict(zip(there, looked_at([found for found, _ in there.values()]), strict=True))
-    known = next(filter(None, (one.layout(root) for one in data if isinstance(one, type))), None)
+    kinds = [one for one in data if isinstance(one, type) and issubclass(one, Data)]
+    known = next(filter(None, (one.recognise(root) for one in kinds)), None)
     if known and not known.pictures:
         return Report(root, known.kind, {}, [*known.problems], notes=[*known.notes])
     packed = kind_of_files(root)

@@ -114,7 +114,7 @@ class Clips(Data):
             log.warning("%s: no validation data, as no clip has %d frames", images.shown(place), self.span)
 
     @classmethod
-    def layout(cls, root: Path) -> Layout | None:
+    def recognise(cls, root: Path) -> Layout | None:
         """Recognise train with clips in files; report lengths, frame sizes, and what cannot be read."""
         return layout_of(root)
 

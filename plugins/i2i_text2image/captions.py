@@ -105,7 +105,7 @@ class Captions(Data):
         self.used = [i * len(self.held_out) // count for i in range(count)]
 
     @classmethod
-    def layout(cls, root: Path) -> Layout | None:
+    def recognise(cls, root: Path) -> Layout | None:
         """Recognise a folder by a file of captions; report splits and lines that training would reject."""
         splits = [split for split in ("train", "val") if (root / f"captions_{split}.txt").is_file()]
         if not splits:
