@@ -169,6 +169,20 @@ class Modality:
         """
         raise ConfigError(f"{self.plural} cannot be cut into tiles: do not use --tile")
 
+    def then(self, makes: Modality) -> Modality:
+        """Return what a chain of two tasks makes, of which the first makes this and the second `makes`."""
+        return makes
+
+    def receive(self, values: Tensor, made: Modality, like: Any = None) -> Tensor:
+        """Convert the result of a task into the input of the next one of a chain, which takes this modality.
+
+        Args:
+            values: the result, [N, ...] as returned by `accept`.
+            made: what the chain makes up to here; see `then`.
+            like: `Taken.like` of the input of the chain.
+        """
+        return values
+
     def _not_one(self) -> str:
         return f"not a {self.name} (possible: {', '.join(self.suffixes)})"
 

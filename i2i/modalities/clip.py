@@ -180,6 +180,14 @@ class Clip(Modality):
 
         return fitted, undo
 
+    def receive(self, values: Tensor, made: Modality, like: Any = None) -> Tensor:
+        """Return the first frames, with three channels."""
+        if self.frames is not None and values.shape[1] < self.frames:
+            raise DataError(
+                f"the clip has {values.shape[1]} frames here, but the next model takes {self.frames}: give a longer clip"
+            )
+        return values[:, : self.frames].expand(-1, -1, 3, -1, -1)
+
     def _read(self, given: Any) -> tuple[images.Picture, Any]:
         """Return the frames as [T, 3, H, W], and what `restore` needs."""
         if isinstance(given, str) and not given:  # pathlib would read it as the current folder

@@ -7,7 +7,7 @@ requested, and returns the original type at `scale` times the size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -163,14 +163,27 @@ class Image(Modality):
         tiled = partial(images.tiled, overlap=overlap, scale=scale, multiple=self.multiple)
         return lambda network, tile: partial(tiled, network, tile=tile)
 
+    def then(self, makes: Modality) -> Modality:
+        """Multiply the scales; the result has colour if either adds it, or if the first is not an image of colours."""
+        if not isinstance(makes, Image):
+            return makes
+        colour = self.colour or makes.colour or self.name != makes.name
+        return replace(makes, scale=self.scale * makes.scale, colour=colour)
+
+    def receive(self, values: Tensor, made: Modality, like: Any = None) -> Tensor:
+        """Return three channels; as for a single task, grey stays grey until one adds colour."""
+        if isinstance(like, images.Picture) and like.grey and not (isinstance(made, Image) and made.colour):
+            values = grey(values)
+        return values.expand(-1, 3, -1, -1)
+
     def sized(self, x: Tensor) -> Tensor:
         """Convert images [N, 3 or 1, H, W] to the channels and the size of the task."""
         from torch.nn.functional import interpolate
 
         if self.channels == 3:
             x = x.expand(-1, 3, -1, -1)
-        elif x.shape[1] == 3:
-            x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        else:
+            x = grey(x)
         old = x.shape[-2:]
         if self.size is None:
             height, width = (max(side // self.multiple, 1) * self.multiple for side in old)
@@ -182,3 +195,8 @@ class Image(Modality):
             x = interpolate(x, wanted, mode="bilinear", antialias=True, align_corners=False)
         top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
         return x[..., top : top + height, left : left + width]
+
+
+def grey(x: Tensor) -> Tensor:
+    """Return the luma of images [N, 3 or 1, H, W] as [N, 1, H, W]."""
+    return x if x.shape[1] == 1 else (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)

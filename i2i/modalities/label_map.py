@@ -78,6 +78,10 @@ class LabelMap(Image):
         """Reject tiles: the receptive field is measured by gradients, which class indices do not have."""
         return Modality.tiler(self, translate, like, makes)
 
+    def receive(self, values: Tensor, made: Modality, like: Any = None) -> Tensor:
+        """Return the class indices as they are."""
+        return values
+
     def accept(self, values: Any, who: str) -> Tensor:
         """Check that the output is integers [N, 1, H, W]."""
         values = Modality.accept(self, values, who)

@@ -4,6 +4,7 @@ model = i2i.load("runs/cyclegan")
 out = model("horse.jpg", direction="BtoA")
 
 trained.py    `Model`: translate inputs into outputs of the same type, or generate samples
+chain.py      `Chain`: several models, one after the other, as one: `load("restore | colorize")`
 many.py       `translate_files`: translate files and folders into a folder
 loading.py    `load`: a model from a run folder or weights file, or the newest run; `ready` caches it
 """

@@ -18,6 +18,7 @@ from ..plugins import load_files, registry
 from ..runs import Run
 from ..runs.files import loading, notes_of
 from ..task import Task
+from . import chain
 from .trained import Model
 
 Plugins = str | Path | Sequence[str | Path] | None  # Python files with a register(catalog) hook
@@ -30,14 +31,17 @@ def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
     has not moved. A weights file elsewhere never causes code to be loaded: name its plugin file.
 
     Args:
-        source: a run folder or a `model.safetensors`; None means $I2I_MODEL, else the newest finished run in ./runs,
-            which is reported on stderr.
+        source: a run folder or a `model.safetensors`; several, separated by "|", are a `Chain`. None means $I2I_MODEL,
+            else the newest finished run in ./runs, which is reported on stderr.
         plugin: a Python file, or a list of them, that registers the task.
 
     Raises:
         WeightsError: there is no model, it is damaged, or it does not match its config.
         PluginError, ConfigError: its config uses something that is not installed.
     """
+    names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
+    if len(names) > 1:
+        return chain.Chain([load(name, plugin) for name in names], [str(name) for name in names])
     path = Path(source) if source is not None else default_model()
     task, tree, _ = restored(path, plugin)
     return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, Run.weights_of(path))
@@ -92,11 +96,14 @@ def ready(model: str | Path | Model | None, plugin: Plugins = None) -> Model:
     load_files(plugin)
     if isinstance(model, Model):
         return model
+    names = chain.parts_of(model or os.environ.get("I2I_MODEL") or "")
+    if len(names) > 1:
+        return chain.Chain([ready(name) for name in names], [str(name) for name in names])
     path = Path(model) if model is not None else default_model()
     file = Run.weights_of(path)
     return _kept(path, file.stat().st_mtime_ns if file.exists() else 0)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _kept(path: Path, changed: int) -> Model:
     return load(path)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data import conditions
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
 from ..metrics.base import device_of
-from ..modalities import Modality
+from ..modalities import Modality, Taken
 from ..task import Task
 
 
@@ -56,17 +56,16 @@ class Model:
         """
         if isinstance(img, list | tuple):
             return [self(one, tile=tile, **condition) for one in img]
-        self._check(self.task.translate, condition)
-        condition = self._taken(condition)
+        condition = self._prepared("translate", condition)
         with blame(self.task.takes, "take"):
             taken = self.task.takes.take(img)
-        made = self._translate(taken.values.to(device_of(self.task)), condition, tile)
+        made = self._translate(taken, condition, tile)
         with blame(self.task.makes, "restore"):
             return self.task.makes.restore(made, taken.like)
 
-    def _translate(self, values: Tensor, condition: dict[str, Any], tile: int | None) -> Tensor:
+    def _translate(self, taken: Taken, condition: dict[str, Any], tile: int | None) -> Tensor:
         task, who = self.task.eval(), f"{type(self.task).__name__}.translate"
-        batch, undo = task.takes.fit({task.source: values}, task.source)
+        batch, undo = task.takes.fit({task.source: taken.values.to(device_of(task))}, task.source)
         network: Callable[[Tensor], Tensor] = functools.partial(task.translate, **condition)
         with blame(task, "translate"):
             if tile is not None:
@@ -84,16 +83,17 @@ class Model:
             NumericError: the result contains NaN or infinity.
             PluginError: the task failed; the message names its file and line.
         """
-        self._check(self.task.sample, condition)
         number = int(conditions.number("n", n, "a whole number from 0 up", lambda n: n >= 0 and n.is_integer()))
-        condition = self._taken(condition)
+        return self.task.makes.release(self._sample(number, seed, self._prepared("sample", condition)))
+
+    def _sample(self, number: int, seed: int, condition: dict[str, Any]) -> Tensor:
         with torch.inference_mode(), torch.random.fork_rng(), blame(self.task, "sample"):
             torch.manual_seed(conditions.seed(seed))
             made = self.task.eval().sample(number, **condition)
         made = self._accept(made, f"{type(self.task).__name__}.sample", condition)
         if len(made) != number:
             raise PluginError(f"{type(self.task).__name__}.sample({number}) made {len(made)}: it must make {number}")
-        return self.task.makes.release(made)
+        return made
 
     def _accept(self, made: Any, who: str, condition: dict[str, Any]) -> Tensor:
         try:
@@ -103,8 +103,12 @@ class Model:
             hint = f"do not use {given}" if given else "are the weights intact? If so, retrain the model"
             raise NumericError(f"{self.source}: {error}: {hint}") from error
 
-    def _taken(self, condition: dict[str, Any]) -> dict[str, Any]:
-        """Return the conditions; those with a modality as tensors [1, ...] on the task's device, or lists of them."""
+    def _prepared(self, call: str, condition: dict[str, Any]) -> dict[str, Any]:
+        """Check conditions of `translate` or `sample`, and return them.
+
+        Those with a modality become tensors [1, ...] on the task's device, or lists of them.
+        """
+        self._check(call, condition)
         known = self.task.conditions
         return {
             name: self._thing(name, known[name], value) if name in known and value is not None else value
@@ -120,14 +124,22 @@ class Model:
         except DataError as error:
             raise ConfigError(f"{name}: {error}") from error
 
-    def _check(self, method: Callable[..., Any], condition: dict[str, Any]) -> None:
-        _, *known = inspect.signature(method).parameters.values()
+    def knows(self, name: str, call: str = "translate") -> bool:
+        """Return whether `call`, "translate" or "sample", has a condition of this name."""
+        known = self._known(call)
+        return known is None or name in known
+
+    def _known(self, call: str) -> list[str] | None:
+        """Return the names of the conditions of `translate` or `sample`; None if it takes any."""
+        _, *known = inspect.signature(getattr(self.task, call)).parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
-            return
-        names = [parameter.name for parameter in known]
+            return None
+        return [parameter.name for parameter in known]
+
+    def _check(self, call: str, condition: dict[str, Any]) -> None:
         for name in condition:
-            if name not in names:
+            if not self.knows(name, call):
                 raise ConfigError(
-                    f"{type(self.task).__name__}.{method.__name__} has no condition '{name}'; "
-                    f"possible: {', '.join(names) or 'none'}"
+                    f"{type(self.task).__name__}.{call} has no condition '{name}'; "
+                    f"possible: {', '.join(self._known(call) or ()) or 'none'}"
                 )
