@@ -8,7 +8,6 @@ numbers = i2i.evaluate("runs/cyclegan", "metrics=[{use: kid}]")
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,8 +18,9 @@ import torch
 from . import config, files, loop, processes, runs
 from .errors import ConfigError
 from .model import Model, load, ready
-from .model.loading import Plugins, restored
-from .plugins import registry
+from .model.evaluating import evaluate_run, is_a_comparison
+from .model.loading import Plugins
+from .plugins import load_files, registry
 from .runs import Run
 
 __all__ = ["Model", "evaluate", "load", "ready", "run", "sample", "translate"]
@@ -77,8 +77,12 @@ def planned(
         return config.load(path, overrides, registry().catalog), home
 
 
-def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[str, float]:
+def evaluate(
+    run: str | Path, *overrides: str, metrics: str | None = None, plugin: Plugins = None
+) -> dict[str, float]:
     """Evaluate a trained run again, on its published weights; return the numbers by name.
+
+    With two folders of pictures, `evaluate("results", "truth", metrics="psnr,kid")`, compare them without any model.
 
     Without overrides these are the numbers of its metrics.json, which is never rewritten. Each call appends a line
     to the run's `evaluations.jsonl`, with "step", "overrides" and "metrics".
@@ -86,6 +90,7 @@ def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[s
     Args:
         run: the folder of a run that has published weights.
         overrides: dotted changes of `metrics` and `data`, e.g. `"metrics=[{use: kid}]"` or `"data.root=photos"`.
+        metrics: for two folders; see `runs.evaluate_folders`.
         plugin: as for `run`.
 
     Raises:
@@ -95,32 +100,12 @@ def evaluate(run: str | Path, *overrides: str, plugin: Plugins = None) -> dict[s
     Example:
         >>> i2i.evaluate("runs/facades", "metrics=[{use: psnr}]")["psnr/db"]                # doctest: +SKIP
     """
-    home = Run(run)
-    if not home.config_file.is_file():
-        meant = Path("runs") / run
-        hint = (
-            f"did you mean {meant}?"
-            if Run(meant).config_file.is_file()
-            else "give a folder that `i2i run` has filled"
-        )
-        raise ConfigError(f"{run} is not a run: {hint}")
-    with home.plugins(plugin):
-        trained = config.load(home.config_file, (), registry().catalog)
-        chosen = config.load(home.config_file, overrides, registry().catalog)
-    other = [key for key in config.changed(trained.tree, chosen.tree) if key.split(".")[0] not in ("data", "metrics")]
-    if other:
-        raise ConfigError(f"`i2i evaluate` can change data and metrics only, not {', '.join(other)}")
-    task, _, about = restored(home.folder)
-    task = task.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    step = int(about["step"])
-    with runs.threads(chosen.train.threads):
-        metrics = [(name, metric()) for name, metric in chosen.metrics]
-        data = chosen.data()
-        runs.refuse_what_cannot_be_judged(metrics, task, data)
-        numbers = runs.evaluate(task, data, metrics, seed=chosen.train.seed, step=step)
-    line = {"step": step, "overrides": list(overrides), "metrics": numbers}
-    files.append_line(home.evaluations_file, json.dumps(line))
-    return numbers
+    if is_a_comparison(run, overrides):
+        load_files(plugin)
+        return runs.evaluate_folders(str(run), overrides[0], metrics)
+    if metrics is not None:
+        raise ConfigError(f"--metrics {metrics} is for two folders of pictures: give a run metrics=... as an override")
+    return evaluate_run(Run(run), overrides, plugin)
 
 
 def translate(img: Any, model: str | Path | Model | None = None, *, plugin: Plugins = None, **condition: Any) -> Any:

@@ -69,7 +69,7 @@ app.add_typer(data_app, name="data")
 PluginFile = Annotated[
     list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task, data set, ...")
 ]
-ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run's folder or a model.safetensors.")]
+ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run or model.safetensors; 'a | b' for several.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[
     list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, e.g. label=3 or direction=BtoA.")
@@ -126,20 +126,20 @@ def run(
 
 @app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(help="The folder of a trained run.")],
+    run: Annotated[str, typer.Argument(help="The folder of a trained run, or of pictures.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Changes to metrics and data, e.g. 'metrics=[{use: kid}]'.")
+        list[str] | None, typer.Argument(help="Changes, e.g. 'metrics=[{use: kid}]'; or the folder to compare with.")
     ] = None,
+    metrics: Annotated[str | None, typer.Option(help="For two folders, e.g. psnr,ssim,kid.")] = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Evaluate a trained run again, also with other metrics or data."""
-    from . import api, runs
+    """Evaluate a trained run again, also with other metrics or data; or compare two folders of pictures."""
+    from . import api
 
-    numbers = api.evaluate(run, *(overrides or []), plugin=plugin)
+    numbers = api.evaluate(run, *(overrides or []), metrics=metrics, plugin=plugin)
     width = max(map(len, numbers), default=0)
     for name, value in numbers.items():
         print(f"{name:{width}}  {value:.6g}")
-    print(f"i2i: appended to {runs.Run(run).evaluations_file}", file=sys.stderr)
 
 
 @app.command()
@@ -151,20 +151,31 @@ def translate(
     tile: Annotated[
         int | None, typer.Option(help="Cut large pictures into squares of this side, in pixels.", min=16)
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Redo files that already exist.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make all results again, whatever is there.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Keep what is there, whichever model made it.")
+    ] = False,
+    nproc: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
     plugin: PluginFile = None,
 ) -> None:
-    """Translate images, or whatever the model takes, keeping their names and sizes."""
-    from . import api
+    """Translate images, or whatever the model takes, keeping their names and sizes.
+
+    The same command continues a job that was stopped, and redoes what another input, model or condition has made.
+    """
+    from . import api, runs
     from . import model as models
 
+    line = runs.Line()
     failed = models.translate_files(
         sources,
         out,
         api.load(model, plugin),
         force=force,
+        skip_existing=skip_existing,
         tile=tile,
-        say=lambda text: print(text, file=sys.stderr),
+        nproc=nproc,
+        say=line.say,
+        note=line.note,
         **conditions(condition),
     )
     if failed:
@@ -182,25 +193,11 @@ def sample(
     plugin: PluginFile = None,
 ) -> None:
     """Generate images, or whatever the model makes; -c label=3 asks a class-conditional model for class 3."""
-    from . import api, files
-    from .images import shown
+    from . import api
+    from . import model as models
 
-    asked = conditions(condition)
-    if "seed" in asked:
-        raise ConfigError(f"-c seed={asked['seed']}: `i2i sample` takes it as --seed {asked['seed']}")
     loaded = api.load(model, plugin)
-    makes = loaded.task.makes
-    paths = [Path(out) / makes.file_name(Path(f"{number:05d}")) for number in range(n)]
-    existing = next(filter(os.path.lexists, paths), None)
-    if existing and not force:
-        raise ConfigError(f"{shown(existing)} already exists: use --force to overwrite it, or -o for another folder")
-    made = loaded.sample(n, seed, **asked)
-    files.make_folder(out)
-    for path, thing in zip(paths, made, strict=True):
-        makes.write(thing, path)
-    others = len({*Path(out).glob(f"*{paths[0].suffix}")} - {*paths})
-    beside = f", beside {others} that already existed" if others else ""
-    print(f"{n} {makes.plural} in {shown(Path(out))}{beside}", file=sys.stderr)
+    print(models.sample_files(n, out, loaded, seed, conditions(condition), force=force), file=sys.stderr)
 
 
 @app.command()

@@ -8,7 +8,7 @@ writes a config, `shipped` finds those that come with packages. A config can onl
 includes or interpolation.
 """
 
-from .experiment import Config, Train, changed, from_dict, load, parse, schema, task_of
+from .experiment import Config, Train, changed, from_dict, load, metrics_of, parse, schema, task_of
 from .grammar import Part
 from .shipped import run_name
 from .write import dump
@@ -21,6 +21,7 @@ __all__ = [
     "dump",
     "from_dict",
     "load",
+    "metrics_of",
     "parse",
     "run_name",
     "schema",

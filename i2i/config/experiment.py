@@ -175,6 +175,16 @@ def task_of(text: str | bytes, name: str, catalog: Catalog) -> tuple[dict[str, A
     return tree, arguments_of(task, catalog, source, only=("task",))["task"]
 
 
+def metrics_of(text: str, catalog: Catalog) -> list[tuple[str, Any]]:
+    """Return (name, metric) for names, such as "psnr,ssim", or for what `metrics` may be in a config."""
+    if not text.lstrip().startswith("["):
+        text = json.dumps([{"use": name.strip()} for name in text.split(",")])
+    source = Source(f"metrics: {text}", "--metrics", numbered=False)
+    tree = {key: value for key, value in completed(source.tree, source).items() if key == "metrics"}
+    metrics = arguments_of(tree, catalog, source, only=("metrics",))["metrics"]
+    return list(zip(numbered([metric.use for metric in metrics]), metrics, strict=True))
+
+
 def schema(catalog: Catalog) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of all configs that this catalog allows, for editors."""
     grammar = Grammar(catalog)

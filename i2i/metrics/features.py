@@ -39,6 +39,7 @@ RESNET20 = Weights(
 )
 
 
+SIZES: dict[Name, int] = {"squeezenet": 224, "vgg19": 224, "resnet20": 32, "lenet": 32, "random_conv": 128}
 FILES: dict[Name, Weights] = {"squeezenet": SQUEEZENET, "vgg19": VGG19, "resnet20": RESNET20, "lenet": LENET}
 
 
@@ -71,6 +72,11 @@ def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = Non
     return torch.cat(found)
 
 
+def prepared_as(name: Name) -> str:
+    """Return how images are prepared for an extractor, for reports."""
+    return f"resized to {SIZES[name]}x{SIZES[name]} pixels, bilinear with antialiasing"
+
+
 def squared(image: Tensor, size: int) -> Tensor:
     """Resize [1 or 3, H, W] to [3, size, size], bilinearly, with antialiasing when shrinking."""
     resized = interpolate(image[None].float(), (size, size), mode="bilinear", antialias=True)
@@ -79,14 +85,15 @@ def squared(image: Tensor, size: int) -> Tensor:
 
 def extractor(name: Name, weights_dir: str | None, device: str) -> tuple[int, Callable[[Tensor], Tensor]]:
     """Return the input size of an extractor, and the function [N, 3, size, size] in [-1, 1] -> [N, D]."""
+    size = SIZES[name]
     if name == "lenet":
-        return 32, functools.partial(lenet, kept(LENET, weights_dir, device))
+        return size, functools.partial(lenet, kept(LENET, weights_dir, device))
     if name == "resnet20":
-        return 32, functools.partial(resnet20, kept(RESNET20, weights_dir, device))
+        return size, functools.partial(resnet20, kept(RESNET20, weights_dir, device))
     network = backbone(name, weights_dir, device)
     if name == "random_conv":
-        return 128, lambda image: torch.log(pooled(network, network.names, image) + 0.01)  # log: ratios matter
-    return 224, functools.partial(pooled, network, ["fire9" if name == "squeezenet" else "relu5_4"])
+        return size, lambda image: torch.log(pooled(network, network.names, image) + 0.01)  # log: ratios matter
+    return size, functools.partial(pooled, network, ["fire9" if name == "squeezenet" else "relu5_4"])
 
 
 def pooled(network: Backbone, layers: list[str], image: Tensor) -> Tensor:

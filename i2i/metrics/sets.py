@@ -12,6 +12,7 @@ Papers: KID arXiv:1801.01401, Fréchet distance as in FID arXiv:1706.08500.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor
 
 from ..data.base import Data
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..modalities import Image
 from .base import Needs, answers, device_of, sampled
-from .features import Name, check, features
+from .features import Name, check, features, prepared_as
 
 _real: WeakKeyDictionary[Data, dict[Any, Tensor]] = WeakKeyDictionary()
 
@@ -62,6 +63,14 @@ class KID:
         """Return {extractor: distance} of a `Task` on `data.validation()`."""
         return {self.extractor: kernel_distance(*both(task, data, self.extractor, self.weights_dir))}
 
+    def between(self, fake: Iterable[Tensor], real: Iterable[Tensor]) -> dict[str, float]:
+        """Return {extractor: distance} of two sets of images, [1 or 3, H, W] in [-1, 1], of any sizes."""
+        return {self.extractor: kernel_distance(*two_sets(fake, real, self.extractor, self.weights_dir))}
+
+    def protocol(self) -> str:
+        """Return how images are prepared."""
+        return prepared_as(self.extractor)
+
 
 class Frechet:
     """Fréchet distance between Gaussians fitted to the features of generated and of real images.
@@ -88,6 +97,32 @@ class Frechet:
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return {extractor: distance} of a `Task` on `data.validation()`."""
         return {self.extractor: frechet_distance(*both(task, data, self.extractor, self.weights_dir))}
+
+    def between(self, fake: Iterable[Tensor], real: Iterable[Tensor]) -> dict[str, float]:
+        """Return {extractor: distance} of two sets of images, [1 or 3, H, W] in [-1, 1], of any sizes."""
+        return {self.extractor: frechet_distance(*two_sets(fake, real, self.extractor, self.weights_dir))}
+
+    def protocol(self) -> str:
+        """Return how images are prepared."""
+        return prepared_as(self.extractor)
+
+
+def two_sets(
+    fake: Iterable[Tensor], real: Iterable[Tensor], extractor: Name, weights_dir: str | None
+) -> tuple[Tensor, Tensor]:
+    """Return the features of two sets of images, on a GPU if there is one.
+
+    Raises:
+        DataError: a set has fewer than two images.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = features(fake, extractor, weights_dir, device), features(real, extractor, weights_dir, device)
+    if min(map(len, found)) < 2:
+        raise DataError(
+            f"a distance between sets needs at least two images in each, but there are {len(found[0])} and "
+            f"{len(found[1])}"
+        )
+    return found
 
 
 def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,10 @@ out = model("horse.jpg", direction="BtoA")
 trained.py    `Model`: translate inputs into outputs of the same type, or generate samples
 chain.py      `Chain`: several models, one after the other, as one: `load("restore | colorize")`
 many.py       `translate_files`: translate files and folders into a folder
+workers.py    the same in several processes
+manifest.py   what was translated, from what and with what, so that a stopped job continues
+evaluating.py `evaluate_run`: the metrics of a run, also with other data
+samples.py    `sample_files`: write samples into a folder
 loading.py    `load`: a model from a run folder or weights file, or the newest run; `ready` caches it
 """
 
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 from .loading import default_model, load, ready
 from .many import translate_files
+from .samples import sample_files
 from .trained import Model
 
-__all__ = ["Model", "default_model", "load", "ready", "translate_files"]
+__all__ = ["Model", "default_model", "load", "ready", "sample_files", "translate_files"]

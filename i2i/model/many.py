@@ -1,14 +1,20 @@
 """Translate many files into a folder: `translate_files(["photos"], "out", model)`.
 
-This is `i2i translate photos -o out`.
+This is `i2i translate photos -o out`. What was done is recorded in the folder (`manifest.py`), so the same command
+continues a job that was stopped, and makes results again whose input, model or condition has changed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +23,10 @@ from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
 from ..files.find import UNLISTED
 from ..images import shown
 from ..modalities import Modality
+from ..runs.progress import pace
+from .manifest import Manifest, job_of, stamp
 from .trained import Model
+from .workers import Results, Todo, in_processes
 
 
 def translate_files(
@@ -26,42 +35,119 @@ def translate_files(
     model: Model,
     *,
     force: bool = False,
+    skip_existing: bool = False,
     tile: int | None = None,
+    nproc: int = 1,
     say: Callable[[str], None] = print,
+    note: Callable[[str], None] | None = None,
     **condition: Any,
 ) -> list[str]:
     """Translate files, folders and globs (or whatever the task takes) into the folder `out`, keeping names.
 
-    Existing results are kept unless `force`, so a second call translates only what is missing. A failure does not
+    Results that are up to date are kept, and those that i2i made from another input, or with another model or condition,
+    are made again. Files that it did not make, or that were changed since, are kept and reported. A failure does not
     stop the others.
+
+    Args:
+        sources: the inputs.
+        out: the folder.
+        model: what translates them.
+        force: make all results again, and overwrite whatever is there.
+        skip_existing: keep whatever is there, whichever model made it.
+        tile: see `Model`.
+        nproc: how many processes share the work.
+        say: called with each sentence about what happens.
+        note: called after each result with the progress; by default `say`.
+        condition: see `Model`.
 
     Returns:
         One sentence for each input that could not be translated.
     """
-    makes = model.task.makes
-    targets, failed = plan(sources, Path(out), model.task.takes, makes, say)
-    done = kept = 0
-    for number, (target, thing) in enumerate(sorted(targets.items()), start=1):
-        if target.exists() and not force:
-            kept += 1
-            say(f"[{number}/{len(targets)}] {shown(target)} already exists")
-            continue
-        try:
-            translate_one(thing, target, model, tile, condition)
-        except (DataError, NumericError) as error:
-            failed.append(str(error))
-            say(f"[{number}/{len(targets)}] {error}")
-        else:
-            done += 1
-            say(f"[{number}/{len(targets)}] {shown(target)}")
-        return_memory()
-    if kept:  # an image does not show which model made it
+    if force and skip_existing:
+        raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
+    targets, failed = plan(sources, Path(out), model.task.takes, model.task.makes, say)
+    manifest = Manifest(Path(out), targets, job_of(model, condition))
+    if force or skip_existing:
+        todo = [pair for pair in sorted(targets.items()) if force or not pair[0].exists()]
+    else:
+        todo = outdated(manifest, targets, say)
+    kept, done, began = len(targets) - len(todo), 0, time.monotonic()
+    given = [""] * len(todo)
+
+    def begin(at: int) -> None:
+        given[at] = stamp(todo[at][1])
+        manifest.begin(todo[at][0])
+
+    if todo:
+        manifest.start()
+    share = in_this_process if nproc == 1 else partial(in_processes, nproc=nproc)
+    try:
+        with ended_by_sigterm(), closing(share(todo, model, tile=tile, condition=condition, begin=begin)) as results:
+            for number, (at, error) in enumerate(results, start=1):
+                count = f"[{number}/{len(todo)}]"
+                if error is None:
+                    done += 1
+                    manifest.done(todo[at][0], given[at])
+                    speed = pace(number, len(todo) - number, time.monotonic() - began)
+                    (note or say)(f"{count} {shown(todo[at][0])}  {speed}")
+                else:
+                    failed.append(str(error))
+                    say(f"{count} {error}")
+    except (KeyboardInterrupt, SystemExit):
+        say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
+        raise
+    if skip_existing and kept:  # an image does not show which model made it
         say("existing results were kept, whichever model made them; use --force to redo them")
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
     say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if again else ''}")
     for sentence in again:
         say(f"  {sentence}")
     return failed
+
+
+def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], None]) -> list[tuple[Path, Any]]:
+    """Return the targets and inputs whose results are missing or outdated, and say what is redone and what is kept."""
+    states = {target: manifest.state(target, thing) for target, thing in sorted(targets.items())}
+    counts = Counter(states.values())
+    if counts["outdated"]:
+        say(f"redoing {counts['outdated']} that were made from another input, or with another model or condition")
+    if counts["foreign"]:
+        say(
+            f"keeping {counts['foreign']} that i2i did not make here, or that were changed since, such as "
+            f"{shown(next(target for target, state in states.items() if state == 'foreign'))}; --force overwrites them"
+        )
+    return [(target, targets[target]) for target, state in states.items() if state in ("missing", "outdated")]
+
+
+def in_this_process(
+    todo: Todo, model: Model, tile: int | None, condition: dict[str, Any], begin: Callable[[int], None]
+) -> Results:
+    """Translate (target, input) pairs one after the other; yield the number of each, and its error."""
+    for at, (target, thing) in enumerate(todo):
+        begin(at)
+        try:
+            translate_one(thing, target, model, tile, condition)
+        except (DataError, NumericError) as error:
+            yield at, error
+        else:
+            yield at, None
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block with exit code 75, after cleaning up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise SystemExit(75)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def translate_one(thing: Any, target: Path, model: Model, tile: int | None, condition: dict[str, Any]) -> None:
@@ -74,6 +160,7 @@ def translate_one(thing: Any, target: Path, model: Model, tile: int | None, cond
     files.make_folder(target.parent)
     with blame(model.task.makes, "write"):
         model.task.makes.write(result, target)
+    return_memory()
 
 
 def return_memory() -> None:

@@ -21,20 +21,22 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 
 from __future__ import annotations
 
-from .evaluate import evaluate, refuse_what_cannot_be_judged, threads
+from .evaluate import evaluate, evaluate_folders, refuse_what_cannot_be_judged, threads
 from .folder import Run
-from .progress import Progress
+from .progress import Line, Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume
 from .stopping import Stopped, signals
 from .summary import summary
 
 __all__ = [
+    "Line",
     "Progress",
     "Record",
     "Run",
     "Stopped",
     "evaluate",
+    "evaluate_folders",
     "refuse_what_cannot_be_judged",
     "refuse_zero_rate",
     "signals",

@@ -19,21 +19,15 @@ class Nowhere(io.TextIOBase):
         return len(text)
 
 
-class Progress:
-    """The progress of a training: rewritten in place on a terminal, one line after the other elsewhere."""
+class Line:
+    """A line on stderr: rewritten in place on a terminal, one line after the other elsewhere."""
 
-    def __init__(self, start: int, steps: int, shown: bool = True) -> None:
-        self.start, self.steps, self.shown = start, steps, shown
-        self.began = time.monotonic()
-        self.live = sys.stderr.isatty()
+    def __init__(self, shown: bool = True) -> None:
+        self.shown, self.live = shown, sys.stderr.isatty()
 
-    def show(self, step: int, losses: dict[str, float]) -> None:
-        """Show how far the training is."""
-        rate = (step - self.start) / max(time.monotonic() - self.began, 1e-9)
-        left = int((self.steps - step) / rate)
-        clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-        numbers = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self._print(f"step {step}/{self.steps}  {rate:.2f} it/s  ETA {clock}  {numbers}", end="")
+    def note(self, text: str) -> None:
+        """Print a line that the next one replaces on a terminal."""
+        self._print(text, end="")
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
@@ -48,3 +42,25 @@ class Progress:
         except OSError:  # its reader is gone, as with `2>&1 | head`, or the disk is full: train on without it
             self.shown = False
             sys.stderr = Nowhere()  # for warnings
+
+
+class Progress(Line):
+    """The progress of a training."""
+
+    def __init__(self, start: int, steps: int, shown: bool = True) -> None:
+        super().__init__(shown)
+        self.start, self.steps = start, steps
+        self.began = time.monotonic()
+
+    def show(self, step: int, losses: dict[str, float]) -> None:
+        """Show how far the training is."""
+        numbers = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        speed = pace(step - self.start, self.steps - step, time.monotonic() - self.began)
+        self.note(f"step {step}/{self.steps}  {speed}  {numbers}")
+
+
+def pace(done: int, left: int, seconds: float) -> str:
+    """Return the speed and the time left: "2.31 it/s  ETA 0:00:03"."""
+    rate = done / max(seconds, 1e-9)
+    eta = int(left / rate)
+    return f"{rate:.2f} it/s  ETA {eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"

@@ -1,0 +1,169 @@
+"""Compare two folders of pictures without a model: `i2i evaluate results truth --metrics psnr,ssim,kid`.
+
+Every metric is the one that configs use. One that compares sets, such as `kid`, gets all pictures of both folders. All
+others compare pairs: two pictures of the same name, whatever the suffix, in the same subfolder.
+
+Pictures are read as for training: 8 bits, sRGB, transparent pixels on white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from .. import images
+from ..data import to_tensor
+from ..data.base import Data, Sample
+from ..errors import DataError, blame
+from ..task import Task
+from .base import check_needs
+
+SHOWN = 3  # names in a message; the rest is counted
+
+
+class Given(Task):
+    """A task whose predictions are the pictures of the first folder."""
+
+    def translate(self, image: Tensor) -> Tensor:
+        """Return the pictures as they are."""
+        return image
+
+
+@dataclass
+class Pairs(Data, Sequence[Sample]):
+    """Pairs of pictures in two folders, read when they are needed.
+
+    Args:
+        pairs: the two paths of each.
+    """
+
+    pairs: list[tuple[Path, Path]]
+
+    def validation(self) -> Sequence[Sample]:
+        """Return "A" of the first folder and "B" of the second, [3, H, W]."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        """Return one pair.
+
+        Raises:
+            DataError: a picture cannot be read, or they differ in size.
+        """
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        first, second = self.pairs[index]
+        a, b = read(first), read(second)
+        if a.shape != b.shape:
+            sizes = [f"{images.shown(path)} has {x.shape[2]}x{x.shape[1]}" for path, x in ((first, a), (second, b))]
+            raise DataError(f"{' pixels, but '.join(sizes)}: paired metrics need equal sizes; kid and frechet do not")
+        return {"A": a, "B": b}
+
+
+def read(path: Path) -> Tensor:
+    """Return a picture, float32 [3, H, W] in [-1, 1]."""
+    return to_tensor(images.read_rgb(path))
+
+
+def compare(
+    first: str, second: str, metrics: Sequence[tuple[str, Any]], say: Callable[[str], None] = print
+) -> dict[str, float]:
+    """Compare the pictures of two folders, the first of which is judged.
+
+    Args:
+        first, second: the folders, which are searched recursively.
+        metrics: (name, metric) pairs.
+        say: called with a sentence about what is compared with what.
+
+    Returns:
+        "pictures/first" and "pictures/second", "pairs" if a metric needs them, and the scores by name.
+
+    Raises:
+        DataError: a folder has no pictures, two pictures of one have the same name, no names match, or a picture
+            cannot be read or compared.
+        ConfigError: a metric cannot judge pictures alone.
+    """
+    found = listed(first), listed(second)
+    numbers: dict[str, float] = {"pictures/first": len(found[0]), "pictures/second": len(found[1])}
+    data: Pairs | None = None
+    task = Given()
+    if any(not hasattr(metric, "between") for _, metric in metrics):
+        data = paired(first, second, found, say)
+        numbers["pairs"] = len(data)
+        for name, metric in metrics:
+            if not hasattr(metric, "between"):
+                check_needs(name, metric, task, data)
+    for name, metric in metrics:
+        with blame(metric, "an evaluation"), torch.no_grad():
+            if hasattr(metric, "between"):
+                scores = metric.between(*(stream(paths) for paths in found))
+                about = f"{len(found[0])} and {len(found[1])} pictures, {metric.protocol()}"
+            else:
+                scores, about = metric(task, data), f"mean of {len(data or ())} pairs"
+        say(f"{', '.join(f'{name}/{key}' for key in scores)}: {about}")
+        numbers |= {f"{name}/{key}": float(value) for key, value in scores.items()}
+    return numbers
+
+
+def listed(folder: str) -> list[Path]:
+    """Return the pictures in a folder.
+
+    Raises:
+        DataError: there are none, or a file with the suffix of a picture is not one.
+    """
+    found, skipped = images.find(folder)
+    broken = [
+        f"{images.shown(path)}: {why}"
+        for path, why in skipped
+        if path.suffix.lower() in images.SUFFIXES and why != "hidden"
+    ]
+    if broken or not found:
+        raise DataError("; ".join(broken[:SHOWN]) or f"{images.shown(folder)}: contains no images")
+    return found
+
+
+def stream(paths: Sequence[Path]) -> Iterator[Tensor]:
+    """Read pictures one by one."""
+    return (read(path) for path in paths)
+
+
+def paired(first: str, second: str, found: Sequence[list[Path]], say: Callable[[str], None]) -> Pairs:
+    """Return the pairs by name, and say what has no partner."""
+    names = [by_name(folder, paths) for folder, paths in zip((first, second), found, strict=True)]
+    common = [name for name in names[0] if name in names[1]]
+    if not common:
+        some = [images.shown(paths[0].name) for paths in found]
+        raise DataError(
+            f"no picture in {images.shown(first)} has the name of one in {images.shown(second)} (such as {some[0]} and "
+            f"{some[1]}): rename them, or use metrics of sets, such as kid"
+        )
+    for folder, own, others in ((first, *names), (second, *reversed(names))):
+        alone = [images.shown(path.name) for name, path in own.items() if name not in others]
+        if alone:
+            more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
+            say(f"only in {images.shown(folder)}, not compared: {', '.join(alone[:SHOWN])}{more}")
+    return Pairs([(names[0][name], names[1][name]) for name in common])
+
+
+def by_name(folder: str, paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the pictures of a folder by their relative path without the suffix."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if names.setdefault(name, path) != path:
+            raise DataError(
+                f"{images.shown(names[name])} and {images.shown(path)} have the same name without the suffix, so "
+                f"pairs are not clear: rename or remove one"
+            )
+    return names

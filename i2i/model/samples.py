@@ -1,0 +1,36 @@
+"""Write samples of a model into a folder: `sample_files(16, "out", model)`. This is `i2i sample 16 -o out`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import ConfigError
+from ..images import shown
+from .trained import Model
+
+
+def sample_files(
+    n: int, out: str | Path, model: Model, seed: int, condition: dict[str, Any], *, force: bool = False
+) -> str:
+    """Write `n` samples, numbered from 0, and return a sentence about them.
+
+    Raises:
+        ConfigError: one of the files exists, unless `force`; or the seed is given as a condition.
+    """
+    if "seed" in condition:
+        raise ConfigError(f"-c seed={condition['seed']}: `i2i sample` takes it as --seed {condition['seed']}")
+    makes = model.task.makes
+    paths = [Path(out) / makes.file_name(Path(f"{number:05d}")) for number in range(n)]
+    existing = next(filter(os.path.lexists, paths), None)
+    if existing and not force:
+        raise ConfigError(f"{shown(existing)} already exists: use --force to overwrite it, or -o for another folder")
+    made = model.sample(n, seed, **condition)
+    files.make_folder(out)
+    for path, thing in zip(paths, made, strict=True):
+        makes.write(thing, path)
+    others = len({*Path(out).glob(f"*{paths[0].suffix}")} - {*paths})
+    beside = f", beside {others} that already existed" if others else ""
+    return f"{n} {makes.plural} in {shown(Path(out))}{beside}"

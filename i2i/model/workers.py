@@ -1,0 +1,179 @@
+"""Translate files in several processes: `i2i translate photos -o out -m RUN --nproc 4`.
+
+Each worker is a Python process that loads the model and gets one input at a time. One that is killed costs the input it
+was working on and is replaced. All of them end when the process that started them does, in whatever way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, I2IError, NumericError, ResourceError, WeightsError
+from ..images import shown
+from ..plugins import load_file, registry
+from .manifest import fingerprint
+from .trained import Model
+
+Todo = Sequence[tuple[Path, Any]]
+Results = Iterator[tuple[int, I2IError | None]]
+One = Callable[[Any, Path, Model, int | None, dict[str, Any]], None]
+
+
+def in_processes(
+    todo: Todo, model: Model, nproc: int, tile: int | None, condition: dict[str, Any], begin: Callable[[int], None]
+) -> Results:
+    """Translate (target, input) pairs in `nproc` processes; yield the number of each, and its error, as they end.
+
+    Args:
+        todo: the pairs.
+        model: loaded again by each process from `model.source`.
+        nproc: how many processes.
+        tile: see `Model`.
+        condition: see `Model`.
+        begin: called with the number of a pair before it is translated.
+
+    Raises:
+        I2IError: an error that concerns all inputs.
+    """
+    queue, digest = deque(range(len(todo))), fingerprint(model)
+    order = (str(model.source), list(registry().files.values()), tile, condition)
+    workers = [Worker(order, nproc) for _ in range(min(nproc, len(todo)))]
+    try:
+        while queue or any(worker.at is not None for worker in workers):
+            ready = connection.wait([worker.pipe for worker in workers])
+            for worker in [worker for worker in workers if worker.pipe in ready]:
+                at = worker.at
+                try:
+                    error = worker.answer(digest)
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    if at is not None:
+                        yield at, ResourceError(f"{name_of(todo[at])}: the process that translated it {worker.end()}")
+                        if queue:
+                            workers.append(Worker(order, nproc))
+                    elif queue and not workers:
+                        why = f"the process that loaded the model {worker.end()}: use fewer with --nproc"
+                        raise ResourceError(why) from None
+                    continue
+                if at is not None:
+                    yield at, error
+                if queue:
+                    begin(queue[0])
+                    worker.send(queue[0], *todo[queue.popleft()])
+                else:
+                    workers.remove(worker)
+                    worker.pipe.close()
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end()
+
+
+def name_of(pair: tuple[Path, Any]) -> str:
+    """Return the name of an input for messages."""
+    target, thing = pair
+    return shown(thing) if isinstance(thing, Path) else target.stem
+
+
+class Worker:
+    """One process and what it is working on."""
+
+    def __init__(self, order: tuple[Any, ...], nproc: int) -> None:
+        self.at: int | None = None
+        self.loaded = False
+        self.pipe, theirs = connection.Pipe()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ}
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from i2i.model import many, workers; workers.work({theirs.fileno()}, many.translate_one)"
+        )
+        self.process = subprocess.Popen(  # in its own session: Ctrl-C is for the parent, which ends it
+            [sys.executable, "-c", code],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        theirs.close()
+        self.pipe.send(order)
+
+    def send(self, at: int, target: Path, thing: Any) -> None:
+        """Let it translate the pair number `at`; that it is dead is noticed by `answer`."""
+        self.at = at
+        with contextlib.suppress(OSError):
+            self.pipe.send((thing, target))
+
+    def answer(self, digest: str) -> I2IError | None:
+        """Return the error of the pair that it has finished; None if it succeeded, or has loaded the model.
+
+        Raises:
+            I2IError: it could not load this model, or met an error that concerns all inputs.
+            EOFError, OSError: it is dead.
+        """
+        found, notes = self.pipe.recv()
+        for category, text in notes:
+            warnings.warn(text, category, stacklevel=2)
+        if isinstance(found, I2IError) and not (self.loaded and isinstance(found, DataError | NumericError)):
+            raise found
+        if not self.loaded and found != digest:
+            raise WeightsError("the weights have changed since the model was loaded: start again")
+        error = found if self.loaded else None
+        self.at, self.loaded = None, True
+        return error
+
+    def end(self) -> str:
+        """Wait until it has ended, for at most ten seconds, and say how it did."""
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.pipe.close()
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def work(handle: int, translate_one: One) -> None:
+    """Be a worker: load the model, then translate what comes, until the other side is gone."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # so that an unfinished file is removed
+    pipe = connection.Connection(handle)
+    with contextlib.suppress(EOFError, OSError):
+        source, plugins, tile, condition = pipe.recv()
+        try:
+            model = loaded(source, plugins)
+        except I2IError as error:
+            pipe.send((error, []))
+            return
+        pipe.send((fingerprint(model), []))
+        while True:
+            thing, target = pipe.recv()
+            found = None
+            with warnings.catch_warnings(record=True) as noted:
+                warnings.simplefilter("always")
+                try:
+                    translate_one(thing, target, model, tile, condition)
+                except I2IError as error:
+                    found = error
+            pipe.send((found, [(note.category, str(note.message)) for note in noted]))
+
+
+def loaded(source: str, plugins: Sequence[Any]) -> Model:
+    """Load the model, without repeating what the first process has said about it."""
+    from .loading import load
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        for plugin in plugins:
+            load_file(plugin.path, plugin.sha256)
+        return load(source)
