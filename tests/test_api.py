@@ -26,6 +26,7 @@ from i2i.errors import ConfigError, DataError, NumericError, WeightsError
 from i2i.modalities import Image as ImageModality
 from i2i.modalities import LabelMap
 from i2i.model import translate_files
+from i2i.model.manifest import NAME
 
 CONFIG = """
 task:
@@ -239,13 +240,13 @@ def test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others(run: Path, t
     assert done.stderr.splitlines()[-1] == "3 translated, 0 already existed, 2 failed"
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert found == {"a.png", "a.jpg", "sub/c.PNG"}
+    assert found == {"a.png", "a.jpg", "sub/c.PNG", NAME}
     assert Image.open(tmp_path / "out" / "sub" / "c.PNG").size == (41, 23)
     before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
     again = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
-    assert "already exists" in again.stderr
     assert "0 translated, 3 already existed, 2 failed" in again.stderr
-    assert "existing results were kept, whichever model made them; use --force to redo them" in again.stderr
+    assert "redoing" not in again.stderr
+    assert "keeping" not in again.stderr
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
@@ -261,7 +262,7 @@ def test_a_glob_keeps_the_names_and_force_redoes_existing_results(model: i2i.Mod
     folder_of_pictures(tmp_path / "in")
     wanted, out = f"{tmp_path}/in/**/[ac].*", tmp_path / "out"
     assert translate_files([wanted], out, model, say=str) == []
-    assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "a.png", "c.PNG"]
+    assert sorted(path.name for path in out.iterdir()) == [NAME, "a.jpg", "a.png", "c.PNG"]
     (out / "a.png").write_bytes(b"mine")
     translate_files([wanted], out, model, say=str)
     assert (out / "a.png").read_bytes() == b"mine"
@@ -288,7 +289,7 @@ def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Pat
         picture().save(source / name)
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in source.iterdir()}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {NAME, *(p.name for p in source.iterdir())}
     assert all(line.startswith(("[", "6 translated")) for line in done.stderr.splitlines()), done.stderr
 
 
@@ -364,7 +365,7 @@ def test_a_folder_that_cannot_be_listed_is_a_failure(
 def test_square_brackets_in_a_folder_are_not_a_pattern(model: i2i.Model, tmp_path: Path) -> None:
     folder_of_pictures(tmp_path / "h [2019]")
     assert translate_files([f"{tmp_path}/h [2019]/[a]*.png"], tmp_path / "out", model, say=str) == []
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["a.png"]
 
 
 @pytest.mark.parametrize(("name", "side"), [("a.webp", 16383), ("a.jpg", 65500)])
@@ -379,7 +380,7 @@ def test_a_result_too_large_for_its_format_fails_alone(
     failed = translate_files([f"{tmp_path}/in"], tmp_path / "out", model, say=str)
     assert len(failed) == 1
     assert f"{side + 1}x2 pixels are more than the {side} a side of" in failed[0]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["b.png"]
     i2i.images.save(grown[:, :side], tmp_path / f"limit-{name}")
 
 

@@ -132,7 +132,7 @@ def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPa
             cli.main()
         assert not end.value.code, words
     assert len(done) >= 8
-    made = {"a.png", "b.jpg", "zebra.png"}
+    made = {".i2i-translate.jsonl", "a.png", "b.jpg", "zebra.png"}
     made |= {"two-red-circles-above-a-blue-square.png", "captions-0001.png", "captions-0002.png"}
     made |= {"scene.txt", "scene.png", "scene.gif", *(f"0000{n}.gif" for n in range(8))}
     assert {path.name for path in (newcomer / "OUT").iterdir()} == made

@@ -77,7 +77,7 @@ def test_sounds_are_translated_from_the_command_line_and_a_picture_is_rejected(h
     assert done.returncode == 3
     assert "'photo.png': not a sound (possible: .wav)" in done.stderr
     assert "3 translated, 0 already existed, 1 failed" in done.stderr
-    assert sorted(path.name for path in (home / "out").iterdir()) == ["0.wav", "1.wav", "2.wav"]
+    assert sorted(path.name for path in (home / "out").glob("[!.]*")) == ["0.wav", "1.wav", "2.wav"]
     clean = Tones().validation()[0]["B"]
     before, after = (Waveform().take(home / name / "0.wav").values[0] - clean for name in ("noisy", "out"))
     assert after.square().mean() < 0.5 * before.square().mean()
@@ -259,7 +259,7 @@ def test_a_task_may_make_images_of_things_that_are_not_files(tmp_path: Path) -> 
     model = i2i.Model(Painter(), {}, Path("here"))
     assert model("a red circle").getpixel((0, 0)) == (12, 12, 12)
     assert translate_files(["a red circle", "blue"], tmp_path, model, say=lambda _: None) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-red-circle.png", "blue.png"]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["a-red-circle.png", "blue.png"]
     with pytest.raises(ConfigError, match="sentences cannot be cut into tiles"):
         model("blue", tile=16)
 

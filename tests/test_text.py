@@ -132,13 +132,13 @@ def test_a_file_gives_a_picture_per_line(tmp_path: Path) -> None:
     ]
     assert skipped == []
     assert translate_files([str(tmp_path / "captions.txt")], tmp_path / "out", model(), say=lambda line: None) == []
-    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == names
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.png")) == names
 
 
 def test_sentences_are_translated_and_bad_ones_reported(tmp_path: Path) -> None:
     given = ["a dog", "", "x" * 300, str(tmp_path / "missing.txt")]
     failed = translate_files(given, tmp_path / "out", model(), say=lambda line: None)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a-dog.png"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["a-dog.png"]
     assert len(failed) == 3
     for reason in ("the caption is empty", "has 300 characters", "no such file"):
         assert sum(reason in sentence for sentence in failed) == 1
@@ -163,7 +163,7 @@ def test_folders_of_captions_are_searched(tmp_path: Path) -> None:
 
 def test_the_same_sentence_twice_is_one_result_but_two_files_of_one_name_are_an_error(tmp_path: Path) -> None:
     assert translate_files(["a dog", "a dog"], tmp_path / "out", model(), say=lambda line: None) == []
-    assert len(list((tmp_path / "out").iterdir())) == 1
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
     for folder, line in (("one", "a cat\na dog\n"), ("two", "a bird\na fish\n")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "captions.txt").write_text(line)

@@ -16,10 +16,10 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ from .trained import Model
 
 NAME = ".i2i-translate.jsonl"
 State = Literal["missing", "current", "outdated", "foreign"]
+
+
+class Entry(NamedTuple):
+    """A result that was finished: the job that made it, and the stamps of its input and of itself."""
+
+    job: str
+    input: str
+    result: str
 
 
 def job_of(model: Model, condition: dict[str, Any]) -> dict[str, Any]:
@@ -81,70 +89,70 @@ def stamp(thing: Any) -> str:
 
 
 class Manifest:
-    """The record of a folder of results, as far as it concerns the results that are wanted now.
+    """The record of a folder of results.
 
     Args:
-        out: the folder.
-        targets: the wanted results, in that folder.
-        job: see `job_of`.
+        out: the folder, which need not exist.
+        job: what makes the results now; see `job_of`.
     """
 
-    def __init__(self, out: Path, targets: Iterable[Path], job: dict[str, Any]) -> None:
+    def __init__(self, out: Path, job: dict[str, Any]) -> None:
         self.out, self.job, self.file = out, job, out / NAME
-        self._wanted = {self._key(target) for target in targets}
-        self._known: dict[str, tuple[str, str, str] | None] = {}  # job, input, result; None if it was not finished
-        self._torn = False
-        with suppress(FileNotFoundError, NotADirectoryError), open(self.file, "rb") as lines:
-            for line in lines:
-                self._torn = not line.endswith(b"\n")
-                with suppress(ValueError, LookupError, TypeError, AttributeError):
-                    self._read(json.loads(line))
 
-    def _read(self, line: dict[str, Any]) -> None:
-        if line.get("begin") in self._wanted:
-            self._known[line["begin"]] = None
-        elif line.get("done") in self._wanted:
-            self._known[line["done"]] = str(line["job"]), str(line["input"]), str(line["result"])
-
-    def state(self, target: Path, thing: Any) -> State:
-        """Return what to think of a result.
-
-        Returns:
-            "missing", also if it was begun and not finished; "current", made by this job from this input; "outdated",
-            made by another job or from an earlier version of the input; "foreign", not made by i2i, or changed since.
-        """
-        if not target.exists():
-            return "missing"
-        if self._key(target) not in self._known:
-            return "foreign"
-        known = self._known[self._key(target)]
-        if known is None:
-            return "missing"
-        job, given, result = known
-        if result != stamp(target):
-            return "foreign"
-        return "current" if (job, given) == (self.job["job"], stamp(thing)) else "outdated"
-
-    def start(self) -> None:
+    def describe(self) -> None:
         """Append the line about the job."""
-        files.make_folder(self.out)
-        if self._torn:  # by a full disk or a loss of power: the next line must not continue it
-            files.append_line(self.file, "")
-        files.append_line(self.file, json.dumps(self.job))
+        self._append(self.job)
 
     def begin(self, target: Path) -> None:
-        """Record that a result is about to be written; on disk before the result is."""
-        key = self._key(target)
-        if self._known.get(key, ...) is None:
-            name = glob.escape(f".tmp-i2i-{target.name[:40]}-")
-            for left in target.parent.glob(f"{name}*"):  # by the process that did not finish it
-                left.unlink(missing_ok=True)
-        files.append_line(self.file, json.dumps({"begin": key, "job": self.job["job"]}), sync=True)
+        """Record that a result is about to be written, on disk before the result is."""
+        self._append({"begin": self._key(target), "job": self.job["job"]}, sync=True)
 
     def done(self, target: Path, given: str) -> None:
         """Record a result that is complete, and the stamp of its input before it was read."""
         line = {"done": self._key(target), "job": self.job["job"], "input": given, "result": stamp(target)}
-        files.append_line(self.file, json.dumps(line))
+        self._append(line)
+
+    def states(self, targets: Mapping[Path, Any]) -> dict[Path, State]:
+        """Return what to think of each of these results, given with their inputs.
+
+        Returns:
+            "missing", also if it was begun and not finished; "current", made by this job from this input; "outdated",
+            made by another job or from an earlier version of the input; "foreign", not made here, or changed since.
+        """
+        known = self._read({self._key(target) for target in targets})
+        return {target: self._state(target, targets[target], known) for target in sorted(targets)}
+
+    def _read(self, wanted: set[str]) -> dict[str, Entry | None]:
+        """Return the last line about each result; None for one that was not finished."""
+        known: dict[str, Entry | None] = {}
+        torn = False
+        with suppress(FileNotFoundError, NotADirectoryError), open(self.file, "rb") as lines:
+            for raw in lines:
+                torn = not raw.endswith(b"\n")
+                with suppress(ValueError, LookupError, TypeError, AttributeError):
+                    line = json.loads(raw)
+                    if line.get("begin") in wanted:
+                        known[line["begin"]] = None
+                    elif line.get("done") in wanted:
+                        known[line["done"]] = Entry(*(str(line[key]) for key in Entry._fields))
+        if torn:  # by a full disk or a loss of power: the next line must not continue it
+            files.append_line(self.file, "")
+        return known
+
+    def _state(self, target: Path, thing: Any, known: dict[str, Entry | None]) -> State:
+        entry = known.get(self._key(target), Entry("", "", ""))
+        if entry is None:
+            name = glob.escape(f".tmp-i2i-{target.name[:40]}-")
+            for left in target.parent.glob(f"{name}*"):  # by the process that did not finish it
+                left.unlink(missing_ok=True)
+        if entry is None or not target.exists():
+            return "missing"
+        if entry.result != stamp(target):
+            return "foreign"
+        return "current" if (entry.job, entry.input) == (self.job["job"], stamp(thing)) else "outdated"
+
+    def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:
+        files.append_line(self.file, json.dumps(line), sync=sync)
 
     def _key(self, target: Path) -> str:
         return target.relative_to(self.out).as_posix()

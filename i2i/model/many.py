@@ -65,34 +65,28 @@ def translate_files(
     """
     if force and skip_existing:
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
+    model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
     targets, failed = plan(sources, Path(out), model.task.takes, model.task.makes, say)
-    manifest = Manifest(Path(out), targets, job_of(model, condition))
+    manifest = Manifest(Path(out), job_of(model, condition))
     if force or skip_existing:
         todo = [pair for pair in sorted(targets.items()) if force or not pair[0].exists()]
     else:
         todo = outdated(manifest, targets, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
-    given = [""] * len(todo)
-
-    def begin(at: int) -> None:
-        given[at] = stamp(todo[at][1])
-        manifest.begin(todo[at][0])
-
-    if todo:
-        manifest.start()
     share = in_this_process if nproc == 1 else partial(in_processes, nproc=nproc)
     try:
-        with ended_by_sigterm(), closing(share(todo, model, tile=tile, condition=condition, begin=begin)) as results:
+        with ended_by_sigterm(), closing(share(todo, model, manifest, tile, condition)) as results:
             for number, (at, error) in enumerate(results, start=1):
                 count = f"[{number}/{len(todo)}]"
-                if error is None:
-                    done += 1
-                    manifest.done(todo[at][0], given[at])
-                    speed = pace(number, len(todo) - number, time.monotonic() - began)
-                    (note or say)(f"{count} {shown(todo[at][0])}  {speed}")
-                else:
+                if error is not None:
                     failed.append(str(error))
                     say(f"{count} {error}")
+                    continue
+                done += 1
+                if done == 1:
+                    manifest.describe()
+                speed = pace(number, len(todo) - number, time.monotonic() - began)
+                (note or say)(f"{count} {shown(todo[at][0])}  {speed}")
     except (KeyboardInterrupt, SystemExit):
         say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
         raise
@@ -107,7 +101,7 @@ def translate_files(
 
 def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], None]) -> list[tuple[Path, Any]]:
     """Return the targets and inputs whose results are missing or outdated, and say what is redone and what is kept."""
-    states = {target: manifest.state(target, thing) for target, thing in sorted(targets.items())}
+    states = manifest.states(targets)
     counts = Counter(states.values())
     if counts["outdated"]:
         say(f"redoing {counts['outdated']} that were made from another input, or with another model or condition")
@@ -120,13 +114,12 @@ def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], 
 
 
 def in_this_process(
-    todo: Todo, model: Model, tile: int | None, condition: dict[str, Any], begin: Callable[[int], None]
+    todo: Todo, model: Model, manifest: Manifest, tile: int | None, condition: dict[str, Any]
 ) -> Results:
     """Translate (target, input) pairs one after the other; yield the number of each, and its error."""
     for at, (target, thing) in enumerate(todo):
-        begin(at)
         try:
-            translate_one(thing, target, model, tile, condition)
+            translate_one(thing, target, model, manifest, tile, condition)
         except (DataError, NumericError) as error:
             yield at, error
         else:
@@ -150,16 +143,21 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def translate_one(thing: Any, target: Path, model: Model, tile: int | None, condition: dict[str, Any]) -> None:
+def translate_one(
+    thing: Any, target: Path, model: Model, manifest: Manifest, tile: int | None, condition: dict[str, Any]
+) -> None:
     """Translate one input into a file; a DataError, also for a lack of memory, concerns only this input."""
+    given = stamp(thing)
     try:
         result = model(thing, tile=tile, **condition)
     except ResourceError as error:
         name = shown(thing) if isinstance(thing, Path) else target.stem
         raise DataError(f"{name}: {error}") from error
     files.make_folder(target.parent)
+    manifest.begin(target)
     with blame(model.task.makes, "write"):
         model.task.makes.write(result, target)
+    manifest.done(target, given)
     return_memory()
 
 

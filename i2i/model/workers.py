@@ -22,32 +22,31 @@ from typing import Any
 from ..errors import DataError, I2IError, NumericError, ResourceError, WeightsError
 from ..images import shown
 from ..plugins import load_file, registry
-from .manifest import fingerprint
+from .manifest import Manifest, fingerprint
 from .trained import Model
 
 Todo = Sequence[tuple[Path, Any]]
 Results = Iterator[tuple[int, I2IError | None]]
-One = Callable[[Any, Path, Model, int | None, dict[str, Any]], None]
+One = Callable[[Any, Path, Model, Manifest, int | None, dict[str, Any]], None]
 
 
 def in_processes(
-    todo: Todo, model: Model, nproc: int, tile: int | None, condition: dict[str, Any], begin: Callable[[int], None]
+    todo: Todo, model: Model, manifest: Manifest, tile: int | None, condition: dict[str, Any], nproc: int
 ) -> Results:
     """Translate (target, input) pairs in `nproc` processes; yield the number of each, and its error, as they end.
 
     Args:
         todo: the pairs.
         model: loaded again by each process from `model.source`.
+        manifest: the record of the results.
+        tile, condition: see `Model`.
         nproc: how many processes.
-        tile: see `Model`.
-        condition: see `Model`.
-        begin: called with the number of a pair before it is translated.
 
     Raises:
         I2IError: an error that concerns all inputs.
     """
     queue, digest = deque(range(len(todo))), fingerprint(model)
-    order = (str(model.source), list(registry().files.values()), tile, condition)
+    order = (str(model.source), list(registry().files.values()), manifest, tile, condition)
     workers = [Worker(order, nproc) for _ in range(min(nproc, len(todo)))]
     try:
         while queue or any(worker.at is not None for worker in workers):
@@ -69,7 +68,6 @@ def in_processes(
                 if at is not None:
                     yield at, error
                 if queue:
-                    begin(queue[0])
                     worker.send(queue[0], *todo[queue.popleft()])
                 else:
                     workers.remove(worker)
@@ -108,13 +106,16 @@ class Worker:
             start_new_session=True,
         )
         theirs.close()
-        self.pipe.send(order)
+        self._send(order)
 
     def send(self, at: int, target: Path, thing: Any) -> None:
         """Let it translate the pair number `at`; that it is dead is noticed by `answer`."""
         self.at = at
+        self._send((thing, target))
+
+    def _send(self, what: Any) -> None:
         with contextlib.suppress(OSError):
-            self.pipe.send((thing, target))
+            self.pipe.send(what)
 
     def answer(self, digest: str) -> I2IError | None:
         """Return the error of the pair that it has finished; None if it succeeded, or has loaded the model.
@@ -150,7 +151,7 @@ def work(handle: int, translate_one: One) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # so that an unfinished file is removed
     pipe = connection.Connection(handle)
     with contextlib.suppress(EOFError, OSError):
-        source, plugins, tile, condition = pipe.recv()
+        source, plugins, *how = pipe.recv()
         try:
             model = loaded(source, plugins)
         except I2IError as error:
@@ -163,7 +164,7 @@ def work(handle: int, translate_one: One) -> None:
             with warnings.catch_warnings(record=True) as noted:
                 warnings.simplefilter("always")
                 try:
-                    translate_one(thing, target, model, tile, condition)
+                    translate_one(thing, target, model, *how)
                 except I2IError as error:
                     found = error
             pipe.send((found, [(note.category, str(note.message)) for note in noted]))
