@@ -32,7 +32,7 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
         hint = (
             f"did you mean {meant}?"
             if Run(meant).config_file.is_file()
-            else "give a folder that `i2i run` has filled"
+            else "give a folder that `i2i run` has filled, or two folders of pictures"
         )
         raise ConfigError(f"{home.folder} is not a run: {hint}")
     with home.plugins(plugin):
