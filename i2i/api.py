@@ -104,7 +104,9 @@ def evaluate(
         load_files(plugin)
         return runs.evaluate_folders(str(run), overrides[0], metrics)
     if metrics is not None:
-        raise ConfigError(f"--metrics {metrics} is for two folders of pictures: give a run metrics=... as an override")
+        raise ConfigError(
+            f"--metrics {metrics} is for two folders of pictures: give a run metrics=... as an override"
+        )
     return evaluate_run(Run(run), overrides, plugin)
 
 

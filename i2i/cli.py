@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -69,7 +68,9 @@ app.add_typer(data_app, name="data")
 PluginFile = Annotated[
     list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task, data set, ...")
 ]
-ModelOption = Annotated[str | None, typer.Option("-m", "--model", help="A run or model.safetensors; 'a | b' for several.")]
+ModelOption = Annotated[
+    str | None, typer.Option("-m", "--model", help="A run or model.safetensors; 'a | b' for several.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[
     list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, e.g. label=3 or direction=BtoA.")

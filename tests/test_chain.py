@@ -184,7 +184,9 @@ def test_a_chain_is_tiled_part_by_part() -> None:
 
 def test_parts_that_do_not_fit_are_refused_and_nothing_runs() -> None:
     first = Conv()
-    with pytest.raises(ConfigError, match="'conv | painted' is not possible: 'conv' makes images, but 'painted' takes"):
+    with pytest.raises(
+        ConfigError, match=r"'conv \| painted' is not possible: 'conv' makes images, but 'painted' takes"
+    ):
         chain(first, Painted())
     with pytest.raises(ConfigError, match="'segmented' makes label maps, but 'conv' takes images"):
         chain(first, Segmented(), Conv())

@@ -265,4 +265,6 @@ def test_a_chain_can_be_compared_with_its_parts(home: Path, monkeypatch: pytest.
     shown = results.results("a.png", ["x | y", "same"], [whole, results.load("same")], {"1.2.invert": "1"})
     assert [one.about for one in shown] == ["30x20, enlarged to 120x80 (bicubic)", "120x80", shown[0].about]
     assert shown[1].name == "1. x | y 2.invert=1"
-    assert torch.equal(torch.from_numpy(255 - shown[1].pixels[::4, ::4]), torch.from_numpy(np.array(Image.open("a.png"))))
+    assert torch.equal(
+        torch.from_numpy(255 - shown[1].pixels[::4, ::4]), torch.from_numpy(np.array(Image.open("a.png")))
+    )

@@ -12,8 +12,8 @@ from PIL import Image
 import i2i
 from i2i.errors import ConfigError, DataError
 from i2i.metrics import features_of, psnr, ssim
-from i2i.metrics.folders import read
 from i2i.metrics.sets import frechet_distance, kernel_distance
+from i2i.runs.folders import read
 
 
 def picture(seed: int, size: tuple[int, int] = (20, 16)) -> Image.Image:
@@ -35,9 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pairs_are_compared_by_name_and_the_others_reported(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_are_compared_by_name_and_the_others_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = i2i.evaluate("a", "b")
     both = [(read(Path(a)), read(Path(b))) for a, b in (("a/0.png", "b/0.png"), ("a/1.png", "b/1.png"))]
     both.append((read(Path("a/sub/2.png")), read(Path("b/sub/2.bmp"))))
@@ -104,7 +102,9 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
         with pytest.raises(wrong, match=sentence):
             i2i.evaluate(*arguments, metrics=metrics)
     picture(1, (21, 16)).save("a/0.png")
-    with pytest.raises(DataError, match=r"'a/0\.png' has 21x16 pixels, but 'b/0\.png' has 20x16: paired metrics need"):
+    with pytest.raises(
+        DataError, match=r"'a/0\.png' has 21x16 pixels, but 'b/0\.png' has 20x16: paired metrics need"
+    ):
         i2i.evaluate("a", "b")
     picture(1).save("a/0.jpg")
     with pytest.raises(DataError, match=r"'a/0\.jpg' and 'a/0\.png' have the same name without the suffix"):

@@ -1,4 +1,4 @@
-"""`i2i translate` on folders: what is redone and what is kept, several processes, and jobs that are stopped or killed."""
+"""`i2i translate` on folders: what is redone and what is kept, several processes, and jobs that end early."""
 
 from __future__ import annotations
 
@@ -168,9 +168,7 @@ def test_what_i2i_did_not_make_is_kept_and_reported_unless_forced(model: i2i.Mod
     assert translated(source, out, model) == ["0 translated, 3 already existed, 0 failed"]
 
 
-def test_skip_existing_keeps_everything_whichever_model_made_it(
-    home: Path, model: i2i.Model, tmp_path: Path
-) -> None:
+def test_skip_existing_keeps_everything_whichever_model_made_it(home: Path, model: i2i.Model, tmp_path: Path) -> None:
     source, out = pictures(tmp_path / "in"), tmp_path / "out"
     translated(source, out, model)
     before = contents(out)

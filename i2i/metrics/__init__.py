@@ -2,7 +2,7 @@
 
 `base` yields what a task predicts or samples, `pairs` and `lpips` compare each prediction with its ground truth,
 `colour` measures colourfulness, and `sets` compares the sets of generated and real images with the fixed networks in
-`features`. Metrics that use the ground truth of drawn scenes are in plugins/i2i_scenes.
+`features` and `inception`. Metrics that use the ground truth of drawn scenes are in plugins/i2i_scenes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from .colour import Colourfulness
 from .features import check as check_weights
 from .features import features as features_of
 from .features import lenet_logits, squared
+from .inception import FID, InceptionScore
 from .lpips import LPIPS
 from .pairs import PSNR, SSIM, psnr, ssim
 from .sets import KID, Frechet
@@ -48,3 +49,5 @@ def register(catalog: Catalog) -> None:
     catalog.metric("colourfulness", Colourfulness)
     catalog.metric("kid", KID)
     catalog.metric("frechet", Frechet)
+    catalog.metric("fid", FID)
+    catalog.metric("inception_score", InceptionScore)

@@ -4,9 +4,10 @@
     vgg19          512 features of VGG-19, at 224 px; for photographs
     resnet20       64 features of a ResNet-20 trained on CIFAR-10, at 32 px
     lenet          84 features of a LeNet-5 trained on MNIST, at 32 px, grey
+    inception      2048 features of the Inception-v3 of FID, at 299 px; see inception.py
     random_conv    240 features of random convolutions, at 128 px; needs no weights file, sees only colour and texture
 
-None of them is Inception, so distances between their features are not FIDs, nor comparable with FIDs.
+Distances between the features of all others but Inception are not FIDs, nor comparable with FIDs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..losses.backbones import SQUEEZENET, VGG19, Backbone, backbone, prepared
 from ..losses.pretrained import Weights
 from .base import batches
 
-Name = Literal["squeezenet", "vgg19", "resnet20", "lenet", "random_conv"]
+Name = Literal["squeezenet", "vgg19", "resnet20", "lenet", "inception", "random_conv"]
 
 LENET = Weights(
     "mnist_lenet.pth",
@@ -45,6 +46,10 @@ FILES: dict[Name, Weights] = {"squeezenet": SQUEEZENET, "vgg19": VGG19, "resnet2
 
 def check(name: Name, weights_dir: str | None = None) -> None:
     """Raise WeightsError early if the weights file of an extractor is missing or is the wrong file."""
+    if name == "inception":
+        from . import inception
+
+        inception.check(weights_dir)
     if name in FILES:
         FILES[name].find(weights_dir)
 
@@ -64,6 +69,10 @@ def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = Non
     Raises:
         WeightsError: the weights file is missing or is the wrong file; the message states where to get it.
     """
+    if name == "inception":
+        from . import inception
+
+        return inception.outputs(images, weights_dir, device)[0]
     size, extract = extractor(name, weights_dir, device)
     found = []
     with torch.no_grad():
@@ -74,6 +83,8 @@ def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = Non
 
 def prepared_as(name: Name) -> str:
     """Return how images are prepared for an extractor, for reports."""
+    if name == "inception":
+        return "resized to 299x299 pixels, bilinear without antialiasing, as in TensorFlow 1"
     return f"resized to {SIZES[name]}x{SIZES[name]} pixels, bilinear with antialiasing"
 
 

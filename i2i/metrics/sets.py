@@ -12,7 +12,7 @@ Papers: KID arXiv:1801.01401, Fréchet distance as in FID arXiv:1706.08500.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -128,14 +128,19 @@ def two_sets(
 def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tuple[Tensor, Tensor]:
     """Return the features of the generated images and of the real ones, which are computed once per data set."""
     device, samples, truth = str(device_of(task)), data.validation(), truth_of(task, data)
-    generated = truth != task.target
-    made = sampled(task, len(samples)) if generated else (image for _, image in answers(task, data))
-    fake = features(made, extractor, weights_dir, device)
+    fake = features(made_by(task, data), extractor, weights_dir, device)
     known = _real.setdefault(data, {})
     key = extractor, weights_dir, device
     if key not in known:
         known[key] = features((samples[i][truth] for i in range(len(samples))), extractor, weights_dir, device)
     return fake, known[key]
+
+
+def made_by(task: Any, data: Data) -> Iterator[Tensor]:
+    """Return the translations of all validation samples, or as many samples."""
+    if truth_of(task, data) != task.target:
+        return sampled(task, len(data.validation()))
+    return (image for _, image in answers(task, data))
 
 
 def truth_of(task: Any, data: Data) -> str:

@@ -184,7 +184,8 @@ class Clip(Modality):
         """Return the first frames, with three channels."""
         if self.frames is not None and values.shape[1] < self.frames:
             raise DataError(
-                f"the clip has {values.shape[1]} frames here, but the next model takes {self.frames}: give a longer clip"
+                f"the clip has {values.shape[1]} frames here, but the next model takes {self.frames}: "
+                f"give a longer clip"
             )
         return values[:, : self.frames].expand(-1, -1, 3, -1, -1)
 

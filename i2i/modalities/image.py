@@ -164,7 +164,7 @@ class Image(Modality):
         return lambda network, tile: partial(tiled, network, tile=tile)
 
     def then(self, makes: Modality) -> Modality:
-        """Multiply the scales; the result has colour if either adds it, or if the first is not an image of colours."""
+        """Multiply the scales; the result has colour if either adds it, or if the first is not an image."""
         if not isinstance(makes, Image):
             return makes
         colour = self.colour or makes.colour or self.name != makes.name

@@ -109,7 +109,9 @@ class Chain(Model):
         """Return the conditions of each part, by the index of the part."""
         self._check(call, condition)
         divided: dict[str, Any] = {}
-        numbered = sorted(condition, key=lambda name: address(name)[0] is not None)  # these last: they take precedence
+        numbered = sorted(
+            condition, key=lambda name: address(name)[0] is not None
+        )  # these last: they take precedence
         for at, part in enumerate(self.parts):
             given = {}
             for name in numbered:

@@ -26,7 +26,7 @@ def is_a_comparison(first: str | Path, others: Sequence[str]) -> bool:
 
 
 def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) -> dict[str, float]:
-    """Return the metrics of a run with its published weights, and append them to its evaluations; see `i2i.evaluate`."""
+    """Return the metrics of a run with its published weights, and log them; see `i2i.evaluate`."""
     if not home.config_file.is_file():
         meant = Path("runs") / home.folder
         hint = (

@@ -31,8 +31,8 @@ def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
     has not moved. A weights file elsewhere never causes code to be loaded: name its plugin file.
 
     Args:
-        source: a run folder or a `model.safetensors`; several, separated by "|", are a `Chain`. None means $I2I_MODEL,
-            else the newest finished run in ./runs, which is reported on stderr.
+        source: a run folder or a `model.safetensors`; several, separated by "|", are a `Chain`. None means
+            $I2I_MODEL, else the newest finished run in ./runs, which is reported on stderr.
         plugin: a Python file, or a list of them, that registers the task.
 
     Raises:

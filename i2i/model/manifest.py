@@ -74,7 +74,7 @@ def described(value: Any) -> Any:
 
 
 def stamp(thing: Any) -> str:
-    """Return a mark that changes with an input: size and time of a file, or of the files of a folder; "" if missing."""
+    """Return a mark that changes with an input: size and time of a file or of the files of a folder; or ""."""
     if not isinstance(thing, Path):
         return hashlib.sha256(repr(thing).encode()).hexdigest()[:16]
     try:

@@ -44,9 +44,9 @@ def translate_files(
 ) -> list[str]:
     """Translate files, folders and globs (or whatever the task takes) into the folder `out`, keeping names.
 
-    Results that are up to date are kept, and those that i2i made from another input, or with another model or condition,
-    are made again. Files that it did not make, or that were changed since, are kept and reported. A failure does not
-    stop the others.
+    Results that are up to date are kept, and those that i2i made from another input, or with another model or
+    condition, are made again. Files that it did not make, or that were changed since, are kept and reported. A
+    failure does not stop the others.
 
     Args:
         sources: the inputs.
@@ -100,7 +100,7 @@ def translate_files(
 
 
 def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], None]) -> list[tuple[Path, Any]]:
-    """Return the targets and inputs whose results are missing or outdated, and say what is redone and what is kept."""
+    """Return the targets whose results are missing or outdated, with their inputs, and say what happens to others."""
     states = manifest.states(targets)
     counts = Counter(states.values())
     if counts["outdated"]:
@@ -108,7 +108,7 @@ def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], 
     if counts["foreign"]:
         say(
             f"keeping {counts['foreign']} that i2i did not make here, or that were changed since, such as "
-            f"{shown(next(target for target, state in states.items() if state == 'foreign'))}; --force overwrites them"
+            f"{shown(next(path for path, state in states.items() if state == 'foreign'))}; --force overwrites them"
         )
     return [(target, targets[target]) for target, state in states.items() if state in ("missing", "outdated")]
 

@@ -1,7 +1,7 @@
 """Translate files in several processes: `i2i translate photos -o out -m RUN --nproc 4`.
 
-Each worker is a Python process that loads the model and gets one input at a time. One that is killed costs the input it
-was working on and is replaced. All of them end when the process that started them does, in whatever way.
+Each worker is a Python process that loads the model and gets one input at a time. One that is killed costs the input
+it was working on, and is replaced. All of them end when the process that started them does, in whatever way.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@
     resume.py      where a run continues from, and which settings may change then
     files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
+    folders.py     `evaluate_folders`: the metrics of two folders of pictures, without a run
     stopping.py    SIGINT, SIGTERM, SIGUSR1 and SIGHUP end a run after the current step
     progress.py    the line on stderr
     summary.py     what is printed at the end
@@ -21,8 +22,9 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 
 from __future__ import annotations
 
-from .evaluate import evaluate, evaluate_folders, refuse_what_cannot_be_judged, threads
+from .evaluate import evaluate, refuse_what_cannot_be_judged, threads
 from .folder import Run
+from .folders import evaluate_folders
 from .progress import Line, Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from .. import config
 from ..data.base import Data
 from ..engine import seed_everything
 from ..errors import blame
 from ..metrics.base import check_needs, device_of, validated
-from ..metrics.folders import compare
-from ..plugins import registry
 from ..task import Task
 
 Metrics = Sequence[tuple[str, Any]]
@@ -54,25 +50,6 @@ def evaluate(task: Task, data: Data, metrics: Metrics, *, seed: int, step: int) 
             with blame(metric, "an evaluation"):
                 found |= {f"{name}/{key}": float(value) for key, value in metric(task, data).items()}
     return found
-
-
-def evaluate_folders(
-    first: str, second: str, metrics: str | None = None, say: Callable[[str], None] | None = None
-) -> dict[str, float]:
-    """Return the metrics of the pictures in a folder, compared with those in another; see `metrics.folders`.
-
-    Args:
-        first, second: the folders.
-        metrics: names, such as "kid,lpips", or what `metrics` may be in a config; by default psnr and ssim.
-        say: called with a sentence about each; by default printed on stderr.
-    """
-    chosen = config.metrics_of(metrics or "psnr,ssim", registry().catalog)
-    return compare(first, second, [(name, build()) for name, build in chosen], say or to_stderr)
-
-
-def to_stderr(text: str) -> None:
-    """Print a sentence on stderr."""
-    print(f"i2i: {text}", file=sys.stderr)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A self-contained HTML page: two pictures with a divider that is dragged, or moved with the arrow keys.
 
-Without JavaScript the pictures are shown one below the other. Nothing is loaded from elsewhere: a Content-Security-Policy
-forbids it, and allows this one script.
+Without JavaScript the pictures are shown one below the other. Nothing is loaded from elsewhere: a
+Content-Security-Policy forbids it, and allows this one script.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ label { margin-right: 1.5rem } select { font: inherit; max-width: 24rem }
 .stage img { display: block; width: 100%; user-select: none }
 .stage .left { position: absolute; inset: 0; width: 100%; height: 100%;
   clip-path: inset(0 calc(100% - var(--at)) 0 0) }
-.stage .line { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px; background: #fff;
-  box-shadow: 0 0 0 1px #0008; pointer-events: none }
+.stage .line { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px;
+  background: #fff; box-shadow: 0 0 0 1px #0008; pointer-events: none }
 .stage input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize }
 .stage input:focus-visible + .line { width: 4px; margin-left: -2px; background: #0b5fff }
 figure { margin: 0 0 1.5rem } figure img { max-width: 100% } figcaption { overflow-wrap: anywhere }
@@ -62,7 +62,8 @@ def html_of(title: str, shown: Sequence[Shown]) -> str:
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     name = html.escape(title)
     figures = (
-        f'<figure><figcaption>{html.escape(one.name)} <span class="about">{html.escape(one.about)}</span></figcaption>'
+        f"<figure><figcaption>{html.escape(one.name)} "
+        f'<span class="about">{html.escape(one.about)}</span></figcaption>'
         f'<img alt="{html.escape(one.name)}" src="data:image/png;base64,{encoded(one)}"></figure>'
         for one in shown
     )
@@ -76,7 +77,8 @@ def html_of(title: str, shown: Sequence[Shown]) -> str:
             f'<label>Left: <select id="left">{choices(shown, 0)}</select></label>',
             f'<label>Right: <select id="right">{choices(shown, len(shown) - 1)}</select></label>',
             '<div class="stage"><img class="right" alt=""><img class="left" alt="">',
-            '<input type="range" min="0" max="100" step="0.5" value="50" aria-label="Divider between left and right">',
+            '<input type="range" min="0" max="100" step="0.5" value="50" '
+            'aria-label="Divider between left and right">',
             '<span class="line"></span></div></section>',
             "<h2>All pictures</h2>",
             *figures,

@@ -80,8 +80,8 @@ def results(
     for name, model in zip(names, models, strict=True):
         if model.task.takes.name != takes.name:
             raise ConfigError(
-                f"{names[0]} takes {takes.plural}, but {name} takes {model.task.takes.plural}: compare models that take "
-                f"the same"
+                f"{names[0]} takes {takes.plural}, but {name} takes {model.task.takes.plural}: compare models that "
+                f"take the same"
             )
     given = divided(condition, names, models)
     drawn = [pixels(picture, takes)]
@@ -101,9 +101,7 @@ def results(
     return shown
 
 
-def divided(
-    condition: Mapping[str, Any], names: Sequence[str], models: Sequence[Model]
-) -> list[dict[str, Any]]:
+def divided(condition: Mapping[str, Any], names: Sequence[str], models: Sequence[Model]) -> list[dict[str, Any]]:
     """Return the conditions of each model: those that it has, and last those with its number, without the number.
 
     Raises:

@@ -1,28 +1,31 @@
 """Compare two folders of pictures without a model: `i2i evaluate results truth --metrics psnr,ssim,kid`.
 
-Every metric is the one that configs use. One that compares sets, such as `kid`, gets all pictures of both folders. All
-others compare pairs: two pictures of the same name, whatever the suffix, in the same subfolder.
+Every metric is the one that configs use. One that compares sets, such as `kid`, gets all pictures of both
+folders. The others compare pairs: two pictures of the same name, whatever the suffix, in the same subfolder.
 
 Pictures are read as for training: 8 bits, sRGB, transparent pixels on white.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
 
-from .. import images
+from .. import config, images
 from ..data import to_tensor
 from ..data.base import Data, Sample
 from ..errors import DataError, blame
+from ..metrics.base import check_needs
+from ..plugins import registry
 from ..task import Task
-from .base import check_needs
 
+Say = Callable[[str], None]
 SHOWN = 3  # names in a message; the rest is counted
 
 
@@ -76,15 +79,13 @@ def read(path: Path) -> Tensor:
     return to_tensor(images.read_rgb(path))
 
 
-def compare(
-    first: str, second: str, metrics: Sequence[tuple[str, Any]], say: Callable[[str], None] = print
-) -> dict[str, float]:
+def evaluate_folders(first: str, second: str, metrics: str | None = None, say: Say | None = None) -> dict[str, float]:
     """Compare the pictures of two folders, the first of which is judged.
 
     Args:
         first, second: the folders, which are searched recursively.
-        metrics: (name, metric) pairs.
-        say: called with a sentence about what is compared with what.
+        metrics: names, such as "kid,lpips", or what `metrics` may be in a config; by default psnr and ssim.
+        say: called with a sentence about what is compared with what; by default printed on stderr.
 
     Returns:
         "pictures/first" and "pictures/second", "pairs" if a metric needs them, and the scores by name.
@@ -92,19 +93,23 @@ def compare(
     Raises:
         DataError: a folder has no pictures, two pictures of one have the same name, no names match, or a picture
             cannot be read or compared.
-        ConfigError: a metric cannot judge pictures alone.
+        ConfigError: an unknown metric, or one that cannot judge pictures alone.
+        WeightsError: a metric needs a file that is missing.
     """
+    say = say or to_stderr
+    parts = config.metrics_of(metrics or "psnr,ssim", registry().catalog)
+    chosen = [(name, build()) for name, build in parts]
     found = listed(first), listed(second)
     numbers: dict[str, float] = {"pictures/first": len(found[0]), "pictures/second": len(found[1])}
     data: Pairs | None = None
     task = Given()
-    if any(not hasattr(metric, "between") for _, metric in metrics):
+    if any(not hasattr(metric, "between") for _, metric in chosen):
         data = paired(first, second, found, say)
         numbers["pairs"] = len(data)
-        for name, metric in metrics:
+        for name, metric in chosen:
             if not hasattr(metric, "between"):
                 check_needs(name, metric, task, data)
-    for name, metric in metrics:
+    for name, metric in chosen:
         with blame(metric, "an evaluation"), torch.no_grad():
             if hasattr(metric, "between"):
                 scores = metric.between(*(stream(paths) for paths in found))
@@ -114,6 +119,11 @@ def compare(
         say(f"{', '.join(f'{name}/{key}' for key in scores)}: {about}")
         numbers |= {f"{name}/{key}": float(value) for key, value in scores.items()}
     return numbers
+
+
+def to_stderr(text: str) -> None:
+    """Print a sentence on stderr."""
+    print(f"i2i: {text}", file=sys.stderr)
 
 
 def listed(folder: str) -> list[Path]:
@@ -138,15 +148,15 @@ def stream(paths: Sequence[Path]) -> Iterator[Tensor]:
     return (read(path) for path in paths)
 
 
-def paired(first: str, second: str, found: Sequence[list[Path]], say: Callable[[str], None]) -> Pairs:
+def paired(first: str, second: str, found: Sequence[list[Path]], say: Say) -> Pairs:
     """Return the pairs by name, and say what has no partner."""
     names = [by_name(folder, paths) for folder, paths in zip((first, second), found, strict=True)]
     common = [name for name in names[0] if name in names[1]]
     if not common:
         some = [images.shown(paths[0].name) for paths in found]
         raise DataError(
-            f"no picture in {images.shown(first)} has the name of one in {images.shown(second)} (such as {some[0]} and "
-            f"{some[1]}): rename them, or use metrics of sets, such as kid"
+            f"no picture in {images.shown(first)} has the name of one in {images.shown(second)} (such as {some[0]} "
+            f"and {some[1]}): rename them, or use metrics of sets, such as kid"
         )
     for folder, own, others in ((first, *names), (second, *reversed(names))):
         alone = [images.shown(path.name) for name, path in own.items() if name not in others]
