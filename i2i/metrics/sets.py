@@ -6,7 +6,7 @@ If the validation samples have "A" and "B", the predictions for "A" are compared
 instead, the same number of images is sampled, always from the same random numbers, and compared with these.
 
 Each score is named after its extractor (`kid/squeezenet`). Published KID and FID use Inception, so do not compare
-these scores with them, nor scores of different extractors: they only rank models against one another.
+scores of other extractors with them, nor with each other: they only rank models against one another.
 Papers: KID arXiv:1801.01401, Fréchet distance as in FID arXiv:1706.08500.
 """
 
@@ -37,8 +37,8 @@ class KID:
     subsets of 1,000 instead, a less precise estimate of the same quantity.
 
     Args:
-        extractor: "squeezenet" for photographs, "resnet20" for tiny ones, "lenet" for digits, "vgg19" if its weights
-            are available, or "random_conv", which needs no weights and captures only colours and textures.
+        extractor: "squeezenet" for photographs, "resnet20" for tiny ones, "lenet" for digits, "vgg19" or "inception"
+            if its weights are available, or "random_conv", which needs no weights and captures only colours and textures.
         weights_dir: another folder to search for the extractor's weights.
 
     Raises:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from .manifest import Manifest, fingerprint
 from .trained import Model
 
 Todo = Sequence[tuple[Path, Any]]
-Results = Iterator[tuple[int, I2IError | None]]
+Results = Generator[tuple[int, I2IError | None], None, None]
 One = Callable[[Any, Path, Model, Manifest, int | None, dict[str, Any]], None]
 
 

@@ -158,7 +158,7 @@ def paired(first: str, second: str, found: Sequence[list[Path]], say: Say) -> Pa
             f"no picture in {images.shown(first)} has the name of one in {images.shown(second)} (such as {some[0]} "
             f"and {some[1]}): rename them, or use metrics of sets, such as kid"
         )
-    for folder, own, others in ((first, *names), (second, *reversed(names))):
+    for folder, own, others in ((first, names[0], names[1]), (second, names[1], names[0])):
         alone = [images.shown(path.name) for name, path in own.items() if name not in others]
         if alone:
             more = f" and {len(alone) - SHOWN} more" if len(alone) > SHOWN else ""
