@@ -38,7 +38,8 @@ class KID:
 
     Args:
         extractor: "squeezenet" for photographs, "resnet20" for tiny ones, "lenet" for digits, "vgg19" or "inception"
-            if its weights are available, or "random_conv", which needs no weights and captures only colours and textures.
+            if its weights are available, or "random_conv", which needs no weights and captures only colours and
+            textures.
         weights_dir: another folder to search for the extractor's weights.
 
     Raises:
