@@ -48,6 +48,7 @@ def in_processes(
     queue, digest = deque(range(len(todo))), fingerprint(model)
     order = (str(model.source), list(registry().files.values()), manifest, tile, condition)
     workers = [Worker(order, nproc) for _ in range(min(nproc, len(todo)))]
+    started = list(workers)
     try:
         while queue or any(worker.at is not None for worker in workers):
             ready = connection.wait([worker.pipe for worker in workers])
@@ -60,7 +61,8 @@ def in_processes(
                     if at is not None:
                         yield at, ResourceError(f"{name_of(todo[at])}: the process that translated it {worker.end()}")
                         if queue:
-                            workers.append(Worker(order, nproc))
+                            started.append(Worker(order, nproc))
+                            workers.append(started[-1])
                     elif queue and not workers:
                         why = f"the process that loaded the model {worker.end()}: use fewer with --nproc"
                         raise ResourceError(why) from None
@@ -75,7 +77,7 @@ def in_processes(
     finally:
         for worker in workers:
             worker.process.terminate()
-        for worker in workers:
+        for worker in started:
             worker.end()
 
 
@@ -137,12 +139,12 @@ class Worker:
 
     def end(self) -> str:
         """Wait until it has ended, for at most ten seconds, and say how it did."""
+        self.pipe.close()
         try:
             code = self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        self.pipe.close()
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
@@ -150,7 +152,7 @@ def work(handle: int, translate_one: One) -> None:
     """Be a worker: load the model, then translate what comes, until the other side is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # so that an unfinished file is removed
     pipe = connection.Connection(handle)
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, ConnectionError):
         source, plugins, *how = pipe.recv()
         try:
             model = loaded(source, plugins)

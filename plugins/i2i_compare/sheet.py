@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from .results import Shown
 
-GAP, LINE, LEAST = 8, 16, 192  # pixels: between cells, of a line of text, and the smallest width of a cell
+GAP, LINE, LEAST = 8, 16, 192  # pixels: between cells, the lowest line of text, and the smallest width of a cell
 
 
 def pixels_of(shown: Sequence[Shown]) -> np.ndarray:
@@ -22,15 +22,16 @@ def pixels_of(shown: Sequence[Shown]) -> np.ndarray:
     height, width = height * factor, width * factor
     across = len(shown) if len(shown) <= 3 else math.ceil(math.sqrt(len(shown)))
     down = math.ceil(len(shown) / across)
-    size = GAP + across * (width + GAP), GAP + down * (height + 2 * LINE + GAP)
+    line = max(LINE, width // 30)
+    size = GAP + across * (width + GAP), GAP + down * (height + 2 * line + GAP)
     sheet = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(line - 3)
     for number, one in enumerate(shown):
-        left, top = GAP + number % across * (width + GAP), GAP + number // across * (height + 2 * LINE + GAP)
-        for line, (text, colour) in enumerate(((one.name, "black"), (one.about, "dimgray"))):
-            pen.text((left, top + line * LINE), fitted(text, width, font), fill=colour, font=font)
+        left, top = GAP + number % across * (width + GAP), GAP + number // across * (height + 2 * line + GAP)
+        for row, (text, colour) in enumerate(((one.name, "black"), (one.about, "dimgray"))):
+            pen.text((left, top + row * line), fitted(text, width, font), fill=colour, font=font)
         cell = one.pixels.repeat(factor, 0).repeat(factor, 1)
-        sheet.paste(Image.fromarray(cell), (left, top + 2 * LINE))
+        sheet.paste(Image.fromarray(cell), (left, top + 2 * line))
     return np.asarray(sheet)
 
 
