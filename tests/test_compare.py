@@ -204,7 +204,7 @@ def test_the_script_moves_the_divider_and_changes_the_pictures() -> None:
     use = """
     slider.value = "25"; slider.on.input();
     element("right").value = "2"; element("right").on.change();
-    console.log(stage.style["--at"], slider.attributes["aria-valuetext"]);
+    console.log(stage.style["--Divider"], slider.attributes["aria-valuetext"]);
     console.log(element(".left").src, element(".left").alt, element(".right").src, element(".right").alt);
     console.log(element("compare").hidden);
     """

@@ -22,11 +22,11 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto
 h1 { font-size: 1.3rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2rem }
 label { margin-right: 1.5rem } select { font: inherit; max-width: 24rem }
 .stage { position: relative; width: fit-content; min-width: min(100%, 480px); max-width: 100%; margin-top: 1rem;
-  --at: 50% }
+  --Divider: 50% }
 .stage img { display: block; width: 100%; user-select: none }
 .stage .left { position: absolute; inset: 0; width: 100%; height: 100%;
-  clip-path: inset(0 calc(100% - var(--at)) 0 0) }
-.stage .line { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px;
+  clip-path: inset(0 calc(100% - var(--Divider)) 0 0) }
+.stage .line { position: absolute; top: 0; bottom: 0; left: var(--Divider); width: 2px; margin-left: -1px;
   background: #fff; box-shadow: 0 0 0 1px #0008; pointer-events: none }
 .stage input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize }
 .stage input:focus-visible + .line { width: 4px; margin-left: -2px; background: #0b5fff }
@@ -44,7 +44,7 @@ function show() {
   }
 }
 function move() {
-  stage.style.setProperty("--at", slider.value + "%");
+  stage.style.setProperty("--Divider", slider.value + "%");
   slider.setAttribute("aria-valuetext", Math.round(slider.value) + " % of the left picture is shown");
 }
 document.getElementById("left").addEventListener("change", show);
