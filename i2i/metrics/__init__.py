@@ -19,6 +19,7 @@ from .pairs import PSNR, SSIM, psnr, ssim
 from .sets import KID, Frechet
 
 __all__ = [
+    "FID",
     "KID",
     "LPIPS",
     "PAIRS",
@@ -26,6 +27,7 @@ __all__ = [
     "SSIM",
     "Colourfulness",
     "Frechet",
+    "InceptionScore",
     "Needs",
     "answers",
     "batches",
