@@ -114,6 +114,11 @@ class Registry:
             yield found.plugin_name, functools.partial(found.function, *(arguments[a] for a in found.argnames))
 
 
+    def first(self, hook: str, **arguments: Any) -> Any:
+        """Return the first result that is not None, or None."""
+        return next((found for _, call in self.each(hook, **arguments) if (found := call()) is not None), None)
+
+
 def unknown_argument(module: Any) -> str:
     """Return a sentence about a hook of a plugin with an argument that the hook does not have, or ""."""
     for name, spec in vars(hookspecs).items():

@@ -18,9 +18,10 @@ from ..plugins import load_files, registry
 from ..runs import Run
 from ..runs.files import loading, notes_of
 from ..task import Task
-from . import chain
+from . import chain, foreign
 from .trained import Model
 
+DEFAULT = "upscale-x2"  # the model that is used if there is no other
 Plugins = str | Path | Sequence[str | Path] | None  # Python files with a register(catalog) hook
 
 
@@ -42,9 +43,17 @@ def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
         return chain.Chain([load(name, plugin) for name in names], [str(name) for name in names])
-    path = Path(source) if source is not None else default_model()
+    path = located(source)
     task, tree, _ = restored(path, plugin)
     return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, Run.weights_of(path))
+
+
+def located(source: str | Path | None) -> Path:
+    """Return the run folder or weights file that a path, a name of `i2i models`, or None means."""
+    if source is None:
+        return default_model()
+    named = None if Path(source).expanduser().exists() else registry().first("resolve_weights", source=str(source))
+    return Path(source) if named is None else named
 
 
 def restored(path: Path, plugin: Plugins = None) -> tuple[Task, dict[str, Any], dict[str, str]]:
@@ -52,6 +61,9 @@ def restored(path: Path, plugin: Plugins = None) -> tuple[Task, dict[str, Any], 
     file = Run.weights_of(path)
     if not file.is_file():
         raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
+    if foreign.format_of(file):
+        load_files(plugin)
+        return *foreign.adopted(file), {}
     tensors, text, about = checkpoint.load_model(file)
     with plugins_of(file, about, plugin):
         tree, build = config.task_of(text, str(file), registry().catalog)
@@ -77,16 +89,20 @@ def plugins_of(file: Path, about: dict[str, str], plugin: Plugins) -> Iterator[N
 
 
 def default_model() -> Path:
-    """Return $I2I_MODEL, or the newest finished run in ./runs."""
+    """Return $I2I_MODEL, or the newest finished run in ./runs, or the model that comes with i2i."""
     named = os.environ.get("I2I_MODEL")
     if named:
-        return Path(named)
+        return located(named)
     newest = Run.newest()
     if newest is None:
-        raise WeightsError(
-            "no model given, $I2I_MODEL is not set and ./runs contains no finished run: train one with "
-            "`i2i run configs/cyclegan.yaml` or give one with -m"
-        )
+        bundled: Path | None = registry().first("resolve_weights", source=DEFAULT)
+        if bundled is None:
+            raise WeightsError(
+                "no model given, $I2I_MODEL is not set and ./runs contains no finished run: train one with "
+                "`i2i run configs/cyclegan.yaml` or give one with -m"
+            )
+        print(f"i2i: using {DEFAULT}, which comes with i2i; `i2i models` lists others", file=sys.stderr)
+        return bundled
     print(f"i2i: using the newest finished run, {newest.folder}", file=sys.stderr)
     return newest.folder
 
@@ -99,7 +115,7 @@ def ready(model: str | Path | Model | None, plugin: Plugins = None) -> Model:
     names = chain.parts_of(model or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
         return chain.Chain([ready(name) for name in names], [str(name) for name in names])
-    path = Path(model) if model is not None else default_model()
+    path = located(model)
     file = Run.weights_of(path)
     return _kept(path, file.stat().st_mtime_ns if file.exists() else 0)
 

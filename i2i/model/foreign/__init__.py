@@ -1,0 +1,14 @@
+"""Someone else's weights: files that i2i did not write, recognised by their contents.
+
+task, tree = adopted(Path("latest_net_G.pth"))
+
+    read.py     `format_of`, `read`: PyTorch, safetensors and ncnn files -> tensors by name
+    adopt.py    `adopted`: tensors -> a task, by the hook `adopt_weights` of the plugins
+"""
+
+from __future__ import annotations
+
+from .adopt import adopted
+from .read import format_of, read
+
+__all__ = ["adopted", "format_of", "read"]
