@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("i2i")
 hookimpl = pluggy.HookimplMarker("i2i")
+Adopted = tuple[dict[str, Any], "dict[str, Tensor]"] | tuple[dict[str, Any], "dict[str, Tensor]", str]
 
 
 class Card(NamedTuple):
@@ -60,9 +61,7 @@ def resolve_weights(source: str) -> Path | None:
 
 
 @hookspec(firstresult=True)
-def adopt_weights(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+def adopt_weights(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Adopted | None:
     """Recognise someone else's weights by their names and shapes.
 
     Args:
@@ -70,5 +69,6 @@ def adopt_weights(
         metadata: "file", its name; "format", "torch", "safetensors" or "ncnn"; and what else the file contains.
 
     Returns:
-        The `task` of a config and all tensors of that task under its own names; None if they are not of this family.
+        The `task` of a config, all tensors of that task under its own names, and optionally a sentence on what was
+        deduced and assumed; None if they are not of this family.
     """

@@ -167,10 +167,14 @@ def from_dict(tree: Any, catalog: Catalog, name: str = "config") -> Config:
     return Config(Path(name).stem, **arguments_of(completed(tree, source), catalog, source))
 
 
-def task_of(text: str | bytes, name: str, catalog: Catalog) -> tuple[dict[str, Any], Part]:
+def task_of(
+    text: str | bytes, name: str, catalog: Catalog, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], Part]:
     """Return the tree of a config that came with weights, and its task; only what the task uses must be installed."""
     source = Source(text, name)
     tree = completed(source.tree, source)
+    for override in overrides:
+        change(tree, override, source)
     task = {key: value for key, value in tree.items() if key == "task"}
     return tree, arguments_of(task, catalog, source, only=("task",))["task"]
 

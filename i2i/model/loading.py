@@ -25,16 +25,17 @@ DEFAULT = "upscale-x2"  # the model that is used if there is no other
 Plugins = str | Path | Sequence[str | Path] | None  # Python files with a register(catalog) hook
 
 
-def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
-    """Load a trained model.
+def load(source: str | Path | None = None, plugin: Plugins = None, overrides: Sequence[str] = ()) -> Model:
+    """Load a trained model, or weights of other projects; docs/weights.md lists which.
 
     A run that was started with `--plugin FILE` loads that file again, provided it is unchanged and the run folder
     has not moved. A weights file elsewhere never causes code to be loaded: name its plugin file.
 
     Args:
-        source: a run folder or a `model.safetensors`; several, separated by "|", are a `Chain`. None means
-            $I2I_MODEL, else the newest finished run in ./runs, which is reported on stderr.
+        source: a run folder, a weights file, or a name of `i2i models`; several, separated by "|", are a `Chain`.
+            None means $I2I_MODEL, else the newest finished run in ./runs, which is reported on stderr.
         plugin: a Python file, or a list of them, that registers the task.
+        overrides: changes of its task, as on the command line, such as "task.test_mode=eval".
 
     Raises:
         WeightsError: there is no model, it is damaged, or it does not match its config.
@@ -44,7 +45,7 @@ def load(source: str | Path | None = None, plugin: Plugins = None) -> Model:
     if len(names) > 1:
         return chain.Chain([load(name, plugin) for name in names], [str(name) for name in names])
     path = located(source)
-    task, tree, _ = restored(path, plugin)
+    task, tree, _ = restored(path, plugin, overrides)
     return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, Run.weights_of(path))
 
 
@@ -56,17 +57,20 @@ def located(source: str | Path | None) -> Path:
     return Path(source) if named is None else named
 
 
-def restored(path: Path, plugin: Plugins = None) -> tuple[Task, dict[str, Any], dict[str, str]]:
+def restored(
+    path: Path, plugin: Plugins = None, overrides: Sequence[str] = ()
+) -> tuple[Task, dict[str, Any], dict[str, str]]:
     """Return the task of a model with its weights, its config, and the metadata of its file; see `load`."""
     file = Run.weights_of(path)
-    if not file.is_file():
-        raise WeightsError(f"{path}: no model here; give the folder of a run or its model.safetensors")
-    if foreign.format_of(file):
+    parts = {} if file.exists() else foreign.parts_of(path.expanduser())
+    if not file.is_file() and not parts:
+        raise WeightsError(f"{path}: no model here; give the folder of a run or a weights file")
+    if parts or foreign.format_of(file):
         load_files(plugin)
-        return *foreign.adopted(file), {}
+        return *foreign.adopted(path.expanduser() if parts else file, overrides), {}
     tensors, text, about = checkpoint.load_model(file)
     with plugins_of(file, about, plugin):
-        tree, build = config.task_of(text, str(file), registry().catalog)
+        tree, build = config.task_of(text, str(file), registry().catalog, overrides)
     with torch.random.fork_rng():
         task = build()
     note = checkpoint.load_weights(task, tensors, str(file))

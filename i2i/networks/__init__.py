@@ -2,8 +2,8 @@
 
 `resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
 label maps, `superres` and `rrdb` the super-resolution networks, with their discriminators in `judges`. `dense`,
-`dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and
-`spectral_norm`. `i2i catalog` lists the names to use in a config.
+`dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and `spectral_norm`.
+`published` loads weights of the published code into these networks. `i2i catalog` lists the names to use in a config.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .dense import DenseDiscriminator, DenseGenerator
 from .judges import UnetDiscriminator, VGGDiscriminator
 from .patch import PatchDiscriminator
+from .published import published_generator
 from .resnet import ResnetBlock, ResnetGenerator
 from .rrdb import RRDBNet
 from .sngan import SNGANDiscriminator, SNGANGenerator
@@ -56,6 +57,7 @@ __all__ = [
     "init_normal",
     "needs_bias",
     "norm_layer",
+    "published_generator",
     "spectral",
 ]
 

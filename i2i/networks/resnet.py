@@ -6,9 +6,11 @@ Run with: `i2i run configs/cyclegan.yaml` (`generator: {use: resnet_generator, b
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Lt
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
@@ -16,23 +18,37 @@ from ..errors import ConfigError, DataError
 from .blocks import Norm, from_opponent, init_normal, needs_bias, norm_layer
 
 
-class ResnetBlock(nn.Module):
-    """x + (conv3, norm, ReLU, conv3, norm)(x), with reflection padding and no activation after the addition."""
+Padding = Literal["reflect", "replicate", "zeros"]
 
-    def __init__(self, width: int, norm: Norm = "instance") -> None:
+
+class ResnetBlock(nn.Module):
+    """x + (conv3, norm, ReLU, dropout, conv3, norm)(x), with no activation after the addition."""
+
+    def __init__(
+        self, width: int, norm: Norm = "instance", dropout: float = 0.0, padding: Padding = "reflect"
+    ) -> None:
         super().__init__()
-        bias = needs_bias(norm)
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=bias),
-            norm_layer(norm, width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=bias),
-            norm_layer(norm, width),
-        )
+
+        def conv() -> nn.Conv2d:
+            return nn.Conv2d(width, width, 3, padding=1, padding_mode=padding, bias=needs_bias(norm))
+
+        drop = [nn.Dropout(dropout)] if dropout > 0 else []
+        middle = [norm_layer(norm, width), nn.ReLU(inplace=True), *drop]
+        self.body = nn.Sequential(conv(), *middle, conv(), norm_layer(norm, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, width, H, W] to the same shape."""
         return x + self.body(x)
+
+
+class Blur(nn.Module):
+    """Halve height and width after a binomial filter (1, 2, 1), which avoids aliasing. Source: arXiv:1904.11486."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, C, H, W] to [N, C, H / 2, W / 2]."""
+        row = x.new_tensor([0.25, 0.5, 0.25])
+        weight = (row[:, None] * row).expand(x.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=2, groups=x.shape[1])
 
 
 class ResnetGenerator(nn.Module):
@@ -40,10 +56,12 @@ class ResnetGenerator(nn.Module):
 
     The defaults are the published network, with the same 11,378,179 parameters (7,837,699 with 6 blocks).
 
-    Three options are not in the paper:
+    These options are not in the paper:
 
     - `upsample="resize"` is nearest-neighbour upsampling and a reflection-padded conv3, which avoids the checkerboard
       artefacts of transposed convolutions (distill.pub/2016/deconv-checkerboard).
+    - `downsample="blur"` and `upsample="bilinear"` are those of CUT (arXiv:2007.15651): convolutions of stride 1, with
+      a binomial filter before each halving, and bilinear upsampling before the convolution.
     - `masked=True` also predicts a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN,
       arXiv:1911.11897), so the network need not redraw what should stay the same, such as the background. The mask
       needs no loss of its own. Here m is a slightly stretched sigmoid, so that it reaches 0 and 1 exactly.
@@ -56,7 +74,10 @@ class ResnetGenerator(nn.Module):
         width: channels after the first convolution; the blocks have 4 * width.
         blocks: number of residual blocks; in the paper 9 for 256 pixels and 6 for 128.
         norm: normalisation after each convolution except the last.
-        upsample: "transposed" as published, or "resize".
+        upsample: "transposed" as published, "resize" or "bilinear".
+        downsample: "strided" convolutions as published, or "blur".
+        dropout: dropout probability in the blocks; 0 for none, as in CycleGAN.
+        padding: of the blocks; the published code has all three, and reflects by default.
         masked: predict a mask, and copy the input where it is 0; needs in_channels == out_channels.
         chroma: predict brightness and two colour differences, the differences scaled by `chroma`; null for plain RGB.
 
@@ -81,9 +102,12 @@ class ResnetGenerator(nn.Module):
         width: int = 64,
         blocks: int = 9,
         norm: Norm = "instance",
-        upsample: Literal["transposed", "resize"] = "transposed",
+        upsample: Literal["transposed", "resize", "bilinear"] = "transposed",
         masked: bool = False,
         chroma: PositiveFloat | None = None,
+        downsample: Literal["strided", "blur"] = "strided",
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        padding: Padding = "reflect",
     ) -> None:
         super().__init__()
         if masked and in_channels != out_channels:
@@ -102,8 +126,10 @@ class ResnetGenerator(nn.Module):
         stem = nn.Conv2d(in_channels, width, 7, padding=3, padding_mode="reflect", bias=bias)
         layers = activated([stem], width)
         for wide in (2 * width, 4 * width):
-            layers += activated([nn.Conv2d(wide // 2, wide, 3, stride=2, padding=1, bias=bias)], wide)
-        layers += [ResnetBlock(4 * width, norm) for _ in range(blocks)]
+            stride = 2 if downsample == "strided" else 1
+            layers += activated([nn.Conv2d(wide // 2, wide, 3, stride, padding=1, bias=bias)], wide)
+            layers += [Blur()] if downsample == "blur" else []
+        layers += [ResnetBlock(4 * width, norm, dropout, padding) for _ in range(blocks)]
         for narrow in (2 * width, width):
             layers += activated(upsampling(2 * narrow, narrow, upsample, bias), narrow)
         self.body = nn.Sequential(*layers)
@@ -146,11 +172,13 @@ def upsampling(channels: int, out_channels: int, upsample: str, bias: bool) -> l
     """Return layers that double height and width: [N, channels, H, W] -> [N, out_channels, 2H, 2W].
 
     Raises:
-        ConfigError: `upsample` is neither "transposed" nor "resize".
+        ConfigError: unknown `upsample`.
     """
     if upsample == "transposed":
         return [nn.ConvTranspose2d(channels, out_channels, 3, 2, padding=1, output_padding=1, bias=bias)]
     if upsample == "resize":
         conv = nn.Conv2d(channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
         return [nn.Upsample(scale_factor=2, mode="nearest"), conv]
-    raise ConfigError(f"unknown upsample '{upsample}': choose from transposed, resize")
+    if upsample == "bilinear":
+        return [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(channels, out_channels, 3, padding=1, bias=bias)]
+    raise ConfigError(f"unknown upsample '{upsample}': choose from transposed, resize, bilinear")

@@ -6,7 +6,7 @@ i2i run configs/paper/cyclegan.yaml      # the published recipe, on folders
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import l1_loss
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.losses import ReplayPool
 from i2i.modalities import Image
+from i2i.networks import published_generator
 
 Weight = Annotated[float, Ge(0)]
 
@@ -26,8 +27,8 @@ class CycleGAN(Task):
 
     Args:
         generator: network [N, 3, H, W] -> [N, 3, H, W] in [-1, 1], built twice.
-        discriminator: network [N, 3, H, W] -> logits, built twice.
-        gan: adversarial objective; least squares in the paper.
+        discriminator: network [N, 3, H, W] -> logits, built twice; null for a model that only translates.
+        gan: adversarial objective, least squares in the paper; null if and only if there is no discriminator.
         lambda_cycle: weight of the cycle loss (eq. 2), 10 in the paper; or a pair, for A -> B -> A and B -> A -> B.
         cycle_noise: standard deviation of the noise added to a translation before it is translated back, 0 in the
             paper. A generator can hide what the other one needs for the way back in a faint pattern, such as the
@@ -35,6 +36,9 @@ class CycleGAN(Task):
         lambda_identity: weight of the identity loss relative to lambda_cycle (section 5.2), 0.5 for
             photographs and paintings, and in the published code; 0 turns it off.
         pool: size of the replay pools of past translations shown to the discriminators; 0 turns them off.
+
+    Raises:
+        ConfigError: a discriminator without an objective, or the reverse.
 
     Source: arXiv:1703.10593; the update order, the factor 1/2 on the discriminator losses and the replay rule of
     the pools follow the published code (models/cycle_gan_model.py).
@@ -45,29 +49,38 @@ class CycleGAN(Task):
     def __init__(
         self,
         generator: Network,
-        discriminator: Network,
-        gan: Loss,
+        discriminator: Network | None = None,
+        gan: Loss | None = None,
         lambda_cycle: Weight | tuple[Weight, Weight] = 10.0,
         cycle_noise: Weight = 0.0,
         lambda_identity: Weight = 0.5,
         pool: Annotated[int, Ge(0)] = 50,
     ) -> None:
         super().__init__()
+        if (discriminator is None) != (gan is None):
+            raise ConfigError("task: give both `discriminator` and `gan`, or neither for a model that only translates")
         self.G_ab, self.G_ba = generator(), generator()
-        self.D_a, self.D_b = discriminator(), discriminator()
+        self.D_a, self.D_b = (discriminator(), discriminator()) if discriminator is not None else (None, None)
         self.pool_a, self.pool_b = ReplayPool(pool, seed=0), ReplayPool(pool, seed=1)
-        self.gan = gan()
+        self.gan = gan() if gan is not None else None
         self.lambda_a, self.lambda_b = lambda_cycle if isinstance(lambda_cycle, tuple) else (lambda_cycle,) * 2
         self.cycle_noise, self.lambda_identity = cycle_noise, lambda_identity
         self.takes = Image.of(self.G_ab)
 
     def players(self) -> dict[str, list[Any]]:
-        """Both generators share an optimizer, and so do both discriminators."""
+        """Both generators share an optimizer, and so do both discriminators.
+
+        Raises:
+            ConfigError: there are no discriminators.
+        """
+        if self.gan is None:
+            raise ConfigError("task: without discriminators it only translates; give `discriminator` and `gan`")
         return {"G": [self.G_ab, self.G_ba], "D": [self.D_a, self.D_b]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `A` and `B`, each [N, 3, H, W] in [-1, 1], not paired."""
         a, b = batch["A"], batch["B"]
+        assert self.gan is not None
 
         # Translate both ways and back.
         fake_b = self.G_ab(a)
@@ -135,3 +148,18 @@ class CycleGAN(Task):
 def register(catalog: Catalog) -> None:
     """Add the task `cyclegan`."""
     catalog.task("cyclegan", CycleGAN)
+
+
+@hookimpl
+def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Recognise both generators of a folder of the published code, `latest_net_G_A.pth` and `latest_net_G_B.pth`."""
+    own, found = {}, None
+    for part, name in (("G_A.", "G_ab"), ("G_B.", "G_ba")):
+        before = found
+        found = published_generator({key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)})
+        if found is None or (before is not None and before[0] != found[0]):
+            return None
+        own |= {f"{name}.{key}": value for key, value in found[1].items()}
+    assert found is not None
+    said = f"both directions of CycleGAN, each {found[2]}, A to B with G_A (-c direction=BtoA for the other)"
+    return {"use": "cyclegan", "generator": found[0]}, own, said

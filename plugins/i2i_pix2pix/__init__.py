@@ -9,7 +9,7 @@ i2i run configs/real/colorization.yaml        # grey photographs to colour
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +21,7 @@ from torch.nn.functional import l1_loss
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.data import whole_seed
 from i2i.modalities import Image
+from i2i.networks import published_generator
 
 Weight = Annotated[float, Ge(0)]
 
@@ -212,3 +213,22 @@ def register(catalog: Catalog) -> None:
     """Add the tasks `pix2pix` and `colorization`."""
     catalog.task("pix2pix", Pix2Pix)
     catalog.task("colorization", Colorization)
+
+
+@hookimpl
+def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Recognise a generator of pytorch-CycleGAN-and-pix2pix or CUT; one from 1 to 2 channels colorizes."""
+    found = published_generator(tensors)
+    if found is None:
+        return None
+    generator, own, said = found
+    as_trained = generator["norm"] == "batch" or generator["dropout"] > 0
+    colorizes = generator["in_channels"] == 1 and generator["out_channels"] == 2
+    config = {
+        "use": "colorization" if colorizes else "pix2pix",
+        "generator": generator,
+        "test_mode": "train" if as_trained else "eval",
+    }
+    if as_trained:
+        said += ", batch norm and dropout as in training (as published; task.test_mode=eval turns that off)"
+    return config, {f"G.{name}": value for name, value in own.items()}, said

@@ -22,6 +22,8 @@ from i2i.data import Classes, coloured, number, palette, whole_seed
 from i2i.losses import Objective, average, feature_matching
 from i2i.modalities import Image, LabelMap, Modality
 
+from .published import adopted
+
 Weight = Annotated[float, Ge(0)]
 
 
@@ -31,17 +33,19 @@ class SPADE(Task):
     Label maps are class indices, one-hot encoded for the networks. `classes` and `ignore` define the valid indices,
     and must match the data set.
 
-    Without a style, a generator with an encoder samples a code from `seed`, the same for every image.
+    Without a style, a generator with a style code samples one from `seed`, the same for every image.
 
     Args:
         generator: called with the channels of the label map and the length of the style code (0 for none).
-        discriminator: called with the channels of label map and image together; returns its maps at each scale.
-        gan: adversarial objective, hinge in the paper.
+        discriminator: called with the channels of label map and image together; returns its maps at each scale. Null
+            for a model that only generates.
+        gan: adversarial objective, hinge in the paper; null if and only if there is no discriminator.
         classes: number of classes, not counting the ignored one.
         ignore: the index of unlabelled pixels; null if there is none.
         unknown: how networks see these pixels: a "channel" of their own as published, or "zeros" in all channels.
         edges: adds a channel with instance boundaries, from the instance maps of the data set.
         encoder: predicts mean and log-variance of a style code from an image, as in a VAE; null for none.
+        z: length of a random style code for a generator without an encoder; 0 for none.
         perceptual: distance of fake and real in a fixed network; null for none.
         lambda_feature: weight of the feature matching loss, 10 in the paper.
         lambda_perceptual: weight of the perceptual distance, 10 in the paper.
@@ -51,7 +55,8 @@ class SPADE(Task):
             generator generates them again.
 
     Raises:
-        ConfigError: an objective that needs more than single logits, such as one with a gradient penalty.
+        ConfigError: an objective that needs more than single logits, such as one with a gradient penalty, a
+            discriminator without an objective or the reverse, or `z` with an encoder, which has its own.
 
     Source: arXiv:1903.07291; the update order, fake and real in one batch, and the weights follow the published
     code (NVlabs/SPADE, models/pix2pix_model.py).
@@ -63,8 +68,9 @@ class SPADE(Task):
     def __init__(
         self,
         generator: Network,
-        discriminator: Network,
-        gan: Loss,
+        discriminator: Network | None = None,
+        gan: Loss | None = None,
+        *,
         classes: PositiveInt,
         ignore: NonNegativeInt | None = None,
         unknown: Literal["channel", "zeros"] = "channel",
@@ -75,29 +81,41 @@ class SPADE(Task):
         lambda_perceptual: Weight = 10.0,
         lambda_kl: Weight = 0.05,
         reuse_fake: bool = False,
+        z: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
+        if (discriminator is None) != (gan is None):
+            raise ConfigError("task: give both `discriminator` and `gan`, or neither for a model that only generates")
+        if z and encoder is not None:
+            raise ConfigError(f"task: z is {z}, but with an encoder set it there (task.encoder.z)")
         self.classes, self.edges, self.reuse_fake = Classes(classes, ignore), edges, reuse_fake
         self.seen = classes + (ignore is not None and unknown == "channel")
         channels = self.seen + edges
         self.E = encoder() if encoder is not None else None
-        self.z = self.E.z if self.E is not None else 0
-        self.G, self.D = generator(channels, self.z), discriminator(channels + 3)
+        self.z = self.E.z if self.E is not None else z
+        self.G = generator(channels, self.z)
+        self.D = discriminator(channels + 3) if discriminator is not None else None
         self.ema = ("G",) if self.E is None else ("G", "E")  # type: ignore[misc]  # what this one has
-        self.gan = gan()
+        self.gan = gan() if gan is not None else None
         self.perceptual = perceptual() if perceptual is not None else None
         self.lambda_feature, self.lambda_perceptual = lambda_feature, lambda_perceptual
         self.lambda_kl = lambda_kl
         self.takes = LabelMap.of(self.G)
         self.register_buffer("table", torch.from_numpy(self.classes.table()), persistent=False)
-        if type(self.gan).discriminator is not Objective.discriminator:
+        if self.gan is not None and type(self.gan).discriminator is not Objective.discriminator:
             raise ConfigError(
                 "task.gan: spade evaluates real and fake in one batch, so it supports only objectives on single "
                 "logits: hinge, lsgan, vanilla or minimax"
             )
 
     def players(self) -> dict[str, list[Any]]:
-        """The generator, together with the encoder, and the discriminator."""
+        """The generator, together with the encoder, and the discriminator.
+
+        Raises:
+            ConfigError: there is no discriminator.
+        """
+        if self.D is None:
+            raise ConfigError("task: without a discriminator it only generates; give `discriminator` and `gan`")
         return {"G": [self.G] if self.E is None else [self.G, self.E], "D": [self.D]}
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -110,6 +128,7 @@ class SPADE(Task):
         """
         if not {"A", "B"} <= set(batch):
             raise ConfigError(f'spade needs label maps "A" and photographs "B", but the data has {", ".join(batch)}')
+        assert self.gan is not None
         real = batch["B"]
         segmap = self.segmap(batch["A"], batch.get("instance"))
 
@@ -176,7 +195,7 @@ class SPADE(Task):
     def drawn(self, image: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return style codes [N, z] sampled for images, and their KL divergence from N(0, 1), a scalar."""
         if self.E is None:
-            return None, None
+            return torch.randn(len(image), self.z, device=image.device) if self.z else None, None
         mu, logvar = self.E(image)
         divergence = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1).mean()
         return mu + torch.randn_like(mu) * (0.5 * logvar).exp(), divergence
@@ -184,6 +203,7 @@ class SPADE(Task):
     def judged(self, segmap: Tensor, fake: Tensor, real: Tensor) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
         """Return the discriminator's maps for fake and real images, concatenated with label maps, in one batch."""
         pairs = torch.cat([torch.cat([segmap, fake], 1), torch.cat([segmap, real], 1)])
+        assert self.D is not None
         halves = [[maps.chunk(2) for maps in scale] for scale in self.D.maps(pairs)]
         return [[fake for fake, _ in scale] for scale in halves], [[real for _, real in scale] for scale in halves]
 
@@ -216,9 +236,9 @@ class SPADE(Task):
         if weights is not None and style is None:
             raise ConfigError(f"weights={weights}: weights are for styles, but no style is given")
         segmap = self.segmap(image, instance)
-        if self.E is None:
-            if style is not None:
-                raise ConfigError("this model has no encoder, so it cannot use a style: train one with task.encoder")
+        if self.E is None and style is not None:
+            raise ConfigError("this model has no encoder, so it cannot use a style: train one with task.encoder")
+        if not self.z:
             return self.G(segmap)
         if style is None:
             chance = torch.Generator().manual_seed(whole_seed(seed))
@@ -300,3 +320,9 @@ def outlines(instance: Tensor) -> Tensor:
 def register(catalog: Catalog) -> None:
     """Add the task `spade`."""
     catalog.task("spade", SPADE)
+
+
+@hookimpl
+def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Recognise a generator of NVlabs/SPADE, alone or in a folder with its encoder."""
+    return adopted(tensors)

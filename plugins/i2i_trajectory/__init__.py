@@ -8,13 +8,18 @@ i2i translate scene.txt -m RUN -o OUT                                 # paths as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
 from i2i import Catalog, hookimpl
 
 from .data import Trajectories
 from .forecaster import HeadingForecaster
 from .losses import DistanceVariety, SmoothedCrossEntropy, SquaredVariety
 from .metrics import DisplacementErrors
-from .official import published
+from .official import adopted
 from .optim import clipped_adam
 from .social_gan import SocialGANDiscriminator, SocialGANGenerator
 from .task import Trajectory
@@ -34,7 +39,6 @@ __all__ = [
     "Trajectories",
     "Trajectory",
     "clipped_adam",
-    "published",
 ]
 
 
@@ -52,3 +56,11 @@ def register(catalog: Catalog) -> None:
     catalog.data("trajectories", Trajectories)
     catalog.metric("displacement_errors", DisplacementErrors)
     catalog.optimizer("clipped_adam", clipped_adam)
+
+
+@hookimpl
+def adopt_weights(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Recognise a generator of Social GAN."""
+    return adopted(tensors, metadata)

@@ -1,16 +1,16 @@
-"""The published weights of Social GAN: `SocialGAN/scripts/download_models.sh` and copies of it."""
+"""The published weights of Social GAN as a task: `SocialGAN/scripts/download_models.sh` and copies of it.
+
+i2i translate scene.txt -o OUT -m sgan-models/eth_12_model.pt
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from i2i import WeightsError
-
-from .social_gan import SocialGANGenerator
 
 RENAMED = {
     "encoder.spatial_embedding": "encoder.embed",
@@ -25,49 +25,47 @@ RENAMED = {
 }
 
 
-def published(path: str | Path) -> SocialGANGenerator:
-    """Return the generator of a published `.pt` file, e.g. `sgan-models/eth_12_model.pt`, in eval mode.
+def adopted(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Recognise the weights of a generator by their names; the options of the network are "args" in the file.
 
     Raises:
-        WeightsError: the file is missing, or not a Social GAN with pooling after the last observed frame or without.
+        WeightsError: the options are missing, or the network pools in another way.
     """
+    if not {"encoder.spatial_embedding.weight", "decoder.hidden2pos.weight"} <= {*tensors}:
+        return None
+    args = metadata.get("args")
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        args, state = kept["args"], kept["g_state"]
-        network = generator(args)
-        network.load_state_dict(renamed(state))
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # a damaged or foreign file makes torch raise nearly anything
-        why = (str(error).splitlines() or [""])[0]
-        raise WeightsError(
-            f"{path}: not the weights of a published Social GAN ({type(error).__name__}: {why})"
-        ) from error
-    return network.eval()
-
-
-def generator(args: dict[str, Any]) -> SocialGANGenerator:
-    """Build the network that the options of a published file describe."""
-    if args["pooling_type"] not in ("none", None, "pool_net") or args["pool_every_timestep"] or args["batch_norm"]:
-        raise TypeError("its pooling is another than `pool_net` after the last observed frame")
-    return SocialGANGenerator(
-        predicted=args["pred_len"],
-        noise=args["noise_dim"][0],
-        pooling=args["pooling_type"] == "pool_net",
-        embedding=args["embedding_dim"],
-        state=args["encoder_h_dim_g"],
-        width=args["mlp_dim"],
-        pooled=args["bottleneck_dim"],
+        generator = options(args if isinstance(args, Mapping) else {})
+        observed = args["obs_len"]  # type: ignore[index]
+    except (KeyError, TypeError, IndexError) as error:
+        raise WeightsError(f"a Social GAN whose options (\"args\" in the file) lack {error}: use a complete file") from error
+    sees = "pooling" if generator["pooling"] else "no pooling"
+    said = (
+        f"a generator of Social GAN, {sees}, {observed} frames observed and {generator['predicted']} predicted; all "
+        f"options are in the file"
     )
+    config = {"use": "trajectory", "generator": {"use": "social_gan_generator", **generator}, "observed": observed}
+    return config, {f"G.{new_name(name)}": value for name, value in tensors.items()}, said
 
 
-def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return published tensors under the names of `SocialGANGenerator`."""
-    found = {}
-    for key, value in state.items():
-        old = next((name for name in RENAMED if key.startswith(f"{name}.")), None)
-        if old is None:
-            raise KeyError(key)
-        new = RENAMED[old] + key.removeprefix(old)
-        found[new.removesuffix("_l0")] = value
-    return found
+def options(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `SocialGANGenerator` that those of a published file mean."""
+    if args["pooling_type"] not in ("none", None, "pool_net") or args["pool_every_timestep"] or args["batch_norm"]:
+        raise WeightsError("a Social GAN with another pooling than `pool_net` after the last observed frame: not read")
+    return {
+        "predicted": args["pred_len"],
+        "noise": args["noise_dim"][0],
+        "pooling": args["pooling_type"] == "pool_net",
+        "embedding": args["embedding_dim"],
+        "state": args["encoder_h_dim_g"],
+        "width": args["mlp_dim"],
+        "pooled": args["bottleneck_dim"],
+    }
+
+
+def new_name(name: str) -> str:
+    """Return the name of a published tensor in `SocialGANGenerator`."""
+    old = next((old for old in RENAMED if name.startswith(f"{old}.")), "")
+    return (RENAMED.get(old, old) + name.removeprefix(old)).removesuffix("_l0")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Annotated, Any, ClassVar, Literal
@@ -29,6 +29,7 @@ from i2i.networks import in_parts
 
 from .autoencoder import Autoencoder, Gradient, Quantiser
 from .prior import PixelCNN
+from .published import adopted
 
 __all__ = ["VQVAE2", "Autoencoder", "PixelCNN", "Quantiser", "register"]
 
@@ -302,3 +303,9 @@ def register(catalog: Catalog) -> None:
     """Add the task `vqvae2` and the network `pixelcnn`."""
     catalog.task("vqvae2", VQVAE2)
     catalog.network("pixelcnn", PixelCNN)
+
+
+@hookimpl
+def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Recognise the first stage of rosinality/vq-vae-2-pytorch."""
+    return adopted(tensors)

@@ -3,37 +3,88 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ... import checkpoint, config
-from ...errors import WeightsError
+from ...errors import I2IError, PluginError, WeightsError
 from ...plugins import registry
 from ...task import Task
 from .read import read
 
+GENERATORS = ("generator", "netG", "net_g", "netG_A", "G_A", "G", "model", "net")  # in files with several networks
 
-def adopted(file: Path) -> tuple[Task, dict[str, Any]]:
-    """Return a task with the weights of a file that i2i did not write, and its config; says what was recognised.
+
+def adopted(path: Path, overrides: Sequence[str] = ()) -> tuple[Task, dict[str, Any]]:
+    """Return a task with weights that i2i did not write, and its config; prints what was recognised on stderr.
+
+    Args:
+        path: a file, or a folder with those of several networks; see `read`.
+        overrides: changes of what was deduced, such as "task.test_mode=eval".
 
     Raises:
         WeightsError: the file is damaged, or no plugin recognises its weights.
     """
-    tensors, metadata = read(file)
-    found = registry().first("adopt_weights", tensors=tensors, metadata=metadata)
-    if found is None:
-        some = ", ".join(list(tensors)[:3])
-        raise WeightsError(
-            f"{file}: no installed plugin recognises these weights ({len(tensors)} tensors: {some} ...); "
-            "`i2i plugins` lists those that are installed"
-        )
-    task_config, own = found
+    tensors, metadata = read(path)
+    task_config, own, said = recognised(tensors, metadata, path)
     text = config.dump({"task": task_config})
-    tree, build = config.task_of(text, str(file), registry().catalog)
+    tree, build = config.task_of(text, str(path), registry().catalog, overrides)
     with torch.random.fork_rng():
         task = build()
-    checkpoint.load_weights(task, own, str(file))
-    print(f"i2i: {file.name}: recognised as {task_config}", file=sys.stderr)
+    checkpoint.load_weights(task, own, str(path))
+    print(f"i2i: {path.name}: {said}", file=sys.stderr)
     return task, tree
+
+
+def recognised(
+    tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+    """Return the first answer of a plugin to the hook `adopt_weights`, with a sentence on what it deduced.
+
+    Raises:
+        WeightsError: no plugin recognises the weights.
+        PluginError: a plugin failed.
+    """
+    for part in networks_in(tensors):
+        for plugin, call in registry().each("adopt_weights", tensors=part, metadata=metadata):
+            try:
+                found = call()
+            except I2IError as error:
+                raise type(error)(f"{path}: {error}") from error
+            except Exception as error:
+                raise PluginError(f"{path}: plugin '{plugin}' failed: {type(error).__name__}: {error}") from error
+            if found is not None:
+                task_config, own, *said = found
+                return task_config, own, said[0] if said else readable(task_config)
+    some = ", ".join(list(tensors)[:3])
+    raise WeightsError(
+        f"{path}: no installed plugin recognises these weights ({len(tensors)} tensors: {some} ...); "
+        f"docs/weights.md lists what is recognised, and pip install 'i2i[spandrel]' adds many networks"
+    )
+
+
+def networks_in(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors, and then those of each network in `GENERATORS` that they contain, without its prefix."""
+    yield tensors
+    for name in GENERATORS:
+        part = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        if part:
+            yield part
+
+
+def readable(task_config: Mapping[str, Any]) -> str:
+    """Describe the `task` of a config on one line: "superres, generator rrdbnet (blocks 23, scale 4)"."""
+    rest = [told(key, value) for key, value in task_config.items() if key != "use"]
+    return ", ".join([str(task_config["use"]), *rest])
+
+
+def told(key: str, value: Any) -> str:
+    """Return a key of a config and its value in words."""
+    if not isinstance(value, Mapping):
+        return f"{key} {value}"
+    inner = ", ".join(told(name, one) for name, one in value.items() if name != "use")
+    return f"{key} {value.get('use', '')}".rstrip() + (f" ({inner})" if inner else "")

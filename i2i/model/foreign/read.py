@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from ...checkpoint.tensors import first_ten, non_finite, plain
 from ...errors import WeightsError
+from .pickled import read_torch
+from .unwrap import bare
 
-WRAPPERS = ("params_ema", "params", "state_dict", "g_ema", "model", "g_state")
+MAX_HEADER = 8_000_000  # bytes of the header of a safetensors file: 100 for each tensor are usual
+PART = re.compile(r"(?:(\w+)_)?net_(G\w*|E)\.(?:pth|pt|safetensors)")  # of a model: latest_net_G_A.pth
 
 
 def format_of(file: Path) -> str | None:
@@ -21,49 +25,76 @@ def format_of(file: Path) -> str | None:
     try:
         with open(file, "rb") as stream:
             head = stream.read(8)
-            if head[:4] == b"PK\x03\x04" or head[:2] == b"\x80\x02":
+            if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")):
                 return "torch"
             if head[:7] == b"7767517":
                 return "ncnn"
             size = int.from_bytes(head, "little")
-            if 2 <= size <= 100_000_000:
+            if 2 <= size <= MAX_HEADER:
                 header = json.loads(stream.read(size))
                 return None if "i2i_format" in header.get("__metadata__", {}) else "safetensors"
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         pass  # whoever reads it says what is wrong
     return None
 
 
-def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def parts_of(folder: Path) -> dict[str, Path]:
+    """Return the generators and encoders that CycleGAN, pix2pix, CUT or SPADE saved in a folder: {"G_A": path, ...}.
+
+    Of several epochs these are the "latest" ones, or else those with the highest number.
+    """
+    found: dict[str, tuple[float, Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        match = PART.fullmatch(path.name)
+        if match and path.is_file():
+            epoch, part = match[1] or "latest", match[2]
+            rank = float("inf") if epoch == "latest" else float(epoch) if epoch.isdecimal() else -1.0
+            found[part] = max(found.get(part, (-2.0, path)), (rank, path), key=lambda one: one[0])
+    return {part: path for part, (_, path) in found.items()}
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of a file by name, without wrapping keys, and what else is in it; see `adopt_weights`.
 
+    The names of several files in a folder start with their part, such as "G_A."; see `parts_of`.
+
     Raises:
-        WeightsError: the file is damaged, or of a format that is not read.
+        WeightsError: a file is damaged, unsafe, contains NaN or infinity, or is of a format that is not read.
     """
-    kind = format_of(file)
+    if not path.is_dir():
+        return read_file(path)
+    parts = {part: read_file(file) for part, file in parts_of(path).items()}
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    tensors = {f"{part}.{name}": value for part, (found, _) in parts.items() for name, value in found.items()}
+    return tensors, {"file": path.name, "format": next(about["format"] for _, about in parts.values())}
+
+
+def read_file(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of one file by name, and what else is in it."""
+    kind, rest = format_of(file), dict[str, Any]()
+    if kind == "torch":
+        tensors, rest = read_torch(file)
+    elif kind == "safetensors":
+        tensors = read_safetensors(file)
+    else:
+        raise WeightsError(f"{file}: not a PyTorch, safetensors or ncnn file")
+    if not tensors:
+        some = f" ({', '.join(list(rest)[:3])})" if rest else ""
+        raise WeightsError(f"{file} contains no tensors by name{some}: give a file of weights")
+    if bad := non_finite(tensors):
+        raise WeightsError(f"{file} contains NaN or infinity in {first_ten(bad)}: use other weights")
+    return tensors, {**rest, "file": file.name, "format": kind}
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name: its reader runs nothing and takes no more than the file."""
     try:
-        if kind == "safetensors":
-            kept: Any = safetensors.torch.load_file(file)
-        elif kind == "torch":
-            kept = torch.load(file, map_location="cpu", weights_only=True)
-        else:
-            raise WeightsError(f"{file}: not a PyTorch, safetensors or ncnn file")
+        found = safetensors.torch.load_file(file)
+        return bare({name: plain(value, name) for name, value in found.items()})
     except OSError as error:
         raise WeightsError(f"{file} cannot be read: {error.strerror or error}") from error
-    tensors, rest = unwrapped(kept)
-    return tensors, {"file": file.name, "format": kind, **rest}
-
-
-def unwrapped(kept: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors in the innermost known wrapper, without the prefix "module.", and the other entries."""
-    rest: dict[str, Any] = {}
-    while isinstance(kept, Mapping) and (name := next((key for key in WRAPPERS if _is_state(kept.get(key))), None)):
-        rest |= {str(key): value for key, value in kept.items() if key != name and not isinstance(value, Tensor)}
-        kept = kept[name]
-    if not _is_state(kept):
-        return {}, rest
-    return {str(key).removeprefix("module."): value for key, value in kept.items() if isinstance(value, Tensor)}, rest
-
-
-def _is_state(found: Any) -> bool:
-    return isinstance(found, Mapping) and any(isinstance(value, Tensor | Mapping) for value in found.values())
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"{file} is damaged ({error}): copy it again") from error

@@ -1,0 +1,55 @@
+"""The weights in what a file contains, without the wrapping of the code that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "g_ema", "model", "g_state")
+PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+MAX_VALUES = 10_000  # of what is kept beside the weights
+
+
+def unwrapped(kept: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors in the innermost known wrapper by name, without `PREFIXES`, and the other entries."""
+    rest: dict[str, Any] = {}
+    while isinstance(kept, Mapping) and (name := next((key for key in WRAPPERS if _is_state(kept.get(key))), None)):
+        rest |= {str(key): value for key, value in kept.items() if key != name and not isinstance(value, Tensor)}
+        kept = kept[name]
+    if not _is_state(kept):
+        return {}, rest
+    return bare({str(key): value for key, value in kept.items() if isinstance(value, Tensor)}), rest
+
+
+def bare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without a prefix of `PREFIXES` that all of them have."""
+    found = dict(tensors)
+    for prefix in PREFIXES:
+        if found and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return found
+
+
+def plain_values(value: Any) -> Any:
+    """Return the numbers and strings of nested dicts and lists, at most `MAX_VALUES` of them; others are dropped."""
+    left = [MAX_VALUES]
+
+    def plain(value: Any, depth: int) -> Any:
+        left[0] -= 1
+        if left[0] < 0 or depth > 20:
+            return None
+        if isinstance(value, Mapping):
+            return {str(key)[:200]: plain(one, depth + 1) for key, one in value.items() if left[0] > 0}
+        if isinstance(value, list | tuple):
+            return [plain(one, depth + 1) for one in value if left[0] > 0]
+        if isinstance(value, str):
+            return value[:1000]
+        return value if value is None or isinstance(value, bool | int | float) else None
+
+    return plain(value, 0)
+
+
+def _is_state(found: Any) -> bool:
+    return isinstance(found, Mapping) and any(isinstance(value, Tensor | Mapping) for value in found.values())

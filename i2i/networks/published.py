@@ -1,0 +1,177 @@
+"""Weights of the generators of pytorch-CycleGAN-and-pix2pix and of CUT, under the names of our networks.
+
+config, tensors, said = published_generator(tensors)      # config: {"use": "resnet_generator", "blocks": 9, ...}
+
+Their files name layers by their place in nested sequences, so options that add a layer, such as dropout in a block,
+shift the names behind it. The order of convolutions and normalisations is the same as in our networks, so that one
+list is laid over the other once the options are known. Test with: `pytest tests/test_published.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .resnet import ResnetGenerator
+from .unet import UnetGenerator
+
+Layers = dict[str, dict[str, Tensor]]  # "model.1" -> {"weight": ..., "bias": ...}, in the order of the forward pass
+Found = tuple[dict[str, Any], dict[str, Tensor], str]
+
+
+def published_generator(tensors: Mapping[str, Tensor]) -> Found | None:
+    """Recognise a generator of pytorch-CycleGAN-and-pix2pix or CUT.
+
+    Args:
+        tensors: name -> weights, as saved by the published code.
+
+    Returns:
+        The `generator` of a config, its tensors under our names, and what was deduced and assumed in words; None if
+        it is another network.
+    """
+    layers = layers_of(tensors)
+    if not layers or not all(name.startswith("model.") for name in layers):
+        return None
+    if any(".conv_block." in name for name in layers):
+        return resnet(layers)
+    return unet(layers) if any(name.startswith("model.model.1.") for name in layers) else None
+
+
+def layers_of(tensors: Mapping[str, Tensor]) -> Layers:
+    """Group tensors by layer, in the order of the numbers in their names."""
+    found: Layers = {}
+    for name in sorted(tensors, key=natural):
+        layer, _, kind = name.rpartition(".")
+        found.setdefault(layer, {})[kind] = tensors[name]
+    return found
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts model.2 before model.10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
+
+
+def resnet(layers: Layers) -> Found | None:
+    """Recognise a residual generator: convolutions 7, 3, 3, blocks, 3, 3, 7."""
+    filters = [layer["filt"] for layer in layers.values() if "filt" in layer]
+    layers = {name: layer for name, layer in layers.items() if "filt" not in layer}
+    outer = [layer for name, layer in layers.items() if re.fullmatch(r"model\.\d+", name) and is_conv(layer)]
+    places = sorted({int(name.split(".")[3]) for name, layer in layers.items() if name.count(".") == 3 and is_conv(layer)})
+    if len(outer) != 6 or len(places) != 2 or (norm := norm_of(layers, outer[0])) is None:
+        return None
+    gap = places[1] - places[0]  # 3 layers between the convolutions of a block, a padding and a dropout
+    padded = places[0] == 1
+    dropout = gap - padded == 4
+    sides = [filt.shape[-1] for filt in filters]
+    if (places[0] not in (0, 1) or gap - padded not in (3, 4)) or sides not in ([], [3, 3], [4, 4], [3, 3, 4, 4]):
+        return None
+    config = {
+        "in_channels": outer[0]["weight"].shape[1],
+        "out_channels": outer[-1]["weight"].shape[0],
+        "width": outer[0]["weight"].shape[0],
+        "blocks": len({name.split(".")[1] for name in layers if ".conv_block." in name}),
+        "norm": norm,
+        "upsample": "bilinear" if 4 in sides else "transposed",
+        "downsample": "blur" if 3 in sides else "strided",
+        "dropout": 0.5 if dropout else 0.0,
+        "padding": "reflect" if padded else "zeros",
+    }
+    own = paired(layers, ResnetGenerator, config, norm)
+    said = "antialiased as in CUT, " if sides else ""
+    assumed = ["reflection padding in the blocks"] * padded + ["dropout 0.5"] * dropout
+    return own and (
+        {"use": "resnet_generator", **config},
+        own,
+        f"a resnet generator (CycleGAN, pix2pix, CUT), {channels(config)}, {config['blocks']} blocks, {said}"
+        f"{norm_in_words(norm)}, {'' if dropout else 'no '}dropout; assumed: {', '.join([*assumed, RANGE])}",
+    )
+
+
+def unet(layers: Layers) -> Found | None:
+    """Recognise a U-Net: as many transposed 4x4 convolutions as convolutions, nested."""
+    convs = [layer for layer in layers.values() if is_conv(layer)]
+    if len(convs) < 4 or len(convs) % 2 or any(layer["weight"].shape[2:] != (4, 4) for layer in convs):
+        return None
+    if (norm := norm_of(layers, convs[1])) is None:
+        return None
+    config = {
+        "in_channels": convs[0]["weight"].shape[1],
+        "out_channels": convs[-1]["weight"].shape[1],
+        "width": convs[0]["weight"].shape[0],
+        "downs": len(convs) // 2,
+        "norm": norm,
+        "dropout": 0.5 if norm == "batch" else 0.0,
+    }
+    own = paired(layers, UnetGenerator, config, norm)
+    usual = "dropout 0.5, as usual in pix2pix" if norm == "batch" else "no dropout, as usual in CycleGAN"
+    return own and (
+        {"use": "unet_generator", **config},
+        own,
+        f"a U-Net generator (pix2pix, CycleGAN), {channels(config)}, {config['downs']} downsamplings, "
+        f"{norm_in_words(norm)}; assumed: {usual}, {RANGE}",
+    )
+
+
+RANGE = "values from -1 to 1"
+
+
+def channels(config: Mapping[str, Any]) -> str:
+    """Write the channels of a generator."""
+    return f"{config['in_channels']} to {config['out_channels']} channels, width {config['width']}"
+
+
+def norm_in_words(norm: str) -> str:
+    """Write the name of a normalisation."""
+    return f"{norm} norm" if norm != "none" else "no norm"
+
+
+def is_conv(layer: Mapping[str, Tensor]) -> bool:
+    """Return whether a layer has the weight of a convolution."""
+    return "weight" in layer and layer["weight"].ndim == 4
+
+
+def norm_of(layers: Layers, first: Mapping[str, Tensor]) -> str | None:
+    """Return the normalisation of a generator, None if it is one that the published code does not have.
+
+    Args:
+        layers: all layers.
+        first: a convolution before a normalisation; it has a bias only with instance norm.
+    """
+    norms = [layer for layer in layers.values() if not is_conv(layer)]
+    if not any("weight" in layer for layer in norms):  # instance norm of PyTorch 0.3 has statistics that are not used
+        return "instance" if "bias" in first else "none"
+    return "batch" if all({"weight", "bias", "running_mean", "running_var"} <= {*layer} for layer in norms) else None
+
+
+def paired(layers: Layers, network: type[nn.Module], config: dict[str, Any], norm: str) -> dict[str, Tensor] | None:
+    """Return the tensors of layers under the names of a network of ours, None if they do not fit."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        own = layers_of_network(network(**config))
+    theirs = [layer for layer in layers.values() if norm == "batch" or is_conv(layer)]
+    if len(own) != len(theirs):
+        return None
+    found: dict[str, Tensor] = {}
+    for (name, wanted), layer in zip(own.items(), theirs, strict=True):
+        for kind, like in wanted.items():
+            value = layer.get(kind)
+            if value is None and (kind == "num_batches_tracked" or (kind == "bias" and norm == "none")):
+                value = torch.zeros(like.shape, dtype=like.dtype)
+            if value is None or value.shape != like.shape:
+                return None
+            found[f"{name}.{kind}"] = value
+        if not {*layer} <= {*wanted}:
+            return None
+    return found
+
+
+def layers_of_network(network: nn.Module) -> Layers:
+    """Group the tensors of a network by layer, in the order in which the layers were added."""
+    found: Layers = {}
+    for name, value in network.state_dict().items():
+        layer, _, kind = name.rpartition(".")
+        found.setdefault(layer, {})[kind] = value
+    return found
