@@ -48,8 +48,9 @@ def read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if answer[:1] != b"+":
         raise WeightsError(f"{file} {bytes(answer[1:]).decode(errors='replace')}")
     content = bytes(answer[1:])
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return safetensors.torch.load(content), json.loads(header["__metadata__"]["rest"])
+    about = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    found = safetensors.torch.load(content)
+    return {name: found[name] for name in json.loads(about["order"])}, json.loads(about["rest"])
 
 
 def answered(file: Path) -> bytearray:
@@ -107,7 +108,8 @@ def answer(file: Path) -> Iterable[Any]:
         tensors, rest = unwrapped(kept)
         refuse_unusual(tensors, size)
         whole = {name: plain(value, name) for name, value in tensors.items()}
-        return [b"+", *serialise(whole, {"rest": json.dumps(plain_values(rest))})]
+        about = {"order": json.dumps([*whole]), "rest": json.dumps(plain_values(rest))}
+        return [b"+", *serialise(whole, about)]
     except Exception as error:
         return [b"-" + reason(error, size).encode(errors="replace")]
 
