@@ -12,6 +12,7 @@ from .matching import feature_matching
 from .perceptual import Perceptual
 from .regularisers import gradient_penalty, r1_penalty
 from .replay import ReplayPool
+from .torchvision_guard import import_torchvision
 
 __all__ = [
     "LSGAN",
@@ -26,6 +27,7 @@ __all__ = [
     "average",
     "feature_matching",
     "gradient_penalty",
+    "import_torchvision",
     "r1_penalty",
 ]
 

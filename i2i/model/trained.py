@@ -11,11 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import checkpoint, config
 from ..data import conditions
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
 from ..metrics.base import device_of
 from ..modalities import Modality, Taken
 from ..task import Task
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """Return a float32 tensor as float16, unless a value is too large for it; others as they are."""
+    fits = tensor.dtype == torch.float32 and (not tensor.numel() or tensor.abs().max() < torch.finfo(torch.half).max)
+    return tensor.half() if fits else tensor
 
 
 class Model:
@@ -94,6 +101,21 @@ class Model:
         if len(made) != number:
             raise PluginError(f"{type(self.task).__name__}.sample({number}) made {len(made)}: it must make {number}")
         return made
+
+    def write(self, path: str | Path, half: bool = False) -> None:
+        """Write a weights file with the config inside, which `load` reads.
+
+        Args:
+            path: the file, by convention with the suffix .safetensors; it is overwritten.
+            half: store float32 weights as float16, where their values allow it.
+
+        Raises:
+            ResourceError: it cannot be written.
+        """
+        tensors = {name: value for name, value in self.task.state_dict().items() if isinstance(value, Tensor)}
+        if half:
+            tensors = {name: halved(value) for name, value in tensors.items()}
+        checkpoint.save_model(path, tensors, config.dump(self.config), {"source": self.source.name})
 
     def _accept(self, made: Any, who: str, condition: dict[str, Any]) -> Tensor:
         try:
