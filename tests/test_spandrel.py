@@ -24,7 +24,7 @@ NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
     ("DnCNN", "DnCNN", {"in_nc": 1, "out_nc": 1, "nc": 4, "nb": 17, "act_mode": "R"}),
     ("SwinIR", "SwinIR", {"embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2], "window_size": 8, "upscale": 2,
                           "upsampler": "pixelshuffledirect", "img_size": 16, "mlp_ratio": 2.0}),
-    ("SCUNet", "SCUNet", {"config": [1] * 7, "dim": 32}),
+    ("SCUNet", "SCUNet", {"config": [1] * 7, "dim": 64}),
     ("NAFNet", "NAFNet", {"width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}),
     ("SAFMN", "SAFMN", {"dim": 8, "n_blocks": 2, "ffn_scale": 2.0, "upscaling_factor": 2}),
 ]  # fmt: skip

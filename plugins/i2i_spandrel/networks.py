@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -77,7 +78,7 @@ def adopted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Te
         "use": "spandrel",
         "architecture": str(found.architecture.id),
         "network": type(found.model).__name__,
-        "options": plain(getattr(found.model, "hyperparameters", {}), name),
+        "options": options_of(found.model, name),
     }
     own = {f"net.{key}": value for key, value in found.model.state_dict().items() if isinstance(value, Tensor)}
     tags = f" ({', '.join(found.tags)})" if found.tags else ""
@@ -86,13 +87,16 @@ def adopted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Te
     return config, own, said
 
 
-def plain(options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the arguments of a network as they are written in a config.
+def options_of(network: Any, name: str) -> dict[str, Any]:
+    """Return the arguments of a network that differ from the defaults of its class, as they are written in a config.
 
     Raises:
         WeightsError: one of them cannot be written.
     """
+    known = inspect.signature(type(network).__init__).parameters
+    given = {key: value for key, value in network.hyperparameters.items() if key in known}
     try:
-        return dict(json.loads(json.dumps(dict(options))))
+        changed = {key: value for key, value in given.items() if value != known[key].default}
+        return dict(json.loads(json.dumps(changed)))
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{name} has options that no config can express ({error})") from error
