@@ -32,7 +32,6 @@ from i2i_trajectory import (
     Trajectories,
     Trajectory,
     clipped_adam,
-    published,
 )
 
 import i2i
@@ -88,8 +87,8 @@ def official(root: str, weights: Path) -> dict[str, Numbers]:
     found: dict[str, Numbers] = {}
     for (kind, scene, frames), zoo in ZOO.items():
         data = Trajectories(root, scene, "test", predicted=frames)
-        task = Trajectory(partial(published, weights / kind / f"{scene}_{frames}_model.pt")).eval()
-        numbers = measured(task, data)
+        task = i2i.load(weights / kind / f"{scene}_{frames}_model.pt").task
+        numbers = measured(task, data)  # type: ignore[arg-type]
         off = max(abs(numbers[name] - known) for name, known in zip(("ade", "fde"), zoo, strict=True))
         numbers["zoo_ade"], numbers["zoo_fde"] = zoo
         found[f"{kind}/{scene}_{frames}"] = numbers

@@ -218,6 +218,17 @@ def test_a_generator_from_lightness_to_colour_is_the_task_colorization(tmp_path:
     torch.testing.assert_close(model.task.G(x), theirs(x), atol=1e-5, rtol=0)
 
 
+def test_grey_generators_take_colour_pictures_and_others_are_refused(tmp_path: Path) -> None:
+    theirs = trained(Resnet(1, 1))
+    model, picture = i2i.load(saved(tmp_path / "latest_net_G.pth", theirs)), image(1, 3, 32, 32)
+    grey = (picture * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    torch.testing.assert_close(model.task.translate(picture), theirs(grey), atol=1e-5, rtol=0)
+    assert i2i.translate(torch.rand(3, 30, 34), model).shape == (3, 30, 34)
+    for channels in ((6, 3), (3, 7)):
+        with pytest.raises(WeightsError, match=rf"latest_net_G.pth: .* {channels[0]} to {channels[1]} channels"):
+            i2i.load(saved(tmp_path / "latest_net_G.pth", Resnet(*channels)))
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "generator.", "netG."])
 @pytest.mark.parametrize("kind", ["torch", "legacy", "safetensors", "half"])
 def test_wrappings_and_formats_are_the_same_network(prefix: str, kind: str, tmp_path: Path) -> None:
@@ -348,6 +359,10 @@ def settled(network: Any) -> Any:
     return network
 
 
+def segmap_of(label: Tensor, segments: int) -> Tensor:
+    return F.one_hot(label[:, 0], segments).permute(0, 3, 1, 2).double()
+
+
 @pytest.mark.parametrize(
     ("segments", "options", "task"),
     [
@@ -364,8 +379,10 @@ def test_a_spade_generator_gives_equal_outputs(
     theirs = settled(Spade(segments, **options))
     model = i2i.load(saved(tmp_path / "latest_net_G.pth", theirs))
     assert {key: model.config["task"][key] for key in task} == task
-    segmap = F.one_hot(torch.randint(0, segments, (1, 64, 64)), segments).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(model.task.G(segmap), theirs(segmap), atol=1e-5, rtol=0)
+    segmap = segmap_of(torch.randint(0, segments, (1, 1, 64, 64)), segments)
+    made, expected = model.task.G.double()(segmap.double()), theirs.double()(segmap.double())
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
+    model.task.float()
     label = torch.full((1, 1, 64, 64), 3)
     assert model.task.translate(label).shape == (1, 3, 64, 64)
 
@@ -376,17 +393,20 @@ def test_a_spade_generator_with_its_encoder_renders_a_style(tmp_path: Path) -> N
     saved(tmp_path / "latest_net_E.pth", e)
     model, style = i2i.load(tmp_path), image(1, 3, 256, 256)
     label = torch.randint(0, 5, (1, 1, 256, 256))
-    segmap = F.one_hot(label[:, 0], 5).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(model.task.translate(label, style=style), g(segmap, e(style)[0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.task.translate(label, style=style), g(segmap_of(label, 5).float(), e(style)[0]), atol=1e-4, rtol=0
+    )
+    made = model.task.double().G(segmap_of(label, 5), model.task.encode(style.double()))
+    expected = g.double()(segmap_of(label, 5), e.double()(style.double())[0])
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
 
 
 def test_a_spade_generator_without_its_encoder_draws_styles(tmp_path: Path) -> None:
     g = settled(Spade(5, z=6))
     model = i2i.load(saved(tmp_path / "latest_net_G.pth", g))
     label = torch.randint(0, 5, (1, 1, 256, 256))
-    segmap = F.one_hot(label[:, 0], 5).permute(0, 3, 1, 2).float()
     z = torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(model.task.translate(label, seed=3), g(segmap, z), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.task.translate(label, seed=3), g(segmap_of(label, 5).float(), z), atol=1e-4, rtol=0)
     with pytest.raises(i2i.ConfigError, match="no encoder"):
         model.task.translate(label, style=image(1, 3, 64, 64))
 

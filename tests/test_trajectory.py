@@ -29,7 +29,6 @@ from i2i_trajectory import (
     Trajectories,
     Trajectory,
     clipped_adam,
-    published,
 )
 from i2i_trajectory.recordings import Skipped, parse, windows
 from i2i_trajectory.recurrence import lstm as lstm_of
@@ -386,22 +385,22 @@ def test_our_forecaster_starts_at_constant_velocity_and_turns_with_the_scene() -
 @pytest.mark.parametrize(("kind", "zoo"), [("sgan-models", (0.58, 1.13)), ("sgan-p-models", (0.57, 1.14))])
 def test_the_published_weights_reproduce_the_published_table(kind: str, zoo: tuple[float, float]) -> None:
     data = Trajectories(f"{REAL}/ethucy", "eth", "test", predicted=8)
-    task = Trajectory(partial(published, f"{REAL}/weights/social_gan/{kind}/eth_8_model.pt")).eval()
-    found = DisplacementErrors()(task, data)
+    model = i2i.load(f"{REAL}/weights/social_gan/{kind}/eth_8_model.pt")
+    found = DisplacementErrors()(model.task, data)
     assert abs(found["ade"] - zoo[0]) < 0.02
     assert abs(found["fde"] - zoo[1]) < 0.02
 
 
-def test_other_files_are_not_published_weights(tmp_path: Path) -> None:
-    (tmp_path / "text.pt").write_text("hello")
-    torch.save({"args": {}, "g_state": {}}, tmp_path / "empty.pt")
-    for name, says in (
-        ("text.pt", "not the weights"),
-        ("empty.pt", "not the weights"),
-        ("missing.pt", "No such file"),
-    ):
+def test_published_weights_need_their_options_and_the_usual_pooling(tmp_path: Path) -> None:
+    network = moved(SocialGANGenerator())
+    renamed = {"embed": "decoder.spatial_embedding", "out": "decoder.hidden2pos"}
+    state = {f"{renamed[name]}.weight": getattr(network, name).weight.detach() for name in renamed}
+    state["encoder.spatial_embedding.weight"] = network.encoder.embed.weight.detach()
+    usual = {"pooling_type": "pool_net", "pool_every_timestep": False, "batch_norm": False, "obs_len": 8}
+    for args, says in (({}, "lack 'pooling_type'"), ({**usual, "pooling_type": "spool"}, "another pooling")):
+        torch.save({"args": args, "g_state": state}, tmp_path / "model.pt")
         with pytest.raises(WeightsError, match=says):
-            published(tmp_path / name)
+            i2i.load(tmp_path / "model.pt")
 
 
 # ---- losses, scores and the step

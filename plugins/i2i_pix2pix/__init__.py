@@ -18,7 +18,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
+from i2i import Catalog, ConfigError, Loss, Network, Task, WeightsError, hookimpl
 from i2i.data import whole_seed
 from i2i.modalities import Image
 from i2i.networks import published_generator
@@ -94,7 +94,11 @@ class Pix2Pix(Task):
         Args:
             image: the input images.
             seed: seeds the dropout if `test_mode` is "train"; the same seed gives the same result.
+
+        Colour images are converted to grey for a generator with one input channel.
         """
+        if getattr(self.G, "in_channels", 3) == 1:
+            image = Image(channels=1).sized(image)
         if self.test_mode == "eval":
             return self.G(image)
         return torch.cat([as_in_training(self.G, whole_seed(seed), image.device)(one) for one in image.split(1)])
@@ -222,6 +226,8 @@ def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[s
     if found is None:
         return None
     generator, own, said = found
+    if generator["in_channels"] not in (1, 3) or generator["out_channels"] not in (1, 2, 3):
+        raise WeightsError(f"{said.partition(';')[0]}: only pictures in colour or grey are translated")
     as_trained = generator["norm"] == "batch" or generator["dropout"] > 0
     colorizes = generator["in_channels"] == 1 and generator["out_channels"] == 2
     config = {
