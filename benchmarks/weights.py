@@ -3,8 +3,8 @@
     python benchmarks/weights.py --root $I2I_DATA                        # writes benchmarks/results/weights.json
     python benchmarks/weights.py --root $I2I_DATA --only social_gan      # the others keep their numbers
 
-A family is a function of the data folder in `FAMILIES` that returns numbers by file. Families without a published file
-there are compared with networks in their published layout instead (tests/test_published.py).
+A family is a function of the data folder in `FAMILIES` that returns numbers by file. Families without a published
+file there are compared with networks in their published layout instead (tests/test_published.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def reading(root: Path) -> dict[str, Numbers]:
             plain = fastest(lambda: torch.load(file, weights_only=True))
             numbers = {"bytes": float(file.stat().st_size), "seconds": ours, "torch_load_seconds": plain}
             found["zip" if zipped else "legacy"] = numbers
-            print(f"reading {numbers['bytes'] / 1e6:.0f} MB: {ours:.2f} s, torch.load alone {plain:.2f} s", flush=True)
+            print(
+                f"reading {numbers['bytes'] / 1e6:.0f} MB: {ours:.2f} s, torch.load alone {plain:.2f} s", flush=True
+            )
     return found
 
 
@@ -74,7 +76,9 @@ def main() -> None:
     """Measure, print, and replace the numbers of the measured families in the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="the folder with weights, ethucy and sr")
-    parser.add_argument("--only", nargs="*", choices=sorted(FAMILIES), default=sorted(FAMILIES), help="these families")
+    parser.add_argument(
+        "--only", nargs="*", choices=sorted(FAMILIES), default=sorted(FAMILIES), help="these families"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

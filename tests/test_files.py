@@ -796,8 +796,8 @@ def test_only_one_module_writes_files_and_none_executes_what_it_reads() -> None:
     assert len(MODULES) > 10
     found = {str(path.relative_to(ROOT)): violations(path.read_text()) for path in MODULES}
     assert found.pop("i2i/files/whole.py")
-    # Weights of others are pickles, loaded with weights_only: those of the first file only if the sha256 matches, those
-    # of the second in a child process with limits (tests/test_foreign.py).
+    # Weights of others are pickles, loaded with weights_only: in the first file only if the sha256 matches, in the
+    # second in a child process with limits (tests/test_foreign.py).
     for file in ("i2i/losses/pretrained.py", "i2i/model/foreign/pickled.py"):
         (published,) = found.pop(file)
         assert "torch.load" in published

@@ -38,7 +38,9 @@ def test_half_is_half_as_large_and_keeps_what_float16_cannot_hold(tmp_path: Path
     theirs.state_dict()["model.2.running_var"].fill_(1e6)
     saved(tmp_path / "latest_net_G.pth", theirs)
     for name, flags in (("full", []), ("half", ["--half"])):
-        done = RUN.invoke(app, ["import", f"{tmp_path}/latest_net_G.pth", "-o", f"{tmp_path}/{name}.safetensors", *flags])
+        done = RUN.invoke(
+            app, ["import", f"{tmp_path}/latest_net_G.pth", "-o", f"{tmp_path}/{name}.safetensors", *flags]
+        )
         assert done.exit_code == 0, done.output
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.6 * sizes[0]

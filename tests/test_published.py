@@ -21,7 +21,12 @@ from i2i.networks import published_generator
 Norm = Callable[[int], nn.Module]
 INSTANCE: Norm = functools.partial(nn.InstanceNorm2d, affine=False)
 OLD_INSTANCE: Norm = functools.partial(nn.InstanceNorm2d, affine=False, track_running_stats=True)
-NORMS: dict[str, Norm] = {"instance": INSTANCE, "old": OLD_INSTANCE, "batch": nn.BatchNorm2d, "none": lambda _: nn.Identity()}
+NORMS: dict[str, Norm] = {
+    "instance": INSTANCE,
+    "old": OLD_INSTANCE,
+    "batch": nn.BatchNorm2d,
+    "none": lambda _: nn.Identity(),
+}
 
 
 def biased(norm: str) -> bool:
@@ -57,7 +62,11 @@ class Block(nn.Module):
 
         def conv() -> list[nn.Module]:
             pads = {"reflect": [nn.ReflectionPad2d(1)], "replicate": [nn.ReplicationPad2d(1)], "zero": []}[padding]
-            return [*pads, nn.Conv2d(width, width, 3, padding=int(padding == "zero"), bias=biased(norm)), NORMS[norm](width)]
+            return [
+                *pads,
+                nn.Conv2d(width, width, 3, padding=int(padding == "zero"), bias=biased(norm)),
+                NORMS[norm](width),
+            ]
 
         drop = [nn.Dropout(0.5)] if dropout else []
         self.conv_block = nn.Sequential(*conv(), nn.ReLU(True), *drop, *conv())
@@ -121,7 +130,9 @@ class Resnet(nn.Module):
 class Skip(nn.Module):
     """One level of the nested U-Net."""
 
-    def __init__(self, outer: int, inner: int, given: int | None, sub: nn.Module | None, norm: str, kind: str) -> None:
+    def __init__(
+        self, outer: int, inner: int, given: int | None, sub: nn.Module | None, norm: str, kind: str
+    ) -> None:
         super().__init__()
         bias = biased(norm)
         down = nn.Conv2d(outer if given is None else given, inner, 4, 2, 1, bias=bias)
@@ -185,7 +196,9 @@ def test_replicated_borders_are_an_override(tmp_path: Path) -> None:
     torch.testing.assert_close(model.task.translate(image(1, 3, 32, 32)), theirs(image(1, 3, 32, 32)))
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "instance"}, {"norm": "none"}, {"downs": 5}, {"downs": 7, "width": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "instance"}, {"norm": "none"}, {"downs": 5}, {"downs": 7, "width": 2}]
+)
 def test_a_unet_generator_gives_equal_outputs(options: dict[str, Any], tmp_path: Path) -> None:
     theirs = trained(Unet(**options))
     model = i2i.load(saved(tmp_path / "latest_net_G.pth", theirs), overrides=["task.test_mode=eval"])
@@ -406,7 +419,9 @@ def test_a_spade_generator_without_its_encoder_draws_styles(tmp_path: Path) -> N
     model = i2i.load(saved(tmp_path / "latest_net_G.pth", g))
     label = torch.randint(0, 5, (1, 1, 256, 256))
     z = torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(model.task.translate(label, seed=3), g(segmap_of(label, 5).float(), z), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        model.task.translate(label, seed=3), g(segmap_of(label, 5).float(), z), atol=1e-4, rtol=0
+    )
     with pytest.raises(i2i.ConfigError, match="no encoder"):
         model.task.translate(label, style=image(1, 3, 64, 64))
 
@@ -417,7 +432,9 @@ def test_a_spade_generator_without_its_encoder_draws_styles(tmp_path: Path) -> N
 class Residual(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(nn.ReLU(), nn.Conv2d(width, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, width, 1))
+        self.conv = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, width, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(x)

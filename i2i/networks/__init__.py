@@ -2,8 +2,8 @@
 
 `resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
 label maps, `superres` and `rrdb` the super-resolution networks, with their discriminators in `judges`. `dense`,
-`dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and `spectral_norm`.
-`published` loads weights of the published code into these networks. `i2i catalog` lists the names to use in a config.
+`dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and
+`spectral_norm`; `published` recognises weights of others. `i2i catalog` lists the names to use in a config.
 """
 
 from __future__ import annotations

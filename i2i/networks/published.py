@@ -21,6 +21,7 @@ from .unet import UnetGenerator
 
 Layers = dict[str, dict[str, Tensor]]  # "model.1" -> {"weight": ..., "bias": ...}, in the order of the forward pass
 Found = tuple[dict[str, Any], dict[str, Tensor], str]
+RANGE = "values from -1 to 1"
 
 
 def published_generator(tensors: Mapping[str, Tensor]) -> Found | None:
@@ -60,7 +61,9 @@ def resnet(layers: Layers) -> Found | None:
     filters = [layer["filt"] for layer in layers.values() if "filt" in layer]
     layers = {name: layer for name, layer in layers.items() if "filt" not in layer}
     outer = [layer for name, layer in layers.items() if re.fullmatch(r"model\.\d+", name) and is_conv(layer)]
-    places = sorted({int(name.split(".")[3]) for name, layer in layers.items() if name.count(".") == 3 and is_conv(layer)})
+    places = sorted(
+        {int(name.split(".")[3]) for name, layer in layers.items() if name.count(".") == 3 and is_conv(layer)}
+    )
     if len(outer) != 6 or len(places) != 2 or (norm := norm_of(layers, outer[0])) is None:
         return None
     gap = places[1] - places[0]  # 3 layers between the convolutions of a block, a padding and a dropout
@@ -83,12 +86,11 @@ def resnet(layers: Layers) -> Found | None:
     own = paired(layers, ResnetGenerator, config, norm)
     said = "antialiased as in CUT, " if sides else ""
     assumed = ["reflection padding in the blocks"] * padded + ["dropout 0.5"] * dropout
-    return own and (
-        {"use": "resnet_generator", **config},
-        own,
+    words = (
         f"a resnet generator (CycleGAN, pix2pix, CUT), {channels(config)}, {config['blocks']} blocks, {said}"
-        f"{norm_in_words(norm)}, {'' if dropout else 'no '}dropout; assumed: {', '.join([*assumed, RANGE])}",
+        f"{norm_in_words(norm)}, {'' if dropout else 'no '}dropout; assumed: {', '.join([*assumed, RANGE])}"
     )
+    return None if own is None else ({"use": "resnet_generator", **config}, own, words)
 
 
 def unet(layers: Layers) -> Found | None:
@@ -108,15 +110,11 @@ def unet(layers: Layers) -> Found | None:
     }
     own = paired(layers, UnetGenerator, config, norm)
     usual = "dropout 0.5, as usual in pix2pix" if norm == "batch" else "no dropout, as usual in CycleGAN"
-    return own and (
-        {"use": "unet_generator", **config},
-        own,
+    words = (
         f"a U-Net generator (pix2pix, CycleGAN), {channels(config)}, {config['downs']} downsamplings, "
-        f"{norm_in_words(norm)}; assumed: {usual}, {RANGE}",
+        f"{norm_in_words(norm)}; assumed: {usual}, {RANGE}"
     )
-
-
-RANGE = "values from -1 to 1"
+    return None if own is None else ({"use": "unet_generator", **config}, own, words)
 
 
 def channels(config: Mapping[str, Any]) -> str:

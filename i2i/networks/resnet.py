@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..errors import ConfigError, DataError
 from .blocks import Norm, from_opponent, init_normal, needs_bias, norm_layer
 
-
 Padding = Literal["reflect", "replicate", "zeros"]
 
 
@@ -42,7 +41,7 @@ class ResnetBlock(nn.Module):
 
 
 class Blur(nn.Module):
-    """Halve height and width after a binomial filter (1, 2, 1), which avoids aliasing. Source: arXiv:1904.11486."""
+    """Halve height and width after a binomial filter (1, 2, 1) against aliasing. Source: arXiv:1904.11486."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, C, H, W] to [N, C, H / 2, W / 2]."""
@@ -180,5 +179,8 @@ def upsampling(channels: int, out_channels: int, upsample: str, bias: bool) -> l
         conv = nn.Conv2d(channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
         return [nn.Upsample(scale_factor=2, mode="nearest"), conv]
     if upsample == "bilinear":
-        return [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(channels, out_channels, 3, padding=1, bias=bias)]
+        return [
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            nn.Conv2d(channels, out_channels, 3, padding=1, bias=bias),
+        ]
     raise ConfigError(f"unknown upsample '{upsample}': choose from transposed, resize, bilinear")

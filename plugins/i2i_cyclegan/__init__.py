@@ -58,9 +58,11 @@ class CycleGAN(Task):
     ) -> None:
         super().__init__()
         if (discriminator is None) != (gan is None):
-            raise ConfigError("task: give both `discriminator` and `gan`, or neither for a model that only translates")
+            raise ConfigError(
+                "task: give both `discriminator` and `gan`, or neither for a model that only translates"
+            )
         self.G_ab, self.G_ba = generator(), generator()
-        self.D_a, self.D_b = (discriminator(), discriminator()) if discriminator is not None else (None, None)
+        self.D_a, self.D_b = [discriminator() if discriminator is not None else None for _ in range(2)]
         self.pool_a, self.pool_b = ReplayPool(pool, seed=0), ReplayPool(pool, seed=1)
         self.gan = gan() if gan is not None else None
         self.lambda_a, self.lambda_b = lambda_cycle if isinstance(lambda_cycle, tuple) else (lambda_cycle,) * 2
@@ -153,10 +155,13 @@ def register(catalog: Catalog) -> None:
 @hookimpl
 def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
     """Recognise both generators of a folder of the published code, `latest_net_G_A.pth` and `latest_net_G_B.pth`."""
-    own, found = {}, None
+    own: dict[str, Tensor] = {}
+    found = None
     for part, name in (("G_A.", "G_ab"), ("G_B.", "G_ba")):
         before = found
-        found = published_generator({key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)})
+        found = published_generator(
+            {key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)}
+        )
         if found is None or (before is not None and before[0] != found[0]):
             return None
         own |= {f"{name}.{key}": value for key, value in found[1].items()}

@@ -34,9 +34,14 @@ def import_weights(
         raise ConfigError(f"{source}: name the file to write with -o NAME.safetensors")
     target = Path(out)
     if target.suffix != ".safetensors":
-        raise ConfigError(f"-o {out}: the file is in the format safetensors, name it {target.with_suffix('').name}.safetensors")
+        raise ConfigError(
+            f"-o {out}: the file is in the format safetensors, name it {target.with_suffix('').name}.safetensors"
+        )
     if target.exists() and not force:
         raise ConfigError(f"{shown(target)} already exists: use --force to overwrite it, or -o for another name")
     model = i2i.load(source, plugin, overrides or [])
     model.write(target, half=half)
-    print(f"{shown(target)}: {target.stat().st_size:,} bytes; i2i translate PICTURES -o OUT -m {target}", file=sys.stderr)
+    print(
+        f"{shown(target)}: {target.stat().st_size:,} bytes; i2i translate PICTURES -o OUT -m {target}",
+        file=sys.stderr,
+    )

@@ -69,7 +69,9 @@ def adopted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Te
         own |= {f"E.{name}": value for name, value in encoder(e).items()}
     elif z:
         config["z"] = z
-    styles = "" if not z else ", with its style encoder" if e else ", with random styles (its encoder is another file)"
+    styles = (
+        "" if not z else ", with its style encoder" if e else ", with random styles (its encoder is another file)"
+    )
     said = f"a SPADE generator{styles}, {seen} channels of label maps, width {width}, {norm} norm"
     return config, own, f"{said}; assumed: {', '.join(assumed)}"
 

@@ -32,7 +32,7 @@ def library() -> Any:
 def built(architecture: str, network: str, options: Mapping[str, Any]) -> Any:
     """Return spandrel's descriptor of a network with random weights.
 
-    A config names the class and its arguments, and only classes that spandrel's own architectures export can be named.
+    A config names the class and its arguments; only classes that spandrel's own architectures export can be named.
     The descriptor knows the scale, the sizes it takes and how it is called.
 
     Raises:
@@ -83,7 +83,9 @@ def adopted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Te
     own = {f"net.{key}": value for key, value in found.model.state_dict().items() if isinstance(value, Tensor)}
     tags = f" ({', '.join(found.tags)})" if found.tags else ""
     weights = sum(value.numel() for value in found.model.parameters())
-    said = f"{name}{tags}, {found.purpose}, x{found.scale}, {weights:,} weights, recognised by spandrel; values 0 to 1"
+    said = (
+        f"{name}{tags}, {found.purpose}, x{found.scale}, {weights:,} weights, recognised by spandrel; values 0 to 1"
+    )
     return config, own, said
 
 

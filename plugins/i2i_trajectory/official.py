@@ -40,7 +40,9 @@ def adopted(
         generator = options(args if isinstance(args, Mapping) else {})
         observed = args["obs_len"]  # type: ignore[index]
     except (KeyError, TypeError, IndexError) as error:
-        raise WeightsError(f"a Social GAN whose options (\"args\" in the file) lack {error}: use a complete file") from error
+        raise WeightsError(
+            f'a Social GAN whose options ("args" in the file) lack {error}: use a complete file'
+        ) from error
     sees = "pooling" if generator["pooling"] else "no pooling"
     said = (
         f"a generator of Social GAN, {sees}, {observed} frames observed and {generator['predicted']} predicted; all "
@@ -53,7 +55,9 @@ def adopted(
 def options(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `SocialGANGenerator` that those of a published file mean."""
     if args["pooling_type"] not in ("none", None, "pool_net") or args["pool_every_timestep"] or args["batch_norm"]:
-        raise WeightsError("a Social GAN with another pooling than `pool_net` after the last observed frame: not read")
+        raise WeightsError(
+            "a Social GAN with another pooling than `pool_net` after the last observed frame: not read"
+        )
     return {
         "predicted": args["pred_len"],
         "noise": args["noise_dim"][0],

@@ -45,8 +45,8 @@ def adopted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Te
     own |= {"moments": torch.zeros(2), "batches": torch.zeros(()), "steps": torch.tensor(0)}
     said = (
         f"the autoencoder of a VQ-VAE-2, 2 levels of {codes} codes of length {code_width}, width {width}, {blocks} "
-        f"blocks; it reconstructs but has no priors to sample from; assumed: {SIZE}x{SIZE} pixels (task.size), values "
-        f"from -1 to 1"
+        f"blocks; it reconstructs but has no priors to sample from; assumed: {SIZE}x{SIZE} pixels (task.size), "
+        f"values from -1 to 1"
     )
     return config, own, said
 

@@ -204,5 +204,7 @@ def directory_size(stream: BinaryIO, size: int) -> int:
 
 def in_units(size: int) -> str:
     """Write a number of bytes in kB, MB or GB."""
-    unit, name = next((u, n) for u, n in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B")) if size >= u or u == 1)
+    unit, name = next(
+        (u, n) for u, n in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B")) if size >= u or u == 1
+    )
     return f"{size / unit:.3g} {name}"
