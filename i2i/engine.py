@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .average import Average
 from .config import Train
 from .contract import backward, name_of, not_finite, players_of, turns_of
 from .data.stream import Batch, to_device
 from .errors import ConfigError, NumericError, PluginError
+from .networks.average import Average
 from .processes import ProcessGroup
 from .task import Losses, Task, Turn
 

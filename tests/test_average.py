@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from i2i.average import EVERY, Average, detached
+from i2i.networks.average import EVERY, Average, detached
 
 
 def network() -> nn.Sequential:

@@ -59,8 +59,8 @@ class ResnetGenerator(nn.Module):
 
     - `upsample="resize"` is nearest-neighbour upsampling and a reflection-padded conv3, which avoids the checkerboard
       artefacts of transposed convolutions (distill.pub/2016/deconv-checkerboard).
-    - `downsample="blur"` and `upsample="bilinear"` are those of CUT (arXiv:2007.15651): convolutions of stride 1, with
-      a binomial filter before each halving, and bilinear upsampling before the convolution.
+    - `downsample="blur"` and `upsample="bilinear"` are those of CUT (arXiv:2007.15651): convolutions of stride 1, a
+      binomial filter before each halving, and bilinear upsampling before the convolution.
     - `masked=True` also predicts a mask m, and the output is m * painting + (1 - m) * x (AttentionGAN,
       arXiv:1911.11897), so the network need not redraw what should stay the same, such as the background. The mask
       needs no loss of its own. Here m is a slightly stretched sigmoid, so that it reaches 0 and 1 exactly.
