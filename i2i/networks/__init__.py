@@ -22,12 +22,14 @@ from .resnet import ResnetBlock, ResnetGenerator
 from .rrdb import RRDBNet
 from .sngan import SNGANDiscriminator, SNGANGenerator
 from .spade import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder
+from .span import SPAN
 from .spectral_norm import spectral
 from .superres import EDSR, CompactSR, MSRResNet, SRResNet
 from .unet import UnetGenerator
 
 __all__ = [
     "EDSR",
+    "SPAN",
     "BigGANDiscriminator",
     "BigGANGenerator",
     "CompactSR",
@@ -76,6 +78,7 @@ def register(catalog: Catalog) -> None:
     catalog.network("edsr", EDSR)
     catalog.network("compact_sr", CompactSR)
     catalog.network("rrdbnet", RRDBNet)
+    catalog.network("span", SPAN)
     catalog.network("vgg_discriminator", VGGDiscriminator)
     catalog.network("unet_discriminator", UnetDiscriminator)
     catalog.network("dense_generator", DenseGenerator)
