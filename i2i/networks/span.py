@@ -67,9 +67,9 @@ class SPAB(nn.Module):
         self.convs, self.shift = nn.ModuleList(layer(width, width) for _ in range(3)), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map x [N, width, H, W] to the output and that of the first convolution, of the same shape."""
-        first = self.convs[0](x)
-        y = self.convs[2](F.silu(self.convs[1](F.silu(first))))
+        """Map x [N, width, H, W] to the output and the activated one of the first convolution, of the same shape."""
+        first = F.silu(self.convs[0](x))
+        y = self.convs[2](F.silu(self.convs[1](first)))
         return (x + y) * (torch.sigmoid(y) + self.shift), first
 
 
