@@ -1,7 +1,7 @@
 """Shared networks, one family per file: plain modules that initialise themselves and know nothing of the engine.
 
 `resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
-label maps, `superres` and `rrdb` the super-resolution networks, with their discriminators in `judges`. `dense`,
+label maps, `superres`, `rrdb`, `srvgg`, `span` and `rfdn` the super-resolution networks, with their discriminators in `judges`. `dense`,
 `dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and
 `spectral_norm`; `published` recognises weights of others; `average` is the moving average of a network's weights.
 `i2i catalog` lists the names to use in a config.
@@ -19,17 +19,22 @@ from .judges import UnetDiscriminator, VGGDiscriminator
 from .patch import PatchDiscriminator
 from .published import published_generator
 from .resnet import ResnetBlock, ResnetGenerator
+from .rfdn import RFDN, RLFN
 from .rrdb import RRDBNet
 from .sngan import SNGANDiscriminator, SNGANGenerator
 from .spade import MultiscaleDiscriminator, SpadeGenerator, StyleEncoder
-from .span import SPAN
+from .span import SPAN, merge_branches, merged_state
 from .spectral_norm import spectral
+from .srvgg import SRVGG
 from .superres import EDSR, CompactSR, MSRResNet, SRResNet
 from .unet import UnetGenerator
 
 __all__ = [
     "EDSR",
+    "RFDN",
+    "RLFN",
     "SPAN",
+    "SRVGG",
     "BigGANDiscriminator",
     "BigGANGenerator",
     "CompactSR",
@@ -58,6 +63,8 @@ __all__ = [
     "VGGDiscriminator",
     "in_parts",
     "init_normal",
+    "merge_branches",
+    "merged_state",
     "needs_bias",
     "norm_layer",
     "published_generator",
@@ -79,6 +86,9 @@ def register(catalog: Catalog) -> None:
     catalog.network("compact_sr", CompactSR)
     catalog.network("rrdbnet", RRDBNet)
     catalog.network("span", SPAN)
+    catalog.network("srvgg", SRVGG)
+    catalog.network("rfdn", RFDN)
+    catalog.network("rlfn", RLFN)
     catalog.network("vgg_discriminator", VGGDiscriminator)
     catalog.network("unet_discriminator", UnetDiscriminator)
     catalog.network("dense_generator", DenseGenerator)

@@ -10,13 +10,14 @@ converts outside the network, so that zero padding keeps its meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from .superres import RGB_MEAN, Scale, conv
+from .superres import RGB_MEAN, conv
 
 
 class Branched(nn.Module):
@@ -42,16 +43,18 @@ class Branched(nn.Module):
 
     def merged(self) -> tuple[Tensor, Tensor]:
         """Return weight [out, channels, 3, 3] and bias [out] of the one convolution."""
-        return merged({name: (layer.weight, layer.bias) for name, layer in self.named_children()})
+        return merge_branches({name: (layer.weight, layer.bias) for name, layer in self.named_children()})
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, channels, H, W] to [N, out, H, W]."""
         return F.conv2d(x, *self.merged(), padding=1)
 
 
-def merged(branches: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def merge_branches(branches: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Return weight and bias of the 3x3 convolution that equals the branches "skip", "first", "middle" and "last"."""
-    (first, b1), (middle, b2), (last, b3), (skip, b0) = (branches[name] for name in ("first", "middle", "last", "skip"))
+    (first, b1), (middle, b2), (last, b3), (skip, b0) = (
+        branches[name] for name in ("first", "middle", "last", "skip")
+    )
     weight = torch.einsum("omhw,mi->oihw", middle, first[:, :, 0, 0])
     weight = torch.einsum("po,oihw->pihw", last[:, :, 0, 0], weight)
     bias = last[:, :, 0, 0] @ (middle.sum((2, 3)) @ b1 + b2) + b3
@@ -97,7 +100,7 @@ class SPAN(nn.Module):
 
     def __init__(
         self,
-        scale: Scale = 4,
+        scale: Literal[1, 2, 3, 4] = 4,
         width: PositiveInt = 48,
         blocks: PositiveInt = 6,
         branches: bool = False,
@@ -139,5 +142,5 @@ def merged_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             part: (state[f"{head}{part}.weight"], state[f"{head}{part}.bias"])
             for part in ("skip", "first", "middle", "last")
         }
-        plain[f"{head}weight"], plain[f"{head}bias"] = merged(parts)
+        plain[f"{head}weight"], plain[f"{head}bias"] = merge_branches(parts)
     return plain

@@ -27,9 +27,9 @@ def conv(channels: int, out: int, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(channels, out, kernel, padding=kernel // 2)
 
 
-def steps_of(scale: Scale) -> list[int]:
-    """Return the factors of successive upsampling layers: 4 is two steps of 2."""
-    return [2, 2] if scale == 4 else [scale]
+def steps_of(scale: int) -> list[int]:
+    """Return the factors of successive upsampling layers: 4 is two steps of 2, 1 is none."""
+    return [scale] * (scale > 1) if scale % 2 else [2] * (scale.bit_length() - 1)
 
 
 def init_small(module: nn.Module, gain: float = 0.1) -> None:

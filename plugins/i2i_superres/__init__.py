@@ -7,7 +7,7 @@ i2i run configs/paper/esrgan.yaml        # the published recipes: srresnet, srga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -19,6 +19,8 @@ from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
 from i2i.checkpoint import load_model, load_weights
 from i2i.modalities import Image
 from i2i.runs import Run
+
+from .adopt import adopted
 
 Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(0)]
@@ -32,6 +34,9 @@ def charbonnier(fake: Tensor, real: Tensor) -> Tensor:
 PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss, "charbonnier": charbonnier}
 
 
+UPSAMPLING = ("tail.", "up.", "ups.")  # layers whose shape depends on the scale
+
+
 class SuperResolution(Task):
     """A generator that upscales images, trained on a pixel loss and then, with a discriminator, for realism.
 
@@ -40,7 +45,7 @@ class SuperResolution(Task):
     lambda_pixel * pixel + lambda_perceptual * perceptual + lambda_gan * adversarial.
 
     Args:
-        generator: network [N, 3, H, W] -> [N, 3, H * scale, W * scale] in [-1, 1], with an attribute `scale`.
+        generator: network [N, 3, H, W] -> [N, 3, H * scale, W * scale] in `values`, with an attribute `scale`.
         discriminator: network [N, 3, H * scale, W * scale] -> logits; null for the pixel stage only.
         gan: adversarial objective: "vanilla" in SRGAN, "relativistic" in ESRGAN.
         perceptual: distance of images in the features of a fixed network; null for none.
@@ -50,10 +55,13 @@ class SuperResolution(Task):
         lambda_perceptual: weight of the perceptual loss in the GAN stage.
         lambda_gan: weight of the generator's adversarial loss.
         start_from: a `model.safetensors`, or the folder of its run, whose generator initialises the training. Read in
-            the first step only; a finished model does not need it.
+            the first step only; a finished model does not need it. From a generator of another scale, all but the
+            upsampling layers are taken.
+        values: the least and the greatest value of the images that the generator takes and gives: [-1, 1], or that of
+            published weights, such as [0, 1] or [0, 255].
 
     Raises:
-        ConfigError: a discriminator without `gan` or vice versa, or a network without `scale`.
+        ConfigError: a discriminator without `gan` or vice versa, a network without `scale`, or an empty range.
 
     Source: arXiv:1609.04802 eq. 3 for the loss; arXiv:1809.00219 eq. 3, default weights from the published code.
     """
@@ -73,13 +81,16 @@ class SuperResolution(Task):
         lambda_perceptual: Weight = 1.0,
         lambda_gan: Weight = 0.005,
         start_from: str | None = None,
+        values: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         super().__init__()
         if (discriminator is None) != (gan is None):
             raise ConfigError("superres: `discriminator` and `gan` belong together: give both (GAN stage) or neither")
         if discriminator is None and perceptual is not None:
             raise ConfigError("superres: `perceptual` belongs to the GAN stage: give `discriminator` and `gan` too")
-        self.G = generator()
+        if values[0] >= values[1]:
+            raise ConfigError(f"superres: values [{values[0]:g}, {values[1]:g}] is empty: give the least value first")
+        self.G, self.values = generator(), values
         self.scale = getattr(self.G, "scale", 0)
         if not self.scale:
             raise ConfigError(f"superres: {type(self.G).__name__} has no `scale`: use a network that has one")
@@ -102,7 +113,7 @@ class SuperResolution(Task):
         done = int(self.done)
         if done == 0:
             self._begin(real)
-        fake = self.G(low)
+        fake = self.enlarge(low)
 
         # The pixel stage.
         if self.D is None or self.gan is None or done < self.pixel_steps:
@@ -141,11 +152,22 @@ class SuperResolution(Task):
         file = Run.weights_of(self.start_from)
         tensors, *_ = load_model(file)
         own = {key.removeprefix("G."): value for key, value in tensors.items() if key.startswith("G.")}
+        fresh = {key: value for key, value in self.G.state_dict().items() if key.startswith(UPSAMPLING)}
+        if any(key in own and own[key].shape != value.shape for key, value in fresh.items()):  # another scale
+            own = {key: value for key, value in own.items() if not key.startswith(UPSAMPLING)} | fresh
         load_weights(self.G, own, f"task.start_from: {file}")
+
+    def enlarge(self, image: Tensor) -> Tensor:
+        """Upscale images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] around [-1, 1]."""
+        low, high = self.values
+        if self.values == (-1, 1):
+            return self.G(image)
+        half = (high - low) / 2
+        return (self.G((image + 1) * half + low) - low) / half - 1
 
     def translate(self, image: Tensor) -> Tensor:
         """Upscale images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] in [-1, 1]."""
-        return self.G(image).clamp(-1, 1)
+        return self.enlarge(image).clamp(-1, 1)
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the input, bicubic upsampling, the output and the truth: the columns of `samples/`."""
@@ -165,3 +187,11 @@ def register(catalog: Catalog) -> None:
     """Add the task `superres` and `milestones`, the schedule of its published recipes."""
     catalog.task("superres", SuperResolution)
     catalog.schedule("milestones", milestones)
+
+
+@hookimpl
+def adopt_weights(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Recognise ESRGAN, Compact, SPAN, MSRResNet, EDSR, RFDN and RLFN, also in ncnn files of the first three."""
+    return adopted(tensors, metadata)

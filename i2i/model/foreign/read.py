@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...checkpoint.tensors import first_ten, non_finite, plain
 from ...errors import WeightsError
+from . import ncnn
 from .pickled import read_torch
 from .unwrap import bare
 
@@ -77,6 +78,8 @@ def read_file(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, rest = read_torch(file)
     elif kind == "safetensors":
         tensors = read_safetensors(file)
+    elif kind == "ncnn":
+        tensors, rest = ncnn.read(file)
     else:
         raise WeightsError(f"{file}: not a PyTorch, safetensors or ncnn file")
     if not tensors:

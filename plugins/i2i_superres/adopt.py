@@ -1,0 +1,99 @@
+"""Someone else's super-resolution weights -> the task `superres`: `task, weights = adopted(tensors, metadata)`.
+
+Each family of `FAMILIES` recognises its layers by name, and reads widths, depth and scale from their shapes. Which
+values the network takes (0..1, 0..255 or -1..1) is not in a file: `fitted` tries all three on a drawn picture and takes
+the one whose result is the most like bicubic upscaling.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from i2i.networks import EDSR, RFDN, RLFN, SPAN, SRVGG, MSRResNet, RRDBNet
+
+from .graphs import from_ncnn
+from .layouts import FAMILIES, Found
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    "rrdbnet": RRDBNet,
+    "srvgg": SRVGG,
+    "span": SPAN,
+    "msrresnet": MSRResNet,
+    "edsr": EDSR,
+    "rfdn": RFDN,
+    "rlfn": RLFN,
+}
+RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))  # the usual one first
+CONVERTS = {"rrdbnet", "msrresnet", "edsr"}  # take [-1, 1] and convert it to the published 0..1 inside
+SURE, CLOSE = 14.0, 0.5  # dB
+
+
+def adopted(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Return the task and its tensors, or None if they are of no family here; see the hook `adopt_weights`."""
+    tensors = {name: value.float() for name, value in tensors.items()}
+    if metadata.get("format") == "ncnn":
+        found = from_ncnn(tensors, metadata["layers"])
+    else:
+        found = next((found for family in FAMILIES if (found := family(tensors)) is not None), None)
+    network = built(found) if found is not None else None
+    if found is None or network is None:
+        return None
+    low, high = fitted(found, network)
+    task = {"use": "superres", "generator": found.generator, "values": [low, high]}
+    return task, {f"G.{name}": value for name, value in found.weights.items()} | {
+        "done": torch.zeros((), dtype=torch.long)
+    }
+
+
+def built(found: Found) -> nn.Module | None:
+    """Return the network with its weights, or None if a tensor is missing, unexpected or of another shape."""
+    arguments = {key: value for key, value in found.generator.items() if key != "use"}
+    with torch.random.fork_rng():
+        network = NETWORKS[found.generator["use"]](**arguments).eval()
+    own = network.state_dict()
+    if {name: value.shape for name, value in own.items()} != {name: v.shape for name, v in found.weights.items()}:
+        return None
+    network.load_state_dict(found.weights)
+    return network
+
+
+def fitted(found: Found, network: nn.Module) -> tuple[float, float]:
+    """Return the range of values that a network takes and gives, and print what it was chosen from."""
+    inner = {span: span for span in RANGES}
+    if found.generator["use"] in CONVERTS:
+        inner = {(low, high): (2 * low - 1, 2 * high - 1) for low, high in RANGES}
+    decibels = {span: agreement(network, *inner[span]) for span in RANGES}
+    best = max(decibels.values())
+    chosen = next(span for span in RANGES if decibels[span] > best - CLOSE)
+    if best < SURE:
+        chosen = RANGES[0]
+        print("i2i: the output is unlike the input in every range of values: assuming 0..1", file=sys.stderr)
+    tried = ", ".join(f"{low:g}..{high:g} {decibels[low, high]:.1f} dB" for low, high in RANGES)
+    print(f"i2i: values {chosen[0]:g}..{chosen[1]:g} (PSNR to bicubic: {tried})", file=sys.stderr)
+    return inner[chosen]
+
+
+@torch.no_grad()
+def agreement(network: Any, low: float, high: float) -> float:
+    """Return the PSNR in dB of a network's output to bicubic upscaling of the drawn picture."""
+    picture = drawn()
+    result = (network(picture * (high - low) + low) - low) / (high - low)
+    wanted = F.interpolate(picture, result.shape[-2:], mode="bicubic", antialias=True)
+    error = (result - wanted).square().mean().clamp(min=1e-10)
+    return float(-10 * error.log10()) if torch.isfinite(error) else -1e9
+
+
+def drawn() -> Tensor:
+    """Return a picture [1, 3, 24, 32] in 0..1: a disc before a gradient of colours."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 24), torch.linspace(0, 1, 32), indexing="ij")
+    disc = torch.sigmoid(40 * (0.3 - ((x - 0.6) ** 2 + (y - 0.5) ** 2).sqrt()))
+    behind, colour = torch.stack([x, y, 0.8 - 0.6 * x]), torch.tensor([0.9, 0.7, 0.1])[:, None, None]
+    return (behind * (1 - disc) + colour * disc)[None]
