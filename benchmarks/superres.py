@@ -2,6 +2,7 @@
 
     python benchmarks/superres.py $I2I_DATA/sr runs/superres runs/superres_gan --json benchmarks/results/superres.json
     python benchmarks/superres.py $I2I_DATA/sr --carn $I2I_DATA/weights/carn_m.pth      # with a published network
+    python benchmarks/superres.py $I2I_DATA/sr $I2I_DATA/weights/rfdn_x4.pth --single   # with a weights file
 
 The low-resolution images are the authors' own (LR_x4). First the protocol itself is checked: Pillow's bicubic must
 reach 28.43 and 26.09 dB at x4 (33.67 and 30.33 at x2). Then each run gets PSNR and SSIM, and, if its weights file is
@@ -146,9 +147,10 @@ def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of Set5 and Set14, each with HR and LR_x4")
-    parser.add_argument("runs", nargs="*", help="runs, or their model.safetensors")
+    parser.add_argument("runs", nargs="*", help="runs, weights files, or names of `i2i models`")
     parser.add_argument("--carn", type=Path, help="published weights of CARN-M, for comparison")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
+    parser.add_argument("--single", action="store_true", help="leave out the self-ensemble")
     parser.add_argument("--save", type=Path, help="write the upscaled images to this folder")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
@@ -164,7 +166,9 @@ def main() -> None:
         task = api.load(run).task
         if task.makes.scale != args.scale:
             parser.error(f"{run} upscales {task.makes.scale} times, not {args.scale}")
-        tasks[run], tasks[f"{run} +"] = task, Enlarger(partial(ensemble, task.translate), args.scale)
+        tasks[run] = task
+        if not args.single:
+            tasks[f"{run} +"] = Enlarger(partial(ensemble, task.translate), args.scale)
         network = getattr(task, "G", nn.Module())
         weights[run] = sum(p.numel() for p in network.parameters())
 

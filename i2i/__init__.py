@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .catalog import Catalog, Loss, Metric, Network
     from .data.base import Data
     from .errors import ConfigError, DataError, I2IError, NumericError, PluginError, ResourceError, WeightsError
-    from .hookspecs import hookimpl
+    from .hookspecs import Card, hookimpl
     from .model import Model, load
     from .task import Task
     from .version import __version__
@@ -28,7 +28,7 @@ _HOMES = {
     "catalog": "Catalog Loss Metric Network",
     "data.base": "Data",
     "errors": "ConfigError DataError I2IError NumericError PluginError ResourceError WeightsError",
-    "hookspecs": "hookimpl",
+    "hookspecs": "Card hookimpl",
     "model": "Model load",
     "task": "Task",
     "version": "__version__",
@@ -49,6 +49,7 @@ __all__ = [  # noqa: RUF022 - in order of importance
     "Loss",
     "Metric",
     "hookimpl",
+    "Card",
     "I2IError",
     "ConfigError",
     "DataError",

@@ -582,10 +582,14 @@ def test_weights_with_nan_or_infinity_are_rejected(partial: bool, bad: float) ->
     assert_unchanged(module, act)
 
 
-def test_half_precision_weights_are_converted_with_a_note() -> None:
+def test_precision_is_converted_with_a_note_only_if_some_is_lost() -> None:
     module, weights = networks()
-    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-    assert checkpoint.load_weights(module, half, "w") == "w: float16 converted to float32"
+
+    def cast(dtype: torch.dtype) -> dict[str, Tensor]:
+        return {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+
+    assert checkpoint.load_weights(module, cast(torch.float64), "w") == "w: float64 converted to float32"
+    assert checkpoint.load_weights(module, cast(torch.float16), "w") is None
     assert same(dict(module.state_dict()), weights)
 
 

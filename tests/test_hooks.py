@@ -32,6 +32,7 @@ PUBLIC = [
     "Loss",
     "Metric",
     "hookimpl",
+    "Card",
     "I2IError",
     "ConfigError",
     "DataError",
@@ -85,8 +86,9 @@ def test_folders_packages_and_entry_points_agree() -> None:
     assert setup["options"]["package_dir"].split("\n")[1:] == ["= plugins", "i2i = i2i", "i2i.configs = configs"]
     contracted = set(setup["importlinter"]["root_packages"].split())
     assert contracted == {"i2i", *folders}
-    for name in folders:
-        assert len(re.findall(rf"\b{name}\b", (ROOT / "setup.cfg").read_text())) <= 4, name
+    text = (ROOT / "setup.cfg").read_text()
+    for name in folders:  # packages, entry point, root package, and its commands
+        assert len(re.findall(rf"\b{name}\b", text)) <= 3 + max(1, len(re.findall(rf"= {name}:", text))), name
 
 
 def test_every_plugin_has_a_readme() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from .. import files
@@ -69,7 +70,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
 
     Args:
         module: the module to load into.
-        tensors: name -> weights; floating dtypes are converted, which the result reports.
+        tensors: name -> weights; floating dtypes are converted; the result reports a loss of precision.
         source: where the weights come from, for messages.
         partial: load what matches in name, shape and dtype, and keep the other weights of the module.
 
@@ -95,7 +96,8 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
         raise WeightsError(f"{source} contains NaN or infinity in {first_ten(bad)}: use other weights")
     module.load_state_dict(matching, strict=False)
     notes = [f"{len(matching)} of {len(own)} tensors loaded, {listed}"] if listed else []
-    casts = {(v.dtype, own[name].dtype) for name, v in matching.items() if v.dtype != own[name].dtype}
+    casts = {(v.dtype, own[name].dtype) for name, v in matching.items()}
+    casts = {(old, new) for old, new in casts if torch.promote_types(old, new) != new}  # others lose nothing
     notes += sorted(f"{old} converted to {new}" for old, new in casts)
     return f"{source}: {'; '.join(notes).replace('torch.', '')}" if notes else None
 

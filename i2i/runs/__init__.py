@@ -15,6 +15,7 @@
     folders.py     `evaluate_folders`: the metrics of two folders of pictures, without a run
     stopping.py    SIGINT, SIGTERM, SIGUSR1 and SIGHUP end a run after the current step
     progress.py    the line on stderr
+    models.py      `cards`: the models of plugins and the finished runs, for `i2i models`
     summary.py     what is printed at the end
 
 The log contains no clock times, so the log of a resumed run equals that of an uninterrupted one, byte for byte.
@@ -25,6 +26,7 @@ from __future__ import annotations
 from .evaluate import evaluate, refuse_what_cannot_be_judged, threads
 from .folder import Run
 from .folders import evaluate_folders
+from .models import cards, file_of
 from .progress import Line, Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume
@@ -37,8 +39,10 @@ __all__ = [
     "Record",
     "Run",
     "Stopped",
+    "cards",
     "evaluate",
     "evaluate_folders",
+    "file_of",
     "refuse_what_cannot_be_judged",
     "refuse_zero_rate",
     "signals",

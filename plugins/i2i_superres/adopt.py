@@ -92,8 +92,8 @@ def agreement(network: Any, low: float, high: float) -> float:
 
 
 def drawn() -> Tensor:
-    """Return a picture [1, 3, 24, 32] in 0..1: a disc before a gradient of colours."""
-    y, x = torch.meshgrid(torch.linspace(0, 1, 24), torch.linspace(0, 1, 32), indexing="ij")
-    disc = torch.sigmoid(40 * (0.3 - ((x - 0.6) ** 2 + (y - 0.5) ** 2).sqrt()))
+    """Return a picture [1, 3, 16, 20] in 0..1: a disc before a gradient of colours."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 16), torch.linspace(0, 1, 20), indexing="ij")
+    disc = torch.sigmoid(25 * (0.3 - ((x - 0.6) ** 2 + (y - 0.5) ** 2).sqrt()))
     behind, colour = torch.stack([x, y, 0.8 - 0.6 * x]), torch.tensor([0.9, 0.7, 0.1])[:, None, None]
     return (behind * (1 - disc) + colour * disc)[None]

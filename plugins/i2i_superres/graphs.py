@@ -17,7 +17,7 @@ from i2i.networks import SPAN, SRVGG, RRDBNet
 
 from .layouts import Found, root
 
-NEAREST, BICUBIC, LEAKY = 1, 3, 2  # numbers of ncnn
+NEAREST, BICUBIC, MULTIPLY = 1, 3, 2  # numbers of ncnn
 COMMON = {"Input", "Split", "Convolution", "BinaryOp"}
 
 
@@ -71,11 +71,14 @@ def span(tensors: Mapping[str, Tensor], layers: Sequence[Any]) -> Found | None:
     if rest or blocks < 1 or scale is None:
         return None
     config = {"scale": scale, "width": len(weights[0]), "blocks": blocks, "centred": bool(constants)}
-    factors = [one.parameters.get(2) for one in of_kind(layers, "BinaryOp") if one.parameters.get(0) == 2]
-    mean = SPAN(width=1, blocks=1).mean
-    if constants and (255.0 not in factors or not torch.allclose(tensors[constants[0]], mean, atol=1e-5)):
+    weights_only = {name: value for name, value in tensors.items() if name not in constants}
+    if constants and not torch.allclose(tensors[constants[0]], SPAN(width=1, blocks=1).mean, atol=1e-5):
         return None
-    return in_order("span", config, SPAN, {name: value for name, value in tensors.items() if name not in constants})
+    factors = [one.parameters.get(2) for one in of_kind(layers, "BinaryOp") if one.parameters.get(0) == MULTIPLY]
+    if constants and 255.0 not in factors:  # it is part of the first convolution
+        first = next(iter(weights_only))
+        weights_only[first] = weights_only[first] / 255
+    return in_order("span", config, SPAN, weights_only)
 
 
 def in_order(use: str, config: dict[str, Any], build: type[nn.Module], tensors: Mapping[str, Tensor]) -> Found | None:
