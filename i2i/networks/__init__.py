@@ -1,10 +1,10 @@
 """Shared networks, one family per file: plain modules that initialise themselves and know nothing of the engine.
 
 `resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
-label maps, `superres`, `rrdb`, `srvgg`, `span` and `rfdn` the super-resolution networks, with their discriminators in `judges`. `dense`,
-`dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`, `conditional` and
-`spectral_norm`; `published` recognises weights of others; `average` is the moving average of a network's weights.
-`i2i catalog` lists the names to use in a config.
+label maps, `superres`, `rrdb`, `srvgg`, `span` and `rfdn` the super-resolution networks, with their discriminators in
+`judges`. `dense`, `dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`,
+`conditional` and `spectral_norm`; `published` recognises weights of others; `average` is the moving average of a
+network's weights. `i2i catalog` lists the names to use in a config.
 """
 
 from __future__ import annotations

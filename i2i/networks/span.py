@@ -1,4 +1,4 @@
-"""SPAN: a fast super-resolution network with parameter-free attention, trained as branches that merge into plain convolutions.
+"""SPAN: fast super-resolution with parameter-free attention, trained as branches that merge into convolutions.
 
 Paper: Swift Parameter-free Attention Network, arXiv:2311.12770.
 Run with: `i2i run configs/real/upscale_x2.yaml` (`generator: {use: span, scale: 2}`).
@@ -23,8 +23,8 @@ from .superres import RGB_MEAN, conv
 class Branched(nn.Module):
     """A 3x3 convolution as the sum of a 1x1 convolution and three in a row: 1x1 to twice the channels, 3x3, 1x1.
 
-    The branches have no nonlinearity, so they equal one 3x3 convolution, and `forward` runs that one, in training too:
-    merging kernels is cheap next to convolving pictures.
+    The branches have no nonlinearity, so they equal one 3x3 convolution, and `forward` runs that one, in training
+    too: merging kernels is cheap next to convolving pictures.
 
     Args:
         channels: input channels.
@@ -85,8 +85,8 @@ class SPAN(nn.Module):
         blocks: number of attention blocks.
         branches: hold each 3x3 convolution as branches, for training; `merged_state` converts the weights.
         centred: subtract the mean of DIV2K (of 0..1) and multiply by 255 first, as published.
-        shift: added to the sigmoid of the attention. The published -0.5 needs `centred`, or the signal dies out in the
-            blocks; with 0.5, a block starts as the identity.
+        shift: added to the sigmoid of the attention. The published -0.5 needs `centred`, or the signal dies out in
+            the blocks; with 0.5, a block starts as the identity.
         base: predict the residual to bilinear upscaling, which trains faster.
 
     Source: arXiv:2311.12770, section 3 and figure 3; parameter count as in the published code.

@@ -25,8 +25,8 @@ class SRVGG(nn.Module):
         scale: upscaling factor: 1, 2, 3, 4 or 8.
         width: channels.
         convs: number of convolutions between the first and the last.
-        inner: the factor of the sub-pixel convolution, whose result is resized to `scale` with a bicubic filter, as in
-            animevideov3 x2 and x3; null for `scale`.
+        inner: the factor of the sub-pixel convolution, whose result is resized to `scale` with a bicubic filter, as
+            in animevideov3 x2 and x3; null for `scale`.
 
     Example:
         >>> SRVGG(scale=2, width=8, convs=1)(torch.zeros(1, 3, 12, 16)).shape

@@ -114,10 +114,10 @@ def cut(text: str, width: int) -> str:
 
 def page(name: str, facts: dict[str, str], picture: bytes) -> str:
     """Return a card as a self-contained HTML page."""
-    rows = "".join(
-        f"<tr><td>{html.escape(key)}<td>{f'<pre>{html.escape(value.strip())}</pre>' if key == 'config' else html.escape(value)}"
-        for key, value in facts.items()
-    )
+    texts = {key: html.escape(value.strip()) for key, value in facts.items()}
+    if "config" in texts:
+        texts["config"] = f"<pre>{texts['config']}</pre>"
+    rows = "".join(f"<tr><td>{html.escape(key)}<td>{text}" for key, text in texts.items())
     image = f"<img src='data:image/png;base64,{base64.b64encode(picture).decode()}'>" if picture else ""
     head = f"<!doctype html><meta charset=utf-8><title>{html.escape(name)}</title><style>{STYLE}</style>"
     return f"{head}<h1>{html.escape(name)}</h1>{image}<table>{rows}</table>\n"

@@ -1,8 +1,8 @@
 """Someone else's super-resolution weights -> the task `superres`: `task, weights = adopted(tensors, metadata)`.
 
 Each family of `FAMILIES` recognises its layers by name, and reads widths, depth and scale from their shapes. Which
-values the network takes (0..1, 0..255 or -1..1) is not in a file: `fitted` tries all three on a drawn picture and takes
-the one whose result is the most like bicubic upscaling.
+values the network takes (0..1, 0..255 or -1..1) is not in a file: `fitted` tries all three on a drawn picture and
+takes the one whose result is the most like bicubic upscaling.
 """
 
 from __future__ import annotations
@@ -56,11 +56,13 @@ def adopted(
 def built(found: Found) -> nn.Module | None:
     """Return the network with its weights, or None if a tensor is missing, unexpected or of another shape."""
     arguments = {key: value for key, value in found.generator.items() if key != "use"}
-    with torch.random.fork_rng():
-        network = NETWORKS[found.generator["use"]](**arguments).eval()
-    own = network.state_dict()
+    build = NETWORKS[found.generator["use"]]
+    with torch.device("meta"):  # takes no memory, whatever sizes a file claims
+        own = build(**arguments).state_dict()
     if {name: value.shape for name, value in own.items()} != {name: v.shape for name, v in found.weights.items()}:
         return None
+    with torch.random.fork_rng():
+        network = build(**arguments).eval()
     network.load_state_dict(found.weights)
     return network
 

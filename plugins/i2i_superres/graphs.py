@@ -1,8 +1,8 @@
 """ncnn files of RRDBNet, Compact and SPAN: a graph without the names of the published layers.
 
-All three run their convolutions one after another in the order of the file, so the weights are those of our network in
-the order in which it holds them. The rest of the graph says which network it is, and is checked for what we would compute
-otherwise.
+All three run their convolutions one after another in the order of the file, so the weights are those of our network
+in the order in which it holds them. The rest of the graph says which network it is, and is checked for what ours
+would compute differently.
 """
 
 from __future__ import annotations

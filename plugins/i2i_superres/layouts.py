@@ -1,7 +1,7 @@
 """The published layouts of super-resolution networks: names and shapes of weights -> our network and its weights.
 
-A family takes tensors by name and returns None unless every one of them belongs to it, so that a relative with further
-layers is not mistaken for it.
+A family takes tensors by name and returns None unless every one of them belongs to it, so that a relative with
+further layers is not mistaken for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from i2i.networks import merge_branches
@@ -31,7 +30,8 @@ def moved(tensors: Tensors, rules: Mapping[str, str], ignored: str = "-") -> dic
 
     Args:
         tensors: name -> weights.
-        rules: a regular expression for the whole name of a layer -> its new name; {0} is the first group, {0-1} it minus 1.
+        rules: a regular expression for the whole name of a layer -> its new name, where {0} is the first group and
+            {0-1} that minus 1.
         ignored: a regular expression for the names of tensors to leave out.
     """
     found: dict[str, Tensor] = {}
@@ -53,8 +53,9 @@ def filled(new: str, groups: tuple[str, ...]) -> str:
 
 
 def count(tensors: Tensors, pattern: str) -> int:
-    """Return 1 + the greatest number that the group of `pattern` finds at the start of a name, or 0."""
-    return max((int(found[1]) + 1 for name in tensors if (found := re.match(pattern, name))), default=0)
+    """Return 1 + the greatest number that the group of `pattern` finds at the start of a name; 0 for none or a gap."""
+    most = max((int(found[1]) + 1 for name in tensors if (found := re.match(pattern, name))), default=0)
+    return most if most <= len(tensors) else 0
 
 
 def root(channels: int) -> int | None:
@@ -64,18 +65,20 @@ def root(channels: int) -> int | None:
 
 
 def shape(tensors: Tensors, layer: str) -> tuple[int, ...]:
-    """Return the shape of a layer's weights, [out, in, height, width]; zeros if there are none."""
-    return tuple(tensors[f"{layer}.weight"].shape) if f"{layer}.weight" in tensors else (0, 0, 0, 0)
+    """Return the shape of a convolution's weights, [out, in, height, width]; zeros if there are none."""
+    found = tensors.get(f"{layer}.weight")
+    return (0, 0, 0, 0) if found is None or found.ndim != 4 else tuple(found.shape)
 
 
 def rrdbnet(tensors: Tensors) -> Found | None:
     """ESRGAN's generator in its three key generations, also with pixel-unshuffle (12 or 48 input channels)."""
     ends = sorted({int(found[1]) for name in tensors if (found := re.match(r"model\.(\d+)\.weight$", name))} - {0})
     ups = [f"model\\.{number}" for number in ends[:-2]]
-    blocks = count(tensors, r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb)1\.")
+    block = r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb)"
+    blocks = count(tensors, rf"{block}1\.")
     rules = {
         r"model\.0|conv_first": "head",
-        r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb)(\d)\.conv(\d)(?:\.0)?": "body.{0}.body.{1-1}.convs.{2-1}",
+        rf"{block}(\d)\.conv(\d)(?:\.0)?": "body.{0}.body.{1-1}.convs.{2-1}",
         rf"model\.1\.sub\.{blocks}|trunk_conv|conv_body": f"body.{blocks}",
         r"(?:upconv|conv_up)(\d)": "ups.{0-1}",
         **{layer: f"ups.{number}" for number, layer in enumerate(ups)},
@@ -116,18 +119,12 @@ def srvgg(tensors: Tensors) -> Found | None:
 
 def span(tensors: Tensors) -> Found | None:
     """SPAN, in training form (branches, which are merged) or merged ("eval_conv")."""
-    merged = {}
-    for name, value in tensors.items():
-        if head := re.fullmatch(r"(.+)\.sk\.weight", name):
-            parts = {"skip": "sk", "first": "conv.0", "middle": "conv.1", "last": "conv.2"}
-            keys = {part: f"{head[1]}.{own}" for part, own in parts.items()}
-            if any(f"{key}.{leaf}" not in tensors for key in keys.values() for leaf in ("weight", "bias")):
-                return None
-            weight, bias = merge_branches(
-                {part: (tensors[f"{key}.weight"], tensors[f"{key}.bias"]) for part, key in keys.items()}
-            )
-            merged |= {f"{head[1]}.eval_conv.weight": weight, f"{head[1]}.eval_conv.bias": bias}
-    trained = rf"(.+)\.(?:sk|conv\.[012])\.(?:weight|bias)|no_norm"
+    merged: dict[str, Tensor] = {}
+    for layer in [name.removesuffix(".sk.weight") for name in tensors if name.endswith(".sk.weight")]:
+        branches = branches_of(tensors, layer)
+        if branches is None:
+            return None
+        merged[f"{layer}.eval_conv.weight"], merged[f"{layer}.eval_conv.bias"] = merge_branches(branches)
     rules = {
         r"conv_1\.eval_conv": "head",
         r"block_(\d+)\.c(\d)_r\.eval_conv": "body.{0-1}.convs.{1-1}",
@@ -135,7 +132,7 @@ def span(tensors: Tensors) -> Found | None:
         "conv_cat": "join",
         r"upsampler\.0": "tail.0",
     }
-    weights = moved({**tensors, **merged}, rules, ignored=trained)
+    weights = moved({**tensors, **merged}, rules, ignored=r".+\.(?:sk|conv\.[012])\.(?:weight|bias)|no_norm")
     blocks = count(weights or {}, r"body\.(\d+)\.")
     if weights is None or not blocks:
         return None
@@ -144,6 +141,21 @@ def span(tensors: Tensors) -> Found | None:
         return None
     generator = {"use": "span", "scale": scale, "width": width, "blocks": blocks, "centred": "no_norm" not in tensors}
     return Found(generator, weights)
+
+
+def branches_of(tensors: Tensors, layer: str) -> dict[str, tuple[Tensor, Tensor]] | None:
+    """Return weight and bias of the four branches of a layer of SPAN, or None if they do not fit together."""
+    names = {"skip": "sk", "first": "conv.0", "middle": "conv.1", "last": "conv.2"}
+    keys = {part: f"{layer}.{name}" for part, name in names.items()}
+    if any(f"{key}.{leaf}" not in tensors for key in keys.values() for leaf in ("weight", "bias")):
+        return None
+    (out, channels, *_), (inner, *_), (wide, *_) = (
+        shape(tensors, keys[part]) for part in ("skip", "first", "middle")
+    )
+    kernels = [(out, channels, 1, 1), (inner, channels, 1, 1), (wide, inner, 3, 3), (out, wide, 1, 1)]
+    if [shape(tensors, key) for key in keys.values()] != kernels:
+        return None
+    return {part: (tensors[f"{key}.weight"], tensors[f"{key}.bias"]) for part, key in keys.items()}
 
 
 def msrresnet(tensors: Tensors) -> Found | None:

@@ -153,8 +153,8 @@ def tensors_of(layer: Layer, source: Weights) -> Iterator[tuple[str, Tensor]]:
         yield name, source.floats(math.prod(shape), False, name).reshape(shape)
     elif layer.kind not in WEIGHTLESS:
         raise WeightsError(
-            f"{source.file.with_suffix('.param')}: layer {name} is a {layer.kind}, which is not read from ncnn files; "
-            f"those that are: {', '.join(READ)}"
+            f"{source.file.with_suffix('.param')}: layer {name} is a {layer.kind}, which is not read from ncnn "
+            f"files; those that are: {', '.join(READ)}"
         )
 
 
