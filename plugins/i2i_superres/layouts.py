@@ -53,7 +53,7 @@ def filled(new: str, groups: tuple[str, ...]) -> str:
 
 
 def count(tensors: Tensors, pattern: str) -> int:
-    """Return 1 + the greatest number that the group of `pattern` finds at the start of a name; 0 for none or a gap."""
+    """Return 1 + the greatest number that the group of `pattern` finds at the start of a name; 0 if none does."""
     most = max((int(found[1]) + 1 for name in tensors if (found := re.match(pattern, name))), default=0)
     return most if most <= len(tensors) else 0
 
