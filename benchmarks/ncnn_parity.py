@@ -67,7 +67,9 @@ def main() -> None:
         }
         weights = sum(p.numel() for p in model.task.G.parameters())
         result[name] = {"weights": weights, "greatest_difference": found}
-        print(f"{name:26} {weights:>10,}", "  ".join(f"{kind} {value:.1e}" for kind, value in found.items()), flush=True)
+        print(
+            f"{name:26} {weights:>10,}", "  ".join(f"{kind} {value:.1e}" for kind, value in found.items()), flush=True
+        )
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
