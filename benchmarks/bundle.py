@@ -1,8 +1,8 @@
 """Turn a trained run into a model that comes with i2i: branches merged, 16 bits a weight, its card inside.
 
     i2i run configs/real/upscale_x2.yaml data.root=$I2I_DATA/caltech101/train data.validation=$I2I_DATA/caltech101/val
-    python benchmarks/superres.py $I2I_DATA/sr runs/upscale_x2 --scale 2 --single --json benchmarks/results/upscale_x2.json
-    python benchmarks/bundle.py runs/upscale_x2 benchmarks/results/upscale_x2.json $I2I_DATA/caltech101/val
+    python benchmarks/superres.py $I2I_DATA/sr runs/upscale_x2 --scale 2 --single --json SCORES
+    python benchmarks/bundle.py runs/upscale_x2 SCORES $I2I_DATA/caltech101/val
 
 The file goes to plugins/i2i_models/weights. `i2i show upscale-x2` prints the card.
 """
@@ -51,11 +51,11 @@ def numbers(scores: dict[str, Any], run: str) -> tuple[str, str]:
     sets = {name: scores[name] for name in ("Set5", "Set14")}
     short = ", ".join(f"{name} {found[run]['psnr_y']:.2f}" for name, found in sets.items())
     base = ", ".join(f"{found['bicubic']['psnr_y']:.2f}" for found in sets.values())
-    full = "; ".join(
-        f"{name} {found[run]['psnr_y']:.2f} dB, SSIM {found[run]['ssim_y']:.4f} (bicubic {found['bicubic']['psnr_y']:.2f} "
-        f"dB, {found['bicubic']['ssim_y']:.4f})"
-        for name, found in sets.items()
-    )
+
+    def told(one: dict[str, float]) -> str:
+        return f"{one['psnr_y']:.2f} dB, SSIM {one['ssim_y']:.4f}"
+
+    full = "; ".join(f"{name} {told(found[run])} (bicubic {told(found['bicubic'])})" for name, found in sets.items())
     return f"{short} dB (bicubic {base})", f"luma, published protocol: {full}"
 
 
@@ -116,9 +116,7 @@ def main() -> None:
     image = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
     image = F.avg_pool2d(image, 5, 1, 2)
     off = (api.load(file).task.translate(image) - model.task.translate(image)).abs().max()
-    print(
-        f"{file}: {file.stat().st_size:,} bytes; greatest difference to the run {float(off) * 127.5:.2f} of 255 levels"
-    )
+    print(f"{file}: {file.stat().st_size:,} bytes; at most {float(off) * 127.5:.2f} of 255 levels from the run")
     if not math.isfinite(off) or off > 0.02:
         raise SystemExit("the bundled model differs from the run")
 

@@ -3,8 +3,8 @@
     pip install 'i2i[realesrgan,span]' ncnn
     python benchmarks/ncnn_parity.py --json benchmarks/results/ncnn_parity.json
 
-Both sides compute in fp32, ncnn with and without Winograd's convolutions, which are faster and less exact. The picture
-is drawn: smooth colours with 10 % noise, 28 x 24 pixels. Differences are in units of the range of values, 0..1.
+Both sides compute in fp32, ncnn with and without Winograd's convolutions. The picture is drawn: smooth colours with
+10 % noise, 28 x 24 pixels. Differences are in units of the range of values, 0..1.
 """
 
 from __future__ import annotations
