@@ -2,13 +2,18 @@
 
     python benchmarks/video.py features --data $I2I_DATA/video --json benchmarks/results/video_features.json
     python benchmarks/video.py runs runs/videogan runs/video_prediction --json benchmarks/results/video.json
+    python benchmarks/video.py training runs/vgan_actions --json benchmarks/results/video_actions.json
     python benchmarks/video.py show runs/videogan -o run.gif
 
 `features`: half of the real clips against the other half, as they are and changed: blurred or with noise (the motion
 is right), at twice the speed, with shuffled frames, or a still repeated (each frame is right). A distance that is of
 use ranks them in about this order, with the first near 0.
 
-`runs`: what each run measured at its end, in one file.  `show`: an animation with a column for each class.
+`runs`: what each run measured at its end, in one file.
+
+`training`: 128 generated clips against 128 training clips and against all validation clips, training clips against
+validation clips, each with its controls; and how far each generated clip is from the nearest training clip. Of use where
+the validation clips are few.  `show`: an animation with a column for each class.
 """
 
 from __future__ import annotations
@@ -24,13 +29,14 @@ from typing import Any
 import numpy as np
 import torch
 from i2i_scenes.moving import MovingDigits
-from i2i_videogan.metrics import compared, features
+from i2i_videogan.metrics import compared, distances, features
 from i2i_videogan.motion import energy_distance, shuffled, stills
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from i2i import api, images
+from i2i import api, images, latent
 
+MANY = 128  # generated and training clips
 Changes = dict[str, Callable[[Tensor], Tensor]]
 
 
@@ -91,6 +97,44 @@ def of_runs(runs: list[str]) -> dict[str, Any]:
     return {Path(run).name: json.loads((Path(run) / "metrics.json").read_text()) for run in runs}
 
 
+def of_training(runs: list[str]) -> dict[str, Any]:
+    """Return motion and distances of generated clips against training and validation clips, and of the former two."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        model = api.load(run)
+        data = latent.data_of(model)
+        source = np.random.default_rng(0)
+        training = torch.stack([data.sample(n % len(data), source)["clip"] for n in range(MANY)])
+        held_out = torch.stack([sample["clip"] for sample in data.validation()])
+        torch.manual_seed(0)
+        made = model.task.sample(MANY)
+        pairs = {
+            "generated, training": (made, training),
+            "generated, validation": (made, held_out),
+            "training, validation": (training, held_out),
+        }
+        found[Path(run).name] = {
+            name: {**compared(list(one), list(other)), **distances(one, other)} for name, (one, other) in pairs.items()
+        } | {"nearest": {"generated": nearest(made, data), "validation": nearest(held_out, data)}}
+        print(json.dumps(found, indent=1), flush=True)
+    return found
+
+
+def nearest(clips: Tensor, data: Any) -> float:
+    """Return the mean root mean square distance of clips [N, T, C, H, W] to the nearest piece of a training clip.
+
+    Pieces start at any frame, mirrored or not.
+    """
+    least = torch.full([len(clips)], torch.inf)
+    for clip in data.train.clips:
+        whole = torch.from_numpy(clip).movedim(3, 1) / 127.5 - 1
+        for start in range(len(clip) - data.span + 1):
+            piece = whole[start : start + data.span : data.stride]
+            for one in (piece, piece.flip(3)):
+                least = torch.minimum(least, (clips - one).square().mean((1, 2, 3, 4)))
+    return least.sqrt().mean().item()
+
+
 def show(run: str, out: Path, columns: int, enlarge: int) -> None:
     """Write a GIF of one row of clips per class, or of `columns` samples, always the same ones."""
     model = api.load(run)
@@ -107,7 +151,7 @@ def show(run: str, out: Path, columns: int, enlarge: int) -> None:
 def main() -> None:
     """Run one benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["features", "runs", "show"])
+    parser.add_argument("what", choices=["features", "runs", "training", "show"])
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--json", type=Path)
@@ -119,7 +163,10 @@ def main() -> None:
     if given.what == "show":
         show(given.runs[0], given.out, given.columns, given.enlarge)
         return
-    found = of_features(given.data) if given.what == "features" else of_runs(given.runs)
+    if given.what == "features":
+        found = of_features(given.data)
+    else:
+        found = (of_runs if given.what == "runs" else of_training)(given.runs)
     if given.json:
         said = {"command": "python " + shlex.join(sys.argv), **found}
         given.json.write_text(json.dumps(said, indent=1) + "\n")

@@ -29,6 +29,7 @@ from i2i_videogan import (
     StackedDiscriminator,
     TemporalDiscriminator,
     VideoDiscriminator,
+    VGANGenerator,
     VideoGAN,
     VideoPrediction,
 )
@@ -39,7 +40,7 @@ from i2i_videogan.motion import centres, energy_distance, flow, shuffled, steps,
 from i2i_videogan.predictor import shifted
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy, l1_loss, relu, softplus
+from torch.nn.functional import avg_pool2d, cross_entropy, l1_loss, pad, relu, softplus
 
 from i2i import ConfigError, Data, DataError, api
 from i2i.checkpoint import load_model
@@ -112,6 +113,8 @@ def test_generators_make_clips_of_the_size_they_are_built_for(size: int) -> None
         MoCoGANGenerator(3, size, T, 3, width=2),
         DVDGANGenerator(3, size, T, 3, content=4, shared=4, width=2, attention=8),
         LayeredGenerator(3, size, T, 3, width=2),
+        LayeredGenerator(3, size, T, 3, width=2, extent=0.2, solid=True),
+        VGANGenerator(3, size, T, 3, latent=4, width=2),
     ):
         check_network(generator, torch.randn(2, generator.latent), label, shape=(2, T, 3, size, size))
 
@@ -196,9 +199,11 @@ def test_the_temporal_discriminator_sees_frames_averaged_over_two_by_two_pixels(
 
 def test_a_thing_is_shrunk_and_placed_relative_to_the_middle() -> None:
     image = torch.ones(1, 1, 32, 32)
-    moved = placed(image, torch.tensor([[0.25, -0.125]]), 0.25)[0, 0]  # 8 x 8 pixels around (24, 12)
+    moved = placed(image, torch.tensor([[0.25, -0.125]]), 0.25, 32)[0, 0]  # 8 x 8 pixels around (24, 12)
     assert moved[8:16, 20:28].min() > 0.99
     assert moved.sum().item() == pytest.approx(64, rel=0.15)
+    exact = placed(image[:, :, :8, :8], torch.tensor([[0.25, -0.125]]), 0.25, 32)[0, 0]  # a pixel for each pixel
+    torch.testing.assert_close(exact, pad(torch.ones(8, 8), (20, 4, 8, 16)), rtol=0, atol=1e-4)
 
 
 def test_the_layered_generator_moves_one_thing_on_one_colour() -> None:
@@ -213,6 +218,48 @@ def test_the_layered_generator_moves_one_thing_on_one_colour() -> None:
     torch.testing.assert_close(places.diff(dim=1), places.diff(dim=1)[:, :1].expand(-1, T - 1, -1))
     assert torch.equal(clip[:, 0, :, 0, 0], clip[:, 1, :, 0, 0])  # the background
     assert not torch.equal(clip, other)
+
+
+def test_a_solid_thing_has_one_colour_which_depends_on_the_content() -> None:
+    network = LayeredGenerator(3, 32, T, content=4, motion=2, width=2, extent=0.3, solid=True).eval()
+    z = torch.randn(3, network.latent)
+    with torch.no_grad():
+        clip = network(z)
+        background, thing, mask = network.drawn(z[:, :4], None)
+        path = network.path(z[:, 4:], T)
+    assert (thing.shape, mask.shape) == ((3, 3, 1, 1), (3, 1, 16, 16))  # 16 pixels for the 9.6 of the window
+    assert thing.squeeze().std(0).min() > 0.1
+    for t in range(T):
+        over = placed(mask, path[:, t], 0.3, 32)
+        torch.testing.assert_close(clip[:, t], over * thing + (1 - over) * background)
+
+
+def test_vgan_moves_a_foreground_on_a_background_that_stays() -> None:
+    network = VGANGenerator(3, 16, 6, 3, latent=4, width=2).eval()
+    z, label = torch.randn(2, 4), torch.tensor([0, 2])
+    with torch.no_grad():
+        clip = network(z, label)
+        foreground, mask, background = network.layers(z, label)
+        still = network.background(torch.cat([z, torch.tensor([[1.0, 0, 0], [0, 0, 1]])], 1))
+        for t in range(6):
+            drawn = mask[:, t] * foreground[:, t] + (1 - mask[:, t]) * still
+            torch.testing.assert_close(clip[:, t], drawn)
+        network.mask.bias.fill_(-100)
+        nothing = network(z, label)
+    assert (foreground.shape, mask.shape, background.shape) == ((2, 6, 3, 16, 16), (2, 6, 1, 16, 16), (2, 3, 16, 16))
+    assert not torch.equal(clip[:, 0], clip[:, 1])
+    torch.testing.assert_close(nothing, still[:, None].expand(-1, 6, -1, -1, -1))
+
+
+def test_vgan_has_the_layers_of_the_paper() -> None:
+    """4x4x4 kernels, 2x4x4 in the first layer; 512, 256, 128 and 64 channels in both streams; two heads."""
+    with torch.device("meta"):
+        network = VGANGenerator(3, 64, 32)
+    steps = [(100, 512), (512, 256), (256, 128), (128, 64)]
+    moving = 32 * 100 * 512 + sum(64 * a * b for a, b in steps[1:]) + 64 * 64 * 4 + 4
+    still = sum(16 * a * b for a, b in [*steps, (64, 3)])
+    assert count(network) == moving + still + 2 * 2 * (512 + 256 + 128 + 64) == 16_243_460
+    assert network.moving[0].kernel_size == (2, 4, 4)
 
 
 def test_clips_too_short_and_sizes_that_do_not_halve_are_rejected() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from i2i import Catalog, hookimpl
 
 from .dvdgan import DVDGANGenerator, SpatialDiscriminator, TemporalDiscriminator
-from .layered import LayeredGenerator, StackedDiscriminator
+from .layered import LayeredGenerator, SolidGenerator, StackedDiscriminator
 from .metrics import ClipDistance, FrameScores, Motion
 from .mocogan import (
     MoCoGANGenerator,
@@ -23,6 +23,7 @@ from .mocogan import (
 from .prediction import VideoPrediction
 from .predictor import FramePredictor
 from .task import VideoGAN
+from .vgan import VGANGenerator
 
 __all__ = [
     "ClipDistance",
@@ -35,9 +36,11 @@ __all__ = [
     "PatchPictureDiscriminator",
     "PatchVideoDiscriminator",
     "PictureDiscriminator",
+    "SolidGenerator",
     "SpatialDiscriminator",
     "StackedDiscriminator",
     "TemporalDiscriminator",
+    "VGANGenerator",
     "VideoDiscriminator",
     "VideoGAN",
     "VideoPrediction",
@@ -58,7 +61,9 @@ def register(catalog: Catalog) -> None:
     catalog.network("dvdgan_generator", DVDGANGenerator)
     catalog.network("spatial_discriminator", SpatialDiscriminator)
     catalog.network("temporal_discriminator", TemporalDiscriminator)
+    catalog.network("vgan_generator", VGANGenerator)
     catalog.network("layered_generator", LayeredGenerator)
+    catalog.network("solid_generator", SolidGenerator)
     catalog.network("stacked_discriminator", StackedDiscriminator)
     catalog.network("frame_predictor", FramePredictor)
     catalog.metric("motion", Motion)

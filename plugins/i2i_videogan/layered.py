@@ -8,7 +8,8 @@ channels of one image, as in arXiv:1511.05440. Run with: `i2i run configs/videog
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt, Le
@@ -51,6 +52,8 @@ class Path(nn.Module):
 class LayeredGenerator(nn.Module):
     """Codes to clips: a DCGAN draws a thing, its mask and the colour of the background; a GRU moves the thing.
 
+    The drawing has as many pixels as the window needs: the next size that a DCGAN can draw.
+
     Args:
         channels: channels of a frame.
         size: height and width in pixels, 4 times a power of 2.
@@ -66,6 +69,8 @@ class LayeredGenerator(nn.Module):
         latent: length of a code, content + motion.
     """
 
+    drawings: ClassVar[int] = 2  # pictures that the DCGAN draws, besides the mask
+
     def __init__(
         self,
         channels: int,
@@ -80,36 +85,98 @@ class LayeredGenerator(nn.Module):
         hidden: PositiveInt = 64,
     ) -> None:
         super().__init__()
-        self.channels, self.frames, self.extent = channels, frames, extent
+        self.channels, self.size, self.frames, self.extent = channels, size, frames, extent
         self.content, self.latent = content, content + motion
-        self.draw = DCGANGenerator(2 * channels + 1, size, content, classes, width=width)
+        drawings = self.drawings * channels + 1
+        self.draw = DCGANGenerator(drawings, drawn_size(size, extent), content, classes, width=width)
         self.path = Path(motion, hidden)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Map codes [N, latent], and labels int64 [N] if there are classes, to clips [N, T, C, H, W] in [-1, 1]."""
-        drawn = self.draw(z[:, : self.content], label)
-        background, thing, mask = drawn.split([self.channels, self.channels, 1], 1)
-        background = background.mean((2, 3), keepdim=True)  # if not, it draws what the mask uncovers
-        mask = (mask + 1) / 2
+        background, thing, mask = self.drawn(z[:, : self.content], label)
         layer = torch.cat([mask * thing, mask], 1)[:, None].expand(-1, self.frames, -1, -1, -1)
-        moved = placed(layer.flatten(0, 1), self.path(z[:, self.content :], self.frames).flatten(0, 1), self.extent)
+        path = self.route(self.path(z[:, self.content :], self.frames), mask)
+        moved = placed(layer.flatten(0, 1), path.flatten(0, 1), self.extent, self.size)
         moved = moved.unflatten(0, (len(z), self.frames))
         return moved[:, :, :-1] + (1 - moved[:, :, -1:]) * background[:, None]
 
+    def drawn(self, content: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the colour of the background [N, C, 1, 1], the thing [N, C, h, w] or [N, C, 1, 1], and its mask."""
+        background, thing, mask = self.draw(content, label).split([self.channels, self.channels, 1], 1)
+        background = background.mean((2, 3), keepdim=True)  # if not, it draws what the mask uncovers
+        return background, thing, (mask + 1) / 2
 
-def placed(image: Tensor, position: Tensor, extent: float) -> Tensor:
-    """Return images [N, C, H, W], shrunk to `extent` and placed, with zeros around them.
+    def route(self, path: Tensor, mask: Tensor) -> Tensor:
+        """Return the path [N, T, 2] of the middle of the window in which the mask [N, 1, h, w] is."""
+        return path
+
+
+class SolidGenerator(LayeredGenerator):
+    """The same for a thing of one colour that can neither fade nor leave, since a thing missing is easier than right.
+
+    The DCGAN draws a mask only, which is divided by its maximum, and whose centre of mass is what follows the path and
+    stays in the frame. Layers of their own compute the two colours from the content code.
+
+    Args: as for `LayeredGenerator`.
+    """
+
+    drawings = 0
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        frames: int,
+        classes: int = 0,
+        /,
+        content: PositiveInt = 64,
+        motion: PositiveInt = 16,
+        width: PositiveInt = 16,
+        extent: Annotated[float, Gt(0), Le(1)] = 0.3,
+        hidden: PositiveInt = 64,
+    ) -> None:
+        super().__init__(channels, size, frames, classes, content, motion, width, extent, hidden)
+        self.ground = nn.Sequential(nn.Linear(content, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.colour = nn.Linear(content, channels)
+        nn.init.normal_(self.colour.weight, std=content**-0.5)  # things of all colours from the start
+        pixels = drawn_size(size, extent)
+        window = torch.hann_window(pixels + 2, periodic=False)[1:-1]
+        self.register_buffer("window", window[:, None] * window, persistent=False)
+
+    def drawn(self, content: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the colours of the background and the thing, both [N, C, 1, 1], and the mask [N, 1, h, w]."""
+        background, thing = (layer(content).tanh()[:, :, None, None] for layer in (self.ground, self.colour))
+        mask = (self.draw(content, label) + 1) * self.window
+        return background, thing, mask / mask.amax((2, 3), keepdim=True)
+
+    def route(self, path: Tensor, mask: Tensor) -> Tensor:
+        """Return the path [N, T, 2] of the middle of the window that puts the centre of the mask on the given one."""
+        place = torch.linspace(-1, 1, 2 * mask.shape[-1] + 1, device=mask.device)[1::2] / 2  # of pixels, in windows
+        x, y = ((mask.sum(axis) * place).sum((1, 2)) / mask.sum((1, 2, 3)) for axis in (2, 3))
+        most = 1 / 2 - self.extent / 8
+        return most * (path / most).tanh() - self.extent * torch.stack([x, y], 1)[:, None]
+
+
+def drawn_size(size: int, extent: float) -> int:
+    """Return the pixels of a drawing for a window: as many as the window has, rounded up to 8, 16, 32, ... or `size`."""
+    return size if extent > 1 / 2 else max(8, 2 ** math.ceil(math.log2(extent * size)))
+
+
+def placed(image: Tensor, position: Tensor, extent: float, size: int) -> Tensor:
+    """Return frames [N, C, size, size] in which images are placed, with zeros around them.
 
     Args:
-        image: [N, C, H, W].
+        image: [N, C, h, w].
         position: of their middle [N, 2] (x, y) relative to the middle of the frame, in frame sides.
-        extent: height and width, relative to the frame.
+        extent: height and width of the image, relative to the frame.
+        size: height and width of the frame in pixels.
     """
+    shape = [*image.shape[:2], size, size]
     if not len(image):  # which affine_grid rejects
-        return image
+        return image.new_zeros(shape)
     window = torch.eye(2, 3, device=image.device).repeat(len(image), 1, 1)
     window[:, :, 2] = -2 * position
-    grid = affine_grid(window / extent, list(image.shape), align_corners=False)
+    grid = affine_grid(window / extent, shape, align_corners=False)
     return grid_sample(image, grid, align_corners=False)
 
 
