@@ -15,11 +15,12 @@ import torch
 from annotated_types import Gt, Le
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
 from i2i.networks import DCGANDiscriminator, DCGANGenerator
 
 SPREAD, PACE, PUSH = 0.4, 0.15, 0.05  # units of position, velocity and change of velocity, in frame sides
+SMOOTH, STEEP = 5, 12.0  # pixels over which a drawing is smoothed, and slope of a mask at its edge
 
 
 class Path(nn.Module):
@@ -138,7 +139,9 @@ class SolidGenerator(LayeredGenerator):
         super().__init__(channels, size, frames, classes, content, motion, width, extent, hidden)
         self.ground = nn.Sequential(nn.Linear(content, hidden), nn.ReLU(), nn.Linear(hidden, channels))
         self.colour = nn.Linear(content, channels)
-        nn.init.normal_(self.colour.weight, std=content**-0.5)  # things of all colours from the start
+        nn.init.normal_(self.colour.weight, std=content**-0.5)  # things of all colours from the start, on black:
+        nn.init.zeros_(self.ground[-1].weight)  # with darker colours to learn, G shrinks and hides the thing
+        nn.init.constant_(self.ground[-1].bias, -3.0)
         pixels = drawn_size(size, extent)
         window = torch.hann_window(pixels + 2, periodic=False)[1:-1]
         self.register_buffer("window", window[:, None] * window, persistent=False)
@@ -146,8 +149,8 @@ class SolidGenerator(LayeredGenerator):
     def drawn(self, content: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the colours of the background and the thing, both [N, C, 1, 1], and the mask [N, 1, h, w]."""
         background, thing = (layer(content).tanh()[:, :, None, None] for layer in (self.ground, self.colour))
-        mask = (self.draw(content, label) + 1) * self.window
-        return background, thing, mask / mask.amax((2, 3), keepdim=True)
+        height = avg_pool2d((self.draw(content, label) + 1) * self.window, SMOOTH, 1, SMOOTH // 2)
+        return background, thing, torch.sigmoid(STEEP * (height / height.amax((2, 3), keepdim=True) - 1 / 2))
 
     def route(self, path: Tensor, mask: Tensor) -> Tensor:
         """Return the path [N, T, 2] of the middle of the window that puts the centre of the mask on the given one."""
