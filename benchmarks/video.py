@@ -107,7 +107,8 @@ def of_training(runs: list[str]) -> dict[str, Any]:
         training = torch.stack([data.sample(n % len(data), source)["clip"] for n in range(MANY)])
         held_out = torch.stack([sample["clip"] for sample in data.validation()])
         torch.manual_seed(0)
-        made = model.task.sample(MANY)
+        with torch.no_grad():
+            made = model.task.sample(MANY)
         pairs = {
             "generated, training": (made, training),
             "generated, validation": (made, held_out),
