@@ -11,9 +11,11 @@ use ranks them in about this order, with the first near 0.
 
 `runs`: what each run measured at its end, in one file.
 
-`training`: 128 generated clips against 128 training clips and against all validation clips, training clips against
-validation clips, each with its controls; and how far each generated clip is from the nearest training clip. Of use where
-the validation clips are few.  `show`: an animation with a column for each class.
+`training`: 128 generated clips against 128 training clips and against all validation clips, and the training clips
+against the validation clips, each with its controls; and how far each generated clip is from the nearest training
+clip. Use it where there are few validation clips.
+
+`show`: an animation with a column for each class.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ def of_training(runs: list[str]) -> dict[str, Any]:
             "training, validation": (training, held_out),
         }
         found[Path(run).name] = {
-            name: {**compared(list(one), list(other)), **distances(one, other)} for name, (one, other) in pairs.items()
+            name: {**compared(list(one), list(other)), **distances(one, other)}
+            for name, (one, other) in pairs.items()
         } | {"nearest": {"generated": nearest(made, data), "validation": nearest(held_out, data)}}
         print(json.dumps(found, indent=1), flush=True)
     return found

@@ -25,11 +25,12 @@ from i2i_videogan import (
     PatchPictureDiscriminator,
     PatchVideoDiscriminator,
     PictureDiscriminator,
+    SolidGenerator,
     SpatialDiscriminator,
     StackedDiscriminator,
     TemporalDiscriminator,
-    VideoDiscriminator,
     VGANGenerator,
+    VideoDiscriminator,
     VideoGAN,
     VideoPrediction,
 )
@@ -113,7 +114,7 @@ def test_generators_make_clips_of_the_size_they_are_built_for(size: int) -> None
         MoCoGANGenerator(3, size, T, 3, width=2),
         DVDGANGenerator(3, size, T, 3, content=4, shared=4, width=2, attention=8),
         LayeredGenerator(3, size, T, 3, width=2),
-        LayeredGenerator(3, size, T, 3, width=2, extent=0.2, solid=True),
+        SolidGenerator(3, size, T, 3, width=2, extent=0.2),
         VGANGenerator(3, size, T, 3, latent=4, width=2),
     ):
         check_network(generator, torch.randn(2, generator.latent), label, shape=(2, T, 3, size, size))
@@ -220,18 +221,35 @@ def test_the_layered_generator_moves_one_thing_on_one_colour() -> None:
     assert not torch.equal(clip, other)
 
 
-def test_a_solid_thing_has_one_colour_which_depends_on_the_content() -> None:
-    network = LayeredGenerator(3, 32, T, content=4, motion=2, width=2, extent=0.3, solid=True).eval()
+def test_a_solid_thing_has_one_colour_and_is_composed_by_hand_as_by_the_network() -> None:
+    network = SolidGenerator(3, 32, T, content=4, motion=2, width=2).eval()
     z = torch.randn(3, network.latent)
     with torch.no_grad():
         clip = network(z)
         background, thing, mask = network.drawn(z[:, :4], None)
-        path = network.path(z[:, 4:], T)
+        path = network.route(network.path(z[:, 4:], T), mask)
     assert (thing.shape, mask.shape) == ((3, 3, 1, 1), (3, 1, 16, 16))  # 16 pixels for the 9.6 of the window
+    assert background.max() < -0.9  # it starts out black
     assert thing.squeeze().std(0).min() > 0.1
     for t in range(T):
         over = placed(mask, path[:, t], 0.3, 32)
         torch.testing.assert_close(clip[:, t], over * thing + (1 - over) * background)
+
+
+def test_a_solid_thing_can_neither_fade_nor_shrink_away_nor_leave() -> None:
+    torch.manual_seed(0)
+    network = SolidGenerator(1, 32, T, content=4, motion=2, width=2).eval()
+    far = torch.tensor([[[9.0, 0.1], [-9.0, 0.0], [0.0, 9.0], [0.2, -0.3], [0.0, 0.0]]])
+    with torch.no_grad():
+        network.draw.convs[-1].weight.mul_(50)  # a few dots
+        _, _, mask = network.drawn(torch.randn(3, 4), None)
+        route = network.route(far.expand(3, -1, -1), mask)
+        seen = placed(mask.repeat_interleave(T, 0), route.flatten(0, 1), 0.3, 32).unflatten(0, (3, T))
+    assert mask.amax((2, 3)).min() > 0.99
+    assert seen.sum((2, 3, 4)).min() > 1  # pixels
+    middle = centres(2 * seen[0] - 1)
+    most = 0.5 - 0.3 / 8
+    torch.testing.assert_close(middle[3:].float() - 0.5, most * (far[0, 3:] / most).tanh(), atol=0.01, rtol=0)
 
 
 def test_vgan_moves_a_foreground_on_a_background_that_stays() -> None:

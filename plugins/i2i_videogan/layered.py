@@ -113,10 +113,12 @@ class LayeredGenerator(nn.Module):
 
 
 class SolidGenerator(LayeredGenerator):
-    """The same for a thing of one colour that can neither fade nor leave, since a thing missing is easier than right.
+    """The same for a solid thing: it has one colour, and can neither fade nor shrink away nor leave the frame.
 
-    The DCGAN draws a mask only, which is divided by its maximum, and whose centre of mass is what follows the path and
-    stays in the frame. Layers of their own compute the two colours from the content code.
+    A DCGAN draws heights, which are smoothed; the mask is what is higher than half of the maximum. The centre of mass
+    of the mask follows the path, and stays in the frame. Layers of their own compute the colour of the thing and that
+    of the background, which starts out black, from the content code. Without all this, G first learns that a missing
+    thing is better than a wrong one, and its clips stay empty.
 
     Args: as for `LayeredGenerator`.
     """
@@ -139,9 +141,10 @@ class SolidGenerator(LayeredGenerator):
         super().__init__(channels, size, frames, classes, content, motion, width, extent, hidden)
         self.ground = nn.Sequential(nn.Linear(content, hidden), nn.ReLU(), nn.Linear(hidden, channels))
         self.colour = nn.Linear(content, channels)
-        nn.init.normal_(self.colour.weight, std=content**-0.5)  # things of all colours from the start, on black:
-        nn.init.zeros_(self.ground[-1].weight)  # with darker colours to learn, G shrinks and hides the thing
-        nn.init.constant_(self.ground[-1].bias, -3.0)
+        # Things of all colours on black. If all clips had to become darker first, G would shrink and hide the things.
+        nn.init.normal_(self.colour.weight, std=content**-0.5)
+        nn.init.zeros_(self.ground[-1].weight)  # type: ignore[arg-type]
+        nn.init.constant_(self.ground[-1].bias, -3.0)  # type: ignore[arg-type]
         pixels = drawn_size(size, extent)
         window = torch.hann_window(pixels + 2, periodic=False)[1:-1]
         self.register_buffer("window", window[:, None] * window, persistent=False)
@@ -150,7 +153,8 @@ class SolidGenerator(LayeredGenerator):
         """Return the colours of the background and the thing, both [N, C, 1, 1], and the mask [N, 1, h, w]."""
         background, thing = (layer(content).tanh()[:, :, None, None] for layer in (self.ground, self.colour))
         height = avg_pool2d((self.draw(content, label) + 1) * self.window, SMOOTH, 1, SMOOTH // 2)
-        return background, thing, torch.sigmoid(STEEP * (height / height.amax((2, 3), keepdim=True) - 1 / 2))
+        height = height / height.amax((2, 3), keepdim=True).clamp_min(1e-6)
+        return background, thing, torch.sigmoid(STEEP * (height - 1 / 2))
 
     def route(self, path: Tensor, mask: Tensor) -> Tensor:
         """Return the path [N, T, 2] of the middle of the window that puts the centre of the mask on the given one."""
@@ -161,7 +165,7 @@ class SolidGenerator(LayeredGenerator):
 
 
 def drawn_size(size: int, extent: float) -> int:
-    """Return the pixels of a drawing for a window: as many as the window has, rounded up to 8, 16, 32, ... or `size`."""
+    """Return the height and width of a drawing in pixels: those of its window, rounded up to 8, 16, ... or `size`."""
     return size if extent > 1 / 2 else max(8, 2 ** math.ceil(math.log2(extent * size)))
 
 

@@ -18,7 +18,7 @@ from .frames import SMALLEST, widths_for
 
 
 class VGANGenerator(nn.Module):
-    """Codes to clips: m * f + (1 - m) * b, with the foreground f and its mask m from 3-D convolutions, b from a DCGAN.
+    """Codes to clips: m * f + (1 - m) * b, with foreground f and mask m from 3-D convolutions, b from a DCGAN.
 
     All three are drawn from the same code. With classes, it is followed by the class as a one-hot vector.
 
@@ -29,8 +29,8 @@ class VGANGenerator(nn.Module):
             too many, the first ones are kept.
         classes: number of classes; 0 for unconditional.
         latent: length of a code.
-        width: channels of the last feature maps of the foreground and the background; they double from each map to the
-            one before it, up to 8 * width.
+        width: channels of the last feature maps of foreground and background; they double from each map to the one
+            before it, up to 8 * width.
 
     Attributes:
         latent: length of a code.
