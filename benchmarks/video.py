@@ -140,9 +140,9 @@ def nearest(clips: Tensor, data: Any) -> float:
 
 
 def show(run: str, out: Path, columns: int, enlarge: int) -> None:
-    """Write a GIF of one row of clips per class, or of `columns` samples, always the same ones."""
+    """Write a GIF with a column for each class, or eight without classes, of `columns` clips; always the same ones."""
     model = api.load(run)
-    classes = getattr(model.task, "classes", ()) or ("",)
+    classes = getattr(model.task, "classes", ()) or ("",) * 8
     torch.manual_seed(0)
     with torch.no_grad():
         rows = [model.task.sample(columns, **({"label": one} if one else {})) for one in classes]
