@@ -32,11 +32,11 @@ import numpy as np
 import torch
 from i2i_scenes.moving import MovingDigits
 from i2i_videogan.metrics import compared, distances, features
-from i2i_videogan.motion import energy_distance, shuffled, stills
+from i2i_videogan.motion import energy_distance, flow, shuffled, stills
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from i2i import api, images, latent
+from i2i import Model, api, images, latent
 
 MANY = 128  # generated and training clips
 Changes = dict[str, Callable[[Tensor], Tensor]]
@@ -106,7 +106,8 @@ def of_training(runs: list[str]) -> dict[str, Any]:
         model = api.load(run)
         data = latent.data_of(model)
         source = np.random.default_rng(0)
-        training = torch.stack([data.sample(n % len(data), source)["clip"] for n in range(MANY)])
+        chosen = [data.sample(n % len(data), source) for n in range(MANY)]
+        training = torch.stack([sample["clip"] for sample in chosen])
         held_out = torch.stack([sample["clip"] for sample in data.validation()])
         torch.manual_seed(0)
         with torch.no_grad():
@@ -116,11 +117,21 @@ def of_training(runs: list[str]) -> dict[str, Any]:
             "generated, validation": (made, held_out),
             "training, validation": (training, held_out),
         }
-        found[Path(run).name] = {
-            name: {**compared(list(one), list(other)), **distances(one, other)}
-            for name, (one, other) in pairs.items()
-        } | {"nearest": {"generated": nearest(made, data), "validation": nearest(held_out, data)}}
+        scores = {name: {**compared([*a], [*b]), **distances(a, b)} for name, (a, b) in pairs.items()}
+        near = {"generated": nearest(made, data), "validation": nearest(held_out, data)}
+        found[Path(run).name] = {**scores, "nearest": near, "mean flow by class": by_class(model, chosen)}
         print(json.dumps(found, indent=1), flush=True)
+    return found
+
+
+def by_class(model: Model, chosen: list[Any]) -> dict[str, dict[str, float]]:
+    """Return the mean flow of 16 generated clips and of the given training clips of each class, in frame sides."""
+    found = {}
+    for number, name in enumerate(getattr(model.task, "classes", ())):
+        with torch.no_grad():
+            made = model.task.sample(16, label=name)
+        pairs = {"generated": [*made], "training": [one["clip"] for one in chosen if one["label"] == number]}
+        found[name] = {of: torch.cat([flow(clip) for clip in clips]).mean().item() for of, clips in pairs.items()}
     return found
 
 
@@ -140,7 +151,7 @@ def nearest(clips: Tensor, data: Any) -> float:
 
 
 def show(run: str, out: Path, columns: int, enlarge: int) -> None:
-    """Write a GIF with a column for each class, or eight without classes, of `columns` clips; always the same ones."""
+    """Write a GIF with a column for each class, or eight columns, of `columns` clips each, always the same ones."""
     model = api.load(run)
     classes = getattr(model.task, "classes", ()) or ("",) * 8
     torch.manual_seed(0)
