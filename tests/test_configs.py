@@ -140,6 +140,12 @@ def small(path: Path, tmp_path: Path) -> list[str]:
         changes.append(f"data.validation={tmp_path / 'val'}")
     if tree["task"].get("perceptual"):
         changes.append("task.perceptual={use: perceptual, network: random_conv}")  # needs no weights file
+    for part in ("encoder", "discriminator"):
+        network = tree["task"].get(part)
+        if network and network["use"] in ("matching_encoder", "text_projected_discriminator"):
+            changes.append(f"task.{part}.network=random_conv")
+    if tree["task"].get("lambda_matching"):
+        changes += ["task.lambda_matching=0", "task.lambda_alike=0"]  # they need an encoder that is trained
     return changes
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from i2i_gan import GAN, Watch, augmented
+from i2i_gan import GAN, Watch
 from i2i_gan.task import truncated
 from i2i_gan.watch import ADVICE, diversity, ranked, saturated
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from i2i.networks import (
     DenseDiscriminator,
     DenseGenerator,
     SelfAttention,
+    augmented,
 )
 from i2i.optim import adam, linear_decay
 from i2i.plugins import registry

@@ -226,7 +226,7 @@ def test_an_existing_file_is_loaded_without_its_classifier(clean_home: Path, mon
     backbone.cache_clear()
 
 
-@pytest.mark.parametrize("network", ["vgg19", "squeezenet", "random_conv"])
+@pytest.mark.parametrize("network", ["vgg19", "squeezenet", "resnet20", "random_conv"])
 def test_an_unknown_layer_is_rejected_when_the_config_is_read(network: Any) -> None:
     first = next(iter(LAYERS[network]))
     with pytest.raises(ConfigError, match=rf"{network} has no layer relu9_9: choose from .*{first}"):

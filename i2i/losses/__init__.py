@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..catalog import Catalog
 from .adversarial import LSGAN, WGANGP, Hinge, Minimax, Objective, Relativistic, Vanilla, average
+from .backbones import backbone
 from .matching import feature_matching
 from .perceptual import Perceptual
 from .regularisers import gradient_penalty, r1_penalty
@@ -25,6 +26,7 @@ __all__ = [
     "ReplayPool",
     "Vanilla",
     "average",
+    "backbone",
     "feature_matching",
     "gradient_penalty",
     "import_torchvision",

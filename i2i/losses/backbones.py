@@ -2,6 +2,7 @@
 
     vgg19          VGG-19 of torchvision, arXiv:1409.1556: conv1_1, relu1_1, ..., pool5
     squeezenet     SqueezeNet 1.1, arXiv:1602.07360, converted from a Keras port: relu1, fire2, ..., fire9
+    resnet20       ResNet-20 trained on CIFAR-10, arXiv:1512.03385, at 32 px: conv1, layer1.0, ..., layer3.2
     random_conv    four convolutions with random weights, needs no file, the same on every machine: stage1 ... stage4
 
 Test with: `pytest tests/test_perceptual.py`.
@@ -17,12 +18,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import pad, relu
 
 from ..errors import ConfigError
 from .pretrained import Weights
 
-Name = Literal["vgg19", "squeezenet", "random_conv"]
+Name = Literal["vgg19", "squeezenet", "resnet20", "random_conv"]
 Inputs = Literal["imagenet", "caffe", "plain"]
 
 VGG19 = Weights(
@@ -37,6 +38,12 @@ SQUEEZENET = Weights(
     "converted from squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
     "https://github.com/DeepCognition/keras-squeezenet at a73d433",
     "73c05f151a3e1260b30f92b8b709ef5cf5bf8c302175eb1c7e7405f1cc609a47",
+)
+RESNET20 = Weights(
+    "cifar_resnet20.th",
+    "ResNet-20 trained on CIFAR-10",
+    "https://github.com/akamaster/pytorch_resnet_cifar10, pretrained_models/resnet20-12fca82f.th",
+    "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8",
 )
 
 
@@ -135,6 +142,62 @@ def squeezenet_layers() -> dict[str, nn.Module]:
     return layers
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch norm around a shortcut without parameters.
+
+    Where `before` and `after` differ, it halves height and width: the shortcut drops every second pixel and pads the
+    channels with zeros.
+
+    Source: arXiv:1512.03385, 4.2, option A.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.stride, self.more = (1 if before == after else 2), (after - before) // 2
+        self.conv1, self.bn1 = nn.Conv2d(before, after, 3, self.stride, 1, bias=False), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, before, H, W] to [N, after, H / stride, W / stride]."""
+        y = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        return relu(pad(shortcut, (0, 0, 0, 0, self.more, self.more)) + y)
+
+
+class Stem(nn.Module):
+    """A 3x3 convolution with batch norm and ReLU, the first layer of a ResNet for small images."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, before, H, W] to [N, after, H, W]."""
+        return relu(self.bn1(self.conv1(x)))
+
+
+def resnet20_layers() -> dict[str, nn.Module]:
+    """Return the layers of ResNet-20 but the last: 16 channels, 32 at half of the size, 64 at a quarter."""
+    layers: dict[str, nn.Module] = {"conv1": Stem(3, 16)}
+    before = 16
+    for stage, after in enumerate((16, 32, 64), start=1):
+        for block in range(3):
+            layers[f"layer{stage}.{block}"] = Residual(before, after)
+            before = after
+    return layers
+
+
+def resnet20_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the published weights under the names of a `Backbone`."""
+    places = {f"layer{stage}.{block}.": 3 * stage + block - 2 for stage in (1, 2, 3) for block in range(3)}
+    found = {}
+    for name, value in state.items():
+        plain = name.removeprefix("module.")
+        at = next((at for at in places if plain.startswith(at)), "")
+        found[f"features.{places.get(at, 0)}.{plain.removeprefix(at)}"] = value
+    return found
+
+
 def random_conv_layers() -> dict[str, nn.Module]:
     """Return four stages of convolution, ReLU and 2x2 average pooling, 240 channels in total."""
 
@@ -169,16 +232,18 @@ def random_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 class Known(NamedTuple):
-    """The definition of a named backbone; if `weights` is None, they are random."""
+    """A named backbone; if `weights` is None, they are random. `renamed` renames those of a file."""
 
     layers: Callable[[], dict[str, nn.Module]]
     inputs: Inputs
     weights: Weights | None
+    renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
 
 
 KNOWN: dict[Name, Known] = {
     "vgg19": Known(vgg19_layers, "imagenet", VGG19),
     "squeezenet": Known(squeezenet_layers, "caffe", SQUEEZENET),
+    "resnet20": Known(resnet20_layers, "imagenet", RESNET20, resnet20_state),
     "random_conv": Known(random_conv_layers, "plain", None),
 }
 
@@ -203,7 +268,7 @@ def backbone(
     with torch.inference_mode(False):
         with torch.device("meta"):
             network = Backbone(known.layers(), inputs or known.inputs)
-        state = known.weights.load(weights_dir) if known.weights else random_state(network)
+        state = known.renamed(known.weights.load(weights_dir)) if known.weights else random_state(network)
         kept = {key: value for key, value in state.items() if key in network.state_dict()}
         network.load_state_dict(kept, assign=True)
         return network.eval().requires_grad_(False).to(device)

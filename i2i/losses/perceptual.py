@@ -23,6 +23,7 @@ from .backbones import KNOWN, Inputs, Name, backbone
 LAYERS: dict[Name, dict[str, float]] = {
     "vgg19": {"relu1_1": 1 / 32, "relu2_1": 1 / 16, "relu3_1": 1 / 8, "relu4_1": 1 / 4, "relu5_1": 1.0},
     "squeezenet": {"relu1": 0.0082, "fire3": 0.0049, "fire5": 0.0057, "fire7": 0.0093, "fire9": 0.043},
+    "resnet20": {"conv1": 0.55, "layer1.2": 0.3, "layer2.2": 0.33, "layer3.2": 0.22},
     "random_conv": {"stage1": 1.0, "stage2": 1.0, "stage3": 1.0, "stage4": 1.0},
 }
 
@@ -34,8 +35,9 @@ class Perceptual:
     parameters and no state, published weights do not contain it, and a trained model works without its file.
 
     Args:
-        network: "vgg19" as published; "squeezenet", a small one; "random_conv", which is untrained and needs no file,
-            so it compares little more than colours, edges and textures.
+        network: "vgg19" as published; "squeezenet", a small one; "resnet20", a smaller one for tiny images;
+            "random_conv", which is untrained and needs no file, so it compares little more than colours, edges and
+            textures.
         layers: layer name -> weight. The default for vgg19 is SPADE's. For the others it is ours: all layers count
             the same, and the loss of two unrelated photographs is about 1.
         distance: "l1" for the mean absolute, "l2" for the mean squared difference.

@@ -18,9 +18,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import batch_norm, conv2d, interpolate, linear, max_pool2d, pad, relu
+from torch.nn.functional import conv2d, interpolate, linear, max_pool2d, relu
 
-from ..losses.backbones import SQUEEZENET, VGG19, Backbone, backbone, prepared
+from ..losses.backbones import RESNET20, SQUEEZENET, VGG19, Backbone, backbone
 from ..losses.pretrained import Weights
 from .base import batches
 
@@ -31,12 +31,6 @@ LENET = Weights(
     "LeNet-5 trained on MNIST",
     "https://github.com/csinva/gan-vae-pretrained-pytorch, classifiers/weights/lenet_epoch=12_test_acc=0.991.pth",
     "7b3591ba5a63752a7e728d7f7e511266556a2ec66844810da9f475e07019b85e",
-)
-RESNET20 = Weights(
-    "cifar_resnet20.th",
-    "ResNet-20 trained on CIFAR-10",
-    "https://github.com/akamaster/pytorch_resnet_cifar10, pretrained_models/resnet20-12fca82f.th",
-    "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8",
 )
 
 
@@ -99,9 +93,9 @@ def extractor(name: Name, weights_dir: str | None, device: str) -> tuple[int, Ca
     size = SIZES[name]
     if name == "lenet":
         return size, functools.partial(lenet, kept(LENET, weights_dir, device))
-    if name == "resnet20":
-        return size, functools.partial(resnet20, kept(RESNET20, weights_dir, device))
     network = backbone(name, weights_dir, device)
+    if name == "resnet20":
+        return size, functools.partial(pooled, network, ["layer3.2"])
     if name == "random_conv":
         return size, lambda image: torch.log(pooled(network, network.names, image) + 0.01)  # log: ratios matter
     return size, functools.partial(pooled, network, ["fire9" if name == "squeezenet" else "relu5_4"])
@@ -139,26 +133,3 @@ def lenet_logits(weights_dir: str | None = None) -> Callable[[Tensor], Tensor]:
     """
     w = kept(LENET, weights_dir, "cpu")
     return lambda image: linear(lenet(w, image), w["fc.f7.weight"], w["fc.f7.bias"])
-
-
-def resnet20(w: dict[str, Tensor], image: Tensor) -> Tensor:
-    """Return the penultimate features of ResNet-20 with the weights `w`: [N, 3, 32, 32] -> [N, 64].
-
-    Source: arXiv:1512.03385, 4.2, with parameter-free shortcuts (option A).
-    """
-
-    def convolved(x: Tensor, at: str, n: int, stride: int = 1) -> Tensor:
-        norm = f"module.{at}bn{n}"
-        x = conv2d(x, w[f"module.{at}conv{n}.weight"], stride=stride, padding=1)
-        statistics = w[f"{norm}.running_mean"], w[f"{norm}.running_var"]
-        return batch_norm(x, *statistics, w[f"{norm}.weight"], w[f"{norm}.bias"])
-
-    x = relu(convolved(prepared(image, "imagenet"), "", 1))
-    for stage in (1, 2, 3):
-        for block in (0, 1, 2):
-            at, stride = f"layer{stage}.{block}.", 2 if stage > 1 and block == 0 else 1
-            y = convolved(relu(convolved(x, at, 1, stride)), at, 2)
-            if stride == 2:  # drop every second pixel and zero-pad the channels
-                x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, x.shape[1] // 2, x.shape[1] // 2))
-            x = relu(x + y)
-    return x.mean((2, 3))

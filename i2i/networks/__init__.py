@@ -10,6 +10,7 @@ network's weights. `i2i catalog` lists the names to use in a config.
 from __future__ import annotations
 
 from ..catalog import Catalog
+from .augment import Augmentation, augmented
 from .biggan import BigGANDiscriminator, BigGANGenerator
 from .blocks import InstanceNorm, Norm, in_parts, init_normal, needs_bias, norm_layer
 from .conditional import ConditionalBatchNorm, Layers, SelfAttention
@@ -35,6 +36,7 @@ __all__ = [
     "RLFN",
     "SPAN",
     "SRVGG",
+    "Augmentation",
     "BigGANDiscriminator",
     "BigGANGenerator",
     "CompactSR",
@@ -61,6 +63,7 @@ __all__ = [
     "UnetDiscriminator",
     "UnetGenerator",
     "VGGDiscriminator",
+    "augmented",
     "in_parts",
     "init_normal",
     "merge_branches",

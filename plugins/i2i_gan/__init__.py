@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from i2i import Catalog, hookimpl
 
-from .augment import augmented
 from .task import GAN
 from .watch import Watch
 
-__all__ = ["GAN", "Watch", "augmented", "register"]
+__all__ = ["GAN", "Watch", "register"]
 
 
 @hookimpl

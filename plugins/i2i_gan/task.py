@@ -16,9 +16,8 @@ from i2i import ConfigError, Loss, Network, Task
 from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_samples
 from i2i.losses import WGANGP, Relativistic, average, r1_penalty
 from i2i.modalities import Image
-from i2i.networks import in_parts
+from i2i.networks import Augmentation, augmented, in_parts
 
-from .augment import Kind, augmented
 from .watch import Watch, diversity, ranked
 
 Weight = Annotated[float, Ge(0)]
@@ -64,7 +63,7 @@ class GAN(Task):
         d_steps: PositiveInt = 1,
         g_share: PositiveInt = 1,
         lambda_r1: Weight = 0.0,
-        augment: tuple[Kind, ...] = (),
+        augment: tuple[Augmentation, ...] = (),
         alarm_after: PositiveInt = 500,
     ) -> None:
         super().__init__()

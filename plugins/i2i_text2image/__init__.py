@@ -17,7 +17,9 @@ def register(catalog: Catalog) -> None:
     from .caption_rank import CaptionRank
     from .captions import Captions
     from .encoder import CharacterEncoder, SentenceEncoder, WordEncoder
+    from .matcher import MatchingEncoder, TextMatching
     from .networks import DFGANDiscriminator, DFGANGenerator
+    from .projected import TextProjectedDiscriminator
     from .projection import TextGenerator, TextProjectionDiscriminator
     from .stackgan import ConditioningAugmentation, StackGANDiscriminator, StackGANGenerator, StackGANRefiner
     from .task import Text2Image
@@ -27,11 +29,14 @@ def register(catalog: Catalog) -> None:
     catalog.metric("caption_rank", CaptionRank)
     catalog.modality("text", Text)
     catalog.task("text2image", Text2Image)
+    catalog.task("text_matching", TextMatching)
+    catalog.network("matching_encoder", MatchingEncoder)
     catalog.network("word_encoder", WordEncoder)
     catalog.network("character_encoder", CharacterEncoder)
     catalog.network("sentence_encoder", SentenceEncoder)
     catalog.network("text_generator", TextGenerator)
     catalog.network("text_projection_discriminator", TextProjectionDiscriminator)
+    catalog.network("text_projected_discriminator", TextProjectedDiscriminator)
     catalog.network("df_gan_generator", DFGANGenerator)
     catalog.network("df_gan_discriminator", DFGANDiscriminator)
     catalog.network("conditioning_augmentation", ConditioningAugmentation)

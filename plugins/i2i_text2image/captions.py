@@ -11,6 +11,7 @@ pictures are decoded once at the start and kept in memory as uint8. Tar files ar
 from __future__ import annotations
 
 import logging
+import math
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ from .text import LENGTH, decoded, to_codes
 log = logging.getLogger("i2i")
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Crop = Annotated[float, Field(gt=0, le=1)]
 LINE = re.compile(r"(.+)#\d+\t(.*)")
 NAMED = 5  # how many names a message lists
 LAYOUT = (
@@ -65,13 +67,16 @@ class Captions(Data):
     """Photographs with captions: "image" float32 [3, size, size] in [-1, 1], "text" int64 [length], its code points.
 
     Pictures are resized along the short side and centre-cropped. In training each picture gets one of its captions at
-    random. The validation samples are the pictures of val, each with its first caption.
+    random, and with `crop` a part of it at a random place. The validation samples are the whole pictures of val, each
+    with its first caption.
 
     Args:
         root: the folder with train and val, and captions_train.txt and captions_val.txt.
         size: height and width of a sample, in pixels.
         batch_size: samples in one step.
         flip: mirror half of the training pictures; captions that name left or right are not changed.
+        crop: the smallest part of a training picture, as a share of its side: its side is drawn between this and 1,
+            and it is resized to `size`; 1 for whole pictures.
         length: characters of the tensors of captions.
         bad_limit: the share of pictures that may be unreadable or without captions, and of captions that may be
             without pictures; these are skipped with a warning.
@@ -92,14 +97,18 @@ class Captions(Data):
         size: PositiveInt = 64,
         batch_size: PositiveInt = 32,
         flip: bool = True,
+        crop: Crop = 1.0,
         length: PositiveInt = LENGTH,
         bad_limit: Share = 0.05,
         validation_samples: PositiveInt = 300,
         workers: NonNegativeInt = 0,
     ) -> None:
-        self.size, self.flip, self.batch_size, self.workers = size, flip, batch_size, workers
+        self.size, self.flip, self.crop, self.batch_size, self.workers = size, flip, crop, batch_size, workers
         place = Path(root).expanduser()
         self.train = gathered(place, "train", size, length, bad_limit)
+        self.large = self.train.pixels  # what crops are taken from: so large that the smallest one has `size` pixels
+        if crop < 1:
+            self.large = gathered(place, "train", math.ceil(size / crop), length, bad_limit).pixels
         self.held_out = gathered(place, "val", size, length, bad_limit)
         count = min(validation_samples, len(self.held_out))
         self.used = [i * len(self.held_out) // count for i in range(count)]
@@ -123,8 +132,8 @@ class Captions(Data):
         return len(self.train)
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return picture `index`, mirrored half of the time, with one of its captions."""
-        pixels = self.train.pixels[index]
+        """Return picture `index` or a crop of it, mirrored half of the time, with one of its captions."""
+        pixels = self.train.pixels[index] if self.crop == 1 else cropped(self.large[index], self.size, rng)
         if self.flip and rng.random() < 0.5:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
         captions = int(self.train.first[index + 1] - self.train.first[index])
@@ -246,3 +255,12 @@ def found(root: Path, split: str) -> Iterator[tuple[str, Path | bytes]]:
 def squared(pixels: np.ndarray, size: int) -> np.ndarray:
     """Resize along the short side and centre-crop: uint8 [H, W, 3] -> [size, size, 3]."""
     return np.array(ImageOps.fit(Image.fromarray(pixels), (size, size), Image.Resampling.BICUBIC))
+
+
+def cropped(pixels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a square at random, with a side between `size` and all of it, and resize it: uint8 -> [size, size, 3]."""
+    whole = len(pixels)
+    side = int(rng.integers(size, whole + 1))
+    top, left = rng.integers(0, whole - side + 1, 2)
+    box = (int(left), int(top), int(left) + side, int(top) + side)
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box))

@@ -13,9 +13,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Lt
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -25,6 +26,8 @@ from i2i import ConfigError, DataError
 from .text import to_text, words
 
 log = logging.getLogger("i2i")
+
+Share = Annotated[float, Ge(0), Lt(1)]
 
 PADDING, UNKNOWN = 0, 1
 FIRST = 2  # number of the first word of a vocabulary
@@ -103,6 +106,7 @@ class RecurrentEncoder(nn.Module):
         words: size of the vocabulary.
         embedding: length of a word's embedding.
         width: length of a sentence's embedding; even.
+        dropout: share of the words that count as unknown in training, against overfitting.
 
     Raises:
         ConfigError: `width` is odd.
@@ -110,11 +114,17 @@ class RecurrentEncoder(nn.Module):
     Source: arXiv:1711.10485 section 3.2, with a GRU and the vocabulary learned during training.
     """
 
-    def __init__(self, words: PositiveInt = 8000, embedding: PositiveInt = 64, width: PositiveInt = 128) -> None:
+    def __init__(
+        self,
+        words: PositiveInt = 8000,
+        embedding: PositiveInt = 64,
+        width: PositiveInt = 128,
+        dropout: Share = 0.0,
+    ) -> None:
         super().__init__()
         if width % 2:
             raise ConfigError(f"the width of a text encoder must be even, not {width}: half is for each direction")
-        self.width = width
+        self.width, self.dropout = width, dropout
         self.vocabulary = Vocabulary(words)
         self.embedding = nn.Embedding(words + FIRST, embedding, padding_idx=PADDING)
         with torch.no_grad():
@@ -166,6 +176,9 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the embeddings [N, width] of sentences, word numbers int64 [N, T] padded with 0."""
+        if self.training and self.dropout:
+            left_out = torch.rand(tokens.shape, device=tokens.device) < self.dropout
+            tokens = tokens.masked_fill(left_out & (tokens != PADDING), UNKNOWN)
         lengths = (tokens != PADDING).sum(1).clamp_min(1).cpu()
         packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
         _, last = self.gru(packed)
@@ -187,10 +200,17 @@ class CharacterEncoder(RecurrentEncoder):
         words: how many different characters it can learn.
         embedding: length of a character's embedding.
         width: length of a sentence's embedding; even.
+        dropout: share of the characters that count as unknown in training.
     """
 
-    def __init__(self, words: PositiveInt = 500, embedding: PositiveInt = 32, width: PositiveInt = 128) -> None:
-        super().__init__(words, embedding, width)
+    def __init__(
+        self,
+        words: PositiveInt = 500,
+        embedding: PositiveInt = 32,
+        width: PositiveInt = 128,
+        dropout: Share = 0.0,
+    ) -> None:
+        super().__init__(words, embedding, width, dropout)
 
     def split(self, sentence: str) -> list[str]:
         """Return the characters of a sentence."""

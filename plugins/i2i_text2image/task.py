@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from i2i import ConfigError, Loss, Network
 from i2i.losses import WGANGP, Relativistic
 from i2i.modalities import Image
+from i2i.networks import Augmentation, augmented
 
 from .inference import Painter
 from .matching import contrastive, equal_rows, matching_penalty, mismatched
@@ -46,6 +47,12 @@ class Text2Image(Painter):
         size: height and width in pixels of the images; `generator` makes smaller ones if there is a refiner.
         lambda_match: weight of the contrastive loss between pictures and captions, for D and for G; needs a
             discriminator with `similarity`; 0 for none.
+        lambda_matching: weight of a contrastive loss of G between its pictures and their captions; needs a
+            matching_encoder that is trained; 0 for none.
+        lambda_alike: weight of a contrastive loss of G between its pictures and real ones of the same captions; needs
+            the same encoder; 0 for none.
+        augment: augmentations of all pictures that D and a matching_encoder see, in this order: colour, translation,
+            cutout, flip (arXiv:2006.10738).
         lambda_gradient: weight of the matching-aware gradient penalty, 2 in DF-GAN; 0 for none.
         augmentation: network (text): conditioning augmentation of sentences, in StackGAN; null for none.
         lambda_kl: weight of its KL divergence.
@@ -72,6 +79,9 @@ class Text2Image(Painter):
         channels: PositiveInt = 3,
         size: PositiveInt = 64,
         lambda_match: Weight = 0.0,
+        lambda_matching: Weight = 0.0,
+        lambda_alike: Weight = 0.0,
+        augment: tuple[Augmentation, ...] = (),
         lambda_gradient: Weight = 0.0,
         augmentation: Network | None = None,
         lambda_kl: Weight = 2.0,
@@ -85,7 +95,9 @@ class Text2Image(Painter):
                 "text2image: `refiner` and `refiner_discriminator` belong together: give both or neither"
             )
         self.latent, self.channels, self.size = latent, channels, size
-        self.lambda_match, self.lambda_gradient, self.lambda_kl = lambda_match, lambda_gradient, lambda_kl
+        self.lambda_match, self.lambda_matching, self.lambda_alike = lambda_match, lambda_matching, lambda_alike
+        self.lambda_gradient, self.lambda_kl = lambda_gradient, lambda_kl
+        self.augment = augment
         self.refine_from = refine_from
         self.makes = Image(channels=channels, size=size)
         self.encoder = encoder()
@@ -100,8 +112,15 @@ class Text2Image(Painter):
         judge = refiner_discriminator
         self.refiner_discriminator = judge(channels, size, condition) if judge else None
         self.gan = gan()
+        self.fixed = getattr(self.encoder, "start_from", None) is not None  # trained before
         self._check_losses()
-        parts = ("encoder", "augmentation", "generator", "refiner_augmentation", "refiner")
+        parts = (
+            *(() if self.fixed else ("encoder",)),
+            "augmentation",
+            "generator",
+            "refiner_augmentation",
+            "refiner",
+        )
         self.ema = tuple(name for name in parts if getattr(self, name) is not None)  # type: ignore[misc]
         self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
 
@@ -109,6 +128,11 @@ class Text2Image(Painter):
         """Raise ConfigError if a loss does not suit the task or the discriminators."""
         if isinstance(self.gan, WGANGP | Relativistic):
             raise ConfigError("text2image: `gan` must be hinge, vanilla, minimax or lsgan")
+        if (self.lambda_matching or self.lambda_alike) and not self.fixed:
+            raise ConfigError(
+                "text2image: lambda_matching and lambda_alike need an encoder that was trained to match pictures: "
+                "{use: matching_encoder, start_from: RUN}, where RUN is a run of text_matching; or use 0"
+            )
         for network in (self.discriminator, self.refiner_discriminator):
             if self.lambda_match and network and not hasattr(network, "similarity"):
                 raise ConfigError(
@@ -126,6 +150,8 @@ class Text2Image(Painter):
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `image` [N, C, H, W] in [-1, 1] and its captions `text`, code points int64 [N, L]."""
         done = int(self.done)
+        if done == 0 and self.fixed:
+            self.encoder.begin()
         refines = self.refiner is not None and done >= self.refine_from
         D, real = self._stage(self._checked(batch), refines)
         tokens = self.over_processes(partial(self.encoder.tokens, learn=True), batch["text"])
@@ -137,20 +163,22 @@ class Text2Image(Painter):
         condition = self._condition(read, refines)
         fake = self._made(self._noise(len(real)), read, condition, refines)
         given = condition.mean.detach()
-        features = D.features(fake)
+        features = self._seen(D, fake)
         logits = D.judge(features, given)
         losses = {"gan": self.gan.convince(logits) * logits.shape[1]}
         if self.augmentation:
             losses["kl"] = self.lambda_kl * condition.kl
         if self.lambda_match:
             losses["match"] = self.lambda_match * contrastive(D.similarity(features, given), same)
+        if self.lambda_matching or self.lambda_alike:
+            losses |= self._matching(fake, real, read, same)
         yield "G", losses
 
         # The discriminator: real with the right caption, against generated, and real with a wrong caption.
         given = given if self.augmentation else sentence
         wrong, exists = mismatched(tokens)
-        features = D.features(real)
-        on_fake = D(fake.detach(), given)
+        features = self._seen(D, real)
+        on_fake = D.judge(self._seen(D, fake.detach()), given)
         on_wrong = D.judge(features, given[wrong])[exists, :1]  # a picture alone has no wrong caption
         heads = on_fake.shape[1]
         losses = {
@@ -165,6 +193,20 @@ class Text2Image(Painter):
             losses["gradient"] = matching_penalty(D, real, given, self.lambda_gradient)
         yield "D", losses
         self.done.fill_(done + 1)  # not += 1: micro-batches in lockstep are one step
+
+    def _matching(self, fake: Tensor, real: Tensor, sentence: Tensor, same: Tensor) -> dict[str, Tensor]:
+        """Return the losses of generated images by a matching encoder: with their sentences, and with real images."""
+        made = self.encoder.of_pictures(augmented(fake, self.augment)) / self.encoder.TEMPERATURE
+        with torch.no_grad():
+            right, like = self.encoder.of_sentences(sentence), self.encoder.of_pictures(augmented(real, self.augment))
+        return {
+            "matching": self.lambda_matching * contrastive(made @ right.T, same),
+            "alike": self.lambda_alike * contrastive(made @ like.T, same),
+        }
+
+    def _seen(self, D: Any, image: Tensor) -> Tensor:
+        """Return D's features of augmented images."""
+        return D.features(augmented(image, self.augment))
 
     def _stage(self, real: Tensor, refines: bool) -> tuple[Any, Tensor]:
         """Return the discriminator of a stage and the images in the size that it judges."""

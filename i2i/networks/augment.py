@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-Kind = Literal["colour", "translation", "cutout", "flip"]
+Augmentation = Literal["colour", "translation", "cutout", "flip"]
 
 
-def augmented(image: Tensor, kinds: Sequence[Kind]) -> Tensor:
+def augmented(image: Tensor, kinds: Sequence[Augmentation]) -> Tensor:
     """Return images [N, C, H, W], each augmented at random by the given kinds, in that order.
 
     Parameters are drawn per image from torch's global generator. Differentiable.
@@ -73,7 +73,7 @@ def flip(image: Tensor) -> Tensor:
     return torch.where(mirrored, image.flip(3), image)
 
 
-KINDS: dict[Kind, Callable[[Tensor], Tensor]] = {
+KINDS: dict[Augmentation, Callable[[Tensor], Tensor]] = {
     "colour": colour,
     "translation": translation,
     "cutout": cutout,
