@@ -231,6 +231,24 @@ def test_training_pictures_are_mirrored_and_validation_pictures_are_not(tmp_path
     assert {float(fixed.sample(0, np.random.default_rng(n))["image"][0, 0, 0]) for n in range(20)} == {-1.0}
 
 
+def test_crops_are_parts_of_training_pictures_and_validation_pictures_are_whole(tmp_path: Path) -> None:
+    root = laid_out(tmp_path / "set", tar=False)
+    slope = np.arange(80, dtype=np.uint8)[None].repeat(80, 0)  # from 0 at the left to 79
+    for part in ("train", "val"):
+        Pil.fromarray(slope).save(root / part / "a.png")
+    data = Captions(str(root), size=64, flip=False, crop=0.8)
+    check_data(data)
+    rows = [data.sample(0, np.random.default_rng(n))["image"][0, 0].add(1).mul(127.5) for n in range(200)]
+    sides = torch.stack([(row[-1] - row[0]) * 64 / 63 for row in rows])  # in pixels of the original
+    assert 63 <= sides.min() < 66 < 76 < sides.max() <= 81
+    left = torch.stack([row[0] for row in rows])
+    assert left.min() < 2
+    assert left.max() > 12
+    assert (left + sides).max() <= 81
+    assert data.validation()[0]["image"][0, 0, 0] < 1 / 127.5 - 1
+    assert data.train.pixels.shape == (3, 64, 64, 3)
+
+
 def test_what_lacks_a_partner_is_skipped_up_to_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = str(laid_out(tmp_path / "set", LINES | {"missing.png#0": "a ghost"}, pictures="abcd"))
     with pytest.raises(DataError, match=r"captions_train.txt': pictures without captions: 1 of 4.*d.png; add"):

@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 import torch
 from i2i_text2image.encoder import CharacterEncoder, SentenceEncoder, Vocabulary, WordEncoder, pretrained
+from i2i_text2image.fixed import LAYERS, seen
+from i2i_text2image.matcher import MatchingEncoder, TextMatching
 from i2i_text2image.matching import contrastive, matching_penalty, mismatched
 from i2i_text2image.networks import DFGANDiscriminator, DFGANGenerator
+from i2i_text2image.projected import TextProjectedDiscriminator
 from i2i_text2image.projection import TextGenerator, TextProjectionDiscriminator
 from i2i_text2image.stackgan import (
     ConditioningAugmentation,
@@ -28,10 +31,10 @@ from i2i_text2image.stackgan import (
 from i2i_text2image.task import Text2Image
 from i2i_text2image.text import to_codes
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, relu
+from torch.nn.functional import cosine_similarity, cross_entropy, interpolate, relu
 
 import i2i
-from i2i import ConfigError, DataError, api, checkpoint, cli
+from i2i import ConfigError, DataError, WeightsError, api, checkpoint, cli
 from i2i.config import Train
 from i2i.engine import Engine, seed_everything
 from i2i.losses import WGANGP, Hinge, Vanilla
@@ -102,13 +105,35 @@ def test_generators_fulfil_the_contract(kind: Any) -> None:
     check_network(kind(3, 16, 5, 6, width=4), torch.randn(3, 5), torch.randn(3, 6), shape=(3, 3, 16, 16))
 
 
-@pytest.mark.parametrize("kind", [TextProjectionDiscriminator, DFGANDiscriminator, StackGANDiscriminator])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        TextProjectionDiscriminator,
+        partial(TextProjectedDiscriminator, network="random_conv", head=5),
+        DFGANDiscriminator,
+        StackGANDiscriminator,
+    ],
+)
 def test_discriminators_judge_features_as_they_judge_images(kind: Any) -> None:
     torch.manual_seed(0)
     network, image, text = kind(3, 16, 6, width=4).eval(), torch.randn(3, 3, 16, 16), torch.randn(3, 6)
     assert network(image, text).shape == (3, 1)
     assert torch.equal(network.judge(network.features(image), text), network(image, text))
     assert not torch.allclose(network(image, text), network(image, text.flip(0)))
+
+
+def test_a_projected_discriminator_has_features_of_three_layers_of_a_network_that_is_not_saved() -> None:
+    torch.manual_seed(0)
+    plain = TextProjectionDiscriminator(3, 16, 6, width=4)
+    network = TextProjectedDiscriminator(3, 16, 6, network="random_conv", head=5, width=4).eval()
+    image = torch.rand(2, 3, 16, 16) * 2 - 1
+    own, heads = network.features(image).split([plain.length, 15], 1)
+    assert torch.allclose(own, relu(network.body(image)).sum((2, 3)), atol=1e-5)
+    small, maps = seen(image, "random_conv")
+    assert small.shape == (2, 3, 32, 32)
+    assert [x.shape[1] for x in maps] == [*LAYERS["random_conv"].values()]
+    assert torch.equal(heads, torch.cat([head(x) for head, x in zip(network.heads, maps, strict=True)], 1))
+    assert {name for name, _ in network.named_children()} - {name for name, _ in plain.named_children()} == {"heads"}
 
 
 def test_the_refiner_enlarges_four_times() -> None:
@@ -226,6 +251,17 @@ def test_a_full_vocabulary_is_reported_once(caplog: pytest.LogCaptureFixture) ->
     assert vocabulary([["a", "star"]]).tolist() == [[2, 1]]
 
 
+def test_in_training_words_are_left_out_at_random() -> None:
+    torch.manual_seed(0)
+    encoder = WordEncoder(words=20, embedding=4, width=6, dropout=0.5)
+    tokens = encoder.tokens(codes(*CAPTIONS), learn=True)
+    given = tokens.clone()
+    assert not torch.allclose(encoder(tokens), encoder(tokens))
+    assert torch.equal(tokens, given)
+    encoder.eval()
+    assert torch.equal(encoder(tokens), encoder(tokens))
+
+
 def test_an_odd_width_of_an_encoder_is_rejected() -> None:
     with pytest.raises(ConfigError, match="must be even, not 7"):
         WordEncoder(width=7)
@@ -310,6 +346,137 @@ def test_a_step_equals_a_loop_by_hand() -> None:
     for key, value in hand.state_dict().items():
         if key != "done":
             assert torch.allclose(value, task.state_dict()[key], atol=1e-6), key
+
+
+# ---- matching that is learned before
+
+
+def matching(**options: Any) -> TextMatching:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"words": 20, "embedding": 4, "width": 6, "shared": 5, "network": "random_conv"}
+    return TextMatching(partial(MatchingEncoder, **(given | options)))
+
+
+@pytest.fixture(scope="module")
+def matched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of text_matching, of two steps."""
+    folder = tmp_path_factory.mktemp("matching")
+    (folder / "tiny.yaml").write_text(MATCHING)
+    return api.run(folder / "tiny.yaml", out=folder / "run")
+
+
+MATCHING = """
+task:
+  use: text_matching
+  encoder: {use: matching_encoder, words: 60, embedding: 4, width: 6, shared: 5, network: random_conv}
+data: {use: captioned_scenes, size: 32, batch_size: 6, samples: 64, validation_samples: 8}
+optimizer: {use: adam, lr: 1.0e-2}
+train: {steps: 2, seed: 0}
+"""
+
+
+def with_matching(run: Path | str, **options: Any) -> Text2Image:
+    torch.manual_seed(0)
+    given = {"words": 60, "embedding": 4, "width": 6, "shared": 5, "network": "random_conv", "start_from": str(run)}
+    networks = partial(TextGenerator, width=4), partial(TextProjectionDiscriminator, width=4)
+    weights = {"lambda_matching": 2.0, "lambda_alike": 0.5} | options
+    return Text2Image(*networks, partial(MatchingEncoder, **given), Hinge, latent=3, size=8, **weights)
+
+
+def test_matching_fulfils_the_contract_and_learns() -> None:
+    check_task(matching(), batch(), steps=8)
+    task = matching(dropout=0.0)
+    engine = Engine(task, partial(adam, lr=1e-2), Train(steps=60))
+    losses = [engine.step([batch()]).losses["M/match"] for _ in range(60)]
+    assert losses[-1] < losses[0] / 2
+    assert task.eval().validate(batch())["top1"] > 1 / 3
+
+
+def test_the_matching_loss_equals_one_by_hand() -> None:
+    task, given = matching(dropout=0.0), batch()
+    ((player, losses),) = task.step(given)
+    assert player == "M"
+    small, maps = seen(given["image"], "random_conv")
+    parts = []
+    for x in maps:
+        height, width = x.shape[2] // 2, x.shape[3] // 2
+        part = x.unflatten(2, (2, height)).unflatten(4, (2, width)).mean((3, 5)).flatten(1)
+        parts.append((part - part.mean(1, keepdim=True)) / (part.var(1, keepdim=True, correction=0) + 1e-5).sqrt())
+    colours = 2 * small.unflatten(2, (4, 8)).unflatten(4, (4, 8)).mean((3, 5)).flatten(1)
+    pictures = task.encoder.of_image(torch.cat([*parts, colours], 1))
+    sentences = task.encoder.of_text(task.encoder(task.encoder.tokens(given["text"])))
+    logits = cosine_similarity(pictures[:, None], sentences[None], dim=2) / 0.1
+    logits[0, 3] = logits[3, 0] = float("-inf")  # equal captions
+    own = torch.arange(len(CAPTIONS))
+    expected = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+    assert torch.allclose(losses["match"], expected, atol=1e-5)
+
+
+def test_text_matching_trains_only_a_matching_encoder() -> None:
+    for encoder in (WordEncoder, partial(MatchingEncoder, network="random_conv", start_from="runs/x")):
+        with pytest.raises(ConfigError, match=r"text_matching trains a matching_encoder: .* without `start_from`"):
+            TextMatching(encoder)
+
+
+def test_the_losses_of_g_with_matching_equal_those_by_hand(matched: Path) -> None:
+    task, given = with_matching(matched).train(), batch()
+    seed_everything(3, 0, 0)
+    player, losses = next(iter(task.step(given)))
+    weights = checkpoint.load_model(matched / "model.safetensors")[0]
+    assert all(torch.equal(task.encoder.state_dict()[key.removeprefix("encoder.")], weights[key]) for key in weights)
+
+    hand = with_matching(matched).train()
+    hand.encoder.begin()
+    G, D, E = hand.generator, hand.discriminator, hand.encoder
+    seed_everything(3, 0, 0)
+    tokens = E.tokens(given["text"])
+    same = (tokens[:, None] == tokens[None]).all(2)
+    sentence = E(tokens)
+    fake = G(torch.randn(len(tokens), 3), sentence)
+    pictures, real, text = E.of_pictures(fake), E.of_pictures(given["image"]), E.of_sentences(sentence)
+    expected = {
+        "gan": -D.judge(D.features(fake), sentence).mean(),
+        "matching": 2.0 * contrastive(pictures @ text.T / 0.1, same),
+        "alike": 0.5 * contrastive(pictures @ real.T / 0.1, same),
+    }
+    assert player == "G"
+    assert losses.keys() == expected.keys()
+    for name, loss in expected.items():
+        assert torch.allclose(losses[name], loss, atol=1e-5), name
+        whole, part = (
+            torch.autograd.grad(x, net.parameters(), retain_graph=True)
+            for x, net in ((losses[name], task.generator), (loss, G))
+        )
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole, part, strict=True)), name
+
+
+def test_a_matching_encoder_that_starts_from_a_run_is_fixed(matched: Path) -> None:
+    task = with_matching(matched)
+    assert "encoder" not in task.ema
+    assert not any(p.requires_grad for p in task.encoder.parameters())
+    task.train()
+    assert not task.encoder.training
+    task.encoder.begin()
+    known = task.encoder.vocabulary.table.clone()
+    assert known.any()
+    tokens = task.encoder.tokens(codes("a zebra"), learn=True)
+    assert torch.equal(task.encoder.vocabulary.table, known)
+    assert tokens[0, 1] == 1  # unknown
+    with pytest.raises(WeightsError, match="nowhere"):
+        list(with_matching("nowhere").step(batch()))
+    with pytest.raises(ConfigError, match="need an encoder that was trained to match pictures"):
+        made(lambda_alike=1.0)
+
+
+def test_augmentation_changes_what_d_sees_and_reaches_g() -> None:
+    given = batch()
+    losses = [
+        Engine(made(augment=kinds), partial(adam, lr=1e-3), Train(steps=1)).step([given]).losses
+        for kinds in ((), ("translation", "cutout"))
+    ]
+    assert losses[0].keys() == losses[1].keys()
+    assert losses[0]["D/match"] != losses[1]["D/match"]
+    assert losses[0]["G/gan"] != losses[1]["G/gan"]
 
 
 def test_stackgan_trains_its_stages_one_after_the_other() -> None:
@@ -474,6 +641,24 @@ def test_a_resumed_run_equals_an_unbroken_one(run: Path, tmp_path: Path) -> None
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     assert whole["encoder.vocabulary.table"].any(1).sum() > 10
     assert json.loads((run / "metrics.json").read_text())["validation/unknown_words"] < 1
+
+
+def test_a_resumed_run_with_matching_equals_an_unbroken_one(matched: Path, tmp_path: Path) -> None:
+    options = "words: 60, embedding: 4, width: 6, shared: 5, network: random_conv"
+    encoder = f"{{use: matching_encoder, {options}, start_from: {matched}}}"
+    discriminator = "{use: text_projected_discriminator, network: random_conv, width: 2, head: 3}"
+    losses = "lambda_matching: 1.0\n  lambda_alike: 1.0\n  augment: [translation, cutout]"
+    text = CONFIG.replace("{use: word_encoder, words: 60, embedding: 8, width: 8}", encoder)
+    text = text.replace("{use: df_gan_discriminator, width: 2}", discriminator)
+    text = text.replace("lambda_gradient: 2.0", losses)
+    (tmp_path / "tiny.yaml").write_text(text)
+    whole = api.run(tmp_path / "tiny.yaml", out=tmp_path / "whole")
+    api.run(tmp_path / "tiny.yaml", "train.steps=2", out=tmp_path / "parts")
+    parts = api.run(tmp_path / "tiny.yaml", out=tmp_path / "parts", resume=True)
+    a, b = (checkpoint.load_model(folder / "model.safetensors")[0] for folder in (whole, parts))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    model = i2i.load(whole)  # also if the first run is gone
+    assert model("a red circle at the top").size == (32, 32)
 
 
 def test_two_processes_learn_the_same_words_in_the_same_order(run: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class TextProjectedDiscriminator(TextProjectionDiscriminator):
         super().__init__(channels, size, text, width, widest, plain, shared)
         self.network, self.weights_dir = network, weights_dir
         self.heads = nn.ModuleList(Head(maps, head) for maps in LAYERS[network].values())
-        features = self.linear.in_features + head * len(self.heads)
+        self.length = features = self.length + head * len(self.heads)
         self.linear, self.project = spectral(nn.Linear(features, 1)), spectral(nn.Linear(text, features))
         self.of_image = spectral(nn.Linear(features, shared))
 

@@ -132,6 +132,7 @@ class TextProjectionDiscriminator(nn.Module):
         halvings = len(map_widths("text_projection_discriminator", size, width, widest)) - 1
         body = SNGANDiscriminator(channels, size, 0, width=width, widest=widest, smallest=BASE, plain=plain).body
         self.body, features = body, width * min(2 ** (halvings + plain - 1), widest)
+        self.length = features
         self.linear = spectral(nn.Linear(features, 1))
         self.project = spectral(nn.Linear(text, features))
         self.of_image, self.of_text = (spectral(nn.Linear(n, shared)) for n in (features, text))
