@@ -23,7 +23,7 @@ from .backbones import KNOWN, Inputs, Name, backbone
 LAYERS: dict[Name, dict[str, float]] = {
     "vgg19": {"relu1_1": 1 / 32, "relu2_1": 1 / 16, "relu3_1": 1 / 8, "relu4_1": 1 / 4, "relu5_1": 1.0},
     "squeezenet": {"relu1": 0.0082, "fire3": 0.0049, "fire5": 0.0057, "fire7": 0.0093, "fire9": 0.043},
-    "resnet20": {"conv1": 0.55, "layer1.2": 0.3, "layer2.2": 0.33, "layer3.2": 0.22},
+    "resnet20": {"conv1": 0.68, "layer1.2": 0.38, "layer2.2": 0.41, "layer3.2": 0.28},
     "random_conv": {"stage1": 1.0, "stage2": 1.0, "stage3": 1.0, "stage4": 1.0},
 }
 

@@ -1,5 +1,7 @@
 """Text to image: DF-GAN arXiv:2008.05865, StackGAN arXiv:1612.03242, and a projection GAN arXiv:1802.05637.
 
+Matching of captions and pictures that is learned before the GAN: AttnGAN arXiv:1711.10485.
+
 i2i run configs/text2image.yaml                                     # embedded pictures of coloured shapes, minutes
 i2i translate "a red circle" -m runs/text2image -o out
 i2i translate captions.txt -m runs/text2image -o out                # a picture for each line
@@ -13,7 +15,7 @@ from i2i import Catalog, hookimpl
 
 @hookimpl
 def register(catalog: Catalog) -> None:
-    """Add the task `text2image`, its networks, and what belongs to captions."""
+    """Add the tasks `text2image` and `text_matching`, their networks, and what belongs to captions."""
     from .caption_rank import CaptionRank
     from .captions import Captions
     from .encoder import CharacterEncoder, SentenceEncoder, WordEncoder

@@ -35,12 +35,12 @@ class Text2Image(Painter):
 
     Players: "G" and then "D", which sees real pictures, generated ones, and real ones with captions of others. The
     text encoder is trained with D, the only one that sees which captions belong to which pictures; with
-    `augmentation`, where D sees the output of that, it is trained with G.
+    `augmentation`, where D sees the output of that, it is trained with G. One that was trained before is fixed.
 
     Args:
         generator: network (channels, size, latent, text): codes [N, latent] and sentences [N, text] -> [N, C, H, W].
         discriminator: network (channels, size, text) with `features(image)` and `judge(features, sentence)`.
-        encoder: text encoder: word_encoder, character_encoder or sentence_encoder.
+        encoder: text encoder: word_encoder, character_encoder, sentence_encoder or matching_encoder.
         gan: the objective: hinge, vanilla, minimax or lsgan.
         latent: latent dimensions.
         channels: image channels: 1 for greyscale, 3 for colour.
