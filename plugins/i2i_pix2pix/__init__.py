@@ -23,6 +23,20 @@ from i2i.data import whole_seed
 from i2i.modalities import Image
 from i2i.networks import published_generator
 
+from .colorful import ColorfulColorization
+from .lab import from_lab, to_lab
+from .networks import ColourUnet
+
+__all__ = [
+    "ColorfulColorization",
+    "Colorization",
+    "ColourUnet",
+    "Pix2Pix",
+    "as_in_training",
+    "from_lab",
+    "to_lab",
+]
+
 Weight = Annotated[float, Ge(0)]
 
 
@@ -177,46 +191,13 @@ def as_in_training(network: nn.Module, seed: int, device: torch.device) -> nn.Mo
     return twin.train()
 
 
-def to_lab(image: Tensor) -> Tensor:
-    """Convert RGB images [N, 3, H, W] in [-1, 1] into L / 50 - 1, a / 110, b / 110 (D65), [N, 3, H, W]."""
-    from kornia.color import rgb_to_lab
-
-    lab = rgb_to_lab((image.float() + 1) / 2)
-    return torch.cat([lab[:, :1] / 50 - 1, lab[:, 1:] / 110], 1)
-
-
-def from_lab(lab: Tensor, halvings: int = 12) -> Tensor:
-    """Convert L / 50 - 1, a / 110, b / 110 into RGB in [-1, 1], [N, 3, H, W]; L and the hue are preserved.
-
-    An out-of-gamut colour moves towards the grey of its lightness until it fits: clipping red, green and blue
-    separately would change the lightness. The distance is found by `halvings` bisection steps per pixel.
-    """
-    from kornia.color import lab_to_rgb
-
-    lightness, colour = (lab[:, :1].float() + 1) * 50, lab[:, 1:].float() * 110
-
-    def rgb(share: Tensor | float) -> Tensor:
-        return lab_to_rgb(torch.cat([lightness, share * colour], 1), clip=False)
-
-    def fits(share: Tensor | float) -> Tensor:
-        values = rgb(share)
-        return ((values > -1e-4) & (values < 1 + 1e-4)).all(1, keepdim=True)
-
-    inside = fits(1.0).float()  # the largest share of the chroma known to fit
-    if not inside.all():
-        outside = torch.ones_like(inside)
-        for _ in range(halvings):
-            middle = (inside + outside) / 2
-            fit = fits(middle)
-            inside, outside = torch.where(fit, middle, inside), torch.where(fit, outside, middle)
-    return rgb(inside).clamp(0, 1) * 2 - 1
-
-
 @hookimpl
 def register(catalog: Catalog) -> None:
-    """Add the tasks `pix2pix` and `colorization`."""
+    """Add the tasks `pix2pix`, `colorization` and `colorful`, and the networks of the last."""
     catalog.task("pix2pix", Pix2Pix)
     catalog.task("colorization", Colorization)
+    catalog.task("colorful", ColorfulColorization)
+    catalog.network("colour_unet", ColourUnet)
 
 
 @hookimpl

@@ -1,0 +1,141 @@
+"""Colorization as classification: a distribution over colours for each pixel, not one grey average. arXiv:1603.08511.
+
+i2i run configs/colorful.yaml                           # embedded drawn animals, minutes
+i2i run configs/real/colorful.yaml data.root=DIR        # grey photographs to colour
+i2i translate photo.jpg -o OUT -m RUN -c vivid=0.8      # more colour
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from i2i import ConfigError, Network, Task
+from i2i.data import number
+from i2i.modalities import Image
+
+from .bins import annealed_mean, bins, encode, rebalancing, smoothed
+from .lab import from_lab, to_lab
+
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+class ColorfulColorization(Task):
+    """Colorization of greyscale images by classifying the colour of each pixel, with rare colours weighted up.
+
+    The average of the colours that a thing may have is brown. So the network predicts a probability for each of 313
+    colours, and the output is between their mean and the most probable one, as `vivid` says. It keeps the lightness of
+    the input, see `Colorization`.
+
+    The distribution of colours in the training set, from which the weights of the classes follow, is counted during
+    training and stored with the weights as the buffer `counts`. A step uses the counts of the steps before it; the
+    first one weights all classes equally.
+
+    Args:
+        generator: network [N, 1, H, W] -> logits [N, 313, h, w], of any fraction of the size.
+        vivid: default of the condition of `translate`: 0 is the mean of the predicted colours, 1 the most probable
+            colour. It is 1 - T of the paper, where T = 0.38 is recommended.
+        balance: 0 weights colours by 1 / frequency, 1 weights all equally; lambda in eq. 4.
+        work_size: larger images are shrunk until the short side has this many pixels before the network sees them;
+            the predicted colours are enlarged again. Networks recognise things at the size at which they were trained.
+            null for no limit.
+
+    Raises:
+        ConfigError: the network predicts another number of classes.
+
+    Source: arXiv:1603.08511, section 2; see `bins` for each formula.
+    """
+
+    ema: ClassVar[tuple[str, ...]] = ("G",)
+    makes = Image(colour=True)  # greyscale inputs give colour outputs
+    centres: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        generator: Network,
+        vivid: Share = 0.62,
+        balance: Share = 0.5,
+        work_size: Annotated[int, Gt(0)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.G = generator()
+        self.vivid, self.balance, self.work_size = vivid, balance, work_size
+        self.takes = Image.of(self.G)
+        self.register_buffer("centres", bins())
+        self.register_buffer("counts", torch.zeros(len(self.centres), dtype=torch.int64))
+
+    def players(self) -> dict[str, list[Any]]:
+        """The generator alone."""
+        return {"G": [self.G]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Train on pairs [N, 3, H, W] in [-1, 1]: uses the lightness of `A` and the colour of `B`."""
+        logits = self.logits(to_lab(batch["A"])[:, :1])
+        numbers, weights = encode(self.truth(batch, logits), self.centres)
+        rare = rebalancing(smoothed(self.counts, self.centres), self.balance)[numbers[:, 0]]  # eq. 3 and 4
+        yield "G", {"classes": (rare * cross_entropy(logits, numbers, weights)).mean()}  # eq. 2
+        self.over_processes(self.count, numbers[:, 0])
+
+    def count(self, numbers: Tensor) -> Tensor:
+        """Add colours to the distribution of the training set; `numbers` are those of their bins."""
+        self.counts += torch.bincount(numbers.flatten(), minlength=len(self.counts))
+        return numbers
+
+    def logits(self, lightness: Tensor) -> Tensor:
+        """Return the logits [N, 313, h, w] for lightness [N, 1, H, W] in [-1, 1]."""
+        logits = self.G(lightness)
+        if logits.shape[1] != len(self.centres):
+            raise ConfigError(
+                f"task.generator predicts {logits.shape[1]} classes, but there are {len(self.centres)} colours: give "
+                f"it as many output channels"
+            )
+        return logits.float()
+
+    def truth(self, batch: dict[str, Any], logits: Tensor) -> Tensor:
+        """Return the true a and b [N, 2, h, w] at the size of the logits, averaged over the pixels of each."""
+        return adaptive_avg_pool2d(to_lab(batch["B"])[:, 1:] * 110, logits.shape[-2:])
+
+    def translate(self, image: Tensor, vivid: float | str | None = None) -> Tensor:
+        """Colorize images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`.
+
+        Args:
+            image: the input images; their colour is ignored.
+            vivid: how colourful, from 0 to 1, see the class; None for the default of the config.
+
+        Raises:
+            ConfigError: `vivid` is not a number from 0 to 1.
+        """
+        amount = self.vivid if vivid is None else number("vivid", vivid, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+        lightness = to_lab(image)[:, :1]
+        ab = annealed_mean(self.logits(self.fitted(lightness)), self.centres, 1 - amount)
+        ab = interpolate(ab, image.shape[-2:], mode="bilinear", align_corners=False)
+        return from_lab(torch.cat([lightness, ab / 110], 1))
+
+    def fitted(self, lightness: Tensor) -> Tensor:
+        """Shrink images [N, 1, H, W] whose short side is over `work_size`."""
+        if self.work_size is None or min(lightness.shape[-2:]) <= self.work_size:
+            return lightness
+        multiple, scale = self.takes.multiple, self.work_size / min(lightness.shape[-2:])
+        size = [max(1, round(side * scale / multiple)) * multiple for side in lightness.shape[-2:]]
+        return interpolate(lightness, size, mode="bilinear", align_corners=False, antialias=True)
+
+    def validate(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Return the cross-entropy in nats, without rebalancing."""
+        logits = self.logits(to_lab(batch["A"])[:, :1])
+        return {"cross_entropy": cross_entropy(logits, *encode(self.truth(batch, logits), self.centres)).mean().item()}
+
+    def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The input, the mean, the output and the truth: the columns of `samples/`."""
+        mean, output = (self.translate(batch["A"], vivid=amount) for amount in (0.0, None))
+        return {"A": batch["A"], "vivid=0": mean, f"vivid={self.vivid:g}": output, "B": batch["B"]}
+
+
+def cross_entropy(logits: Tensor, numbers: Tensor, weights: Tensor) -> Tensor:
+    """Return the cross-entropy of each pixel [N, h, w] with a soft encoding, both of its tensors [N, 5, h, w]."""
+    return -(weights * logits.log_softmax(1).gather(1, numbers)).sum(1)
