@@ -25,10 +25,11 @@ from i2i.networks import published_generator
 
 from .colorful import ColorfulColorization
 from .lab import from_lab, to_lab
-from .networks import ColourUnet
+from .networks import ColorfulVGG, ColourUnet
 
 __all__ = [
     "ColorfulColorization",
+    "ColorfulVGG",
     "Colorization",
     "ColourUnet",
     "Pix2Pix",
@@ -198,6 +199,7 @@ def register(catalog: Catalog) -> None:
     catalog.task("colorization", Colorization)
     catalog.task("colorful", ColorfulColorization)
     catalog.network("colour_unet", ColourUnet)
+    catalog.network("colorful_vgg", ColorfulVGG)
 
 
 @hookimpl

@@ -40,7 +40,7 @@ class ColorfulColorization(Task):
         generator: network [N, 1, H, W] -> logits [N, 313, h, w], of any fraction of the size.
         vivid: default of the condition of `translate`: 0 is the mean of the predicted colours, 1 the most probable
             colour. It is 1 - T of the paper, where T = 0.38 is recommended.
-        balance: 0 weights colours by 1 / frequency, 1 weights all equally; lambda in eq. 4.
+        balance: 1 weights all colours equally, near 0 by 1 / frequency; lambda in eq. 4.
         work_size: larger images are shrunk until the short side has this many pixels before the network sees them;
             the predicted colours are enlarged again. Networks recognise things at the size at which they were trained.
             null for no limit.
@@ -60,14 +60,14 @@ class ColorfulColorization(Task):
         self,
         generator: Network,
         vivid: Share = 0.62,
-        balance: Share = 0.5,
+        balance: Annotated[float, Gt(0), Le(1)] = 0.5,
         work_size: Annotated[int, Gt(0)] | None = None,
     ) -> None:
         super().__init__()
         self.G = generator()
         self.vivid, self.balance, self.work_size = vivid, balance, work_size
         self.takes = Image.of(self.G)
-        self.register_buffer("centres", bins())
+        self.register_buffer("centres", bins().clone())
         self.register_buffer("counts", torch.zeros(len(self.centres), dtype=torch.int64))
 
     def players(self) -> dict[str, list[Any]]:
@@ -98,8 +98,8 @@ class ColorfulColorization(Task):
         return logits.float()
 
     def truth(self, batch: dict[str, Any], logits: Tensor) -> Tensor:
-        """Return the true a and b [N, 2, h, w] at the size of the logits, averaged over the pixels of each."""
-        return adaptive_avg_pool2d(to_lab(batch["B"])[:, 1:] * 110, logits.shape[-2:])
+        """Return the true a and b [N, 2, h, w], of the image shrunk to the size of the logits."""
+        return to_lab(adaptive_avg_pool2d(batch["B"], logits.shape[-2:]))[:, 1:] * 110
 
     def translate(self, image: Tensor, vivid: float | str | None = None) -> Tensor:
         """Colorize images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`.

@@ -86,7 +86,7 @@ class ColourUnet(nn.Module):
             DataError: another height or width.
         """
         check_size(x, self.multiple)
-        x, skips = self.stem(x), []
+        x, skips = self.stem(x).contiguous(memory_format=torch.channels_last), []  # 1.1 times as fast on a CPU
         for down in self.downs:
             x = down(x)
             skips.append(x)
@@ -94,6 +94,64 @@ class ColourUnet(nn.Module):
         for up, merged in zip(self.ups, self.merged, strict=True):
             x = merged(up(x) + skips.pop())
         return self.head(x)
+
+
+class ColorfulVGG(nn.Module):
+    """The published network, from lightness to logits at a quarter of the size: 32,235,385 parameters.
+
+    Eight stages of 3x3 convolutions, each with batch norm at its end: the first three halve the size, two are dilated,
+    and the last doubles it. Its layers have the names of the published PyTorch weights, whose `model_out` decodes the
+    classes and is not part of it.
+
+    Args:
+        width: channels of the first stage; the others have 2, 4, 8, 8, 8, 8 and 4 times as many.
+        classes: number of classes, 313 for the task `colorful`.
+
+    Source: arXiv:1603.08511, appendix (table 4); richzhang/colorization for padding, biases and names.
+
+    Example:
+        >>> ColorfulVGG(width=4)(torch.zeros(1, 1, 32, 64)).shape
+        torch.Size([1, 313, 8, 16])
+    """
+
+    multiple = minimum = 8
+
+    def __init__(self, width: int = 64, classes: int = 313) -> None:
+        super().__init__()
+        one, two, four, eight = width, 2 * width, 4 * width, 8 * width
+        self.model1 = stage([1, one, one], stride=2)
+        self.model2 = stage([one, two, two], stride=2)
+        self.model3 = stage([two, four, four, four], stride=2)
+        self.model4 = stage([four, eight, eight, eight])
+        self.model5 = stage([eight] * 4, dilation=2)
+        self.model6 = stage([eight] * 4, dilation=2)
+        self.model7 = stage([eight] * 4)
+        rise = nn.ConvTranspose2d(eight, four, 4, 2, 1)
+        self.model8 = nn.Sequential(rise, nn.ReLU(), *stage([four] * 3)[:-1], nn.Conv2d(four, classes, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [N, classes, H / 4, W / 4] for lightness [N, 1, H, W] in [-1, 1], H and W multiples of 8.
+
+        Raises:
+            DataError: another height or width.
+        """
+        check_size(x, self.multiple)
+        x = x / 2  # the published network sees (L - 50) / 100
+        for number in range(1, 9):
+            x = getattr(self, f"model{number}")(x)
+        return x
+
+
+def stage(channels: list[int], stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Return 3x3 convolutions from each number of channels to the next, each with ReLU, and a batch norm at the end.
+
+    The last convolution divides the size by `stride`.
+    """
+    layers: list[nn.Module] = []
+    for place, (before, after) in enumerate(pairwise(channels), start=2):
+        step = stride if place == len(channels) else 1
+        layers += [nn.Conv2d(before, after, 3, step, dilation, dilation), nn.ReLU()]
+    return nn.Sequential(*layers, nn.BatchNorm2d(channels[-1]))
 
 
 def convolution(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
