@@ -2,10 +2,13 @@
 
     python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorization runs/colorization_gan \\
         --json benchmarks/results/colorization.json
+    python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorful --vivid 0 0.62 0.8 1 \\
+        --json benchmarks/results/colorful.json
 
 For each run, and for two grey baselines: `psnr` (RGB, dB), `colourfulness` relative to the truth (Hasler and
 Suesstrunk), `kid` to the true photographs per extractor, and the maximum and mean difference in lightness L* between
 the 8-bit output and the input. The grey input has the lightness of the photograph; the other baseline is Pillow's.
+With `--vivid`, runs of the task `colorful` are measured at each of these values.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,17 @@ def lightness(images: Tensor) -> Tensor:
     return rgb_to_lab(((images + 1) * 127.5).round() / 255)[:, 0]
 
 
+def colorized(run: str, model: api.Model, data: Derived, vivid: list[float | None]) -> Iterator[tuple[str, Tensor]]:
+    """Yield a name and the colorized images [N, 3, H, W] of a run, for each value of `vivid` that is given."""
+    for value in vivid if hasattr(model.task, "vivid") else [None]:
+        if value is not None:
+            model.task.vivid = value
+        yield (
+            run if value is None else f"{run} vivid={value:g}",
+            torch.stack([fake for _, fake in answers(model.task, data)]),
+        )
+
+
 def main() -> None:
     """Print the comparison, and write it with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,6 +59,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", help="runs to compare, all of the same size")
     parser.add_argument("--size", type=int, help="in pixels; default: that of the first run")
     parser.add_argument("--extractors", nargs="+", default=["squeezenet", "random_conv", "resnet20"])
+    parser.add_argument("--vivid", nargs="+", type=float, default=[None], help="values of the condition vivid")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
 
@@ -60,7 +76,11 @@ def main() -> None:
     given = {
         "grey": grey,
         "grey of Pillow": luma,
-        **{name: torch.stack([fake for _, fake in answers(model.task, data)]) for name, model in models.items()},
+        **{
+            name: colours
+            for run, model in models.items()
+            for name, colours in colorized(run, model, data, args.vivid)
+        },
     }
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),

@@ -218,7 +218,7 @@ def test_rare_colours_count_more() -> None:
     lab = torch.zeros(1, 3, 16, 16)
     lab[:, 1, :4, :4] = 50 / 110  # a sixteenth of the image is red
     batch = {"A": from_lab(lab * torch.tensor([1.0, 0, 0])[:, None, None]), "B": from_lab(lab)}
-    red = int((CENTRES == torch.tensor([50.0, 0])).all(1).nonzero())
+    red = int((torch.tensor([50.0, 0]) == CENTRES).all(1).nonzero())
     shares = []
     for balance in (1.0, 0.5, 0.1):
         task = made(lambda: Fixed(torch.zeros(313)), balance=balance)
@@ -252,7 +252,7 @@ def two_colours() -> Tensor:
     """Logits of 60 % orange and 40 % blue."""
     logits = torch.full((313,), -20.0)
     for colour, share in (((30.0, 60.0), 0.6), ((10.0, -50.0), 0.4)):
-        logits[(CENTRES == torch.tensor(colour)).all(1)] = math.log(share)
+        logits[(torch.tensor(colour) == CENTRES).all(1)] = math.log(share)
     return logits
 
 

@@ -29,8 +29,8 @@ class ColorfulColorization(Task):
     """Colorization of greyscale images by classifying the colour of each pixel, with rare colours weighted up.
 
     The average of the colours that a thing may have is brown. So the network predicts a probability for each of 313
-    colours, and the output is between their mean and the most probable one, as `vivid` says. It keeps the lightness of
-    the input, see `Colorization`.
+    colours, and the output is between their mean and the most probable one, as `vivid` says. The lightness of the
+    input is kept, see `Colorization`.
 
     The distribution of colours in the training set, from which the weights of the classes follow, is counted during
     training and stored with the weights as the buffer `counts`. A step uses the counts of the steps before it; the
@@ -42,8 +42,8 @@ class ColorfulColorization(Task):
             colour. It is 1 - T of the paper, where T = 0.38 is recommended.
         balance: 1 weights all colours equally, near 0 by 1 / frequency; lambda in eq. 4.
         work_size: larger images are shrunk until the short side has this many pixels before the network sees them;
-            the predicted colours are enlarged again. Networks recognise things at the size at which they were trained.
-            null for no limit.
+            the predicted colours are enlarged again. Choose about the size of the training images, at which the
+            network recognises things; null for no limit.
 
     Raises:
         ConfigError: the network predicts another number of classes.
@@ -111,7 +111,9 @@ class ColorfulColorization(Task):
         Raises:
             ConfigError: `vivid` is not a number from 0 to 1.
         """
-        amount = self.vivid if vivid is None else number("vivid", vivid, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+        amount = (
+            self.vivid if vivid is None else number("vivid", vivid, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+        )
         lightness = to_lab(image)[:, :1]
         ab = annealed_mean(self.logits(self.fitted(lightness)), self.centres, 1 - amount)
         ab = interpolate(ab, image.shape[-2:], mode="bilinear", align_corners=False)
@@ -128,7 +130,9 @@ class ColorfulColorization(Task):
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the cross-entropy in nats, without rebalancing."""
         logits = self.logits(to_lab(batch["A"])[:, :1])
-        return {"cross_entropy": cross_entropy(logits, *encode(self.truth(batch, logits), self.centres)).mean().item()}
+        return {
+            "cross_entropy": cross_entropy(logits, *encode(self.truth(batch, logits), self.centres)).mean().item()
+        }
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The input, the mean, the output and the truth: the columns of `samples/`."""

@@ -1,4 +1,4 @@
-"""Networks that classify the colour of each pixel, for the task `colorful`: from lightness to logits at a quarter size.
+"""Networks that classify the colour of each pixel, for the task `colorful`: lightness to logits at a quarter size.
 
 `colour_unet` is ours, small enough for a CPU; `colorful_vgg` is the published one. arXiv:1603.08511.
 """
@@ -44,7 +44,7 @@ class ColourUnet(nn.Module):
 
     Args:
         width: channels at half size; a quarter has twice, an eighth and a sixteenth four times as many.
-        blocks: residual blocks at each size below one half, on the way down and, except at a sixteenth, on the way up.
+        blocks: residual blocks at each size below one half, both on the way down and on the way up.
         classes: number of classes, 313 for the task `colorful`.
         dropout: probability with which a channel at a sixteenth of the size is dropped in training.
 
@@ -99,9 +99,9 @@ class ColourUnet(nn.Module):
 class ColorfulVGG(nn.Module):
     """The published network, from lightness to logits at a quarter of the size: 32,235,385 parameters.
 
-    Eight stages of 3x3 convolutions, each with batch norm at its end: the first three halve the size, two are dilated,
-    and the last doubles it. Its layers have the names of the published PyTorch weights, whose `model_out` decodes the
-    classes and is not part of it.
+    Eight stages of 3x3 convolutions, all but the last with batch norm at the end: the first three halve the size, two
+    are dilated, and the last doubles it. The layers have the names of the published PyTorch weights, except
+    `model_out`, which decodes the classes and is not part of it.
 
     Args:
         width: channels of the first stage; the others have 2, 4, 8, 8, 8, 8 and 4 times as many.
@@ -165,6 +165,6 @@ def check_size(x: Tensor, multiple: int) -> None:
     height, width = x.shape[-2:]
     if not torch.compiler.is_compiling() and (height % multiple or width % multiple):
         raise DataError(
-            f"an image of {height}x{width} pixels does not fit this network: crop or pad it to multiples of {multiple} "
-            f"(in a config: data.size)"
+            f"an image of {height}x{width} pixels does not fit this network: crop or pad it to multiples of "
+            f"{multiple} (in a config: data.size)"
         )
