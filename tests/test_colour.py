@@ -153,6 +153,14 @@ def test_the_annealed_mean_goes_from_the_mean_to_the_mode() -> None:
     assert annealed_mean(logits * 1e4, CENTRES, 1e-4).isfinite().all()
 
 
+def test_labels_are_exact_in_bf16_training() -> None:
+    image = pictures(2, 3, 16, 16)
+    expected = encode(to_lab(image)[:, 1:] * 110, CENTRES)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encode(to_lab(image)[:, 1:] * 110, CENTRES)
+    assert all(torch.equal(x, y) for x, y in zip(expected, found, strict=True))
+
+
 # ---- the step
 
 

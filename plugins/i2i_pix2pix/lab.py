@@ -13,8 +13,9 @@ def to_lab(image: Tensor) -> Tensor:
     """Convert RGB images [N, 3, H, W] in [-1, 1] into L / 50 - 1, a / 110, b / 110 (D65), [N, 3, H, W]."""
     from kornia.color import rgb_to_lab
 
-    lab = rgb_to_lab((image.float() + 1) / 2)
-    return torch.cat([lab[:, :1] / 50 - 1, lab[:, 1:] / 110], 1)
+    with torch.autocast(image.device.type, enabled=False):  # in bf16, colours would be off by several units
+        lab = rgb_to_lab((image.float() + 1) / 2)
+        return torch.cat([lab[:, :1] / 50 - 1, lab[:, 1:] / 110], 1)
 
 
 def from_lab(lab: Tensor, halvings: int = 12) -> Tensor:
