@@ -32,6 +32,8 @@ def toy(tree: Any, prefix: str = "") -> list[str]:
     """Return overrides that shrink whatever a config can shrink."""
     found = []
     for key, value in tree.items():
+        if key == "augment":
+            continue  # the sizes there are of another form
         if isinstance(value, dict):
             found += toy(value, f"{prefix}{key}.")
         elif key in TOY and value is not None:
