@@ -295,7 +295,7 @@ def test_the_output_keeps_size_and_lightness_and_ignores_colour() -> None:
 
 def test_the_network_sees_large_images_at_the_work_size() -> None:
     task = made(lambda: Fixed(two_colours()), work_size=32).eval()
-    task.takes = type(task.takes)(multiple=16)
+    task.G.multiple = 16
     for size in ((64, 160), (32, 48), (16, 16)):
         task.translate(pictures(1, 3, *size))
     assert task.G.seen == [(1, 1, 32, 80), (1, 1, 32, 48), (1, 1, 16, 16)]

@@ -99,7 +99,8 @@ class ColorfulColorization(Task):
 
     def truth(self, batch: dict[str, Any], logits: Tensor) -> Tensor:
         """Return the true a and b [N, 2, h, w], of the image shrunk to the size of the logits."""
-        return to_lab(adaptive_avg_pool2d(batch["B"], logits.shape[-2:]))[:, 1:] * 110
+        height, width = logits.shape[-2:]
+        return to_lab(adaptive_avg_pool2d(batch["B"], (height, width)))[:, 1:] * 110
 
     def translate(self, image: Tensor, vivid: float | str | None = None) -> Tensor:
         """Colorize images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`.
@@ -123,7 +124,7 @@ class ColorfulColorization(Task):
         """Shrink images [N, 1, H, W] whose short side is over `work_size`."""
         if self.work_size is None or min(lightness.shape[-2:]) <= self.work_size:
             return lightness
-        multiple, scale = self.takes.multiple, self.work_size / min(lightness.shape[-2:])
+        multiple, scale = getattr(self.G, "multiple", 1), self.work_size / min(lightness.shape[-2:])
         size = [max(1, round(side * scale / multiple)) * multiple for side in lightness.shape[-2:]]
         return interpolate(lightness, size, mode="bilinear", align_corners=False, antialias=True)
 

@@ -127,7 +127,7 @@ class ColorfulVGG(nn.Module):
         self.model6 = stage([eight] * 4, dilation=2)
         self.model7 = stage([eight] * 4)
         rise = nn.ConvTranspose2d(eight, four, 4, 2, 1)
-        self.model8 = nn.Sequential(rise, nn.ReLU(), *stage([four] * 3)[:-1], nn.Conv2d(four, classes, 1))
+        self.model8 = nn.Sequential(rise, nn.ReLU(), *[*stage([four] * 3)][:-1], nn.Conv2d(four, classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N, classes, H / 4, W / 4] for lightness [N, 1, H, W] in [-1, 1], H and W multiples of 8.
