@@ -1,5 +1,7 @@
 """pix2pix: paired image-to-image translation, and colorization with it. arXiv:1611.07004.
 
+`colorful` colorizes by classification, without a discriminator: see `colorful.py`.
+
 i2i run configs/facades.yaml                  # embedded drawn facades, minutes
 i2i run configs/colorization.yaml             # embedded images, minutes
 i2i run configs/paper/facades.yaml            # the published recipe, on folders
