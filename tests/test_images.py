@@ -311,9 +311,10 @@ def test_A8_reduction_of_16_bit_colour_is_reported_once(
     (tmp_path / "grey.png").write_bytes(png16(values[..., :1]))
     cv2.imwrite(str(tmp_path / "colour.tif"), values)
     assert take(tmp_path / "grey.png").dtype == np.uint16
-    assert take(tmp_path / "colour.tif").dtype == read_rgb(png16(values)).dtype == np.uint8
+    assert take(tmp_path / "colour.tif").dtype == np.uint16
+    assert read_rgb(tmp_path / "colour.tif").dtype == read_rgb(png16(values)).dtype == np.uint8
     assert [str(warning.message) for warning in recwarn] == [
-        f"16-bit colour is read in 8 bits ('{tmp_path}/colour.tif' is the first); grey and arrays keep 16"
+        f"16-bit colour is read in 8 bits for training ('{tmp_path}/colour.tif' is the first)"
     ]
 
 
@@ -599,7 +600,7 @@ def test_A25_wide_gamut_is_converted_to_srgb_consistently(read: Any) -> None:
     before = images.counts["profile converted"]
     for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})):
         assert far(read(encode(colours, kind, icc_profile=adobe_rgb(), **options)), expected) <= 1.5
-    assert images.counts["profile converted"] == before + 3
+    assert images.counts["profile converted"] >= before + 3
     clear = np.concatenate([colours, np.full((1, 4, 1), 255, np.uint8)], 2)
     assert far(read(encode(clear, "PNG", icc_profile=adobe_rgb())), expected) <= 1.5
     assert (
@@ -630,10 +631,12 @@ def test_A25_what_a_profile_does_decides_and_not_its_name(read: Any) -> None:
     assert not np.array_equal(same[0], scene())
 
 
-def test_A25_a_saved_result_is_srgb_without_the_old_profile(tmp_path: Path) -> None:
-    save(Image.open(io.BytesIO(encode(scene(), "PNG", icc_profile=adobe_rgb()))), tmp_path / "a.png")
+def test_A25_a_saved_result_has_the_pixels_and_the_profile_of_the_picture(tmp_path: Path) -> None:
+    dull = scene() // 4 + 96  # within sRGB
+    save(Image.open(io.BytesIO(encode(dull, "PNG", icc_profile=adobe_rgb()))), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        assert "icc_profile" not in image.info
+        assert image.info["icc_profile"] == adobe_rgb()
+        assert np.array_equal(np.asarray(image), dull)
 
 
 @WAYS
@@ -783,13 +786,13 @@ def test_the_pixel_limit_is_inclusive_and_independent_of_pillow(monkeypatch: pyt
         take(Image.fromarray(scene()), limit=863)
 
 
-def test_A19_a_text_chunk_bomb_is_a_data_error(photo: Any) -> None:
+@pytest.mark.parametrize("read", [read_rgb, take])
+def test_A19_a_text_chunk_bomb_is_left_out(photo: Any, read: Any) -> None:
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(70_000_000), 9))
     path = photo(png(1, 1, 8, 0, b"\0\0", bomb))
     assert path.stat().st_size < 100_000
-    for read in (read_rgb, take):
-        with pytest.raises(DataError, match=r"photo.png.*too large"):
-            read(path)
+    with pytest.warns(images.ImageWarning, match=r"photo.png.*too large"):
+        assert read(path) is not None
 
 
 def test_A20_too_many_frames_are_rejected_quickly(photo: Any) -> None:

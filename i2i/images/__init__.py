@@ -3,6 +3,8 @@
     border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the original type
     decode.py   `read_rgb`, and the decoder with its formats and limits
     write.py    `save`, in the format given by the suffix
+    output.py   `Output`: the format, quality, metadata and size asked for
+    carried.py, exif.py, profile.py, deep.py    what a photograph carries: metadata, colour profile, 16-bit colour
     find.py     `find`, `find_clips`: the images or clips in files, folders and globs
     tile.py     `tiled`: large pictures tile by tile, with a measured overlap
     grid.py     `grid`, `frames`: columns of images as one sheet, for `samples/` and the report
@@ -21,6 +23,7 @@ from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find, find_clips
 from .grid import frames, grid, label_colours, png, to_uint8
 from .notes import ImageWarning, counts, shown
+from .output import Output
 from .pyav import mp4
 from .tile import reach, tiled
 from .video import MOVING, Frame, Video, iter_video, read_video, write_video
@@ -35,6 +38,7 @@ __all__ = [
     "WRITTEN",
     "Frame",
     "ImageWarning",
+    "Output",
     "Picture",
     "Video",
     "counts",

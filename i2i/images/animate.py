@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from .complete import blocks_end
-from .decode import _to_srgb
 from .frame import Frame, Video, alike
 from .pixels import on_colour
+from .profile import convert
 
 WHITE = (255, 255, 255)
 SLOW = Fraction(1, 10)  # seconds that browsers show a frame without a duration
@@ -169,7 +169,7 @@ def decode(image: Any, name: str) -> Iterator[Frame]:
         image.seek(number)
         image.load()
         duration = Fraction(float(image.info.get("duration") or 0) / 1000).limit_denominator(65535) or SLOW
-        values = np.array(_to_srgb(image, name))
+        values = np.array(convert(image, name)[0])
         values = on_colour(values if values.ndim == 3 else values[..., None], WHITE)
         yield Frame(np.repeat(values, 3, 2) if values.shape[2] == 1 else values, time, duration)
         time += duration

@@ -7,7 +7,7 @@ the rule. `pad_to_multiple` pads any size to one that a network accepts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +16,11 @@ from PIL import Image
 
 from ..errors import DataError, NumericError, PluginError
 from .axes import axes_of, from_nchw, to_nchw
-from .decode import MAX_PIXELS, load, read_labels
+from .carried import NOTHING, Carried, photograph
+from .decode import MAX_PIXELS, Photo, read_labels, read_photo
+from .notes import note
 from .pixels import WHITE, check_floats, rescaled, to_image
+from .profile import way_back
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +38,7 @@ class Picture:
         dtype: its depth: uint8, uint16 or (any float) float32.
         back: converts a tensor [N, C, H, W] in [0, 1] to the original type.
         given: the original type: "pil" (also for paths and bytes), "array" or "tensor".
+        carried: its metadata, with the profile that its pixels had; nothing for an array or tensor.
     """
 
     tensor: Tensor
@@ -43,6 +47,24 @@ class Picture:
     dtype: np.dtype[Any]
     back: Callable[[Tensor], Any]
     given: Literal["pil", "array", "tensor"] = "pil"
+    carried: Carried = NOTHING
+
+    def pixels(self, tensor: Tensor, colour: bool = False, *, strip: bool = False) -> tuple[np.ndarray, Carried]:
+        """Convert the result for one picture to pixels for a file, as `restore`.
+
+        Args:
+            tensor: as for `restore`.
+            colour: the same.
+            strip: drop the metadata, and with it the profile: the pixels are sRGB.
+
+        Returns:
+            [H', W', C] in the depth of the input, and its metadata.
+        """
+        if len(self.tensor) > 1:
+            raise DataError(f"{len(self.tensor)} pictures given, but only one is possible; save them one by one")
+        back = partial(to_pixels, dtype=self.dtype, carried=NOTHING if strip else self.carried)
+        result: tuple[np.ndarray, Carried] = replace(self, back=back).restore(tensor, colour)
+        return result
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
         """Convert a result to the original type, at the size of the result; alpha is resized to it.
@@ -92,9 +114,9 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         limit: the maximum number of pixels (H * W).
 
     Returns:
-        The picture. Its `restore` returns a PIL image for PIL images, paths and bytes: upright, sRGB, in the original
-        mode if that is L, LA, RGB, RGBA, I;16 or F (1 becomes L, I becomes I;16, all others RGB or RGBA). For an
-        array or tensor, dtype, axes and device are the same.
+        The picture. Its `restore` returns a PIL image for PIL images, paths and bytes: upright, with the metadata and
+        colour profile of the original, and its mode if that is L, LA, RGB, RGBA, I;16 or F (1 becomes L, I becomes
+        I;16, all others RGB or RGBA). For an array or tensor, dtype, axes and device are the same.
 
     Raises:
         DataError: it cannot be read, or is ambiguous; the message states the rule.
@@ -107,6 +129,7 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
     import torch
 
     back: Callable[[Tensor], Any]
+    carried, space = NOTHING, None
     if isinstance(img, torch.Tensor):
         depths = {torch.uint8: np.uint8, torch.uint16: np.uint16}
         clear = img.layout == torch.strided and (img.dtype in depths or img.is_floating_point())
@@ -115,14 +138,23 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         back = partial(_to_tensor, axes=axes, dtype=img.dtype, device=img.device)
     else:
         own = isinstance(img, np.ndarray)
-        array, axes = (img, "") if own else (load(img, limit), "HWC")
+        array, carried, space = Photo(img, NOTHING, None) if own else read_photo(img, limit=limit)
+        axes = "" if own else "HWC"
         floats, native = array.dtype.kind == "f", array.dtype.newbyteorder("=")
         axes = axes or axes_of("array", array.shape, str(native), floats or native in WHITE, layout)
         dtype = np.dtype(np.float32) if floats else native
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is rejected below
             values = torch.from_numpy(np.array(array, np.float32))
-        back = partial(to_array, axes=axes, dtype=array.dtype) if own else partial(_to_pil, dtype=dtype)
+        if own:
+            back = partial(to_array, axes=axes, dtype=array.dtype)
+        else:
+            back = partial(_to_pil, dtype=dtype, carried=carried)
     unit = to_nchw(values, axes) / WHITE[dtype]
+    if space is not None:
+        colours = len(space.curves)
+        unit[:, :colours] = torch.from_numpy(space.to_srgb(unit[0, :colours].permute(1, 2, 0).numpy())).permute(
+            2, 0, 1
+        )
     if dtype.kind == "f":
         try:
             check_floats(*(float(bound) for bound in unit.aminmax()))
@@ -131,7 +163,7 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
     grey, transparent = unit.shape[1] <= 2, unit.shape[1] in (2, 4)
     colour = (unit[:, :1].expand(-1, 3, -1, -1) if grey else unit[:, :3]).clamp(0, 1).mul_(2).sub_(1)
     alpha = unit[:, -1:].clamp(0, 1) if transparent else None
-    return Picture(colour.contiguous(), alpha, grey, dtype, back, kind_of(img))
+    return Picture(colour.contiguous(), alpha, grey, dtype, back, kind_of(img), carried)
 
 
 def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
@@ -191,8 +223,25 @@ def to_array(unit: Tensor, axes: str, dtype: Any) -> np.ndarray:
     return (values if dtype.kind == "f" else rescaled(values, dtype.newbyteorder("="))).astype(dtype)
 
 
-def _to_pil(unit: Tensor, dtype: Any) -> Image.Image:
-    return to_image(to_array(unit, "HWC", dtype))
+def to_pixels(unit: Tensor, dtype: Any, carried: Carried) -> tuple[np.ndarray, Carried]:
+    """Return [N, C, H, W] in [0, 1] as [H, W, C] of this dtype, with the profile and metadata of the input."""
+    height, width = unit.shape[2:]
+    convert, icc = way_back(carried.icc, unit.shape[1])
+    if convert is not None:
+        values = to_array(unit, "HWC", np.dtype(np.float32))
+        colours = 1 if values.shape[2] <= 2 else 3  # all but alpha
+        values = np.concatenate([convert(values[..., :colours]), values[..., colours:]], 2)
+        values = rescaled(values, dtype)
+    else:
+        values = to_array(unit, "HWC", dtype)
+    return values, replace(carried, icc=icc).at(width, height)
+
+
+def _to_pil(unit: Tensor, dtype: Any, carried: Carried = NOTHING) -> Image.Image:
+    values, carried = to_pixels(unit, dtype, carried)
+    if values.dtype == np.uint16 and values.shape[2] > 1:
+        note("16-bit colour", "8-bit result", "has 8 bits as a PIL image; `i2i translate` and arrays keep 16")
+    return photograph(to_image(values), carried)
 
 
 def fill_hidden(colour: Tensor, alpha: Tensor) -> Tensor:

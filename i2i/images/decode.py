@@ -4,7 +4,7 @@
 
 The format is detected from the content, and the numbers of pixels and frames are checked before decoding. EXIF
 orientation is applied; grey, RGB and CMYK colour profiles are converted to sRGB. Only the first frame of an
-animation is read, and 16-bit colour is reduced to 8 bits, each with an ImageWarning.
+animation is read, and training reduces 16-bit colour to 8 bits, each with an ImageWarning.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache, partial
-from typing import Any, BinaryIO
+from dataclasses import replace
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  they register
+from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  they register
 
 from ..errors import DataError, ResourceError
+from . import deep, profile
+from .carried import Carried, carried_of
 from .notes import ImageWarning, counts, note, reason_of, shown
 from .pixels import check_floats, on_colour, rescaled
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # other parsers are never called
 MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
-PRIMARIES = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))  # white, red, green, blue
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what makes pixels upright, by EXIF orientation
+    **{2: np.fliplr, 3: partial(np.rot90, k=2), 4: np.flipud, 5: partial(np.swapaxes, axis1=0, axis2=1)},
+    **{6: partial(np.rot90, k=3), 7: lambda pixels: np.rot90(np.flipud(pixels)), 8: np.rot90},
+}
 
 Image.preinit()  # registers the rest of FORMATS
 
@@ -48,7 +55,7 @@ def read_rgb(
     Raises:
         DataError: it cannot be read; the message has the reason, and `__cause__` is the OSError of a failed read.
     """
-    values = on_colour(rescaled(load(source, limit), np.uint8), background)
+    values = on_colour(rescaled(load(source, limit, _training), np.uint8), background)
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else np.ascontiguousarray(values)
 
 
@@ -65,25 +72,65 @@ def read_labels(source: Any, *, limit: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         DataError: it cannot be read, or has more than one channel.
     """
-    return load(source, limit, _indices)
+    values: np.ndarray = load(source, limit, _indices)
+    return values
 
 
-def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | None = None) -> np.ndarray:
-    """Decode into [H, W, C]: uint8, uint16 or float32 in 0..1; C is 1, 2 (grey and alpha), 3 or 4.
+class Photo(NamedTuple):
+    """A picture with what it carries.
 
-    If given, `decode` converts the opened, upright image instead.
+    Attributes:
+        values: [H, W, C], uint8, uint16 or float32 in 0..1, where C is 1, 2 (grey and alpha), 3 or 4.
+        carried: its metadata, with the profile of the file if that could be applied.
+        space: what converts the values to sRGB; None if they are.
     """
+
+    values: np.ndarray
+    carried: Carried
+    space: profile.Space | None
+
+
+def read_photo(source: Any, *, limit: int = MAX_PIXELS) -> Photo:
+    """Read a picture with what it carries; for errors see `read_rgb`."""
+    photo: Photo = load(source, limit, _photo)
+    return photo
+
+
+class Opened(NamedTuple):
+    """A decoded picture.
+
+    Attributes:
+        image: upright.
+        stored: as stored.
+        name: for messages.
+        layout: the layout of 16-bit colour in the file, such as "RGB;16B", of which `image` has 8 bits; else empty.
+        stream: the file; None for a PIL image.
+    """
+
+    image: Image.Image
+    stored: Image.Image
+    name: str
+    layout: str
+    stream: BinaryIO | None
+
+
+def load(source: Any, limit: int, decode: Callable[[Opened], Any]) -> Any:
+    """Open and check a picture, and return what `decode` makes of it."""
     name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
     try:
         if isinstance(source, Image.Image):  # at the frame chosen by the caller
-            return _decode(source, name, limit, decode)
+            return decode(_opened(source, name, limit, None))
         with opened(source) as stream:
             kind = format_of(stream.read(16))
+            try:
+                return decode(_read(stream, kind, name, limit))
+            except ValueError as error:
+                if kind != "PNG" or "text" not in str(error).lower():
+                    raise
+            # Texts of more than Pillow's limit.
+            note(name, "metadata left out", "has too large texts, left out of the result with all metadata")
             stream.seek(0)
-            # Not Image.open: its pixel limit is global to the process, and lower than ours.
-            image = Image.OPEN[kind][0](stream, "")
-            _first_frame(image, name)
-            return _decode(image, name, limit, decode)
+            return decode(_read(io.BytesIO(deep.pixels_only(stream.read())), kind, name, limit))
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     except ImageWarning as error:
@@ -92,6 +139,14 @@ def load(source: Any, limit: int, decode: Callable[[Image.Image], np.ndarray] | 
         raise ResourceError(f"{name}: does not fit in memory; make it smaller") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise DataError(f"{name}: {reason_of(error)}; replace the file or leave it out") from error
+
+
+def _read(stream: BinaryIO, kind: str, name: str, limit: int) -> Opened:
+    stream.seek(0)
+    # Not Image.open: its pixel limit is global to the process, and lower than ours.
+    image = Image.OPEN[kind][0](stream, "")
+    _first_frame(image, name)
+    return _opened(image, name, limit, stream)
 
 
 def opened(source: Any) -> BinaryIO:
@@ -137,28 +192,97 @@ def _frames(image: Any) -> int:
     return count
 
 
-def _decode(image: Image.Image, name: str, limit: int, decode: Callable[..., np.ndarray] | None) -> np.ndarray:
+def _opened(image: Image.Image, name: str, limit: int, stream: BinaryIO | None) -> Opened:
     width, height = image.size
     if width * height > limit:
         raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
-    if decode is None and image.mode[0] not in "IF" and ";16" in str(getattr(image, "tile", "")):
-        # Pillow has no mode for this. Warn once, not per file: a training set may have thousands, and 8 bits suffice.
-        note("16-bit colour", "16 bits made 8", f"is read in 8 bits ({name} is the first); grey and arrays keep 16")
+    layout = next(iter(re.findall(r"\w+;16\w*", str(getattr(image, "tile", "")))), "")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_planes(image)
     image.load()
     try:
-        image = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
+        upright = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
     except Exception:
         note(name, "EXIF ignored", "has unreadable EXIF data, its orientation is ignored")
-    if decode is not None:
-        return decode(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep(image)
-    values = np.array(_to_srgb(image, name))
+        upright = image
+    return Opened(upright, image, name, layout if image.mode[0] not in "IF" else "", stream)
+
+
+def _check_planes(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Reject what Pillow reads as noise: uncompressed planes of 16 bits."""
+    planes, bits = image.tag_v2.get(284, 1) == 2, max(image.tag_v2.get(258, (1,)))
+    if planes and bits > 8 and image.tile and image.tile[0][0] == "raw":
+        raise DataError("16 bits in separate planes are not supported; save it interleaved or compressed")
+
+
+def _training(opened: Opened) -> np.ndarray:
+    """Return sRGB pixels of 8 bits, or grey ones of more."""
+    if opened.layout:
+        # Warn once, not per file: a training set may have thousands, and 8 bits suffice.
+        note("16-bit colour", "16 bits made 8", f"is read in 8 bits for training ({opened.name} is the first)")
+    if not _is_deep(opened.image):
+        return _channels(profile.convert(opened.image, opened.name)[0])
+    values, _, space = _photo(opened)
+    if space is None:
+        return values
+    unit = rescaled(values, np.float32)
+    return np.concatenate([space.to_srgb(unit[..., :1]), unit[..., 1:]], 2)
+
+
+def _photo(opened: Opened) -> Photo:
+    image, name = opened.image, opened.name
+    carried, icc = carried_of(opened.stored, name), image.info.get("icc_profile") or b""
+    values = _deep(image) if _is_deep(image) else _sixteen(opened)
+    if values is None and opened.layout:
+        why = "PIL has no more" if opened.stream is None else "this layout is not supported"
+        note(name, "16 bits made 8", f"has 16-bit colour, of which 8 bits are read: {why}")
+    deep_enough = values is not None
+    if values is None:
+        values = _channels(profile.plain(image))
+    try:
+        means = "tables" if image.mode == "CMYK" and not deep_enough else profile.meaning(icc, values.shape[2])
+    except profile.ERRORS:
+        profile.unusable(name)
+        means = "nothing"
+    if means == "tables" and _is_deep(image):
+        profile.unusable(name)
+        means = "nothing"
+    if means == "tables":
+        if deep_enough:
+            note(
+                name, "16 bits made 8", "has 16-bit colour, of which 8 bits are read: its profile consists of tables"
+            )
+        image, icc = profile.convert(image, name)
+        return Photo(_channels(image), replace(carried, icc=icc), None)
+    if means == "space":
+        counts["profile converted"] += 1
+        return Photo(values, carried, profile.space_of(icc))
+    return Photo(values, replace(carried, icc=icc if means == "sRGB" else b""), None)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether an image is grey with more than 8 bits."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _channels(image: Image.Image) -> np.ndarray:
+    values = np.array(image)
     return values if values.ndim == 3 else values[..., None]
 
 
-def _indices(image: Image.Image) -> np.ndarray:
+def _sixteen(opened: Opened) -> np.ndarray | None:
+    """Return 16-bit colour, upright; None if the picture has none, or none that can be read."""
+    if not opened.layout or opened.stream is None:
+        return None
+    opened.stream.seek(0)
+    values = deep.read(opened.stream.read(), opened.stored, opened.layout.startswith("LA"))
+    orientation = 1 if opened.image is opened.stored else opened.stored.getexif().get(0x0112, 1)
+    return None if values is None else TURNS.get(orientation, np.asarray)(values)
+
+
+def _indices(opened: Opened) -> np.ndarray:
     """Return the class indices of a one-channel picture, int64 [H, W]."""
+    image = opened.image
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise DataError(
             f"a label map has one channel of class indices (a grey or palette PNG), but this is {image.mode}"
@@ -180,56 +304,3 @@ def _deep(image: Image.Image) -> np.ndarray:
     clear = image.info.get("transparency")  # the value that is transparent
     layers = [values] if clear is None else [values, np.where(values == clear, 0, 65535)]
     return np.stack(layers, axis=-1).astype(np.uint16)
-
-
-def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Convert 8-bit pixels to L, LA, RGB or RGBA, using the profile of the image unless it means sRGB."""
-    profile = image.info.get("icc_profile") or b""
-    if image.mode != "CMYK" or profile[16:20] != b"CMYK":
-        grey = image.mode in ("1", "L", "LA", "La")
-        mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
-        image = image if image.mode == mode else image.convert(mode)
-    space = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}.get(image.mode)
-    if profile[16:20] != space:
-        return image
-    try:
-        if _means_srgb(profile):
-            return image
-        converted = _converted(image, profile)
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        note(name, "profile ignored", "has an unusable colour profile, it is read as sRGB")
-        return image.convert("RGB") if image.mode == "CMYK" else image
-    counts["profile converted"] += 1
-    return converted
-
-
-def _converted(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert pixels to sRGB; grey stays grey, and alpha is kept."""
-    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-    if image.mode not in ("L", "LA"):
-        mode = image.mode.replace("CMYK", "RGB")
-        return ImageCms.profileToProfile(image, source, srgb, outputMode=mode) or image
-    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    # LittleCMS's optimised tables are 10 levels off in dark greys of linear profiles.
-    lit = ImageCms.profileToProfile(ramp, source, srgb, outputMode="RGB", flags=ImageCms.Flags.NOOPTIMIZE)
-    assert lit is not None
-    table = np.asarray(lit)[0, :, 1].tolist()  # R, G and B are equal
-    return image.point(table + list(range(256)) * (image.mode == "LA"))
-
-
-@lru_cache(maxsize=64)
-def _means_srgb(profile: bytes) -> bool:
-    """Check what a profile does to ramps of its primaries and of grey; its name may be anything.
-
-    Two levels are within the rounding of profiles that describe sRGB by tables.
-    """
-    ramp = np.arange(256, dtype=np.uint8)
-    space = profile[16:20]
-    if space == b"CMYK":
-        return False
-    if space == b"GRAY":
-        given = Image.fromarray(ramp[None])
-    else:
-        given = Image.fromarray(np.stack([ramp[:, None] * np.array(on, np.uint8) for on in PRIMARIES]))
-    change = np.asarray(_converted(given, profile)).astype(int) - np.asarray(given)
-    return bool(np.abs(change).max() <= 2)

@@ -4,62 +4,93 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from .. import files
 from ..errors import DataError
-from .border import take, to_array
+from .border import Picture, take
+from .carried import METADATA, options
+from .deep import encode_png, encode_tiff
 from .notes import note, shown
 from .pixels import on_colour, rescaled, to_image
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
+QUALITY = 95  # of JPEG and WebP
 LARGEST = {"WEBP": 16383, "JPEG": 65500}  # pixels a side; Pillow fails beyond them
 SUFFIXES = (*WRITTEN, ".gif")  # usual suffixes of readable files; content decides, not the name
 
 
-def save(img: Any, path: str | os.PathLike[str], *, quality: int = 95) -> None:
+def save(img: Any, path: str | os.PathLike[str], *, quality: int = QUALITY, strip: bool = False) -> None:
     """Write one picture atomically, in the format given by the suffix.
 
-    PNG and, for grey, TIFF keep 16 bits; a grey TIFF keeps floats; anything else is written with 8 bits.
-    If the format has no alpha, the picture is composited onto white, with a warning. No metadata is written.
+    PNG and TIFF keep 16 bits; a grey TIFF keeps floats; anything else is written with 8 bits. If the format has no
+    alpha, the picture is composited onto white, with a warning. JPEG, PNG, WebP and TIFF keep the metadata and the
+    colour profile of a file or PIL image.
 
     Args:
         img: anything that `take` accepts.
         path: an existing file is replaced.
         quality: 1 to 100, for JPEG and WebP.
+        strip: leave out metadata; with a profile, pixels become sRGB.
 
     Raises:
-        DataError: files with this suffix cannot be written.
+        DataError: files with this suffix cannot be written, or not as large.
         ResourceError: the folder or the disk cannot be written to.
     """
+    picture = take(img)
+    write(picture, picture.tensor, path, quality=quality, strip=strip)
+
+
+def write(
+    picture: Picture,
+    tensor: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    colour: bool = False,
+    quality: int = QUALITY,
+    strip: bool = False,
+) -> None:
+    """Write the result [1, C, H, W] for a picture as `save`; `colour` as for `Picture.restore`."""
     path = Path(path)
-    kind = WRITTEN.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(f"{shown(path)}: this suffix cannot be written; possible: {', '.join(WRITTEN)}")
-    values = _values(img)
-    height, width, largest = *values.shape[:2], LARGEST.get(kind)
-    if largest and max(height, width) > largest:
-        raise DataError(
-            f"{shown(path)}: {width}x{height} pixels are more than the {largest} a side of {kind}: use another suffix"
-        )
+    kind = check_holds(path, *reversed(tensor.shape[2:]))
+    # Other formats cannot say that pixels are not sRGB.
+    values, carried = picture.pixels(tensor, colour, strip=strip or kind not in METADATA)
     if kind in ("JPEG", "BMP", "PPM") and values.shape[2] in (2, 4):
         note(
             shown(path), "alpha dropped", f"has no alpha channel, being {kind}: the picture is composited onto white"
         )
         values = on_colour(rescaled(values, np.uint8), (255, 255, 255))
+    given = options(kind, carried, shown(path))
     if kind == "PNG" and values.dtype == np.uint16:
-        return files.write(path, _png16(values))
+        return files.write(path, encode_png(values, **given))
+    if kind == "TIFF" and values.dtype == np.uint16 and values.shape[2] > 1:
+        return files.write(path, encode_tiff(values, **given))
     buffer = io.BytesIO()
-    options = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(kind, {})
-    to_image(values if kind == "TIFF" else rescaled(values, np.uint8)).save(buffer, format=kind, **options)
+    given |= {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(kind, {})
+    to_image(values if kind == "TIFF" else rescaled(values, np.uint8)).save(buffer, format=kind, **given)
     return files.write(path, buffer.getvalue())
+
+
+def check_holds(path: Path, width: int, height: int) -> str:
+    """Return the format of a path; raise DataError if it cannot be written, or not in this size."""
+    kind = WRITTEN.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{shown(path)}: this suffix cannot be written; possible: {', '.join(WRITTEN)}")
+    largest = LARGEST.get(kind)
+    if largest and max(height, width) > largest:
+        raise DataError(
+            f"{shown(path)}: {width}x{height} pixels are more than the {largest} a side of {kind}: use another "
+            f"format, such as PNG"
+        )
+    return kind
 
 
 def writable_name(path: str | os.PathLike[str]) -> Path:
@@ -71,25 +102,6 @@ def writable_name(path: str | os.PathLike[str]) -> Path:
 
 
 def to_pil(img: Any) -> Image.Image:
-    """Return one picture of any kind that `take` accepts as a PIL image."""
-    return to_image(_values(img))
-
-
-def _values(img: Any) -> np.ndarray:
-    """Return one picture of any kind as [H, W, C] in its own depth."""
+    """Return one picture of any kind that `take` accepts as a PIL image in sRGB, without metadata."""
     picture = take(img)
-    if len(picture.tensor) > 1:
-        raise DataError(f"{len(picture.tensor)} pictures given, but only one is possible; save them one by one")
-    back = partial(to_array, axes="HWC", dtype=picture.dtype)
-    values: np.ndarray = replace(picture, back=back).restore(picture.tensor)
-    return values
-
-
-def _png16(values: np.ndarray) -> bytes:
-    """Encode uint16 [H, W, C] as PNG with OpenCV, as Pillow supports only grey; grey with alpha becomes RGBA."""
-    import cv2
-
-    order = ([0], [0, 0, 0, 1], [2, 1, 0], [2, 1, 0, 3])[values.shape[2] - 1]  # OpenCV takes BGR
-    ok, png = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 4])
-    assert ok
-    return png.tobytes()
+    return to_image(picture.pixels(picture.tensor, strip=True)[0])

@@ -1,0 +1,93 @@
+"""16-bit colour, for which Pillow has no mode: PNG and TIFF by OpenCV.
+
+Pillow decodes the same file to 8 bits, with every check of `decode.py`; OpenCV then adds the low bytes. If the high
+bytes of both differ, the file is read in 8 bits.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from .animate import png_chunk, png_chunks
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of a PNG that decide its pixels
+STRIP = 1 << 20  # bytes of a strip of a TIFF
+
+
+def pixels_only(png: bytes) -> bytes:
+    """Return a PNG without the chunks that do not decide its pixels."""
+    kept = [png_chunk(kind, data) for kind, data in png_chunks(png) if kind in PIXELS]
+    return SIGNATURE + b"".join(kept)
+
+
+def read(data: bytes, image: Image.Image, grey: bool) -> np.ndarray | None:
+    """Decode 16-bit colour.
+
+    Args:
+        data: the file, a PNG or TIFF.
+        image: the same, decoded by Pillow; RGB or RGBA.
+        grey: the file is grey with alpha.
+
+    Returns:
+        uint16 [H, W, 2, 3 or 4]; None if OpenCV cannot read it, or reads other pixels.
+    """
+    import cv2
+
+    if image.format == "PNG":
+        data = pixels_only(data)
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    high = np.asarray(image)
+    if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[:2] != high.shape[:2]:
+        return None
+    values: np.ndarray = found[..., [2, 1, 0, 3][: found.shape[2]]]  # OpenCV has BGR
+    if image.mode == "RGB" and "transparency" not in image.info:
+        values = values[..., :3]  # a fourth channel that is not alpha
+    shared = min(values.shape[2], high.shape[2])
+    if not np.array_equal(values[..., :shared] >> 8, high[..., :shared]):
+        return None
+    return values[..., [0, 3]] if grey else values
+
+
+def encode_png(values: np.ndarray, **options: Any) -> bytes:
+    """Encode uint16 [H, W, C] as PNG, with the metadata in the options of Pillow; grey with alpha becomes RGBA."""
+    import cv2
+
+    order = ([0], [0, 0, 0, 1], [2, 1, 0], [2, 1, 0, 3])[values.shape[2] - 1]
+    ok, png = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    assert ok
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG", **options)
+    extra = b"".join(png_chunk(kind, data) for kind, data in png_chunks(buffer.getvalue()) if kind not in PIXELS)
+    start = len(SIGNATURE) + 25  # after IHDR
+    return png.tobytes()[:start] + extra + png.tobytes()[start:]
+
+
+def encode_tiff(values: np.ndarray, **options: Any) -> bytes:
+    """Encode uint16 [H, W, 2, 3 or 4] as TIFF, uncompressed, with the metadata in the options of Pillow."""
+    values = values[..., [0, 0, 0, 1]] if values.shape[2] == 2 else values
+    height, width, channels = values.shape
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "TIFF", **options)
+    with Image.open(buffer) as small:
+        assert isinstance(small, TiffImagePlugin.TiffImageFile)
+        small.load()
+        tags, exif = small.tag_v2, small.getexif()
+        directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+        for tag in tags:
+            directory[tag] = exif.get_ifd(tag) if tag in (0x8769, 0x8825) else tags[tag]
+    rows = max(1, STRIP // (width * channels * 2))
+    strips = [values[top : top + rows].astype("<u2").tobytes() for top in range(0, height, rows)]
+    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 277: channels}
+    layout |= {278: rows, 279: tuple(map(len, strips)), 273: tuple(np.cumsum([0, *map(len, strips[:-1])]).tolist())}
+    if channels == 4:
+        layout[338] = 2  # alpha, not multiplied
+    for tag, value in layout.items():
+        directory[tag] = value
+    out = io.BytesIO()
+    directory.save(out)  # the offsets of strips count from its end
+    return out.getvalue() + b"".join(strips)
