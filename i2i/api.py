@@ -117,7 +117,7 @@ def translate(img: Any, model: str | Path | Model | None = None, *, plugin: Plug
         img: what the task takes; for images a PIL image, path, encoded bytes, numpy array, tensor, or a list of them.
         model: what `load` takes, or a `Model`.
         plugin: as for `load`.
-        condition: what the task takes besides, e.g. `direction="BtoA"`.
+        condition: what the task takes besides, e.g. `direction="BtoA"`, and `tile`, `size` and `scale` of `Model`.
 
     Example:
         >>> i2i.translate("horse.jpg", "runs/cyclegan").save("zebra.png")     # doctest: +SKIP

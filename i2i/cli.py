@@ -152,6 +152,11 @@ def translate(
     tile: Annotated[
         int | None, typer.Option(help="Cut large pictures into squares of this side, in pixels.", min=16)
     ] = None,
+    size: Annotated[str | None, typer.Option(help="Of the result: 1920x1080, or its longer side.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Of the result, e.g. 2.5 times the input.")] = None,
+    format: Annotated[str | None, typer.Option(help="png, jpg, webp or tiff; by default as the input.")] = None,
+    quality: Annotated[int | None, typer.Option(help="1 to 100, for jpg and webp; 95 by default.")] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and other metadata.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make all results again, whatever is there.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Keep what is there, whichever model made it.")
@@ -163,9 +168,10 @@ def translate(
 
     The same command continues a job that was stopped, and redoes what another input, model or condition has made.
     """
-    from . import api, runs
+    from . import api, images, runs
     from . import model as models
 
+    output = images.Output(tile, size, scale, format, quality, strip)
     line = runs.Line()
     failed = models.translate_files(
         sources,
@@ -173,7 +179,7 @@ def translate(
         api.load(model, plugin),
         force=force,
         skip_existing=skip_existing,
-        tile=tile,
+        output=output,
         nproc=nproc,
         say=line.say,
         note=line.note,

@@ -368,22 +368,6 @@ def test_square_brackets_in_a_folder_are_not_a_pattern(model: i2i.Model, tmp_pat
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["a.png"]
 
 
-@pytest.mark.parametrize(("name", "side"), [("a.webp", 16383), ("a.jpg", 65500)])
-def test_a_result_too_large_for_its_format_fails_alone(
-    model: i2i.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, side: int
-) -> None:
-    (tmp_path / "in").mkdir()
-    picture().save(tmp_path / "in" / name)
-    picture().save(tmp_path / "in" / "b.png")
-    grown = np.zeros((2, side + 1, 3), np.uint8)
-    monkeypatch.setattr(i2i.Model, "__call__", lambda self, thing, **_: grown if thing.name == name else thing)
-    failed = translate_files([f"{tmp_path}/in"], tmp_path / "out", model, say=str)
-    assert len(failed) == 1
-    assert f"{side + 1}x2 pixels are more than the {side} a side of" in failed[0]
-    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["b.png"]
-    i2i.images.save(grown[:, :side], tmp_path / f"limit-{name}")
-
-
 def test_a_picture_that_needs_too_much_memory_does_not_stop_the_others(
     model: i2i.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import i2i
 from i2i import Task
 from i2i.errors import ConfigError, PluginError
-from i2i.images import reach, tiled
+from i2i.images import Output, reach, tiled
 from i2i.modalities import Image as ImageModality
 from i2i.model import translate_files
 from i2i.networks import ResnetGenerator, UnetGenerator
@@ -137,7 +137,7 @@ def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     wrong = r"Local \(.*\) failed in translate: RuntimeError: this tile fails \(test_tile.py line"
     with pytest.raises(PluginError, match=wrong):
-        translate_files([str(tmp_path / "a.png")], tmp_path / "out", model, tile=32, strength=-1.0)
+        translate_files([str(tmp_path / "a.png")], tmp_path / "out", model, output=Output(tile=32), strength=-1.0)
     assert not (tmp_path / "out" / "a.png").exists()
 
 

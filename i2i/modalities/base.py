@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ConfigError, DataError, NumericError, PluginError
 from ..files import find
+from ..images.output import Output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +86,33 @@ class Modality:
         raise NotImplementedError(f"{type(self).__name__} must implement show(values)")
 
     # ---- what most modalities share
+
+    def check(self, output: Output) -> None:
+        """Raise ConfigError if results of this modality cannot be made as asked."""
+        if given := output.asked():
+            raise ConfigError(f"{', '.join(given)}: only for images, and this model makes {self.plural}")
+
+    def foresee(self, given: Taken, takes: Modality, output: Output, path: Path | None, name: str) -> None:
+        """Check, before the network runs, that its result is possible.
+
+        Args:
+            given: the input.
+            takes: its modality.
+            output: what is asked of the result.
+            path: the file to write; None if it is not written.
+            name: of the input, for messages.
+
+        Raises:
+            DataError: it is not.
+        """
+
+    def resized(self, values: Tensor, output: Output) -> Tensor:
+        """Resize a result [N, ...], as returned by `accept`, to the size asked for."""
+        return values
+
+    def save(self, values: Tensor, like: Any, path: Path, output: Output) -> None:
+        """Write one result; `values` and `like` as for `restore`."""
+        self.write(self.restore(values, like), path)
 
     def find(self, source: str) -> tuple[list[tuple[Any, Path]], list[tuple[Path, str]]]:
         """Find the inputs given by one argument of `i2i translate`.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import images
 from ..errors import ConfigError, DataError, PluginError
+from ..images.write import QUALITY, check_holds, write
 from .base import Modality, Taken, relative
 
 if TYPE_CHECKING:
@@ -82,6 +83,39 @@ class Image(Modality):
     def write(self, thing: Any, path: Path) -> None:
         """Write one image in the format given by the suffix; the rules are in `i2i.images.save`."""
         images.save(thing, path)
+
+    def check(self, output: images.Output) -> None:
+        """Accept all options."""
+
+    def foresee(self, given: Taken, takes: Modality, output: images.Output, path: Path | None, name: str) -> None:
+        """Check that the size asked for does not distort the image, and that the format can hold it."""
+        if not isinstance(takes, Image):
+            return
+        height, width = (side * self.scale for side in given.values.shape[-2:])
+        try:
+            height, width = output.size_of(height, width, self.scale)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+        if path is not None:
+            check_holds(path, width, height)
+
+    def resized(self, values: Tensor, output: images.Output) -> Tensor:
+        """Resample once: bicubic, antialiased, in sRGB as encoded, like the images that networks learn from."""
+        from torch.nn.functional import interpolate
+
+        height, width = values.shape[-2:]
+        size = output.size_of(height, width, self.scale)
+        if size == (height, width):
+            return values
+        return interpolate(values, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+    def save(self, values: Tensor, like: Any, path: Path, output: images.Output) -> None:
+        """Write one image with the depth and the metadata of the input."""
+        quality, strip = output.quality or QUALITY, output.strip
+        if isinstance(like, images.Picture):
+            write(like, values, path, colour=self.colour, quality=quality, strip=strip)
+        else:
+            images.save(self.restore(values, like), path, quality=quality, strip=strip)
 
     def show(self, values: Tensor) -> np.ndarray:
         """Return uint8 [N, H, W, 3]."""

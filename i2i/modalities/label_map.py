@@ -56,6 +56,21 @@ class LabelMap(Image):
             raise DataError(f"{images.shown(path)}: label maps are written as {', '.join(LOSSLESS)}")
         images.save(grey(self.take(thing).values[0, 0].numpy()), path)
 
+    def check(self, output: images.Output) -> None:
+        """Reject all options: class indices cannot be resampled, and have no metadata."""
+        Modality.check(self, output)
+
+    def foresee(self, given: Taken, takes: Modality, output: images.Output, path: Path | None, name: str) -> None:
+        """Accept everything."""
+
+    def resized(self, values: Tensor, output: images.Output) -> Tensor:
+        """Return the class indices as they are."""
+        return values
+
+    def save(self, values: Tensor, like: Any, path: Path, output: images.Output) -> None:
+        """Write one label map."""
+        Modality.save(self, values, like, path, output)
+
     def file_name(self, name: Path) -> Path:
         """Keep the suffix of a lossless format; otherwise append .png, or replace another image suffix with it."""
         if name.suffix.lower() in LOSSLESS:

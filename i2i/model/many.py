@@ -21,12 +21,14 @@ from typing import Any
 from .. import files
 from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
 from ..files.find import UNLISTED
-from ..images import shown
+from ..images import Output, shown
 from ..modalities import Modality
 from ..runs.progress import pace
 from .manifest import Manifest, job_of, stamp
 from .trained import Model
 from .workers import Results, Todo, in_processes
+
+NORMAL = Output()
 
 
 def translate_files(
@@ -36,7 +38,7 @@ def translate_files(
     *,
     force: bool = False,
     skip_existing: bool = False,
-    tile: int | None = None,
+    output: Output = NORMAL,
     nproc: int = 1,
     say: Callable[[str], None] = print,
     note: Callable[[str], None] | None = None,
@@ -54,7 +56,7 @@ def translate_files(
         model: what translates them.
         force: make all results again, and overwrite whatever is there.
         skip_existing: keep whatever is there, whichever model made it.
-        tile: see `Model`.
+        output: what is asked of the results: tiles, size, format, quality, metadata.
         nproc: how many processes share the work.
         say: called with each sentence about what happens.
         note: called after each result with the progress; by default `say`.
@@ -66,8 +68,9 @@ def translate_files(
     if force and skip_existing:
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
     model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
-    targets, failed = plan(sources, Path(out), model.task.takes, model.task.makes, say)
-    manifest = Manifest(Path(out), job_of(model, condition))
+    model.task.makes.check(output)
+    targets, failed = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
+    manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     if force or skip_existing:
         todo = [pair for pair in sorted(targets.items()) if force or not pair[0].exists()]
     else:
@@ -75,7 +78,7 @@ def translate_files(
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
     share = in_this_process if nproc == 1 else partial(in_processes, nproc=nproc)
     try:
-        with ended_by_sigterm(), closing(share(todo, model, manifest, tile, condition)) as results:
+        with ended_by_sigterm(), closing(share(todo, model, manifest, output, condition)) as results:
             for number, (at, error) in enumerate(results, start=1):
                 count = f"[{number}/{len(todo)}]"
                 if error is not None:
@@ -114,12 +117,12 @@ def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], 
 
 
 def in_this_process(
-    todo: Todo, model: Model, manifest: Manifest, tile: int | None, condition: dict[str, Any]
+    todo: Todo, model: Model, manifest: Manifest, output: Output, condition: dict[str, Any]
 ) -> Results:
     """Translate (target, input) pairs one after the other; yield the number of each, and its error."""
     for at, (target, thing) in enumerate(todo):
         try:
-            translate_one(thing, target, model, manifest, tile, condition)
+            translate_one(thing, target, model, manifest, output, condition)
         except (DataError, NumericError) as error:
             yield at, error
         else:
@@ -144,19 +147,19 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def translate_one(
-    thing: Any, target: Path, model: Model, manifest: Manifest, tile: int | None, condition: dict[str, Any]
+    thing: Any, target: Path, model: Model, manifest: Manifest, output: Output, condition: dict[str, Any]
 ) -> None:
     """Translate one input into a file; a DataError, also for a lack of memory, concerns only this input."""
     given = stamp(thing)
     try:
-        result = model(thing, tile=tile, **condition)
+        made, like = model.translated(thing, output, target, condition)
     except ResourceError as error:
         name = shown(thing) if isinstance(thing, Path) else target.stem
         raise DataError(f"{name}: {error}") from error
     files.make_folder(target.parent)
     manifest.begin(target)
     with blame(model.task.makes, "write"):
-        model.task.makes.write(result, target)
+        model.task.makes.save(made, like, target, output)
     manifest.done(target, given)
     return_memory()
 
@@ -185,7 +188,7 @@ def without_results(
 
 
 def plan(
-    sources: Sequence[str], out: Path, takes: Modality, makes: Modality, say: Callable[[str], None]
+    sources: Sequence[str], out: Path, takes: Modality, makes: Modality, output: Output, say: Callable[[str], None]
 ) -> tuple[dict[Path, Any], list[str]]:
     """Return target -> input for everything in `sources`, and a sentence for each that cannot be translated."""
     targets: dict[Path, Any] = {}
@@ -203,7 +206,7 @@ def plan(
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])
         for thing, name in found:
-            target = out / makes.file_name(name)
+            target = out / output.name(makes.file_name(name))
             if isinstance(thing, Path) and target.exists() and target.samefile(thing):
                 raise ConfigError(f"{shown(thing)} would be overwritten by its own translation: use another folder")
             if targets.setdefault(target, thing) != thing:

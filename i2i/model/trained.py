@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import checkpoint, config
 from ..data import conditions
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
+from ..images import Output, shown
 from ..metrics.base import device_of
 from ..modalities import Modality, Taken
 from ..task import Task
@@ -44,7 +45,9 @@ class Model:
         weights = sum(parameter.numel() for parameter in self.task.parameters())
         return f"<Model {type(self.task).__name__} of {self.source}: {weights:,} weights on {device_of(self.task)}>"
 
-    def __call__(self, img: Any, *, tile: int | None = None, **condition: Any) -> Any:
+    def __call__(
+        self, img: Any, *, tile: int | None = None, size: Any = None, scale: float | None = None, **condition: Any
+    ) -> Any:
         """Translate one input, or a list of them, and return the same type.
 
         Args:
@@ -52,6 +55,9 @@ class Model:
                 `take` of the task's modality, e.g. `i2i.modalities.Image.take`.
             tile: translate large images in square tiles of this size, in pixels. The result equals that of the whole
                 image to within 1/255; networks for which it would not are rejected.
+            size: of the result, if it is an image: "1920x1080", or the longer side. The network's own result is
+                resampled once. An image that this would distort by more than 1 % is rejected.
+            scale: the same as a factor of the input, e.g. 2.5.
             condition: further arguments of the task's `translate`, e.g. `direction="BtoA"`. Images and the like, e.g.
                 `style`, are given in the same form as `img`, or as a list of several.
 
@@ -61,14 +67,32 @@ class Model:
                 be read, which would fail for every input.
             PluginError: the task failed; the message names its file and line.
         """
+        output = Output(tile, size, scale)
         if isinstance(img, list | tuple):
-            return [self(one, tile=tile, **condition) for one in img]
-        condition = self._prepared("translate", condition)
-        with blame(self.task.takes, "take"):
-            taken = self.task.takes.take(img)
-        made = self._translate(taken, condition, tile)
+            return [self(one, tile=tile, size=size, scale=scale, **condition) for one in img]
+        made, like = self.translated(img, output, None, condition)
         with blame(self.task.makes, "restore"):
-            return self.task.makes.restore(made, taken.like)
+            return self.task.makes.restore(made, like)
+
+    def translated(
+        self, img: Any, output: Output, path: Path | None, condition: dict[str, Any]
+    ) -> tuple[Tensor, Any]:
+        """Translate one input and return the result as a tensor, and what `restore` and `save` of its modality need.
+
+        Args:
+            img, condition: see `Model`.
+            output: what is asked of the result.
+            path: the file that it is for; None if it is for none.
+        """
+        takes, makes = self.task.takes, self.task.makes
+        condition = self._prepared("translate", condition)
+        makes.check(output)
+        with blame(takes, "take"):
+            taken = takes.take(img)
+        name = shown(img) if isinstance(img, str | Path) else f"the given {type(img).__name__}"
+        with blame(makes, "foresee"):
+            makes.foresee(taken, takes, output, path, name)
+        return makes.resized(self._translate(taken, condition, output.tile), output), taken.like
 
     def _translate(self, taken: Taken, condition: dict[str, Any], tile: int | None) -> Tensor:
         task, who = self.task.eval(), f"{type(self.task).__name__}.translate"

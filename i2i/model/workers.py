@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, I2IError, NumericError, ResourceError, WeightsError
-from ..images import shown
+from ..images import Output, shown
 from ..plugins import load_file, registry
 from .manifest import Manifest, fingerprint
 from .trained import Model
 
 Todo = Sequence[tuple[Path, Any]]
 Results = Generator[tuple[int, I2IError | None], None, None]
-One = Callable[[Any, Path, Model, Manifest, int | None, dict[str, Any]], None]
+One = Callable[[Any, Path, Model, Manifest, Output, dict[str, Any]], None]
 
 
 def in_processes(
-    todo: Todo, model: Model, manifest: Manifest, tile: int | None, condition: dict[str, Any], nproc: int
+    todo: Todo, model: Model, manifest: Manifest, output: Output, condition: dict[str, Any], nproc: int
 ) -> Results:
     """Translate (target, input) pairs in `nproc` processes; yield the number of each, and its error, as they end.
 
@@ -39,14 +39,14 @@ def in_processes(
         todo: the pairs.
         model: loaded again by each process from `model.source`.
         manifest: the record of the results.
-        tile, condition: see `Model`.
+        output, condition: see `translate_files`.
         nproc: how many processes.
 
     Raises:
         I2IError: an error that concerns all inputs.
     """
     queue, digest = deque(range(len(todo))), fingerprint(model)
-    order = (str(model.source), list(registry().files.values()), manifest, tile, condition)
+    order = (str(model.source), list(registry().files.values()), manifest, output, condition)
     workers = [Worker(order, nproc) for _ in range(min(nproc, len(todo)))]
     started = list(workers)
     try:
