@@ -1,4 +1,4 @@
-"""Video generation and prediction: MoCoGAN and DVD-GAN, arXiv:1707.04993, 1907.06571.
+"""Video generation and prediction: MoCoGAN, VGAN and DVD-GAN, arXiv:1707.04993, 1609.02612, 1907.06571.
 
 i2i run configs/videogan.yaml                 # embedded moving digits, class-conditional, minutes
 i2i run configs/video_prediction.yaml         # 4 frames given, 12 predicted

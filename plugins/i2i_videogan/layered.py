@@ -3,7 +3,8 @@
 The generator draws the thing once, on a background of one colour, and then moves it. It is not from a paper, but from
 two ideas: a foreground with a mask on a still background (arXiv:1609.02612), placed by a differentiable shift
 (arXiv:1506.02025). Content and motion are separate codes, as in MoCoGAN. The discriminator takes the frames as
-channels of one image, as in arXiv:1511.05440. Run with: `i2i run configs/videogan.yaml`.
+channels of one image, as in arXiv:1511.05440. Run with: `i2i run configs/videogan.yaml`, and for solid things
+`i2i run configs/real/videogan_shapes.yaml data.root=shapes.npz`.
 """
 
 from __future__ import annotations
