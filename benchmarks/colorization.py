@@ -2,13 +2,13 @@
 
     python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorization runs/colorization_gan \\
         --json benchmarks/results/colorization.json
-    python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorful --vivid 0 0.62 0.8 1 \\
+    python benchmarks/colorization.py $I2I_DATA/caltech101 runs/colorful --conditions vivid=0.62 vivid=0.8 \\
         --json benchmarks/results/colorful.json
 
 For each run, and for two grey baselines: `psnr` (RGB, dB), `colourfulness` relative to the truth (Hasler and
 Suesstrunk), `kid` to the true photographs per extractor, and the maximum and mean difference in lightness L* between
 the 8-bit output and the input. The grey input has the lightness of the photograph; the other baseline is Pillow's.
-With `--vivid`, runs of the task `colorful` are measured at each of these values.
+With `--conditions`, runs of the task `colorful` are measured with each of these, such as vivid=0.8,balance=0.9.
 """
 
 from __future__ import annotations
@@ -41,15 +41,14 @@ def lightness(images: Tensor) -> Tensor:
     return rgb_to_lab(((images + 1) * 127.5).round() / 255)[:, 0]
 
 
-def colorized(run: str, model: api.Model, data: Derived, vivid: list[float | None]) -> Iterator[tuple[str, Tensor]]:
-    """Yield a name and the colorized images [N, 3, H, W] of a run, for each value of `vivid` that is given."""
-    for value in vivid if hasattr(model.task, "vivid") else [None]:
-        if value is not None:
-            model.task.vivid = value
-        yield (
-            run if value is None else f"{run} vivid={value:g}",
-            torch.stack([fake for _, fake in answers(model.task, data)]),
-        )
+def colorized(run: str, model: api.Model, data: Derived, conditions: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield a name and the colorized images [N, 3, H, W] of a run, for each of the conditions that are given."""
+    task = model.task
+    for text in conditions if hasattr(task, "vivid") else [""]:
+        if text:
+            given = dict(pair.split("=") for pair in text.split(","))
+            task.predict = lambda batch, given=given: task.translate(batch["A"], **given)
+        yield f"{run} {text}".strip(), torch.stack([fake for _, fake in answers(task, data)])
 
 
 def main() -> None:
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", help="runs to compare, all of the same size")
     parser.add_argument("--size", type=int, help="in pixels; default: that of the first run")
     parser.add_argument("--extractors", nargs="+", default=["squeezenet", "random_conv", "resnet20"])
-    parser.add_argument("--vivid", nargs="+", type=float, default=[None], help="values of the condition vivid")
+    parser.add_argument("--conditions", nargs="+", default=[""], help="of `colorful`, e.g. vivid=0.8,balance=0.9")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
 
@@ -79,7 +78,7 @@ def main() -> None:
         **{
             name: colours
             for run, model in models.items()
-            for name, colours in colorized(run, model, data, args.vivid)
+            for name, colours in colorized(run, model, data, args.conditions)
         },
     }
     result: dict[str, Any] = {

@@ -230,8 +230,8 @@ def test_rare_colours_count_more() -> None:
     shares = []
     for balance in (1.0, 0.5, 0.1):
         task = made(lambda: Fixed(torch.zeros(313)), balance=balance)
-        engine = Engine(task, partial(adam, lr=0.1), Train(steps=150))
-        for _ in range(150):
+        engine = Engine(task, partial(adam, lr=0.2), Train(steps=80))
+        for _ in range(80):
             engine.step([batch])
         shares.append(task.G.logits.softmax(0)[red].item())
     z = encode(torch.tensor([50.0, 0])[None, :, None, None], CENTRES)[1][0, 0].item()
@@ -273,6 +273,25 @@ def test_vivid_goes_from_the_mean_to_the_most_probable_colour() -> None:
     share = 1 / (1 + (0.4 / 0.6) ** (1 / 0.38))  # eq. 5
     assert found["0.62"] == pytest.approx([30 * share + 10 * (1 - share), 60 * share - 50 * (1 - share)], abs=0.5)
     assert found[None] == found["0.62"]
+
+
+def test_the_balance_can_be_changed_after_training() -> None:
+    """A network that predicts p times the weights of its training is converted by Bayes' rule."""
+    counts = torch.randint(1, 1000, (313,), generator=torch.Generator().manual_seed(0))
+    p = torch.rand(313, generator=torch.Generator().manual_seed(1)) + 0.1
+    prior = smoothed(counts, CENTRES)
+    trained, other = rebalancing(prior, 0.5), rebalancing(prior, 0.9)
+    task = made(lambda: Fixed((p * trained).log()), balance=0.5).eval()
+    task.counts.copy_(counts)
+    grey = torch.zeros(1, 3, 16, 16)
+    found = to_lab(task.translate(grey, vivid=0, balance="0.9"))[0, 1:, 0, 0] * 110
+    assert torch.allclose(found, (p * other / (p * other).sum()) @ CENTRES, atol=0.1)
+    plain = (p * trained / (p * trained).sum()) @ CENTRES
+    assert (found - plain).norm() > 0.5
+    assert torch.allclose(task.translate(grey), task.translate(grey, balance=0.5), atol=1e-5)
+    for wrong in (0, "2", "much"):
+        with pytest.raises(ConfigError, match=r"balance=.*: should be a number above 0 and up to 1"):
+            task.translate(grey, balance=wrong)
 
 
 @pytest.mark.parametrize("vivid", ["-0.1", 1.5, "much", math.nan])

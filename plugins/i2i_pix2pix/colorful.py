@@ -3,6 +3,7 @@
 i2i run configs/colorful.yaml                           # embedded drawn animals, minutes
 i2i run configs/real/colorful.yaml data.root=DIR        # grey photographs to colour
 i2i translate photo.jpg -o OUT -m RUN -c vivid=0.8      # more colour
+i2i translate photo.jpg -o OUT -m RUN -c balance=0.95   # fewer wrong colours
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class ColorfulColorization(Task):
         generator: network [N, 1, H, W] -> logits [N, 313, h, w], of any fraction of the size.
         vivid: default of the condition of `translate`: 0 is the mean of the predicted colours, 1 the most probable
             colour. It is 1 - T of the paper, where T = 0.38 is recommended.
-        balance: 1 weights all colours equally, near 0 by 1 / frequency; lambda in eq. 4.
+        balance: 1 weights all colours equally, near 0 by 1 / frequency; lambda in eq. 4. Also the default of the
+            condition of `translate`.
         work_size: larger images are shrunk until the short side has this many pixels before the network sees them;
             the predicted colours are enlarged again. Choose about the size of the training images, at which the
             network recognises things; null for no limit.
@@ -102,21 +104,31 @@ class ColorfulColorization(Task):
         height, width = logits.shape[-2:]
         return to_lab(adaptive_avg_pool2d(batch["B"], (height, width)))[:, 1:] * 110
 
-    def translate(self, image: Tensor, vivid: float | str | None = None) -> Tensor:
+    def translate(
+        self, image: Tensor, vivid: float | str | None = None, balance: float | str | None = None
+    ) -> Tensor:
         """Colorize images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`.
 
         Args:
             image: the input images; their colour is ignored.
             vivid: how colourful, from 0 to 1, see the class; None for the default of the config.
+            balance: the probabilities are converted to those of a network trained with this balance, above 0 and up
+                to 1; the larger, the less colourful and the closer to the truth. None for that of the training.
 
         Raises:
-            ConfigError: `vivid` is not a number from 0 to 1.
+            ConfigError: `vivid` or `balance` is not a number in its range.
         """
         amount = (
             self.vivid if vivid is None else number("vivid", vivid, "a number from 0 to 1", lambda x: 0 <= x <= 1)
         )
         lightness = to_lab(image)[:, :1]
-        ab = annealed_mean(self.logits(self.fitted(lightness)), self.centres, 1 - amount)
+        logits = self.logits(self.fitted(lightness))
+        if balance is not None:
+            wanted = number("balance", balance, "a number above 0 and up to 1", lambda x: 0 < x <= 1)
+            prior = smoothed(self.counts, self.centres)
+            trained, other = rebalancing(prior, self.balance), rebalancing(prior, wanted)
+            logits = logits + (other / trained).log()[:, None, None]  # a weighted class is that much more probable
+        ab = annealed_mean(logits, self.centres, 1 - amount)
         ab = interpolate(ab, image.shape[-2:], mode="bilinear", align_corners=False)
         return from_lab(torch.cat([lightness, ab / 110], 1))
 
