@@ -35,7 +35,7 @@ DATA = (
 )
 WEAK = (
     "Trained on clean pictures: JPEG artefacts and noise are enlarged with the rest, and strong blur stays. "
-    "It restores edges, but invents no texture: hair and foliage stay soft. Small text gains little."
+    "It restores edges, but invents no texture: hair and foliage stay soft."
 )
 
 

@@ -43,7 +43,8 @@ class Branched(nn.Module):
 
     def merged(self) -> tuple[Tensor, Tensor]:
         """Return weight [out, channels, 3, 3] and bias [out] of the one convolution."""
-        return merge_branches({name: (layer.weight, layer.bias) for name, layer in self.named_children()})
+        layers = {"skip": self.skip, "first": self.first, "middle": self.middle, "last": self.last}
+        return merge_branches({name: (layer.weight, layer.bias) for name, layer in layers.items()})  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, channels, H, W] to [N, out, H, W]."""

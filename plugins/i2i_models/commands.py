@@ -68,7 +68,7 @@ def card(name: str) -> tuple[dict[str, str], bytes]:
     if not path.is_file():
         raise WeightsError(f"{name}: no such model; `i2i models` lists those that can be used now")
     facts = {} if listed is None else of(listed)
-    about, config = {}, ""
+    about, config = dict[str, str](), ""
     if path.suffix == ".safetensors":
         try:
             _, config, about = load_model(path)
