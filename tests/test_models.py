@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -199,7 +200,7 @@ def fake_package(folder: Path, monkeypatch: pytest.MonkeyPatch, package: str, fi
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(b"x")
     monkeypatch.syspath_prepend(folder)
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
 
 
 def test_models_of_an_installed_package_are_found_and_never_imported(
