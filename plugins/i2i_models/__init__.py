@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from i2i import Card, hookimpl
-from i2i.checkpoint import load_model
 
 from .commands import models, show
 
@@ -34,6 +33,8 @@ def resolve_weights(source: str) -> Path | None:
 
 def card_of(file: Path) -> Card:
     """Return the card in a file."""
+    from i2i.checkpoint import load_model  # not above: `i2i --help` imports this module, and should not import torch
+
     _, _, about = load_model(file)
     scale, size = int(about["scale"]), file.stat().st_size
     return Card(
