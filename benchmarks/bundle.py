@@ -93,6 +93,7 @@ def main() -> None:
     scale, step = model.task.makes.scale, int(about["step"])
     short, full = numbers(scores, args.run)
     own = f"i2i run configs/real/upscale_x{scale}.yaml data.root=CALTECH101/train data.validation=CALTECH101/val"
+    own += " task.start_from=RUN, a run of configs/real/upscale_x2.yaml" if task.get("start_from") else ""
     card = {
         "does": f"upscale x{scale}",
         "takes": "image",
