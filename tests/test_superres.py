@@ -19,7 +19,7 @@ from i2i_superres import charbonnier, milestones
 from PIL import Image
 from torch import Tensor, nn
 
-from i2i import api
+from i2i import api, checkpoint
 from i2i.config import Train
 from i2i.data import degrade
 from i2i.data.degrade import DEGRADATIONS, bicubic, real_world
@@ -28,7 +28,7 @@ from i2i.engine import Engine
 from i2i.errors import ConfigError, DataError, WeightsError
 from i2i.images import reach
 from i2i.losses import Perceptual, Relativistic, Vanilla
-from i2i.networks import EDSR, CompactSR, MSRResNet, RRDBNet, SRResNet, UnetDiscriminator, VGGDiscriminator
+from i2i.networks import EDSR, SPAN, CompactSR, MSRResNet, RRDBNet, SRResNet, UnetDiscriminator, VGGDiscriminator
 from i2i.optim import adam
 from i2i.testing import check_task
 
@@ -59,6 +59,7 @@ SMALL: dict[str, Any] = {
     "edsr": partial(EDSR, width=8, blocks=1),
     "compact": partial(CompactSR, width=8, blocks=1),
     "rrdb": partial(RRDBNet, width=8, blocks=1, growth=4),
+    "span": partial(SPAN, width=8, blocks=1, shift=0.5, base=True),
 }
 
 
@@ -529,6 +530,19 @@ def test_gan_stage_starts_from_a_finished_run_and_then_no_longer_needs_it(tmp_pa
     wider = [*small, *stage, f"task.start_from={second}", "task.generator.width=12"]
     with pytest.raises(WeightsError, match=r"start_from: .*gan.* does not fit .* another shape .*was trained with"):
         api.run(config, *wider, "train.steps=1", out=tmp_path / "wider")
+
+
+def test_x4_starts_from_x2_but_for_its_last_layers(tmp_path: Path) -> None:
+    task = Task(partial(SPAN, scale=2, width=4, blocks=1))
+    checkpoint.save_model(tmp_path / "x2.safetensors", task.state_dict(), "task: {}")
+    larger = Task(partial(SPAN, scale=4, width=4, blocks=1), start_from=str(tmp_path / "x2.safetensors"))
+    fresh = copy.deepcopy(larger.G.tail.state_dict())
+    next(larger.step({"A": pictures(1, 3, 8, 8), "B": pictures(1, 3, 32, 32)}))
+    assert torch.equal(larger.G.head.weight, task.G.head.weight)
+    assert torch.equal(larger.G.tail[0].weight, fresh["0.weight"])
+    wider = Task(partial(SPAN, scale=4, width=8, blocks=1), start_from=str(tmp_path / "x2.safetensors"))
+    with pytest.raises(WeightsError, match="another shape"):
+        next(wider.step({"A": pictures(1, 3, 8, 8), "B": pictures(1, 3, 32, 32)}))
 
 
 def test_a_few_steps_beat_bicubic_on_drawn_images() -> None:

@@ -4,7 +4,8 @@ Papers: RFDN arXiv:2009.11551, RLFN arXiv:2205.07514.
 Run with: `i2i translate PICTURES -o OUT -m rfdn_x4.pth` (`generator: {use: rfdn, scale: 4}`).
 
 Neither is tied to a range of values. The published weights take and give 0..255: `values: [0, 255]` of the task
-`superres` converts outside the network, so that zero padding keeps its meaning.
+`superres` converts outside the network, so that zero padding keeps its meaning. The attention has a coarse grid that
+starts at the upper left corner, so tiles of a picture differ a little from the whole.
 """
 
 from __future__ import annotations
