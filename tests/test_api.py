@@ -162,6 +162,9 @@ def test_the_default_model_is_the_newest_finished_run_and_is_reported(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert i2i.translate(Image.new("RGB", (8, 6))).size == (16, 12)
+    assert capsys.readouterr().err == "i2i: using upscale-x2, which comes with i2i; `i2i models` lists others\n"
+    monkeypatch.setattr("i2i.model.loading.DEFAULT", "nothing")
     with pytest.raises(WeightsError, match=r"i2i run configs/cyclegan\.yaml"):
         i2i.translate(picture())
     (tmp_path / "runs").mkdir()

@@ -130,7 +130,7 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
     [
         (("run", "nothing.yaml"), 2, "nothing.yaml: no such file"),
         (("run", "."), 2, "i2i: .: a folder, not a file"),
-        (("translate", "a.png", "-o", "out"), 4, "i2i run configs/cyclegan.yaml"),
+        (("translate", "a.png", "-o", "out"), 3, "i2i: using upscale-x2, which comes with i2i; `i2i models` lists "),
         (("translate", "a.png", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
         (("catalog", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
         (("catalog", "--plugin", "."), 7, "--plugin .: a folder, not a file; give a Python file"),

@@ -21,6 +21,7 @@ from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+UNTRAINED = ("spandrel",)  # tasks that only translate, and have no config
 TOY: dict[str, Any] = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_size": 72, "workers": 0}
 TOY |= {"samples": 4}
 TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}
@@ -158,7 +159,7 @@ def test_every_config_trains_at_toy_size(path: Path, tmp_path: Path) -> None:
     assert (run / "samples" / "00000002.png").exists()
 
 
-@pytest.mark.parametrize("name", registry().catalog.names("task"))
+@pytest.mark.parametrize("name", [name for name in registry().catalog.names("task") if name not in UNTRAINED])
 def test_every_task_fulfils_the_contract(name: str, tmp_path: Path) -> None:
     path = next(path for path in CONFIGS if f"\n  use: {name}\n" in path.read_text())
     chosen = config.load(path, small(path, tmp_path), registry().catalog)

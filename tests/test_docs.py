@@ -102,7 +102,16 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(tiny.text().replace("load_size: 286", "load_size: 72"))
     for number, name in enumerate(
-        ("DIR/trainA/a.png", "DIR/trainB/a.png", "DIR/testA/a.png", "DIR/testB/a.png", "PHOTOS/a.png", "more/b.jpg")
+        (
+            "DIR/trainA/a.png",
+            "DIR/trainB/a.png",
+            "DIR/testA/a.png",
+            "DIR/testB/a.png",
+            "PHOTOS/a.png",
+            "more/b.jpg",
+            "RESULTS/a.png",
+            "TRUTH/a.png",
+        )
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (70, 75, 3), np.uint8)).save(tmp_path / name)
@@ -132,7 +141,7 @@ def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPa
             cli.main()
         assert not end.value.code, words
     assert len(done) >= 8
-    made = {".i2i-translate.jsonl", "a.png", "b.jpg", "zebra.png"}
+    made = {".i2i-translate.jsonl", "a.png", "b.jpg", "zebra.png", "horse.webp"}
     made |= {"two-red-circles-above-a-blue-square.png", "captions-0001.png", "captions-0002.png"}
     made |= {"scene.txt", "scene.png", "scene.gif", *(f"0000{n}.gif" for n in range(8))}
     assert {path.name for path in (newcomer / "OUT").iterdir()} == made

@@ -716,7 +716,7 @@ RUNS_CODE = {
 }
 WRITES = {"cv2.imwrite", "np.save", "np.savez", "np.savez_compressed", "numpy.save", "save_image", "save_file"}
 WRITES |= {"os.rename", "os.replace", "shutil.copyfile", "shutil.copytree", "shutil.copy", "shutil.move"}
-OUR_SAVES = {"images", "checkpoint"}
+OUR_SAVES = {"images", "checkpoint", "Modality", "model"}
 METHODS = {"write_text", "write_bytes", "tofile", "touch", "symlink_to", "hardlink_to"}
 
 
@@ -802,4 +802,8 @@ def test_only_one_module_writes_files_and_none_executes_what_it_reads() -> None:
         (published,) = found.pop(file)
         assert "torch.load" in published
         assert "weights_only=True" in published
+    (pickled,) = found.pop("i2i/data/loaders.py")  # what our own processes send through pipes
+    assert pickled.endswith("import pickle")
+    (directory,) = found.pop("i2i/images/deep.py")  # of a TIFF, into a buffer
+    assert directory.endswith("directory.save(out)")
     assert {path: what for path, what in found.items() if what} == {}

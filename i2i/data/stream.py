@@ -107,6 +107,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
         for step in range(start, steps)
         for micro in range(train.accumulate)
     )
+    list(range(share))  # a batch far too large for memory fails here at once
     tasks = (range(first, first + share) for first in firsts)
     samples = Numbered(data, train.seed)
 

@@ -230,7 +230,7 @@ class Photograph(Image.Image):
         path = isinstance(fp, str | Path)
         kind = format or (Image.registered_extensions().get(Path(fp).suffix.lower(), "") if path else "")
         name = shown(fp) if path else "the file"
-        super().save(fp, format, **(options(kind.upper(), carried_of(self, name), name) | params))
+        super().save(fp, format=format, **(options(kind.upper(), carried_of(self, name), name) | params))
 
 
 def photograph(image: Image.Image, carried: Carried) -> Image.Image:

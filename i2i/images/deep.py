@@ -61,7 +61,7 @@ def encode_png(values: np.ndarray, **options: Any) -> bytes:
     ok, png = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 4])
     assert ok
     buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, "PNG", **options)
+    Image.new("RGB", (1, 1)).save(buffer, format="PNG", **options)
     extra = b"".join(png_chunk(kind, data) for kind, data in png_chunks(buffer.getvalue()) if kind not in PIXELS)
     start = len(SIGNATURE) + 25  # after IHDR
     return png.tobytes()[:start] + extra + png.tobytes()[start:]
@@ -72,7 +72,7 @@ def encode_tiff(values: np.ndarray, **options: Any) -> bytes:
     values = values[..., [0, 0, 0, 1]] if values.shape[2] == 2 else values
     height, width, channels = values.shape
     buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, "TIFF", **options)
+    Image.new("RGB", (1, 1)).save(buffer, format="TIFF", **options)
     with Image.open(buffer) as small:
         assert isinstance(small, TiffImagePlugin.TiffImageFile)
         small.load()
