@@ -85,7 +85,7 @@ def main() -> None:
         "numbers": f"200 validation pictures of Caltech-101 at 96 pixels: {own['psnr']:.2f} dB, {gain:+.2f} over "
         f"grey, at {own['colourfulness']:.2f} of the true colourfulness",
         "weaknesses": WEAK,
-        "parameters": str(sum(value.numel() for name, value in tensors.items() if name.startswith("G."))),
+        "parameters": str(sum(value.numel() for value in model.task.G.parameters())),
         "shown": "the three validation pictures of Caltech-101 that gain most over grey, and the three that lose "
         "most; CC BY 4.0, credited above",
         "picture": base64.b64encode(images.png(images.grid(columns, least=144))).decode(),
