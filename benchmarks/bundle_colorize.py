@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from bundle import DATA, WEIGHTS
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch import Tensor
 from i2i import api, config, images
 from i2i.checkpoint import load_model, save_model
 from i2i.config.source import Source
+from i2i.data import derive
 from i2i.data.transforms import resize, to_tensor
 from i2i.metrics import psnr
 from i2i.runs import Run
@@ -31,19 +33,14 @@ WEAK = (
     "trained on, it is further from the truth than grey (21.94 against 23.12 dB); with -c balance=0.95 it is as near "
     "(23.10 dB at 0.52 of the true colourfulness). Large areas are smoother than real ones."
 )
-LUMA = (0.299, 0.587, 0.114)
 
 
 def ranked(folder: Path, colorize: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Return the columns of the card: grey, output and truth of the best three and of the worst three pictures."""
     found = []
     for path in sorted(folder.rglob("*.jpg")):
-        truth = to_tensor(resize(images.read_rgb(path), 96, 96))[None]
-        grey = (
-            (truth * truth.new_tensor([0.299, 0.587, 0.114])[:, None, None])
-            .sum(1, keepdim=True)
-            .expand(-1, 3, -1, -1)
-        )
+        pixels = resize(images.read_rgb(path), 96, 96)
+        truth, grey = (to_tensor(one)[None] for one in (pixels, derive.grey(pixels, np.random.default_rng(0))))
         output = colorize(grey)
         found.append((float(psnr(output[0], truth[0])) - float(psnr(grey[0], truth[0])), grey, output, truth))
     found.sort(key=lambda one: -one[0])

@@ -69,7 +69,7 @@ PluginFile = Annotated[
     list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task, data set, ...")
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("-m", "--model", help="A run or model.safetensors; 'a | b' for several.")
+    str | None, typer.Option("-m", "--model", help="A run, a weights file or a name of `i2i models`; or 'a | b'.")
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("i2i")
 hookimpl = pluggy.HookimplMarker("i2i")
-Adopted = tuple[dict[str, Any], "dict[str, Tensor]"] | tuple[dict[str, Any], "dict[str, Tensor]", str]
+Adopted = tuple[dict[str, Any], "dict[str, Tensor]", str]
 
 
 class Card(NamedTuple):
@@ -69,6 +69,6 @@ def adopt_weights(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
         metadata: "file", its name; "format", "torch", "safetensors" or "ncnn"; and what else the file contains.
 
     Returns:
-        The `task` of a config, all tensors of that task under its own names, and optionally a sentence on what was
-        deduced and assumed; None if they are not of this family.
+        The `task` of a config, all tensors of that task under its own names, and what was deduced and assumed, in
+        words; None if they are not of this family.
     """

@@ -237,6 +237,15 @@ def test_a_condition_goes_to_every_part_that_has_it_or_to_the_numbered_one() -> 
             whole(x, **{wrong: 1})
 
 
+def test_a_chain_takes_no_overrides_and_cannot_be_written(tmp_path: Path) -> None:
+    whole = chain(Conv(), Conv())
+    with pytest.raises(ConfigError, match=r"a chain cannot be written to one file; write its parts: conv, conv"):
+        whole.write(tmp_path / "both.safetensors")
+    assert not (tmp_path / "both.safetensors").exists()
+    with pytest.raises(ConfigError, match=r"task\.x=1: a chain takes no overrides; give one model"):
+        i2i.load("a | b", overrides=["task.x=1"])
+
+
 def test_an_error_names_the_part() -> None:
     with pytest.raises(NumericError, match=r"part 2 of the chain \(conv\): .*not finite: do not use gain=inf"):
         chain(Conv(), Conv())(picture(), **{"2.gain": "inf"})

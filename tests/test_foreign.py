@@ -25,7 +25,7 @@ import i2i
 from i2i import hookimpl
 from i2i.errors import PluginError, WeightsError
 from i2i.model.foreign import parts_of, pickled, read
-from i2i.model.foreign.adopt import readable, recognised
+from i2i.model.foreign.adopt import recognised
 from i2i.plugins import Registry, registry
 
 
@@ -286,8 +286,8 @@ class Polite:
 
     @staticmethod
     @hookimpl
-    def adopt_weights(tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        return ({"use": "polite", "net": {"use": "conv", "width": 3}}, {}) if "polite" in tensors else None
+    def adopt_weights(tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+        return ({"use": "polite", "net": {"use": "conv", "width": 3}}, {}, "polite") if "polite" in tensors else None
 
 
 class Last:
@@ -317,7 +317,7 @@ def test_the_first_plugin_that_recognises_weights_wins_and_those_marked_trylast_
     made = opened(("a_last", Last), ("polite", Polite))
     monkeypatch.setattr("i2i.model.foreign.adopt.registry", lambda: made)
     config, _, said = recognised({"polite": torch.ones(1)}, {}, Path("x.pth"))
-    assert said == readable(config) == "polite, net conv (width 3)"
+    assert (config["use"], said) == ("polite", "polite")
     assert recognised({"generator.polite": torch.ones(1)}, {}, Path("x.pth"))[2] == "said so"
     assert made.first("resolve_weights", source="polite") == Path("/somewhere")
     assert made.first("resolve_weights", source="other") is None

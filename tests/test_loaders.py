@@ -97,6 +97,19 @@ def test_what_cannot_be_pickled_is_reported() -> None:
     assert "use data.workers=0" in str(found)
 
 
+class Unreadable:
+    """Can be pickled, but not read again."""
+
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
+def test_what_cannot_be_read_again_is_reported() -> None:
+    (found,) = batches(lambda numbers: Unreadable(), n=1)
+    assert isinstance(found, PluginError)
+    assert "cannot be read from its loader process (ValueError: invalid literal" in str(found)
+
+
 def test_processes_end_with_their_parent() -> None:
     script = (
         "import os, time\n"

@@ -39,6 +39,7 @@ from i2i.config import Train
 from i2i.engine import Engine, seed_everything
 from i2i.losses import WGANGP, Hinge, Vanilla
 from i2i.optim import adam
+from i2i.runs import summary
 from i2i.testing import check_network, check_task
 
 ROOT = Path(__file__).parent.parent
@@ -448,6 +449,10 @@ def test_the_losses_of_g_with_matching_equal_those_by_hand(matched: Path) -> Non
             for x, net in ((losses[name], task.generator), (loss, G))
         )
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole, part, strict=True)), name
+
+
+def test_the_summary_of_text_matching_suggests_no_call_that_it_lacks(matched: Path) -> None:
+    assert "use it" not in summary(matched)
 
 
 def test_a_matching_encoder_that_starts_from_a_run_is_fixed(matched: Path) -> None:

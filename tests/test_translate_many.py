@@ -84,7 +84,7 @@ def pictures(folder: Path, n: int = 3, width: int = 9) -> Path:
 
 
 def translated(source: Path, out: Path, model: i2i.Model, **options: Any) -> list[str]:
-    """Translate, and return what was said."""
+    """Translate, and return what was printed."""
     said: list[str] = []
     translate_files([str(source)], out, model, say=said.append, **options)
     return said
@@ -178,10 +178,10 @@ def test_skip_existing_keeps_everything_whichever_model_made_it(home: Path, mode
     before = contents(out)
     (out / "0.png").unlink()
     said = translated(source, out, i2i.load(home / "b"), skip_existing=True)
-    assert said[-2:] == [
-        "existing results were kept, whichever model made them; use --force to redo them",
+    assert (said[0], said[-1]) == (
+        "existing results are kept, whichever model made them; use --force to redo them",
         "1 translated, 2 already existed, 0 failed",
-    ]
+    )
     assert sum(contents(out)[name] == before[name] for name in before) == 2
     assert translated(source, out, model)[0].startswith("redoing 1 that")
     with pytest.raises(ConfigError, match="--force overwrites existing results and --skip-existing keeps them"):

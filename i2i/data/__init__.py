@@ -14,7 +14,7 @@ from __future__ import annotations
 from ..catalog import Catalog
 from .base import Data, Layout, Sample
 from .classes import class_names, class_numbers
-from .conditions import number
+from .conditions import address, number
 from .conditions import seed as whole_seed
 from .folders import UnpairedFolders
 from .labelled import LabelledFolders
@@ -42,6 +42,7 @@ __all__ = [
     "SuperResolution",
     "UnpairedFolders",
     "Whole",
+    "address",
     "class_names",
     "class_numbers",
     "coloured",

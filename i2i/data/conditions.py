@@ -14,6 +14,15 @@ from ..errors import ConfigError
 LARGEST_SEED = 2**63 - 1
 
 
+def address(name: str) -> tuple[int | None, str]:
+    """Split the name of a condition for one of several models: "2.direction" -> (2, "direction").
+
+    Without a number it is for all: "direction" -> (None, "direction").
+    """
+    number, _, rest = name.partition(".")
+    return (int(number), rest) if rest and number.isdecimal() else (None, name)
+
+
 def number(name: str, value: Any, rule: str, fits: Callable[[float], bool] = math.isfinite) -> float:
     """Return a condition as a number.
 

@@ -7,7 +7,7 @@
     inception      2048 features of the Inception-v3 of FID, at 299 px; see inception.py
     random_conv    240 features of random convolutions, at 128 px; needs no weights file, sees only colour and texture
 
-Distances between the features of all others but Inception are not FIDs, nor comparable with FIDs.
+Except with Inception, distances between features are not FIDs, nor comparable with FIDs.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.conditions import address
 from ..errors import ConfigError, I2IError
 from ..metrics.base import device_of
 from ..modalities import Modality, Taken
@@ -139,6 +140,10 @@ class Chain(Model):
         done = [self._translate(Taken(one[None]), condition, None, first=1) for one in made]
         return torch.cat(done) if done else made
 
+    def write(self, path: str | Path, half: bool = False) -> None:
+        """Raise ConfigError: a chain is several models, and a weights file has one."""
+        raise ConfigError(f"{path}: a chain cannot be written to one file; write its parts: {', '.join(self.names)}")
+
     @contextmanager
     def _named(self, at: int) -> Iterator[None]:
         """Name the part in every error raised inside."""
@@ -147,12 +152,6 @@ class Chain(Model):
         except I2IError as error:
             error.args = (f"part {at + 1} of the chain ({self.names[at]}): {error}",)
             raise
-
-
-def address(name: str) -> tuple[int | None, str]:
-    """Split the name of a condition: "2.direction" -> (2, "direction"), "direction" -> (None, "direction")."""
-    number, _, rest = name.partition(".")
-    return (int(number), rest) if rest and number.isdecimal() else (None, name)
 
 
 def refuse_mismatch(name: str, task: Task, next_name: str, next_task: Task) -> None:

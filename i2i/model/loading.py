@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from .. import checkpoint, config
-from ..errors import WeightsError
+from ..errors import ConfigError, WeightsError
 from ..plugins import load_files, registry
-from ..runs import Run
+from ..runs import Run, file_of
 from ..runs.files import loading, notes_of
 from ..task import Task
 from . import chain, foreign
@@ -33,16 +33,18 @@ def load(source: str | Path | None = None, plugin: Plugins = None, overrides: Se
 
     Args:
         source: a run folder, a weights file, or a name of `i2i models`; several, separated by "|", are a `Chain`.
-            None means $I2I_MODEL, else the newest finished run in ./runs, which is reported on stderr.
+            None means $I2I_MODEL, else the newest finished run in ./runs, else the bundled model; stderr says which.
         plugin: a Python file, or a list of them, that registers the task.
-        overrides: changes of its task, as on the command line, such as "task.test_mode=eval".
+        overrides: changes of its task, as on the command line, such as "task.test_mode=eval"; not for a chain.
 
     Raises:
         WeightsError: there is no model, it is damaged, or it does not match its config.
-        PluginError, ConfigError: its config uses something that is not installed.
+        PluginError, ConfigError: its config uses something that is not installed, or a chain is given overrides.
     """
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
+        if overrides:
+            raise ConfigError(f"{', '.join(overrides)}: a chain takes no overrides; give one model")
         return chain.Chain([load(name, plugin) for name in names], [str(name) for name in names])
     path = located(source)
     task, tree, _ = restored(path, plugin, overrides)
@@ -53,7 +55,7 @@ def located(source: str | Path | None) -> Path:
     """Return the run folder or weights file that a path, a name of `i2i models`, or None means."""
     if source is None:
         return default_model()
-    named = None if Path(source).expanduser().exists() else registry().first("resolve_weights", source=str(source))
+    named = None if Path(source).expanduser().exists() else file_of(str(source))
     return Path(source) if named is None else named
 
 
@@ -99,7 +101,7 @@ def default_model() -> Path:
         return located(named)
     newest = Run.newest()
     if newest is None:
-        bundled: Path | None = registry().first("resolve_weights", source=DEFAULT)
+        bundled = file_of(DEFAULT)
         if bundled is None:
             raise WeightsError(
                 "no model given, $I2I_MODEL is not set and ./runs contains no finished run: train one with "

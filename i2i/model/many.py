@@ -71,10 +71,7 @@ def translate_files(
     model.task.makes.check(output)
     targets, failed = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
-    if force or skip_existing:
-        todo = [pair for pair in sorted(targets.items()) if force or not pair[0].exists()]
-    else:
-        todo = outdated(manifest, targets, say)
+    todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
     share = in_this_process if nproc == 1 else partial(in_processes, nproc=nproc)
     try:
@@ -93,8 +90,6 @@ def translate_files(
     except (KeyboardInterrupt, SystemExit):
         say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
         raise
-    if skip_existing and kept:  # an image does not show which model made it
-        say("existing results were kept, whichever model made them; use --force to redo them")
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
     say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if again else ''}")
     for sentence in again:
@@ -102,8 +97,17 @@ def translate_files(
     return failed
 
 
-def outdated(manifest: Manifest, targets: dict[Path, Any], say: Callable[[str], None]) -> list[tuple[Path, Any]]:
-    """Return the targets whose results are missing or outdated, with their inputs, and say what happens to others."""
+def chosen(
+    manifest: Manifest, targets: dict[Path, Any], force: bool, skip_existing: bool, say: Callable[[str], None]
+) -> list[tuple[Path, Any]]:
+    """Return the targets to make, with their inputs, and say what happens to the others."""
+    if force:
+        return sorted(targets.items())
+    if skip_existing:
+        todo = [pair for pair in sorted(targets.items()) if not pair[0].exists()]
+        if len(todo) < len(targets):  # an image does not show which model made it
+            say("existing results are kept, whichever model made them; use --force to redo them")
+        return todo
     states = manifest.states(targets)
     counts = Counter(states.values())
     if counts["outdated"]:

@@ -52,8 +52,13 @@ class Run:
     @staticmethod
     def newest(below: str | Path = "runs") -> Run | None:
         """Return the run that finished last, at most two folders below `below`, or None."""
+        return next(iter(Run.all_finished(below)), None)
+
+    @staticmethod
+    def all_finished(below: str | Path = "runs") -> list[Run]:
+        """Return the finished runs at most two folders below `below`, the newest first."""
         found = [run for depth in ("*", "*/*") for run in map(Run, Path(below).glob(depth)) if run.finished]
-        return max(found, key=lambda run: run.metrics_file.stat().st_mtime, default=None)
+        return sorted(found, key=lambda run: run.metrics_file.stat().st_mtime, reverse=True)
 
     @property
     def finished(self) -> bool:

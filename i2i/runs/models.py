@@ -46,8 +46,7 @@ def file_of(name: str) -> Path | None:
 
 def of_runs(below: str | Path) -> Iterator[Card]:
     """Yield a card of each finished run, at most two folders below `below`, the newest first."""
-    runs = [run for depth in ("*", "*/*") for run in map(Run, Path(below).glob(depth)) if run.finished]
-    for run in sorted(runs, key=lambda run: -run.metrics_file.stat().st_mtime):
+    for run in Run.all_finished(below):
         try:
             yield of_run(run)
         except (I2IError, OSError, ValueError) as error:

@@ -19,14 +19,16 @@ def summary(folder: Path) -> str:
         ("metrics", run.metrics_file if run.finished else None),
     ]
     lines = [f"{folder}: finished", *(f"  {name:8}  {file}" for name, file in found if file)]
-    if translates(run):
+    use: list[str] = []
+    if can(run, "translate"):
         use = [f"i2i translate FILES -o OUT -m {folder}", f'i2i.translate("FILE", "{folder}")']
-    else:
+    elif can(run, "sample"):
         use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
-    return "\n".join([*lines, f"  use it    {use[0]}", f"            {use[1]}"])
+    heads = ("use it", "")
+    return "\n".join([*lines, *(f"  {head:8}  {line}" for head, line in zip(heads, use, strict=False))])
 
 
-def translates(run: Run) -> bool:
-    """Return whether the task of a run translates; otherwise it samples."""
+def can(run: Run, call: str) -> bool:
+    """Return whether the task of a run has `call`, "translate" or "sample"."""
     task = load(run.config_file, (), registry().catalog).task.func
-    return getattr(task, "translate", None) is not Task.translate
+    return getattr(task, call, None) is not getattr(Task, call)

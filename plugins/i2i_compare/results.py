@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from i2i import ConfigError, DataError, Model, files, images, load
+from i2i.data import address
 from i2i.modalities import Modality
 
 from . import page, sheet
@@ -107,22 +108,15 @@ def divided(condition: Mapping[str, Any], names: Sequence[str], models: Sequence
     Raises:
         ConfigError: no model has a condition, or the numbered one has not.
     """
-    given = [
-        {key: value for key, value in condition.items() if not numbered(key) and model.knows(key)} for model in models
-    ]
+    for_all = {key: value for key, value in condition.items() if address(key)[0] is None}
+    given = [{key: value for key, value in for_all.items() if model.knows(key)} for model in models]
     for key, value in condition.items():
-        number, _, rest = key.partition(".")
-        if numbered(key) and 0 < int(number) <= len(models) and models[int(number) - 1].knows(rest):
-            given[int(number) - 1][rest] = value
-        elif numbered(key) or not any(key in own for own in given):
+        number, rest = address(key)
+        if number is not None and 0 < number <= len(models) and models[number - 1].knows(rest):
+            given[number - 1][rest] = value
+        elif number is not None or not any(key in own for own in given):
             raise ConfigError(f"-c {key}={value}: no model of {', '.join(names)} has this condition")
     return given
-
-
-def numbered(key: str) -> bool:
-    """Return whether a condition is for one model only, such as "2.direction"."""
-    number, _, rest = key.partition(".")
-    return number.isdecimal() and rest != ""
 
 
 def pixels(thing: Any, modality: Modality) -> np.ndarray:

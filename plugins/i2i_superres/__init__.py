@@ -192,6 +192,6 @@ def register(catalog: Catalog) -> None:
 @hookimpl
 def adopt_weights(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
     """Recognise ESRGAN, Compact, SPAN, MSRResNet, EDSR, RFDN and RLFN, also in ncnn files of the first three."""
     return adopted(tensors, metadata)

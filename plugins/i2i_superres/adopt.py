@@ -1,4 +1,4 @@
-"""Someone else's super-resolution weights -> the task `superres`: `task, weights = adopted(tensors, metadata)`.
+"""Someone else's super-resolution weights -> the task `superres`: `task, weights, said = adopted(tensors, metadata)`.
 
 Each family of `FAMILIES` recognises its layers by name, and reads widths, depth and scale from their shapes. Which
 values the network takes (0..1, 0..255 or -1..1) is not in a file: `fitted` tries all three on a drawn picture and
@@ -7,7 +7,6 @@ takes the one whose result is the most like bicubic upscaling.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,8 +35,8 @@ SURE, CLOSE = 14.0, 0.5  # dB
 
 def adopted(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Return the task and its tensors, or None if they are of no family here; see the hook `adopt_weights`."""
+) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
+    """Return the task, its tensors and what was deduced, or None for another family; see the hook `adopt_weights`."""
     tensors = {name: value.float() for name, value in tensors.items()}
     if metadata.get("format") == "ncnn":
         found = from_ncnn(tensors, metadata["layers"])
@@ -46,11 +45,11 @@ def adopted(
     network = built(found) if found is not None else None
     if found is None or network is None:
         return None
-    low, high = fitted(found, network)
-    task = {"use": "superres", "generator": found.generator, "values": [low, high]}
-    return task, {f"G.{name}": value for name, value in found.weights.items()} | {
-        "done": torch.zeros((), dtype=torch.long)
-    }
+    values, why = fitted(found, network)
+    task = {"use": "superres", "generator": found.generator, "values": list(values)}
+    own = {f"G.{name}": value for name, value in found.weights.items()} | {"done": torch.zeros((), dtype=torch.long)}
+    options = ", ".join(f"{key} {value}" for key, value in found.generator.items() if key != "use")
+    return task, own, f"super-resolution, {found.generator['use']} ({options}), {why}"
 
 
 def built(found: Found) -> nn.Module | None:
@@ -67,20 +66,19 @@ def built(found: Found) -> nn.Module | None:
     return network
 
 
-def fitted(found: Found, network: nn.Module) -> tuple[float, float]:
-    """Return the range of values that a network takes and gives, and print what it was chosen from."""
+def fitted(found: Found, network: nn.Module) -> tuple[tuple[float, float], str]:
+    """Return the range of values that a network takes and gives, and in words what it was chosen from."""
     inner = {span: span for span in RANGES}
     if found.generator["use"] in CONVERTS:
         inner = {(low, high): (2 * low - 1, 2 * high - 1) for low, high in RANGES}
     decibels = {span: agreement(network, *inner[span]) for span in RANGES}
     best = max(decibels.values())
     chosen = next(span for span in RANGES if decibels[span] > best - CLOSE)
+    tried = ", ".join(f"{low:g}..{high:g} {decibels[low, high]:.1f} dB" for low, high in RANGES)
     if best < SURE:
         chosen = RANGES[0]
-        print("i2i: the output is unlike the input in every range of values: assuming 0..1", file=sys.stderr)
-    tried = ", ".join(f"{low:g}..{high:g} {decibels[low, high]:.1f} dB" for low, high in RANGES)
-    print(f"i2i: values {chosen[0]:g}..{chosen[1]:g} (PSNR to bicubic: {tried})", file=sys.stderr)
-    return inner[chosen]
+        return inner[chosen], f"assumed: values 0..1, as no output is like bicubic upscaling ({tried})"
+    return inner[chosen], f"values {chosen[0]:g}..{chosen[1]:g} (PSNR to bicubic upscaling: {tried})"
 
 
 @torch.no_grad()

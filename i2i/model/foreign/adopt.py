@@ -58,8 +58,8 @@ def recognised(
             except Exception as error:
                 raise PluginError(f"{path}: plugin '{plugin}' failed: {type(error).__name__}: {error}") from error
             if found is not None:
-                task_config, own, *said = found
-                return task_config, own, said[0] if said else readable(task_config)
+                task_config, own, said = found
+                return task_config, own, said
     some = ", ".join(list(tensors)[:3])
     raise WeightsError(
         f"{path}: no installed plugin recognises these weights ({len(tensors)} tensors: {some} ...); "
@@ -74,17 +74,3 @@ def networks_in(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         part = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         if part:
             yield part
-
-
-def readable(task_config: Mapping[str, Any]) -> str:
-    """Describe the `task` of a config on one line: "superres, generator rrdbnet (blocks 23, scale 4)"."""
-    rest = [told(key, value) for key, value in task_config.items() if key != "use"]
-    return ", ".join([str(task_config["use"]), *rest])
-
-
-def told(key: str, value: Any) -> str:
-    """Return a key of a config and its value in words."""
-    if not isinstance(value, Mapping):
-        return f"{key} {value}"
-    inner = ", ".join(told(name, one) for name, one in value.items() if name != "use")
-    return f"{key} {value.get('use', '')}".rstrip() + (f" ({inner})" if inner else "")
