@@ -160,7 +160,7 @@ def test_files_that_are_no_files_never_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pth")
     (tmp_path / "loop.pth").symlink_to(tmp_path / "loop.pth")
     for name in ("pipe.pth", "loop.pth", "missing.pth"):
-        refused(tmp_path / name, "no model here; give the folder of a run or a weights file")
+        refused(tmp_path / name, "no model here; give a run, a weights file or a name of `i2i models`")
     with pytest.raises(WeightsError, match="not a regular file"):
         pickled.content_of(open("/dev/zero", "rb"))  # noqa: SIM115
 

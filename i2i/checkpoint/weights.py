@@ -62,7 +62,8 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], str, dict[str, str]
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     except Malformed as error:
-        raise WeightsError(f"{path} is damaged, or not written by i2i: use the model.safetensors of a run") from error
+        todo = "use that of a run, or one that docs/weights.md lists"
+        raise WeightsError(f"{path} is damaged, or no weights file: {todo}") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool = False) -> str | None:

@@ -66,7 +66,7 @@ def restored(
     file = Run.weights_of(path)
     parts = {} if file.exists() else foreign.parts_of(path.expanduser())
     if not file.is_file() and not parts:
-        raise WeightsError(f"{path}: no model here; give the folder of a run or a weights file")
+        raise WeightsError(f"{path}: no model here; give a run, a weights file or a name of `i2i models`")
     if parts or foreign.format_of(file):
         load_files(plugin)
         return *foreign.adopted(path.expanduser() if parts else file, overrides), {}
