@@ -99,6 +99,29 @@ def test_a_residual_network_starts_near_bilinear_upscaling(name: str) -> None:
     assert (SMALL[name]()(x) - base).abs().mean() < 0.1
 
 
+def test_span_works_at_half_size_and_starts_as_the_identity() -> None:
+    network = SPAN(scale=1, width=8, blocks=1, shift=0.5, base=True, unshuffle=2)
+    x = pictures(2, 3, 10, 14)
+    assert network.multiple == 2
+    assert network.head.in_channels == 12
+    for p in network.tail.parameters():
+        p.data.zero_()
+    assert torch.equal(network(x), x)
+    with pytest.raises(ConfigError, match="scale 3 and unshuffle 2: their product must be 4 at most"):
+        SPAN(scale=3, unshuffle=2)
+
+
+@pytest.mark.parametrize("size", [(9, 13), (10, 13), (9, 14), (10, 14)])
+def test_images_that_do_not_fit_the_network_are_padded_and_cropped(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    task = Task(partial(SPAN, scale=2, width=8, blocks=1, shift=0.5, base=True, unshuffle=2), values=(0, 1)).eval()
+    x = pictures(1, 3, *size)
+    found = task.translate(x)
+    assert found.shape == (1, 3, size[0] * 2, size[1] * 2)
+    even = F.pad(x, (0, size[1] % 2, 0, size[0] % 2), mode="replicate")
+    assert torch.equal(found, task.translate(even)[..., : size[0] * 2, : size[1] * 2])
+
+
 def test_published_networks_convert_the_value_range_internally() -> None:
     # With all weights zero, the published networks output 0 in their own range (EDSR: the mean), which is -1 in ours.
     for name, answer in (("rrdb", -1.0), ("edsr", None)):
@@ -270,6 +293,33 @@ def test_real_world_degradation_does_not_shift_the_image_but_damages_it() -> Non
         for x in (-1, 0, 1)
     }
     assert min(apart, key=lambda shift: apart[shift]) == (0, 0)
+
+
+def test_jpeg_degradation_adds_noise_or_artefacts_and_leaves_one_in_five_alone() -> None:
+    picture = photo(5)[:96, :104]
+    found = [degrade.jpeg(picture, 1, np.random.default_rng(seed)) for seed in range(200)]
+    errors = np.array([np.abs(one.astype(float) - picture).mean() for one in found])
+    same = (errors == 0).mean()
+    assert 0.15 < same < 0.35  # one in five, and a few with neither noise nor JPEG
+    assert {one.shape for one in found} == {picture.shape}
+    assert errors.max() > 5
+    mean = np.mean(found, 0)[2:-2, 2:-2]
+    shifts = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    apart = {(y, x): np.abs(mean - picture[2 + y : 94 + y, 2 + x : 102 + x]).mean() for y, x in shifts}
+    assert min(apart, key=lambda shift: apart[shift]) == (0, 0)
+
+
+def test_restoring_data_has_pairs_of_one_size(tmp_path: Path) -> None:
+    for n in range(3):
+        Image.fromarray(photo(n)).save(tmp_path / f"{n}.png")
+    data = SuperResolution(
+        str(tmp_path), scale=1, degradation="jpeg", size=32, validation=str(tmp_path), validation_samples=2
+    )
+    one = data.sample(0, np.random.default_rng(5))
+    assert one["A"].shape == one["B"].shape == (3, 32, 32)
+    assert (one["A"] - one["B"]).abs().mean() < 0.2
+    held = data.validation()[1]
+    assert held["A"].shape == held["B"].shape
 
 
 # ----------------------------------------------------------------------------------------------------- data

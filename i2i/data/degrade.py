@@ -2,9 +2,9 @@
 
     data: {use: superres, degradation: real_world, scale: 4, root: data/photos}     # in a config
 
-`bicubic` is the standard protocol of papers, `real_world` that of Real-ESRGAN, arXiv:2107.10833. A degradation takes
-an image uint8 [H, W, 3], the scale and a random generator, its only source of randomness, and returns uint8
-[H / scale, W / scale, 3]. `DEGRADATIONS` lists them.
+`bicubic` is the standard protocol of papers, `real_world` that of Real-ESRGAN, arXiv:2107.10833, and `jpeg` is for
+restoring images at their own size. A degradation takes an image uint8 [H, W, 3], the scale and a random generator,
+its only source of randomness, and returns uint8 [H / scale, W / scale, 3]. `DEGRADATIONS` lists them.
 """
 
 from __future__ import annotations
@@ -70,6 +70,51 @@ def keys(x: Array) -> Array:
 def rounded(values: Array) -> Array:
     """Round to uint8; halves are rounded up, as in MATLAB."""
     return np.floor(values + 0.5).clip(0, 255).astype(np.uint8)
+
+
+# ------------------------------------------------------------------------------------------ JPEG and noise
+
+CLEAN, UNCOMPRESSED, SMOOTH, ALIGNED = (
+    0.2,
+    0.1,
+    0.5,
+    0.5,
+)  # probabilities: unchanged, no JPEG, no noise, 8x8 grid at 0
+STRENGTH = 25.0  # the greatest standard deviation of noise, on a scale of 0..255
+RANGE = (5, 96)  # JPEG quality
+
+
+def jpeg(picture: Array, scale: int, rng: np.random.Generator) -> Array:
+    """Add Gaussian noise and compress as JPEG; one image in five stays as it is, so that clean ones are left alone.
+
+    Noise (half of the images) has a standard deviation of 0 to 25 of 255 levels, JPEG a quality of 5 to 95 and either
+    full or halved chroma resolution. Half of the images have been cropped since: the grid of 8 x 8 blocks starts at a
+    random offset.
+
+    Args:
+        picture: uint8 [H, W, 3]; downsampled with `bicubic` first if the scale is not 1.
+        scale: an integer, usually 1.
+        rng: the only source of randomness.
+
+    Returns:
+        uint8 [H // scale, W // scale, 3].
+    """
+    import cv2
+
+    x = bicubic(picture, scale) if scale > 1 else picture
+    if rng.random() < CLEAN:
+        return x
+    if rng.random() >= SMOOTH:
+        x = rounded(x + rng.standard_normal(x.shape, np.float32) * np.float32(rng.uniform(0, STRENGTH)))
+    if rng.random() < UNCOMPRESSED:
+        return x
+    top, left = (0, 0) if rng.random() < ALIGNED else rng.integers(8, size=2)
+    padded = np.pad(x, ((top, 0), (left, 0), (0, 0)), "edge")
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)[rng.integers(2)]
+    settings = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*RANGE)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(padded[..., ::-1]), settings)
+    decoded: Array = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return decoded[top:, left:, ::-1]
 
 
 # ------------------------------------------------------------------------------------------ the real world
@@ -235,5 +280,6 @@ def steepness(low: float, high: float, rng: np.random.Generator) -> float:
 
 DEGRADATIONS: dict[str, Callable[[Array, int, np.random.Generator], Array]] = {
     "bicubic": bicubic,
+    "jpeg": jpeg,
     "real_world": real_world,
 }

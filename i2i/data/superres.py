@@ -1,4 +1,4 @@
-"""Super-resolution data sets: "B" is a patch of a photograph, "A" the same patch at 1/2 to 1/4 of the resolution.
+"""Super-resolution data sets: "B" is a patch of a photograph, "A" the same patch, degraded, at 1 to 1/4 of the size.
 
     data: {use: superres, root: data/photos, validation: data/Set5, scale: 4}     # in a config
 
@@ -96,10 +96,10 @@ class SuperResolution(Patches):
     Args:
         root: a folder of photographs, searched recursively, or a list of folders; one listed twice is sampled twice
             as often.
-        scale: the upscaling factor from "A" to "B": 2, 3 or 4.
+        scale: the upscaling factor from "A" to "B": 2, 3 or 4; 1 for restoring images, with `degradation: jpeg`.
         size: height and width of "B" in pixels, a multiple of `scale`.
-        degradation: how "A" is computed: "bicubic" as in the published protocol, or "real_world" for images with
-            unknown blur, resizing, noise and compression.
+        degradation: how "A" is computed: "bicubic" as in the published protocol, "jpeg" for noise and JPEG artefacts
+            only, or "real_world" for images with unknown blur, resizing, noise and compression.
         validation: a folder of photographs, or of published pairs in HR and LR_x2 (or _x3, _x4), where HR is cropped
             to LR x scale from the top left. null holds out every tenth image of `root`.
         shrink: factors by which the photographs are downsized first, one drawn at random for each sample: at half
@@ -121,9 +121,9 @@ class SuperResolution(Patches):
     def __init__(
         self,
         root: str | Annotated[list[str], Len(1)],
-        scale: Literal[2, 3, 4] = 4,
+        scale: Literal[1, 2, 3, 4] = 4,
         size: PositiveInt = 192,
-        degradation: Literal["bicubic", "real_world"] = "bicubic",
+        degradation: Literal["bicubic", "jpeg", "real_world"] = "bicubic",
         validation: str | None = None,
         shrink: Annotated[list[Shrinkage], Len(1)] | None = None,
         turn: bool = True,

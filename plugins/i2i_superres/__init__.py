@@ -100,6 +100,7 @@ class SuperResolution(Task):
         self.pixel, self.pixel_steps, self.start_from = PIXEL[pixel], pixel_steps, start_from
         self.lambda_pixel, self.lambda_perceptual, self.lambda_gan = lambda_pixel, lambda_perceptual, lambda_gan
         self.takes, self.makes = Image.of(self.G), Image(scale=self.scale)
+        self.multiple = getattr(self.G, "multiple", 1)
         self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
 
     def players(self) -> dict[str, list[Any]]:
@@ -159,11 +160,13 @@ class SuperResolution(Task):
 
     def enlarge(self, image: Tensor) -> Tensor:
         """Upscale images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] around [-1, 1]."""
-        low, high = self.values
-        if self.values == (-1, 1):
-            return self.G(image)
-        half = (high - low) / 2
-        return (self.G((image + 1) * half + low) - low) / half - 1
+        height, width = image.shape[-2:]  # of validation images: any
+        missing = (-width % self.multiple, -height % self.multiple)
+        if any(missing):
+            image = F.pad(image, (0, missing[0], 0, missing[1]), mode="replicate")
+        low, half = self.values[0], (self.values[1] - self.values[0]) / 2
+        enlarged = self.G(image) if half == 1 and low == -1 else (self.G((image + 1) * half + low) - low) / half - 1
+        return enlarged[..., : height * self.scale, : width * self.scale] if any(missing) else enlarged
 
     def translate(self, image: Tensor) -> Tensor:
         """Upscale images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] in [-1, 1]."""
