@@ -3,9 +3,9 @@
     python benchmarks/restore.py runs/restore $I2I_DATA/caltech101/val $I2I_DATA/sr/Set5/HR $I2I_DATA/sr/Set14/HR \
         --json benchmarks/results/restore.json
 
-Each picture is compressed by Pillow (4:2:0, its default) or gets Gaussian noise, and is restored. Photographs that are
-JPEGs themselves are halved first, so that their own artefacts do not count as truth. PSNR in dB, the mean over the
-pictures, of RGB and of luma (BT.601); "gain" is that over the damaged picture.
+Each picture is compressed by Pillow (4:2:0, its default) or gets Gaussian noise, and is restored. Photographs that
+are JPEGs themselves are halved first, so that their own artefacts do not count as truth. PSNR in dB, the mean over
+the pictures, of RGB and of luma (BT.601); "gain" is that over the damaged picture.
 """
 
 from __future__ import annotations

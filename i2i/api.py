@@ -13,9 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from . import config, files, loop, processes, runs
+from . import config, devices, files, loop, processes, runs
 from .errors import ConfigError
 from .model import Model, load, ready
 from .model.evaluating import evaluate_run, is_a_comparison
@@ -56,7 +54,7 @@ def run(
         if leads:
             files.sweep(home.folder)
         # Errors up to here are raised before another process waits for this one.
-        world = processes.join(chosen.train.timeout, torch.cuda.is_available())
+        world = processes.join(chosen.train.timeout, devices.chosen(chosen.train.device))
         try:
             world.wait()
             loop.train(chosen, home, world, resume=resume)

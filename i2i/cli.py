@@ -71,10 +71,21 @@ PluginFile = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("-m", "--model", help="A run, a weights file or a name of `i2i models`; or 'a | b'.")
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps or xpu.", callback=lambda name: use_device(name)),
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[
     list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, e.g. label=3 or direction=BtoA.")
 ]
+
+
+def use_device(name: str | None) -> str | None:
+    """Make `auto` mean this device, in child processes too."""
+    if name:
+        os.environ["I2I_DEVICE"] = name
+    return name
 
 
 def tell_version(wanted: bool) -> None:
@@ -109,18 +120,20 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Resume the existing run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete the existing run and start over.")] = False,
     nproc: Annotated[int, typer.Option(help="Processes that train together on this machine.", min=1)] = 1,
+    device: DeviceOption = None,
     plugin: PluginFile = None,
 ) -> None:
     """Train, evaluate, and write pictures and a report."""
     from . import api, processes
     from .runs import summary
 
+    overrides = [*(overrides or []), *([f"train.device={device}"] if device else [])]
     if nproc > 1 and processes.alone():
-        api.planned(config, overrides or [], out, resume=resume, plugin=plugin)  # report a mistake once
+        api.planned(config, overrides, out, resume=resume, plugin=plugin)  # report a mistake once
         flags = [*(["-o", out] if out else []), *["--resume"] * resume, *["--force"] * force]
         files = [part for file in plugin or [] for part in ("--plugin", file)]
-        raise typer.Exit(processes.launch(["run", config, *(overrides or []), *flags, *files], nproc))
-    folder = api.run(config, *(overrides or []), out=out, resume=resume, force=force, plugin=plugin)
+        raise typer.Exit(processes.launch(["run", config, *overrides, *flags, *files], nproc))
+    folder = api.run(config, *overrides, out=out, resume=resume, force=force, plugin=plugin)
     if processes.rank() == 0:
         print(summary(folder))
 
@@ -132,6 +145,7 @@ def evaluate(
         list[str] | None, typer.Argument(help="Changes, e.g. 'metrics=[{use: kid}]'; or the folder to compare with.")
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="For two folders, e.g. psnr,ssim,kid.")] = None,
+    device: DeviceOption = None,
     plugin: PluginFile = None,
 ) -> None:
     """Evaluate a trained run again, also with other metrics or data; or compare two folders of pictures."""
@@ -162,6 +176,7 @@ def translate(
         bool, typer.Option("--skip-existing", help="Keep what is there, whichever model made it.")
     ] = False,
     nproc: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
+    device: DeviceOption = None,
     plugin: PluginFile = None,
 ) -> None:
     """Translate images, or whatever the model takes, keeping their names and sizes.
@@ -197,6 +212,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     condition: Conditions = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    device: DeviceOption = None,
     plugin: PluginFile = None,
 ) -> None:
     """Generate images, or whatever the model makes; -c label=3 asks a class-conditional model for class 3."""

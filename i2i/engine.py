@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import devices
 from .config import Train
 from .contract import backward, name_of, not_finite, players_of, turns_of
-from .data.stream import Batch, to_device
-from .errors import ConfigError, NumericError, PluginError
+from .data.stream import Batch
+from .errors import ConfigError, NumericError, PluginError, blame
 from .networks.average import Average
 from .processes import ProcessGroup
 from .task import Losses, Task, Turn
@@ -78,7 +79,7 @@ class Engine:
         self.averages: dict[str, Average] = {}
         if train.ema is not None:
             self.averages = {name: Average(getattr(self.task, name), train.ema) for name in self.task.ema}
-        self.precision = precision_for(train.precision, self.device)
+        self.precision = devices.precision_for(train.precision, self.device)
 
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
         """Run one training step on the micro-batches of this process and return its losses.
@@ -93,8 +94,11 @@ class Engine:
         seed_everything(self.train.seed, self.number, self.world.rank)
         self.task.train()
         self._set_rates()
-        batches = [to_device(batch, self.device) for batch in micro_batches]
         call = f"step {self.number}"
+        with blame(self.task, call):
+            for batch in micro_batches:
+                self.task.check(batch)
+        batches = [devices.move(batch, self.device, self.task.on_host) for batch in micro_batches]
         turns = [turns_of(self.task, batch, self.players, call, self.autocast) for batch in batches]
         losses: dict[str, float] = {}
         stop = False
@@ -209,27 +213,6 @@ def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Call
     if set(optimizer) != set(players):
         raise ConfigError(f"optimizer: given for {sorted(optimizer)}, but the task has the players {sorted(players)}")
     return optimizer[player]
-
-
-def precision_for(wanted: str, device: torch.device) -> str:
-    """Choose bf16 autocast on GPUs and float32 on CPUs, where results should not depend on the model of the CPU.
-
-    Raises:
-        ConfigError: bf16 was requested on a CPU without instructions for it, where it is 26 times slower. CPUs with
-            them train most networks in 0.5 to 0.7 of the time.
-    """
-    if wanted == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
-        raise ConfigError(
-            "train.precision: bf16 is many times slower than fp32 on this CPU, which has neither AVX512-BF16 nor "
-            "AMX; use auto or fp32"
-        )
-    return ("bf16" if device.type == "cuda" else "fp32") if wanted == "auto" else wanted
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Return whether this CPU has instructions that multiply bf16 numbers."""
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def seed_everything(seed: int, step: int, rank: int) -> None:

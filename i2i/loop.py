@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from . import devices
 from .config import Config
 from .contract import check_answers, players_of
 from .data.base import Data
@@ -68,7 +69,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         schedule=schedule,
         steps_per_epoch=len(data) / data.batch_size,
         world=world,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=devices.chosen(settings.device),
     )
     if saved is not None:
         engine.load_state(saved)

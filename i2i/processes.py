@@ -79,7 +79,7 @@ class ProcessGroup:
         if self.size == 1:
             return module
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
-            if next(module.parameters()).device.type != "cuda":
+            if next(module.parameters()).device.type == "cpu":
                 raise ConfigError(
                     "batch norm over several processes needs GPUs: train with one process, or use a norm that "
                     "treats each picture separately (norm: instance)"
@@ -126,22 +126,22 @@ class ProcessGroup:
         )
 
 
-def join(timeout: float, cuda: bool) -> ProcessGroup:
+def join(timeout: float, device: torch.device) -> ProcessGroup:
     """Join the other processes, if the environment variables name any.
 
     Args:
         timeout: seconds without an answer from a process after which the run ends.
-        cuda: use GPUs (nccl), one per process; else gloo.
+        device: where this process trains; it decides how they communicate, e.g. with nccl.
     """
     if alone():
         return ProcessGroup()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
     limit = timedelta(seconds=timeout)
     store, rank, size = next(dist.rendezvous("env://", timeout=limit))
     store.set_timeout(limit)
     dist.init_process_group(
-        "nccl" if cuda else "gloo",
+        dist.get_default_backend_for_device(device),
         store=dist.PrefixStore("group", store),
         rank=rank,
         world_size=size,

@@ -33,6 +33,7 @@ class Task(nn.Module):
         makes: the modality that `translate`, `sample` and `decode` return and `encode` takes, e.g. `Image(scale=4)`.
         conditions: the modality of each keyword of `translate` and `sample` that is not a plain value, e.g.
             `{"style": Image()}`: callers pass a file or array, the task gets [1, ...] on its device, or a list.
+        on_host: the entries of a batch that stay on the CPU, because `step` reads their values, such as text.
         source: the entry of a sample that `translate` takes.
         target: the entry that metrics compare its result with.
     """
@@ -41,6 +42,7 @@ class Task(nn.Module):
     takes: Modality = Image()
     makes: Modality = Image()
     conditions: Mapping[str, Modality] = MappingProxyType({})
+    on_host: ClassVar[tuple[str, ...]] = ()
     source: str = "A"
     target: str = "B"
 
@@ -54,6 +56,13 @@ class Task(nn.Module):
     def players(self) -> dict[str, list[nn.Module]]:
         """Return the modules that each player trains: `{"G": [self.G_ab, self.G_ba], "D": [...]}`."""
         raise NotImplementedError(f"{type(self).__name__} must implement players()")
+
+    def check(self, batch: dict[str, Any]) -> None:
+        """Raise ConfigError or DataError if a batch does not fit, e.g. a label out of range.
+
+        The engine calls it before the batch leaves the CPU, so reading values costs nothing here. In `step` it would
+        make an accelerator wait.
+        """
 
     def step(self, batch: dict[str, Any]) -> Iterator[Turn]:
         """Run one training step: yield `(player, {"name": scalar loss, ...})` for each turn.

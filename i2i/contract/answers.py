@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.stream import Batch, to_device
+from .. import devices
+from ..data.stream import Batch
 from ..errors import NumericError, PluginError, blame
 from ..metrics.base import device_of, predict_batch
 from ..modalities import Modality
@@ -41,7 +42,7 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         shared = [*task.parameters(), task.over_processes]  # a group of processes cannot be copied
         answering = copy.deepcopy(task, {id(part): part for part in shared}).eval()
     with random_state_kept(device), torch.no_grad():
-        given = to_device(batch or {}, device)
+        given = devices.move(batch or {}, device, task.on_host)
         with blame(task, "pictures"):
             shown = answering.pictures(given)
         broken = flaw_of_pictures(shown, task.makes)
@@ -94,7 +95,7 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
     """Put the random states of torch, numpy and Python back at the end."""
     others = np.random.get_state(), random.getstate()
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with devices.random_state_kept(device):
             yield
     finally:
         np.random.set_state(others[0])

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..errors import ConfigError, DataError, I2IError, blame
@@ -118,7 +116,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
     for batch in read_ahead(samples.read, tasks, data.workers, train.timeout, named):
         if isinstance(batch, I2IError):
             raise batch
-        micro_batches.append(pinned(batch) if torch.cuda.is_available() else batch)
+        micro_batches.append(batch)
         if len(micro_batches) == train.accumulate:
             yield micro_batches
             micro_batches = []
@@ -129,11 +127,6 @@ def samples_named(indices: Sequence[int]) -> str:
     return f"samples {', '.join(map(str, indices[:8]))}{', ...' * (len(indices) > 8)}"
 
 
-def pinned(batch: Batch) -> Batch:
-    """Copy the tensors of a batch to pinned memory, from which they travel to a GPU without blocking."""
-    return {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in batch.items()}
-
-
 def validation_batch(data: Data, n: int = 4) -> Batch:
     """Return up to `n` evenly spaced validation samples with the shapes of the first; {} if there are none."""
     with blame(data, "validation"):
@@ -141,10 +134,3 @@ def validation_batch(data: Data, n: int = 4) -> Batch:
         n = min(n, len(samples))
         chosen = [samples[i * len(samples) // n] for i in range(n)]  # neighbours often share a class
     return default_collate([sample for sample in chosen if shapes(sample) == shapes(chosen[0])]) if chosen else {}
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move the tensors of a batch."""
-    if device.type == "cpu":
-        return batch
-    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}

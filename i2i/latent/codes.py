@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data import conditions
+from ..devices import random_state_kept
 from ..errors import ConfigError, NumericError
 from ..metrics.base import device_of
 from ..model import Model
@@ -85,7 +86,7 @@ def prior(model: Model, n: int, seed: int = 0, **condition: Any) -> Tensor:
     """Draw `n` codes [n, ...] from the prior, as `sample` does; the same seed gives the same codes."""
     need(model, "prior", "decode")
     own, _ = divided(model, condition)
-    with torch.inference_mode(), torch.random.fork_rng():
+    with torch.inference_mode(), random_state_kept(device_of(model.task)):
         torch.manual_seed(conditions.seed(seed))
         return model.task.eval().prior(n, **own).float().cpu().clone()
 
@@ -115,7 +116,7 @@ def decode_paths(model: Model, z: Tensor, seed: int = 0, **condition: Any) -> Te
     _, rest = divided(model, condition)
     task, device = model.task.eval(), device_of(model.task)
     steps = []
-    with torch.inference_mode(), torch.random.fork_rng():
+    with torch.inference_mode(), random_state_kept(device_of(model.task)):
         for step in z.unbind(1):
             torch.manual_seed(conditions.seed(seed))
             steps.append(in_parts(lambda part: unit(model, task.decode(part.to(device), **rest)), step, most=BATCH))

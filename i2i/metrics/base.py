@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..data.base import Data, Sample, shapes
-from ..data.stream import to_device
+from ..devices import move, random_state_kept
 from ..errors import ConfigError, PluginError, blame
 from ..modalities import Image, Modality
 
@@ -116,7 +116,7 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
 
 def predicted(task: Any, samples: list[Sample]) -> Tensor:
     """Return the task's predictions for samples of equal shape: [N, ...] on the CPU."""
-    return predict_batch(task, to_device(default_collate(samples), device_of(task)))
+    return predict_batch(task, move(default_collate(samples), device_of(task), task.on_host))
 
 
 def predict_batch(task: Any, batch: dict[str, Any]) -> Tensor:
@@ -159,7 +159,7 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequen
     for first in range(0, n, batch_size):
         part = slice(first, min(first + batch_size, n))
         chosen = {name: list(values[part]) for name, values in condition.items()}
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        with random_state_kept(device), torch.no_grad():
             torch.manual_seed(first)
             with blame(task, "sample"):
                 made = task.sample(part.stop - first, **chosen)
@@ -174,7 +174,7 @@ def validated(task: Any, data: Data, device: torch.device) -> dict[str, float]:
     sums: dict[str, float] = {}
     samples = data.validation()
     for batch in same_shapes(samples, data.batch_size):
-        for key, value in task.validate(to_device(default_collate(batch), device)).items():
+        for key, value in task.validate(move(default_collate(batch), device, task.on_host)).items():
             sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
     return {key: total / len(samples) for key, total in sums.items()}
 

@@ -20,6 +20,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from ..data.base import Data
+from ..devices import chosen
 from ..errors import ConfigError, DataError
 from ..losses.pretrained import Weights
 from ..losses.torchvision_guard import import_torchvision
@@ -132,7 +133,7 @@ class InceptionScore:
 
     def between(self, fake: Iterable[Tensor], real: Iterable[Tensor]) -> dict[str, float]:
         """Return the score of the first images, [1 or 3, H, W] in [-1, 1]."""
-        logits = outputs(fake, self.weights_dir, "cuda" if torch.cuda.is_available() else "cpu")[1]
+        logits = outputs(fake, self.weights_dir, str(chosen()))[1]
         n = len(logits)
         if n < self.splits:
             raise DataError(f"inception_score needs at least one image in each of {self.splits} splits, but has {n}")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..data.base import Data
+from ..devices import chosen
 from ..errors import ConfigError, DataError
 from ..modalities import Image
 from .base import Needs, answers, device_of, sampled
@@ -111,12 +112,12 @@ class Frechet:
 def two_sets(
     fake: Iterable[Tensor], real: Iterable[Tensor], extractor: Name, weights_dir: str | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the features of two sets of images, on a GPU if there is one.
+    """Return the features of two sets of images, on an accelerator if there is one.
 
     Raises:
         DataError: a set has fewer than two images.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(chosen())
     found = features(fake, extractor, weights_dir, device), features(real, extractor, weights_dir, device)
     if min(map(len, found)) < 2:
         raise DataError(

@@ -10,9 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from .. import config, files, runs
+from .. import config, devices, files, runs
 from ..errors import ConfigError
 from ..plugins import registry
 from ..runs import Run
@@ -42,7 +40,7 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
     if other:
         raise ConfigError(f"`i2i evaluate` can change data and metrics only, not {', '.join(other)}")
     task, _, about = restored(home.folder)
-    task = task.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    task = task.to(devices.chosen()).eval()
     step = int(about["step"])
     with runs.threads(chosen.train.threads):
         metrics = [(name, metric()) for name, metric in chosen.metrics]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .. import checkpoint, config
+from .. import checkpoint, config, devices
 from ..errors import ConfigError, WeightsError
 from ..plugins import load_files, registry
 from ..runs import Run, file_of
@@ -25,7 +25,9 @@ DEFAULT = "upscale-x2"  # the model that is used if there is no other
 Plugins = str | Path | Sequence[str | Path] | None  # Python files with a register(catalog) hook
 
 
-def load(source: str | Path | None = None, plugin: Plugins = None, overrides: Sequence[str] = ()) -> Model:
+def load(
+    source: str | Path | None = None, plugin: Plugins = None, overrides: Sequence[str] = (), *, device: str = "auto"
+) -> Model:
     """Load a trained model, or weights of other projects; docs/weights.md lists which.
 
     A run that was started with `--plugin FILE` loads that file again, provided it is unchanged and the run folder
@@ -36,19 +38,22 @@ def load(source: str | Path | None = None, plugin: Plugins = None, overrides: Se
             None means $I2I_MODEL, else the newest finished run in ./runs, else the bundled model; stderr says which.
         plugin: a Python file, or a list of them, that registers the task.
         overrides: changes of its task, as on the command line, such as "task.test_mode=eval"; not for a chain.
+        device: "auto" for $I2I_DEVICE, or else an accelerator if there is one; or "cpu", "cuda", "cuda:1", "mps", ...
 
     Raises:
         WeightsError: there is no model, it is damaged, or it does not match its config.
-        PluginError, ConfigError: its config uses something that is not installed, or a chain is given overrides.
+        PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides, or
+            there is no such device.
     """
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
         if overrides:
             raise ConfigError(f"{', '.join(overrides)}: a chain takes no overrides; give one model")
-        return chain.Chain([load(name, plugin) for name in names], [str(name) for name in names])
+        return chain.Chain([load(name, plugin, device=device) for name in names], [str(name) for name in names])
+    where = devices.chosen(device)
     path = located(source)
     task, tree, _ = restored(path, plugin, overrides)
-    return Model(task.to("cuda" if torch.cuda.is_available() else "cpu"), tree, Run.weights_of(path))
+    return Model(task.to(where), tree, Run.weights_of(path))
 
 
 def located(source: str | Path | None) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import checkpoint, config
 from ..data import conditions
+from ..devices import move, random_state_kept
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
 from ..images import Output, shown
 from ..metrics.base import device_of
@@ -96,7 +97,7 @@ class Model:
 
     def _translate(self, taken: Taken, condition: dict[str, Any], tile: int | None) -> Tensor:
         task, who = self.task.eval(), f"{type(self.task).__name__}.translate"
-        batch, undo = task.takes.fit({task.source: taken.values.to(device_of(task))}, task.source)
+        batch, undo = task.takes.fit(move({task.source: taken.values}, device_of(task), task.on_host), task.source)
         network: Callable[[Tensor], Tensor] = functools.partial(task.translate, **condition)
         with blame(task, "translate"):
             if tile is not None:
@@ -118,7 +119,7 @@ class Model:
         return self.task.makes.release(self._sample(number, seed, self._prepared("sample", condition)))
 
     def _sample(self, number: int, seed: int, condition: dict[str, Any]) -> Tensor:
-        with torch.inference_mode(), torch.random.fork_rng(), blame(self.task, "sample"):
+        with torch.inference_mode(), random_state_kept(device_of(self.task)), blame(self.task, "sample"):
             torch.manual_seed(conditions.seed(seed))
             made = self.task.eval().sample(number, **condition)
         made = self._accept(made, f"{type(self.task).__name__}.sample", condition)

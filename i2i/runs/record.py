@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .. import checkpoint, files
 from ..config import Config
-from ..data.stream import Batch, to_device
+from ..data.stream import Batch
+from ..devices import move
 from ..engine import Engine, StepOutcome
 from ..errors import ConfigError, I2IError, blame
 from ..images import frames, gif, png
@@ -82,7 +83,7 @@ class Record:
             return
         try:
             with self.engine.averaged() as task, blame(task, "pictures"):
-                drawn = columns(task.pictures(to_device(batch, self.engine.device)), task.makes)
+                drawn = columns(task.pictures(move(batch, self.engine.device, task.on_host)), task.makes)
         except I2IError as error:
             if batch:
                 raise

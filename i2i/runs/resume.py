@@ -18,6 +18,7 @@ FREE = (
     "train.keep",
     "train.timeout",
     "train.threads",
+    "train.device",
     "data.workers",
     "metrics",
     "schedule",

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from i2i.cli import Conditions, ModelOption, PluginFile, conditions, load_plugins
+from i2i.cli import Conditions, DeviceOption, ModelOption, PluginFile, conditions, load_plugins
 
 
 class What(str, Enum):
@@ -88,6 +88,7 @@ def latent(
     root: Annotated[str | None, typer.Option(help="Current location of the data set's files.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     condition: Conditions = None,
+    device: DeviceOption = None,
     plugin: PluginFile = None,
 ) -> None:
     """Explore a model's latent space and edit images in it.

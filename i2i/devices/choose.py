@@ -1,0 +1,89 @@
+"""The device that a name means: `chosen("auto")`, `chosen("cuda:1")`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+
+ELSEWHERE = "cuda, mps, xpu"  # accelerators that PyTorch knows
+PINNING = ("cuda", "xpu")  # those that read pinned memory by themselves
+
+
+def chosen(wanted: str = "auto") -> torch.device:
+    """Return the device that a name means, with its number.
+
+    Args:
+        wanted: "auto" for $I2I_DEVICE, or else an accelerator if there is one and the CPU otherwise; "cpu"; or an
+            accelerator such as "cuda", "cuda:1", "mps" or "xpu". Without a number, each process that trains gets one
+            of its own.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    found = torch.accelerator.current_accelerator(check_available=True)
+    wanted = os.environ.get("I2I_DEVICE", "auto") if wanted == "auto" else wanted
+    if wanted == "cpu" or (wanted == "auto" and found is None):
+        return torch.device("cpu")
+    try:
+        device = found if wanted == "auto" and found is not None else torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(f"device {wanted}: no such device; {offered(found)}") from None
+    count = 0 if found is None or found.type != device.type else torch.accelerator.device_count()
+    number = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    if not 0 <= number < count:
+        raise ConfigError(f"device {wanted}: this machine has no {device.type}:{number}; {offered(found)}")
+    return torch.device(device.type, number)
+
+
+def offered(found: torch.device | None) -> str:
+    """Return in words which devices can be chosen here."""
+    if found is None:
+        return f"PyTorch finds no accelerator here, so use auto or cpu (elsewhere: {ELSEWHERE})"
+    numbered = ", ".join(f"{found.type}:{n}" for n in range(torch.accelerator.device_count()))
+    return f"possible: auto, cpu, {numbered}"
+
+
+def described(device: torch.device) -> str:
+    """Return the name of a device for people, such as "cuda:0, NVIDIA H100"."""
+    module = getattr(torch, device.type, None)
+    name = getattr(module, "get_device_name", None)
+    return f"{device}, {name(device)}" if device.type != "cpu" and name is not None else str(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most memory in bytes that tensors on a device have taken so far; None for the CPU."""
+    module = getattr(torch, device.type, None)
+    measure = getattr(module, "max_memory_allocated", None)
+    return int(measure(device)) if device.type != "cpu" and measure is not None else None
+
+
+def move(batch: Mapping[str, Any], device: torch.device, stay: Collection[str] = ()) -> dict[str, Any]:
+    """Move the tensors of a batch to a device, all but the entries that `stay` on the host.
+
+    They travel from pinned memory, so that the host does not wait for them.
+    """
+
+    def moved(value: Tensor) -> Tensor:
+        return (value.pin_memory() if device.type in PINNING else value).to(device, non_blocking=True)
+
+    if device.type == "cpu":
+        return dict(batch)
+    return {
+        name: moved(value) if isinstance(value, Tensor) and name not in stay else value
+        for name, value in batch.items()
+    }
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restore torch's random state afterwards, on the CPU and on a device. Not on mps and meta, which have none."""
+    accelerated = device.type not in ("cpu", "mps", "meta")
+    with torch.random.fork_rng([device] if accelerated else [], device_type=device.type if accelerated else "cuda"):
+        yield
