@@ -32,10 +32,15 @@ from .task import Losses, Task, Turn
 
 
 class StepOutcome(NamedTuple):
-    """What one step reports: losses by "player/name", and whether any process was asked to stop."""
+    """What one step reports: how to read its losses, and whether any process was asked to stop."""
 
-    losses: dict[str, float]
+    read: Callable[[], dict[str, float]]
     stop: bool
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The losses by "player/name". Raises: NumericError, as `Engine.read`."""
+        return self.read()
 
 
 class Engine:
@@ -80,6 +85,11 @@ class Engine:
         if train.ema is not None:
             self.averages = {name: Average(getattr(self.task, name), train.ema) for name in self.task.ema}
         self.precision = devices.precision_for(train.precision, self.device)
+        self.scales = {name: devices.LossScale(self.device) for name in self.players if self.precision == "fp16"}
+        gated = all(getattr(o, "_step_supports_amp_scaling", False) for o in self.optimizers.values())
+        self.late = self.device.type != "cpu" and self.world.size == 1 and gated  # read losses only when asked for
+        self.unread = devices.Late(sticky=train.on_nan == "stop")
+        self.seen, self.losses = -1, dict[str, float]()  # the last step that was read, and its losses
 
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
         """Run one training step on the micro-batches of this process and return its losses.
@@ -88,7 +98,8 @@ class Engine:
         player moves, so N small batches equal a large one.
 
         Raises:
-            NumericError: a loss or gradient is not finite and `train.on_nan` is "stop". The weights are unchanged.
+            NumericError: a loss or gradient is not finite and `train.on_nan` is "stop". The weights are unchanged. On
+                an accelerator this is noticed when the losses are read; until then, no optimizer moves.
             PluginError: the task raised, or broke the contract of `Task.step`.
         """
         seed_everything(self.train.seed, self.number, self.world.rank)
@@ -100,33 +111,68 @@ class Engine:
                 self.task.check(batch)
         batches = [devices.move(batch, self.device, self.task.on_host) for batch in micro_batches]
         turns = [turns_of(self.task, batch, self.players, call, self.autocast) for batch in batches]
-        losses: dict[str, float] = {}
-        stop = False
+        stop = self.stop_signal is not None
         while True:
             player, shown = self._backward(turns)
             if player is None:
                 break
-            asked_to_stop = torch.tensor(float(self.stop_signal is not None), device=self.device)
             grads = [p.grad for p in self.players[player] if p.grad is not None]
-            numbers = torch.stack([*shown.values(), torch.nn.utils.get_total_norm(grads), asked_to_stop])
-            self.world.average([*grads, numbers])
-            *values, norm, asked = numbers.tolist()
-            losses |= {f"{player}/{name}": value for name, value in zip(shown, values, strict=True)}
-            stop |= asked > 0
-            if not all(map(np.isfinite, (*values, norm))):
-                if self.train.on_nan == "stop":
-                    raise NumericError(not_finite(self.number, player, losses))
-                self.skipped[player] = self.skipped.get(player, 0) + 1
-                continue
-            if self.train.clip is not None:
-                torch.nn.utils.clip_grad_norm_(self.players[player], self.train.clip)
-            self.optimizers[player].step()
+            stop |= self._share(grads, shown)
+            self._move(player, grads, shown)
         with self.autocast():
             for name, average in self.averages.items():
                 average.update(getattr(self.task, name))
         self.number += 1
         self.world.beat(self.number)
-        return StepOutcome(losses, stop)
+        return StepOutcome(self.read, stop)
+
+    def _share(self, grads: list[Tensor], shown: Losses) -> bool:
+        """Average gradients and losses over the processes; return whether any of them was asked to stop."""
+        if self.world.size == 1:
+            return False
+        numbers = torch.stack(
+            [*shown.values(), torch.tensor(float(self.stop_signal is not None), device=self.device)]
+        )
+        self.world.average([*grads, numbers])
+        shown |= dict(zip(shown, numbers, strict=False))
+        return bool(numbers[-1] > 0)
+
+    def _move(self, player: str, grads: list[Tensor], shown: Losses) -> None:
+        """Let a player's optimizer move, unless a loss or gradient is not finite."""
+        optimizer, scale = self.optimizers[player], self.scales.get(player)
+        norm = scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads)
+        if self.train.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.players[player], self.train.clip, norm)
+        judged = norm if scale is None else scale.judged(norm)
+        hold = self.unread.add(self.number, player, [*shown], torch.stack([*shown.values(), judged]))
+        if scale is not None:
+            hold = torch.maximum(hold, scale.update(norm))
+        if self.unread.full:
+            self.read()
+        if self.late:
+            optimizer.found_inf = hold  # type: ignore[attr-defined]  # a fused optimizer then moves nothing
+        else:
+            self.read()
+        if self.late or not hold:
+            optimizer.step()
+
+    def read(self) -> dict[str, float]:
+        """Wait for the device, and return the losses of the last step by "player/name".
+
+        Raises:
+            NumericError: a loss or gradient since the last read was not finite, and `train.on_nan` is "stop".
+        """
+        for turn in self.unread.read():
+            if turn.step != self.seen:
+                self.seen, self.losses = turn.step, {}
+            self.losses |= {f"{turn.player}/{name}": value for name, value in turn.losses.items()}
+            if not turn.finite and self.train.on_nan == "stop":
+                error = NumericError(not_finite(turn.step, turn.player, self.losses))
+                error.step = turn.step
+                raise error
+            if not turn.finite:
+                self.skipped[turn.player] = self.skipped.get(turn.player, 0) + 1
+        return self.losses
 
     def _backward(self, turns: Sequence[Iterator[Turn]]) -> tuple[str | None, Losses]:
         """Advance every micro-batch to its next yield, accumulate the gradients, and return whose turn it was."""
@@ -145,16 +191,18 @@ class Engine:
             if turn is turns[0]:
                 self.optimizers[player].zero_grad(set_to_none=True)
             total = torch.stack([*losses.values()]).sum() / len(turns)
+            if player in self.scales:
+                total = total * self.scales[player].value
             backward(self.task, player, total, self.players[player])
             for name, loss in losses.items():
                 shown[name] = shown.get(name, 0) + loss.detach() / len(turns)
         return whose.pop(), shown
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which networks run: bf16 autocast if that is the precision, else none."""
+        """Return the context in which networks run: bf16 or fp16 autocast if that is the precision, else none."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, torch.float16 if self.precision == "fp16" else torch.bfloat16)
 
     def factor(self, number: int) -> float:
         """Return the factor of the learning rates at a step."""
@@ -169,6 +217,7 @@ class Engine:
     @contextmanager
     def averaged(self) -> Iterator[Task]:
         """Yield the task with its averaged weights, in eval mode and without gradients, and then restore its own."""
+        self.read()  # nothing may be shown or saved after a fault
         own = {name: getattr(self.task, name) for name in self.averages}
         for name, average in self.averages.items():
             setattr(self.task, name, average.module)
@@ -183,12 +232,14 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a resume needs, as nested dicts of tensors and plain values."""
+        self.read()
         return {
             "task": dict(self.task.state_dict()),
             "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "step": self.number,
             "skipped": dict(self.skipped),
+            "scales": {name: scale.state() for name, scale in self.scales.items()},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -198,6 +249,8 @@ class Engine:
             average.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        for name, scale in self.scales.items():
+            scale.load(state["scales"][name])
         self.number, self.skipped = state["step"], dict(state.get("skipped", {}))
 
     def weights(self) -> dict[str, Tensor]:

@@ -39,9 +39,10 @@ class WeightsError(I2IError):
 
 
 class NumericError(I2IError):
-    """A loss or a weight that is not finite (exit code 5)."""
+    """A loss or a weight that is not finite (exit code 5); `step` is that of the training, if known."""
 
     exit_code = 5
+    step: int | None = None
 
 
 class ResourceError(I2IError):

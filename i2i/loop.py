@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -15,8 +16,8 @@ from . import devices
 from .config import Config
 from .contract import check_answers, players_of
 from .data.base import Data
-from .data.stream import Batch, Numbered, stream, validation_batch
-from .engine import Engine, StepOutcome, builder_for
+from .data.stream import Numbered, stream, validation_batch
+from .engine import Engine, builder_for
 from .errors import ConfigError, NumericError, PluginError
 from .processes import ProcessGroup
 from .runs import (
@@ -81,9 +82,9 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     check_answers(engine.task, observed or None)  # reports a broken `pictures` now, not after `sample_every` steps
     record.open()
     progress = Progress(engine.number, steps, shown=world.rank == 0)
-    with signals(engine), world.watch(lambda: engine.number):
+    with signals(engine), world.watch(lambda: engine.number), samples_of_faults(engine, data):
         for batches in stream(data, settings, engine.number, steps, world):
-            outcome = step(engine, batches, data)
+            outcome = engine.step(batches)
             now = engine.number
             if now % settings.log_every == 0 or now == steps:
                 record.losses(outcome)
@@ -118,12 +119,15 @@ def refuse_what_does_not_fit(config: Config, task: Task) -> None:
         raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
 
-def step(engine: Engine, batches: Sequence[Batch], data: Data) -> StepOutcome:
-    """Run one step; if a loss is not finite, name the training samples too."""
+@contextmanager
+def samples_of_faults(engine: Engine, data: Data) -> Iterator[None]:
+    """If a loss is not finite, name the training samples too."""
     try:
-        return engine.step(batches)
+        yield
     except NumericError as error:
-        first = engine.number * data.batch_size
+        if error.step is None:
+            raise
+        first = error.step * data.batch_size
         samples = Numbered(data, engine.train.seed).indices(range(first, first + data.batch_size))
         raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error
 

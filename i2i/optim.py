@@ -43,8 +43,8 @@ def sgd(
     momentum: Beta = 0.0,
     weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent."""
-    return torch.optim.SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    """Fused stochastic gradient descent."""
+    return torch.optim.SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
 
 
 def linear_decay(start: NonNegative, end: Positive, unit: Unit = "epochs") -> Factor:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from i2i.config import Part, Train
 from i2i.contract import check_answers
-from i2i.engine import Engine, precision_for
+from i2i.devices import precision_for
+from i2i.engine import Engine
 from i2i.errors import ConfigError, NumericError, PluginError, ResourceError, blame
 from i2i.losses import LSGAN
 from i2i.networks import PatchDiscriminator, ResnetGenerator

@@ -3,16 +3,20 @@
     i2i run configs/cyclegan.yaml --device cuda:1
     device = chosen("auto")                  # an accelerator if there is one, else the CPU
 
-`choose` finds the device, `precision` decides between fp32, bf16 and fp16.
+`choose` finds the device, `precision` decides between fp32, bf16 and fp16, and `late` reads losses without waiting.
 """
 
 from __future__ import annotations
 
 from .choose import chosen, described, move, peak_memory, random_state_kept
-from .precision import Precision, cpu_multiplies_bf16, precision_for
+from .late import Late, Read
+from .precision import LossScale, Precision, cpu_multiplies_bf16, precision_for
 
 __all__ = [
+    "Late",
+    "LossScale",
     "Precision",
+    "Read",
     "chosen",
     "cpu_multiplies_bf16",
     "described",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from ..errors import ConfigError
 
@@ -36,3 +38,45 @@ def cpu_multiplies_bf16() -> bool:
     """Return whether this CPU has instructions that multiply bf16 numbers."""
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+class LossScale:
+    """Dynamic loss scaling for fp16, whose gradients would otherwise underflow; all of it stays on the device.
+
+    The loss is multiplied by `value`, the gradients are divided by it. When one overflows, the step is skipped and
+    the scale halved; it doubles after `patience` steps without.
+
+    Source: arXiv:1710.03740, section 3.2; start and patience as in torch.amp.GradScaler.
+    """
+
+    def __init__(self, device: torch.device, start: float = 2.0**16, patience: int = 2000) -> None:
+        self.value = torch.full((), start, device=device)
+        self.calm = torch.zeros((), device=device)  # steps since the last change
+        self.patience = patience
+
+    def undo(self, grads: Sequence[Tensor]) -> Tensor:
+        """Divide gradients by the scale, and return their norm, a scalar."""
+        if grads:
+            torch._foreach_mul_(list(grads), 1 / self.value)
+        return torch.nn.utils.get_total_norm(grads)
+
+    def judged(self, norm: Tensor) -> Tensor:
+        """Return the norm, or 0 for an overflow that a lower scale can prevent."""
+        return norm.where(norm.isfinite() | (self.value < 1), 0.0)
+
+    def update(self, norm: Tensor) -> Tensor:
+        """Adapt the scale to a norm; return a tensor with 1 if the step must be skipped, else 0."""
+        over = ~norm.isfinite()
+        self.calm = (self.calm + 1).where(~over, 0.0)
+        grown = (self.calm >= self.patience).float()
+        self.value = (self.value * (1 + grown)).where(~over, self.value / 2)
+        self.calm = self.calm * (1 - grown)
+        return over.float()
+
+    def state(self) -> dict[str, float]:
+        """Return what a resume needs."""
+        return {"value": float(self.value), "calm": float(self.calm)}
+
+    def load(self, state: dict[str, float]) -> None:
+        """Restore what `state` returned."""
+        self.value, self.calm = self.value.new_tensor(state["value"]), self.calm.new_tensor(state["calm"])

@@ -9,19 +9,18 @@ Papers: weight averaging arXiv:1803.05407 (which also recomputes batch norm stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel
 
 EVERY = 4  # steps between updates of the statistics, each a forward pass without gradients
 
 
-class Average(AveragedModel):
+class Average(nn.Module):
     """An exponential moving average of a network's weights and float buffers, with batch norm statistics of its own.
 
     Args:
@@ -36,8 +35,13 @@ class Average(AveragedModel):
         True
     """
 
+    n_averaged: Tensor
+
     def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__(network, multi_avg_fn=partial(average, decay), use_buffers=True)
+        super().__init__()
+        self.module, self.decay = copy.deepcopy(network), decay
+        self.register_buffer("n_averaged", torch.zeros((), dtype=torch.long))
+        self.count = 0  # the same on the host, where reading it costs nothing
         self.norms = [layer for layer in self.module.modules() if isinstance(layer, _BatchNorm)]
         self.inputs: tuple[Any, Any] | None = None  # of the latest forward pass in training mode
         if self.norms:
@@ -50,16 +54,24 @@ class Average(AveragedModel):
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Update the average with the weights of `network` after a step."""
-        first = int(self.n_averaged) == 0  # copies everything, statistics included
-        statistics = [buffer for norm in self.norms for buffer in norm.buffers()]
-        own = [buffer.clone() for buffer in statistics]
-        self.update_parameters(network)
-        if not first:
-            for buffer, value in zip(statistics, own, strict=True):
-                buffer.copy_(value)
-        if self.inputs is not None and int(self.n_averaged) % EVERY == 0:
+        statistics = {id(buffer) for norm in self.norms for buffer in norm.buffers()}
+        decay = self.decay if self.count else 0.0  # at first everything is copied, statistics included
+        pairs = [
+            (kept, value)
+            for kept, value in zip(tensors_of(self.module), tensors_of(network), strict=True)
+            if not (self.count and id(kept) in statistics)
+        ]
+        for dtype in {kept.dtype for kept, _ in pairs}:
+            move_towards(decay, *zip(*[pair for pair in pairs if pair[0].dtype == dtype], strict=True))
+        self.n_averaged.add_(1)
+        self.count += 1
+        if self.inputs is not None and self.count % EVERY == 0:
             self._collect(*self.inputs)
         self.inputs = None
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *others: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *others)
+        self.count = int(self.n_averaged)
 
     def _collect(self, args: Any, kwargs: Any) -> None:
         """Run the average with only batch norm in training mode: no dropout, no codebook updates."""
@@ -70,12 +82,17 @@ class Average(AveragedModel):
         self.module.eval()
 
 
-def average(decay: float, averages: list[Tensor], values: list[Tensor], _: Tensor) -> None:
+def tensors_of(network: nn.Module) -> list[Tensor]:
+    """Return the weights and buffers of a network."""
+    return [*network.parameters(), *network.buffers()]
+
+
+def move_towards(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """Move averages towards values, all of one dtype; integers, such as counters and tables, are copied."""
-    if averages[0].is_floating_point():
-        torch._foreach_lerp_(averages, values, 1 - decay)
+    if decay and averages[0].is_floating_point():
+        torch._foreach_lerp_(list(averages), list(values), 1 - decay)
     else:
-        torch._foreach_copy_(averages, values)
+        torch._foreach_copy_(list(averages), list(values))
 
 
 def detached(value: Any) -> Any:
