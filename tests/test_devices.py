@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -9,6 +14,8 @@ from typer.testing import CliRunner
 import i2i
 from i2i import ConfigError, devices
 from i2i.cli import app
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -132,3 +139,28 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
         assert devices.precision_for("auto", gpu) == precision
     assert devices.precision_for("fp32", gpu) == "fp32"
+
+
+def test_the_benchmark_for_accelerators_runs_on_the_cpu(tmp_path: Path) -> None:
+    out, script = tmp_path / "gpu.json", ROOT / "benchmarks" / "gpu.py"
+    small = ["--steps", "2", "--repeats", "1", "--ways", "fp32", "channels_last", "--out", str(out)]
+    subprocess.run([sys.executable, script, "vae", "--device", "cpu", *small], check=True, capture_output=True)
+    found = json.loads(out.read_text())["families"]["vae"]
+    assert found["equality"] == {"first": 0, "last": 0, "steps": 2}  # the CPU equals itself, run after run
+    assert all(part["ms"] > 0 for kind in ("training", "inference") for part in found[kind].values())
+    assert "| vae | 0.0e+00 / 0.0e+00 |" in out.with_suffix(".md").read_text()
+
+
+def test_random_numbers_can_be_equal_on_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu import SameNoise
+
+    torch.manual_seed(0)
+    expected = torch.rand(3), torch.randn(2), torch.rand(4) >= 0.5
+    torch.manual_seed(0)
+    with SameNoise():
+        found = torch.rand(3), torch.randn_like(torch.zeros(2)), torch.nn.functional.dropout(torch.ones(4), 0.5)
+        assert torch.rand(3, device="meta").device.type == "meta"
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+    assert torch.equal(found[2] > 0, expected[2])

@@ -74,22 +74,18 @@ def rounded(values: Array) -> Array:
 
 # ------------------------------------------------------------------------------------------ JPEG and noise
 
-CLEAN, UNCOMPRESSED, SMOOTH, ALIGNED = (
-    0.2,
-    0.1,
-    0.5,
-    0.5,
-)  # probabilities: unchanged, no JPEG, no noise, 8x8 grid at 0
+CLEAN, NOISY, UNCOMPRESSED = 0.15, 0.3, 0.3  # probabilities: unchanged, with noise, and of those without JPEG
+ALIGNED, HALVED = 0.5, 0.75  # probabilities: the 8 x 8 grid starts at 0, chroma has half the resolution
 STRENGTH = 25.0  # the greatest standard deviation of noise, on a scale of 0..255
-RANGE = (5, 96)  # JPEG quality
+STRONG, RANGES = 0.75, ((5, 51), (51, 96))  # probability of the first of these ranges of JPEG quality
 
 
 def jpeg(picture: Array, scale: int, rng: np.random.Generator) -> Array:
-    """Add Gaussian noise and compress as JPEG; one image in five stays as it is, so that clean ones are left alone.
+    """Add Gaussian noise and compress as JPEG; 15 % of the images stay as they are, so that clean ones are left alone.
 
-    Noise (half of the images) has a standard deviation of 0 to 25 of 255 levels, JPEG a quality of 5 to 95 and either
-    full or halved chroma resolution. Half of the images have been cropped since: the grid of 8 x 8 blocks starts at a
-    random offset.
+    Noise (three images in ten) has a standard deviation of 0 to 25 of 255 levels, JPEG a quality of 5 to 95, mostly
+    below 50, and mostly halved chroma. Half of the images have been cropped since: the grid of 8 x 8 blocks starts at
+    a random offset.
 
     Args:
         picture: uint8 [H, W, 3]; downsampled with `bicubic` first if the scale is not 1.
@@ -104,14 +100,16 @@ def jpeg(picture: Array, scale: int, rng: np.random.Generator) -> Array:
     x = bicubic(picture, scale) if scale > 1 else picture
     if rng.random() < CLEAN:
         return x
-    if rng.random() >= SMOOTH:
+    if rng.random() < NOISY:
         x = rounded(x + rng.standard_normal(x.shape, np.float32) * np.float32(rng.uniform(0, STRENGTH)))
-    if rng.random() < UNCOMPRESSED:
-        return x
+        if rng.random() < UNCOMPRESSED:
+            return x
     top, left = (0, 0) if rng.random() < ALIGNED else rng.integers(8, size=2)
     padded = np.pad(x, ((top, 0), (left, 0), (0, 0)), "edge")
-    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)[rng.integers(2)]
-    settings = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*RANGE)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    quality = int(rng.integers(*RANGES[int(rng.random() >= STRONG)]))
+    halved = rng.random() < HALVED
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if halved else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(padded[..., ::-1]), settings)
     decoded: Array = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return decoded[top:, left:, ::-1]
