@@ -81,7 +81,7 @@ STRONG, RANGES = 0.75, ((5, 51), (51, 96))  # probability of the first of these 
 
 
 def jpeg(picture: Array, scale: int, rng: np.random.Generator) -> Array:
-    """Add Gaussian noise and compress as JPEG; 15 % of the images stay as they are, so that clean ones are left alone.
+    """Add Gaussian noise and compress as JPEG; 15 % of the images stay clean, so that such are left alone.
 
     Noise (three images in ten) has a standard deviation of 0 to 25 of 255 levels, JPEG a quality of 5 to 95, mostly
     below 50, and mostly halved chroma. Half of the images have been cropped since: the grid of 8 x 8 blocks starts at

@@ -13,7 +13,8 @@ from torch import Tensor
 from .. import checkpoint, files
 from ..config import Config
 from ..data.stream import Batch
-from ..devices import move
+from ..devices import described as described_device
+from ..devices import move, peak_memory
 from ..engine import Engine, StepOutcome
 from ..errors import ConfigError, I2IError, blame
 from ..images import frames, gif, png
@@ -53,6 +54,8 @@ class Record:
     def open(self) -> None:
         """Open the run for writing; what was logged after the checkpoint is forgotten."""
         if self.leads:
+            if self.engine.device.type != "cpu":
+                print(f"i2i: training on {described_device(self.engine.device)}", file=sys.stderr)
             self.run.drop_replaced()
             self.run.metrics_file.unlink(missing_ok=True)
             files.truncate_log(
@@ -62,10 +65,11 @@ class Record:
             files.write(self.run.config_file, self.config.text().encode())
 
     def losses(self, outcome: StepOutcome) -> None:
-        """Log the losses and learning rates of this step, and how many turns were skipped so far."""
+        """Log losses, learning rates, how many turns were skipped so far, and the peak memory of an accelerator."""
+        losses, peak = outcome.losses, peak_memory(self.engine.device)
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
         skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
-        self._write({**outcome.losses, **rates, **skipped})
+        self._write({**losses, **rates, **skipped, **({} if peak is None else {"memory/peak_mb": peak / 2**20})})
 
     def pictures(self, batch: Batch) -> None:
         """Write what the task shows of a validation batch to `samples/<step>.png`, with clips also to a .gif.
