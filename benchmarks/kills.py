@@ -1,19 +1,24 @@
-"""Kill -9 a training run at random times, resume it, and compare with an uninterrupted run, bit for bit.
+"""Kill -9 training runs at random times, resume them, and compare with uninterrupted runs, bit for bit.
 
-    python benchmarks/kills.py --kills 200 --json benchmarks/results/kills.json
+    python benchmarks/kills.py --kills 200 --json benchmarks/results/kills.json          # all kinds of tasks in turn
+    python benchmarks/kills.py --kills 20 --kinds cyclegan
 
-Every run is a small CycleGAN with replay pools, averages and a checkpoint every second step, so that many kills hit
-a save; a run is killed repeatedly, also while resuming, until it finishes. Children are forked from one process that
-has imported everything, so that a kill takes one second instead of five.
+Every run is one of the small ones of tiny.py, with a checkpoint every second step, so that many kills hit a save; a
+run is killed repeatedly, also while resuming, until it finishes. Compared are the last checkpoint, the weights, the
+log, the metrics and the sample pictures. Children are forked from one process that has imported everything, so that a
+kill takes seconds instead of ten. --seconds ends after that time, whatever the number of kills.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
+import math
 import os
 import random
+import shlex
 import shutil
 import signal
 import sys
@@ -25,22 +30,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from tiny import CONFIGS, write
+
 from i2i import api, checkpoint
 from i2i.files import calls
 from i2i.plugins import registry
 
-CONFIG = """
-task:
-  use: cyclegan
-  generator: {use: resnet_generator, width: 4, blocks: 1}
-  discriminator: {use: patch_discriminator, width: 4, layers: 1}
-  gan: {use: lsgan}
-  pool: 3
-data: {use: horses_zebras, size: 64, batch_size: 1, samples: 6, validation_samples: 2}
-optimizer: {use: adam, lr: 1.0e-3}
-schedule: {use: linear_decay, start: 1, end: 3}
-train: {steps: 14, ema: 0.9, log_every: 1, sample_every: 5, checkpoint_every: 2, keep: 2, threads: 1}
-"""
+PER_RUN = 8  # kills of one run, which then finishes and is compared
 
 
 def start(config: Path, run: Path) -> int:
@@ -77,62 +73,85 @@ def fingerprint(run: Path) -> dict[str, str]:
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
 
 
-def campaign(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
-    """Kill `kills` times; return the number of runs, kills, kills during a save, and runs that differ."""
-    dice = random.Random(seed)
-    config = folder / "kills.yaml"
-    config.write_text(CONFIG)
-    registry()
-    began = time.monotonic()
-    os.waitpid(start(config, folder / "unbroken"), 0)
-    length = time.monotonic() - began
-    expected = fingerprint(folder / "unbroken")
-    result = {
-        "kills": 0,
-        "kills_in_a_save": 0,
-        "runs": 0,
-        "runs_that_differ": 0,
-        "unbroken_seconds": round(length, 2),
-    }
-    while result["kills"] < kills:
-        run = folder / f"run{result['runs']}"
+class Target:
+    """A kind of task: its config, what an uninterrupted run of it leaves behind, and how long that takes."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind, self.folder = kind, folder / kind
+        self.folder.mkdir()
+        self.config = write(kind, self.folder)
+        began = time.monotonic()
+        if os.waitpid(start(self.config, self.folder / "unbroken"), 0)[1]:
+            raise SystemExit(f"{kind}: a run that nobody kills failed: {self.stderr()}")
+        self.seconds = time.monotonic() - began
+        self.expected = fingerprint(self.folder / "unbroken")
+        self.runs = 0
+
+    def stderr(self) -> str:
+        """Return the end of what its runs wrote to stderr."""
+        return (self.folder / "stderr.txt").read_text()[-500:]
+
+    def killed_run(self, dice: random.Random, kills: int) -> tuple[int, int, bool]:
+        """Train once, killed up to `kills` times; return the kills, those during a save, and whether it differs."""
+        run, done, in_a_save = self.folder / f"run{self.runs}", 0, 0
+        self.runs += 1
         while True:
-            child = start(config, run)
-            deadline = time.monotonic() + dice.uniform(0, 0.9 * length)
-            while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            child = start(self.config, run)
+            deadline = time.monotonic() + dice.uniform(0, 0.9 * self.seconds)
+            while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and (time.monotonic() < deadline or done == kills):
                 time.sleep(0.002)
-            if ended[0] == 0 and result["kills"] < kills:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                result["kills"] += 1
-                result["kills_in_a_save"] += any(run.rglob(".tmp*"))
-                continue
-            code = ended[1] if ended[0] else os.waitpid(child, 0)[1]
-            if code != 0:
-                raise SystemExit(f"{run}: a resumed run failed: {(folder / 'stderr.txt').read_text()[-500:]}")
-            break
-        result["runs"] += 1
+            if ended[0]:
+                break
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            done += 1
+            in_a_save += any(run.rglob(".tmp*"))
+        if ended[1]:
+            raise SystemExit(f"{run}: a resumed run failed: {self.stderr()}")
         found = fingerprint(run)
-        differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        result["runs_that_differ"] += bool(differ)
+        differ = sorted(name for name in {*found, *self.expected} if found.get(name) != self.expected.get(name))
         if differ:
-            print(f"{run}: {', '.join(differ)} differ; kept", file=sys.stderr)
-            shutil.copytree(run, Path(tempfile.gettempdir()) / f"i2i-differs-{run.name}", dirs_exist_ok=True)
-            shutil.copytree(folder / "unbroken", Path(tempfile.gettempdir()) / "i2i-unbroken", dirs_exist_ok=True)
+            kept = Path(tempfile.mkdtemp(prefix=f"i2i-differs-{self.kind}-"))
+            print(f"{run}: {', '.join(differ)} differ; kept in {kept}", file=sys.stderr)
+            shutil.copytree(run, kept / "run")
+            shutil.copytree(self.folder / "unbroken", kept / "unbroken")
         assert checkpoint.newest(run / "checkpoints", say=print) is not None
         shutil.rmtree(run)
-    return result
+        return done, in_a_save, bool(differ)
+
+
+def campaign(folder: Path, kinds: list[str], kills: int, seconds: float, seed: int = 0) -> dict[str, Any]:
+    """Kill `kills` times, or for `seconds`, the kinds taking turns; return what happened, by kind and in all."""
+    dice = random.Random(seed)
+    registry()
+    targets = [Target(kind, folder) for kind in kinds]
+    counts = {target.kind: {"kills": 0, "kills_in_a_save": 0, "runs": 0, "runs_that_differ": 0} for target in targets}
+    began = time.monotonic()
+    left = kills
+    for turn in itertools.count():
+        target = targets[turn % len(targets)]
+        if not left or time.monotonic() - began > seconds:
+            break
+        done, in_a_save, differs = target.killed_run(dice, min(left, PER_RUN))
+        left -= done
+        for name, more in zip(counts[target.kind], (done, in_a_save, 1, int(differs)), strict=True):
+            counts[target.kind][name] += more
+    total = {name: sum(count[name] for count in counts.values()) for name in counts[kinds[0]]}
+    unbroken = {target.kind: round(target.seconds, 2) for target in targets}
+    return {**total, "kinds": counts, "unbroken_seconds": unbroken, "seconds": round(time.monotonic() - began)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(CONFIGS))
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = campaign(Path(folder), chosen.kills, chosen.seed)
-    result["command"] = f"python benchmarks/kills.py --kills {chosen.kills} --seed {chosen.seed}"
+        result = campaign(Path(folder), chosen.kinds.split(","), chosen.kills, chosen.seconds, chosen.seed)
+    result["command"] = shlex.join(["python", *sys.argv])
     print(json.dumps(result, indent=1))
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
