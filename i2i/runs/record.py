@@ -23,6 +23,7 @@ from ..version import __version__
 from .files import described, write_record
 from .folder import Run
 from .observers import Observers
+from .resume import log_digest
 
 log = logging.getLogger("i2i")
 
@@ -137,7 +138,8 @@ class Record:
     def save(self) -> None:
         """Write a checkpoint, and the weights that `i2i translate` uses unless only the best ones are wanted."""
         if self.leads:
-            state = {"engine": self.engine.state(), "config": self.config.tree}
+            log_so_far = log_digest(self.run.log_file)
+            state = {"engine": self.engine.state(), "config": self.config.tree, "log": log_so_far}
             checkpoint.save(self.run.checkpoints, self.engine.number, state, keep=self.config.train.keep)
             if self.config.train.best is None:
                 self.publish()

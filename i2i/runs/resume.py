@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
@@ -58,6 +61,8 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
         )
     if free:
         say(f"resuming with changed {', '.join(free)}")
+    if found is not None and (log := found[1].get("log")) and log_digest(run.log_file, log["bytes"]) != log:
+        say(f"{run.log_file} has changed since {found[0]} was written, so some of its numbers may be wrong")
     if found is None:
         say(f"{run.folder} contains no checkpoint to continue from: starting at step 0")
         return None
@@ -102,3 +107,11 @@ def refuse_zero_rate(engine: Engine, steps: int) -> None:
 def longer(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Return whether a training is to last longer than before."""
     return any((new[key] or 0) > (old[key] or 0) for key in ("steps", "epochs"))
+
+
+def log_digest(file: Path, size: int = -1) -> dict[str, Any]:
+    """Return the length in bytes and the sha256 of the first `size` bytes of a log, or of all of it."""
+    content = b""
+    with suppress(FileNotFoundError), file.open("rb") as source:
+        content = source.read(size)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
