@@ -13,12 +13,10 @@ A single Python file is a plugin too: `i2i run config.yaml --plugin my_task.py`,
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib.machinery
 import importlib.util
-import inspect
 import logging
 import os
 import subprocess
@@ -32,6 +30,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from . import files, hookspecs
+from .admission import refuse_other_api, refuse_wrong_hooks, unknown_argument
 from .catalog import SWITCHED_OFF, Catalog
 from .errors import PluginError
 
@@ -86,18 +85,12 @@ class Registry:
 
     def _enter(self, name: str, load: Callable[[], Any]) -> None:
         module = load()
+        refuse_other_api(module)
         try:
             self.manager.register(module, name=name)
         except pluggy.PluginValidationError as error:
             raise PluginError(unknown_argument(module) or str(error)) from error
-        callers = self.manager.get_hookcallers(module)
-        if not callers:
-            raise PluginError("it has no hook: mark its register(catalog) with @i2i.hookimpl")
-        known = [hook for hook, caller in vars(self.manager.hook).items() if caller.has_spec()]
-        for caller in callers:
-            if caller.name not in known:
-                near = difflib.get_close_matches(caller.name, known, n=1, cutoff=0.0)
-                raise PluginError(f"there is no hook '{caller.name}', did you mean '{near[0]}'?")
+        refuse_wrong_hooks(self.manager, module)
         self.catalog.owner = name
         for plugin, call in self.each("register", catalog=self.catalog):
             if plugin == name:
@@ -119,16 +112,6 @@ class Registry:
     def first(self, hook: str, **arguments: Any) -> Any:
         """Return the first result that is not None, or None."""
         return next((found for _, call in self.each(hook, **arguments) if (found := call()) is not None), None)
-
-
-def unknown_argument(module: Any) -> str:
-    """Return a sentence about a hook of a plugin with an argument that the hook does not have, or ""."""
-    for name, spec in vars(hookspecs).items():
-        if inspect.isfunction(spec) and inspect.isfunction(getattr(module, name, None)):
-            given, known = (list(inspect.signature(f).parameters) for f in (getattr(module, name), spec))
-            if not set(given) <= set(known):
-                return f"{name}({', '.join(given)}): its arguments must be named {', '.join(known)}"
-    return ""
 
 
 def wanted(name: str) -> bool:

@@ -1,0 +1,916 @@
+"""The fault catalogue: every way in which a run, a folder or a file was made to fail, and the test that shows it.
+
+    python docs/make_reliability.py          # writes docs/reliability.md from this table
+
+A case is held (its tests pass), not held (a known weakness), or missing: it needs a part that i2i does not have.
+`where` names tests as "file::test", relative to tests/, without parameters, or files of recorded results.
+test_catalogue.py checks that they exist and that no case is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+State = Literal["held", "not held", "missing"]
+
+FAMILIES = {
+    "A": ("Pictures", 26),
+    "B": ("Data sets", 15),
+    "C": ("Configs", 13),
+    "D": ("Checkpoints and weights", 20),
+    "E": ("Plugins", 11),
+    "F": ("Training", 18),
+    "G": ("Inference and tiles", 12),
+    "H": ("Server", 18),
+    "I": ("Several processes", 8),
+}
+"""By letter, the title of a family and the number of its cases."""
+
+
+class Case(NamedTuple):
+    """A fault, what i2i does about it, whether that is shown, and where."""
+
+    id: str  # a letter and a number, such as "D16"
+    fault: str
+    answer: str  # what i2i does, or should do
+    state: State
+    where: tuple[str, ...] = ()  # for a case that is held
+    why: str = ""  # for one that is not: what happens today, or which part is missing
+
+
+def held(id: str, fault: str, answer: str, *where: str) -> Case:
+    """Return a case that the named tests or results show."""
+    return Case(id, fault, answer, "held", where)
+
+
+def weak(id: str, fault: str, answer: str, why: str) -> Case:
+    """Return a case that is not held yet; `why` says what happens today."""
+    return Case(id, fault, answer, "not held", why=why)
+
+
+def missing(id: str, fault: str, answer: str, why: str) -> Case:
+    """Return a case about a part that i2i does not have."""
+    return Case(id, fault, answer, "missing", why=why)
+
+
+SERVER = "i2i has no server"
+
+CASES = [
+    # ---- A. Pictures
+    held(
+        "A1",
+        "a JPEG cut in half",
+        "translate: exit 3, names the file; training: the picture is skipped and reported",
+        "test_images.py::test_A1_to_A4_a_damaged_file_is_an_error_that_names_it",
+        "test_data.py::test_three_bad_images_of_a_hundred_are_replaced_and_reported_once",
+    ),
+    weak(
+        "A2",
+        "a PNG cut off, or whole but with too few rows of pixels",
+        "as A1",
+        "a PNG that is cut off is rejected; a whole container with too few rows is read with black ones",
+    ),
+    held(
+        "A3",
+        "an empty file",
+        'as A1: "empty file"',
+        "test_images.py::test_A1_to_A4_a_damaged_file_is_an_error_that_names_it",
+        "test_data.py::test_three_bad_images_of_a_hundred_are_replaced_and_reported_once",
+    ),
+    held(
+        "A4",
+        "text with the suffix .jpg",
+        'as A1: "not an image"',
+        "test_images.py::test_A1_to_A4_a_damaged_file_is_an_error_that_names_it",
+        "test_data.py::test_three_bad_images_of_a_hundred_are_replaced_and_reported_once",
+    ),
+    weak(
+        "A5",
+        "bytes overwritten inside a JPEG",
+        "decoded or rejected, never a crash; `i2i data check --manifest` finds what decodes but has changed",
+        "holds with a manifest; without one, libjpeg's warnings are not counted",
+    ),
+    held(
+        "A6",
+        "a 16-bit grey ramp",
+        "read over its full range: within 1/255 of the 8-bit ramp",
+        "test_images.py::test_A6_a_16_bit_ramp_equals_the_8_bit_ramp",
+    ),
+    held(
+        "A7",
+        "16-bit grey with small values only",
+        "stays dark: the mode decides, not the maximum",
+        "test_images.py::test_A7_a_dark_16_bit_image_stays_dark",
+    ),
+    held(
+        "A8",
+        "16-bit colour",
+        "within 1/255 of the 8-bit picture, and written in 16 bits",
+        "test_images.py::test_A8_16_bit_colour_is_within_one_level_of_8_bit_colour",
+        "test_images.py::test_A8_16_bit_arrays_are_saved_with_16_bits",
+        "test_photographs.py::test_16_bit_colour_is_read_and_written_in_16_bits",
+    ),
+    held(
+        "A9",
+        "a float TIFF, also with NaN or negative values",
+        "0 to 1 is read as it is; anything else is rejected with the rule",
+        "test_images.py::test_A9_a_float_file_within_0_to_1_is_scaled_by_its_dtype",
+        "test_images.py::test_A9_other_floats_are_rejected_with_the_rule",
+    ),
+    held(
+        "A10",
+        "half-transparent pictures",
+        "translate keeps the alpha channel; training composites on a background, and counts them",
+        "test_images.py::test_A10_inference_preserves_alpha",
+        "test_images.py::test_A10_training_composites_transparent_pixels_and_counts_it",
+    ),
+    held(
+        "A11",
+        "grey with alpha, palettes, one transparent colour, 1 bit",
+        "equal to the reference conversion",
+        "test_images.py::test_A11_modes_match_the_reference_conversion",
+        "test_images.py::test_A11_files_of_each_kind_equal_the_image_they_were_made_from",
+        "test_images.py::test_A11_one_transparent_colour_becomes_alpha",
+    ),
+    held(
+        "A12",
+        "CMYK JPEGs, also Adobe's inverted ones",
+        "converted with their profile or by formula, not inverted",
+        "test_images.py::test_A12_cmyk_matches_the_naive_reference_and_is_not_inverted",
+        "test_images.py::test_A12_cmyk_with_a_profile_is_converted_with_it",
+    ),
+    held(
+        "A13",
+        "the eight EXIF orientations of one scene",
+        "eight equal pictures; a result has no orientation tag left over",
+        "test_images.py::test_A13_eight_orientations_give_eight_identical_images",
+        "test_images.py::test_A13_a_saved_result_has_no_stale_orientation",
+    ),
+    held(
+        "A14",
+        "animated GIF, WebP and APNG",
+        "the first frame, with one warning per file; an error where warnings are",
+        "test_images.py::test_A14_an_animation_gives_its_first_frame_and_one_warning_per_file",
+        "test_api.py::test_A14_the_first_frame_is_used_with_a_one_line_warning",
+    ),
+    held(
+        "A15",
+        "1x1, 1x4000 and 5x5 pixels",
+        "a result of the same size",
+        "test_api.py::test_A15_A16_the_output_has_the_size_of_the_input",
+        "test_images.py::test_A15_padding_works_for_extreme_sizes",
+    ),
+    held(
+        "A16",
+        "odd heights and widths",
+        "the result has the size of the input, times the scale",
+        "test_images.py::test_A16_output_size_is_input_size_times_scale",
+        "test_api.py::test_A15_A16_the_output_has_the_size_of_the_input",
+    ),
+    weak(
+        "A17",
+        "a PNG of 20 KB that unpacks to 13,000 x 13,000 pixels",
+        "rejected before decoding, in 50 ms and 20 MB, or done within the memory that there is",
+        "above the limit of pixels it is rejected in time; below it, translating one can use up the memory",
+    ),
+    held(
+        "A18",
+        "a PNG of 48 KB that unpacks to 20,000 x 20,000 pixels",
+        "rejected before decoding, in 50 ms and 20 MB",
+        "test_images.py::test_A17_A18_pixel_bombs_are_rejected_before_decoding",
+    ),
+    held(
+        "A19",
+        "a text chunk that unpacks to 70 MB",
+        "left out; the picture is read",
+        "test_images.py::test_A19_a_text_chunk_bomb_is_left_out",
+    ),
+    weak(
+        "A20",
+        "65,000 frames or pages, a 100 MB profile, hundreds of scans",
+        "rejected by count, before decoding",
+        "frames and profiles are counted; the scans of a progressive JPEG are not",
+    ),
+    held(
+        "A21",
+        "a JPEG named .png, odd spellings of suffixes, no suffix",
+        "the content decides; every skipped file is listed with a reason",
+        "test_images.py::test_A21_content_decides_rather_than_the_suffix",
+        "test_images.py::test_A21_every_file_in_a_folder_is_found_or_listed_with_a_reason",
+    ),
+    held(
+        "A22",
+        "formats that are not on the list: EPS, PSD, SVG, PDF, ...",
+        "rejected without calling their parsers",
+        "test_images.py::test_A22_other_formats_are_rejected_without_calling_their_parsers",
+    ),
+    held(
+        "A23",
+        "file names with newlines, quotes, 255 bytes, no valid encoding, a leading dash",
+        "read and written; escaped in messages",
+        "test_images.py::test_A23_odd_file_names_work_and_are_escaped",
+        "test_api.py::test_A23_odd_names_are_kept_and_escaped_in_messages",
+    ),
+    held(
+        "A24",
+        "links in a circle, pipes, devices, a folder named x.png, files that may not be read",
+        "listed as skipped; nothing blocks",
+        "test_images.py::test_A24_special_files_are_listed_and_never_block",
+        "test_images.py::test_A24_files_without_read_permission_are_listed",
+    ),
+    held(
+        "A25",
+        "colour profiles wider than sRGB, grey profiles, profiles that only call themselves sRGB",
+        "converted to sRGB, and back for the result; what a profile does decides, not its name",
+        "test_images.py::test_A25_wide_gamut_is_converted_to_srgb_consistently",
+        "test_images.py::test_A25_grey_profiles_are_converted_and_grey_stays_grey",
+        "test_images.py::test_A25_what_a_profile_does_decides_and_not_its_name",
+    ),
+    held(
+        "A26",
+        "pictures of a single colour through instance norm",
+        "no NaN, in training or translation",
+        "test_engine.py::test_A26_flat_pictures_through_instance_norm_train_without_nan",
+        "test_api.py::test_A26_a_constant_picture_gives_finite_values",
+    ),
+    # ---- B. Data sets
+    held(
+        "B1",
+        "3 damaged pictures of 100",
+        "each is replaced and reported once; the order of batches stays the same on a resume",
+        "test_data.py::test_three_bad_images_of_a_hundred_are_replaced_and_reported_once",
+    ),
+    held(
+        "B2",
+        "the same with `on_bad: fail`",
+        "exit 3 before the first step, with all of them",
+        "test_data.py::test_on_bad_fail_lists_every_bad_file_before_training",
+    ),
+    held(
+        "B3",
+        "more damaged pictures than the limit",
+        "exit 3",
+        "test_data.py::test_too_many_bad_files_stop_training",
+    ),
+    held(
+        "B4",
+        "a picture cut off while the training runs",
+        "replaced; the training goes on",
+        "test_data.py::test_an_image_truncated_during_training_is_replaced",
+    ),
+    held(
+        "B5",
+        "a folder that is empty, missing, or contains no pictures",
+        "exit 3 before a model is built, with the path and the suffixes",
+        "test_data.py::test_a_missing_or_empty_folder_is_an_error_that_states_what_is_needed",
+    ),
+    held(
+        "B6",
+        "a domain without pictures; pairs without a partner",
+        "exit 3 with the first ten names",
+        "test_data.py::test_a_missing_or_empty_folder_is_an_error_that_states_what_is_needed",
+        "test_paired.py::test_images_without_a_counterpart_are_named",
+    ),
+    held(
+        "B7",
+        "a pair whose sizes do not fit",
+        "exit 3 with both sizes",
+        "test_superres.py::test_pairs_of_mismatched_sizes_are_named",
+        "test_paired.py::test_pairs_that_differ_in_aspect_ratio_are_named_with_both_sizes",
+    ),
+    held(
+        "B8",
+        "pictures smaller than the crop",
+        "enlarged or mirrored; never black borders",
+        "test_data.py::test_images_smaller_than_the_crop_are_upscaled_without_borders",
+        "test_superres.py::test_images_smaller_than_a_sample_are_padded_by_mirroring",
+    ),
+    held(
+        "B9",
+        "one picture and a batch of four",
+        "fills the batch, each time with another crop",
+        "test_data.py::test_a_single_image_fills_a_batch_of_four",
+    ),
+    held(
+        "B10",
+        "a disk error on reading",
+        "three more tries, then as a damaged picture",
+        "test_data.py::test_a_failed_read_is_retried_three_times",
+    ),
+    held(
+        "B11",
+        "a loader process that is killed or hangs",
+        "replaced once, then exit 6 with its pid and the samples",
+        "test_loaders.py::test_R2_a_killed_process_is_replaced_and_the_batch_read_again",
+        "test_loaders.py::test_R2_a_process_that_dies_twice_at_a_batch_ends_the_run",
+        "test_loaders.py::test_R1_a_frozen_process_is_replaced",
+        "test_loaders.py::test_R1_a_process_that_freezes_in_the_middle_of_an_answer_is_replaced",
+    ),
+    held(
+        "B12",
+        "an exception in a loader process that cannot be pickled",
+        "its text is shown, with the file and line of the data set",
+        "test_loaders.py::test_what_cannot_be_pickled_is_reported",
+        "test_loaders.py::test_what_cannot_be_read_again_is_reported",
+        "test_runs.py::test_an_error_in_a_data_set_blames_its_file_and_line_also_from_a_loader_process",
+    ),
+    held(
+        "B13",
+        "very many files, listed in any order",
+        "the same order on every machine, in little memory",
+        "test_data.py::test_the_order_of_file_creation_does_not_matter",
+        "faults/test_folders.py::test_B13_a_hundred_thousand_files_have_one_order_and_take_little_memory",
+    ),
+    held(
+        "B14",
+        "a label map with a class index beyond the number of classes",
+        "exit 3 with file, index and limit",
+        "test_segmaps.py::test_an_unknown_class_stops_the_run_with_file_class_and_range",
+        "test_segmaps.py::test_an_unknown_class_is_also_found_during_training",
+    ),
+    held(
+        "B15",
+        "the same picture in training and test",
+        "`i2i data check` counts them",
+        "test_data.py::test_check_counts_images_in_both_train_and_test",
+    ),
+    # ---- C. Configs
+    held(
+        "C1",
+        "any key misspelt by one letter",
+        "exit 2, with the key that was meant",
+        "test_configs.py::test_C1_every_misspelt_key_is_named_with_the_correct_one",
+        "test_config.py::test_C1_a_key_misspelt_by_one_letter_is_an_error_that_suggests_the_right_key",
+    ),
+    held(
+        "C2",
+        "a key twice",
+        "exit 2 with both lines",
+        "test_config.py::test_C2_a_duplicate_key_is_rejected_with_both_lines",
+    ),
+    held(
+        "C3",
+        "values that YAML parsers disagree on: 1e-4, no, 010, 12:30",
+        "read by YAML 1.2 and the type of the key",
+        "test_config.py::test_C3_scalars_follow_yaml_1_2",
+        "test_config.py::test_C3_no_is_a_string_where_a_string_is_expected",
+        "test_config.py::test_C3_a_string_is_never_a_number_nor_a_number_a_string",
+    ),
+    held(
+        "C4",
+        "values of the wrong type, negative, NaN, or huge",
+        "exit 2 with the key, the value and what is allowed",
+        "test_config.py::test_C4_a_wrong_value_is_named_with_its_key_and_the_allowed_values",
+    ),
+    held(
+        "C5",
+        "a YAML tag that would run a command",
+        "rejected, nothing is run",
+        "test_config.py::test_C5_a_tag_is_rejected_and_no_code_runs",
+        "test_config.py::test_C5_use_accepts_only_registered_names",
+    ),
+    held(
+        "C6",
+        "an alias bomb",
+        "rejected at once",
+        "test_config.py::test_C6_an_alias_bomb_is_rejected_immediately",
+        "test_config.py::test_C6_a_recursive_alias_and_thousands_of_aliases_are_rejected",
+    ),
+    held(
+        "C7",
+        "100,000 levels, megabytes, other encodings, NUL",
+        "exit 2 within a second, with the line",
+        "test_config.py::test_C7_hostile_or_broken_text_is_rejected_with_its_line_within_a_second",
+        "test_config.py::test_C7_a_deep_tree_is_rejected_even_if_it_does_not_come_from_yaml",
+        "test_config.py::test_C7_a_megabyte_of_anything_is_parsed_within_a_second",
+    ),
+    held(
+        "C8",
+        "${...}, environment variables, files to include",
+        "plain text: nothing is looked up",
+        "test_config.py::test_C8_a_value_is_taken_literally",
+        "test_config.py::test_C8_there_is_no_inheritance",
+    ),
+    held(
+        "C9",
+        "the name of a part that does not exist",
+        "exit 2 with the nearest names, and the plugin that failed",
+        "test_config.py::test_C9_an_unknown_name_is_reported_with_the_nearest_and_the_failed_plugin",
+    ),
+    held(
+        "C10",
+        "keys that are valid, but not together",
+        "exit 2 before any data is read",
+        "test_run.py::test_C10_incompatible_settings_are_rejected_before_any_data_is_read",
+        "test_config.py::test_C10_epochs_and_steps_are_mutually_exclusive",
+    ),
+    held(
+        "C11",
+        "--resume with another config",
+        "names the changed keys; rejects those that would make it another run",
+        "test_run.py::test_C11_a_resume_rejects_another_task_and_allows_more_steps",
+        "test_config.py::test_C11_changed_lists_the_dotted_keys_that_differ",
+    ),
+    held(
+        "C12",
+        "a run where there is one already",
+        "exit 2 without --resume or --force; other files are never replaced",
+        "test_run.py::test_C12_a_run_is_overwritten_only_with_force",
+        "test_run.py::test_C12_force_does_not_delete_a_folder_that_is_not_a_run",
+    ),
+    held(
+        "C13",
+        "random trees and damaged text",
+        "valid or exit 2; what is written out reads back equal",
+        "test_config.py::test_C13_a_mutated_tree_is_valid_and_a_fixed_point_or_a_config_error",
+        "test_config.py::test_C13_damaged_text_is_valid_or_a_config_error",
+        "benchmarks/results/fuzz.json",
+    ),
+    # ---- D. Checkpoints and weights
+    held(
+        "D1",
+        "one bit flipped anywhere in a checkpoint or weights file",
+        "detected; a resume uses the checkpoint before, and says so",
+        "test_checkpoint.py::test_each_of_1000_flipped_bits_is_detected_and_the_previous_checkpoint_used",
+        "test_checkpoint.py::test_each_of_1000_flipped_bits_of_a_weights_file_is_detected",
+        "test_api.py::test_D1_a_flipped_bit_in_the_weights_is_detected",
+        "benchmarks/results/flips.json",
+    ),
+    held(
+        "D2",
+        "a checkpoint cut off, with zeroed pages, or with a file missing",
+        "as D1",
+        "test_checkpoint.py::test_truncation_and_zeros_at_every_page_are_detected",
+        "test_checkpoint.py::test_a_missing_file_or_anything_else_in_its_place_is_detected",
+    ),
+    held(
+        "D3",
+        "files of two checkpoints mixed",
+        "as D1",
+        "test_checkpoint.py::test_a_mix_of_files_from_two_checkpoints_is_detected",
+    ),
+    held(
+        "D4",
+        "a .pth that would run a command",
+        "exit 4; nothing is run",
+        "test_foreign.py::test_a_pickle_that_runs_code_is_refused_and_runs_nothing",
+    ),
+    held(
+        "D5",
+        "a .pth with tensors that are not plain arrays, or larger than the file",
+        "exit 4",
+        "test_foreign.py::test_weights_that_are_not_finite_or_no_plain_arrays_are_refused",
+        "test_foreign.py::test_a_file_that_claims_more_memory_than_it_has_is_refused",
+    ),
+    held(
+        "D6",
+        "a .pth that unpacks to a thousand times its size, or with 20,000 entries",
+        "exit 4 before anything is unpacked",
+        "test_foreign.py::test_a_zip_bomb_is_refused_from_its_directory",
+        "test_foreign.py::test_archives_that_torch_does_not_write_are_refused",
+        "test_foreign.py::test_values_beside_the_weights_cannot_explode",
+    ),
+    held(
+        "D7",
+        "TorchScript, ONNX, .npz, joblib, and other archives",
+        "exit 4; none of their readers is called",
+        "test_foreign.py::test_archives_that_torch_does_not_write_are_refused",
+        "faults/test_weights.py::test_D7_formats_of_others_are_rejected_and_not_opened",
+    ),
+    held(
+        "D8",
+        "every way to break a safetensors file",
+        "exit 4 in our words",
+        "test_foreign.py::test_damaged_safetensors_files_are_refused",
+        "test_checkpoint.py::test_a_file_that_is_not_a_model_is_rejected",
+        "benchmarks/results/fuzz.json",
+    ),
+    held(
+        "D9",
+        "weights with renamed, missing or additional tensors, or other shapes",
+        "exit 4 with the first ten of each",
+        "test_checkpoint.py::test_weights_that_do_not_match_are_rejected_with_the_first_ten_of_each_problem",
+        "test_checkpoint.py::test_weights_of_another_network_are_rejected_partial_or_not",
+        "test_checkpoint.py::test_partial_loading_loads_what_matches_and_reports_how_much",
+    ),
+    held(
+        "D10",
+        "weights with NaN, of another precision, or of integers",
+        "NaN and integers are rejected; a loss of precision is reported",
+        "test_checkpoint.py::test_weights_with_nan_or_infinity_are_rejected",
+        "test_checkpoint.py::test_precision_is_converted_with_a_note_only_if_some_is_lost",
+        "test_checkpoint.py::test_weights_of_another_kind_of_dtype_are_rejected",
+    ),
+    held(
+        "D11",
+        "weights that fit a network of the same shapes that computes something else",
+        "the file says which network it is for; published layouts give the published output",
+        "faults/test_weights.py::test_D11_the_config_in_a_weights_file_decides_what_is_computed",
+        "test_adopt_superres.py::test_a_published_layout_gives_equal_outputs",
+        "test_adopt_superres.py::test_a_network_unlike_its_input_is_reported",
+    ),
+    held(
+        "D12",
+        "weights in the layouts of other projects",
+        "the output of the original, within 1e-5",
+        "test_published.py::test_a_resnet_generator_gives_equal_outputs",
+        "test_published.py::test_a_unet_generator_gives_equal_outputs",
+        "test_published.py::test_a_spade_generator_gives_equal_outputs",
+        "test_adopt_superres.py::test_a_published_layout_gives_equal_outputs",
+    ),
+    held(
+        "D13",
+        "a checkpoint of a newer i2i, or of an older one",
+        "newer: exit 4 with both formats; older: read",
+        "test_checkpoint.py::test_a_checkpoint_of_a_newer_i2i_is_rejected_with_its_format",
+        "faults/test_weights.py::test_D13_a_checkpoint_without_what_later_versions_added_is_read",
+    ),
+    held(
+        "D14",
+        "a checkpoint of two processes in one, weights with and without averages",
+        "equal outputs",
+        "test_processes.py::test_I6_two_processes_match_one_including_pools_and_averages",
+        "faults/test_weights.py::test_D14_the_averaged_weights_are_the_ones_that_are_published",
+    ),
+    held(
+        "D15",
+        "two processes that write one run",
+        "exit 4 for the second, with the pid of the first",
+        "test_run.py::test_D15_a_run_in_use_is_rejected_with_the_process_id",
+        "test_files.py::test_a_second_process_is_rejected_with_the_pid_of_the_first_until_that_dies",
+    ),
+    held(
+        "D16",
+        "the disk fills up in a save",
+        "exit 6; the old checkpoint is whole, and nothing half-written is left",
+        "test_files.py::test_the_old_checkpoint_survives_a_really_full_disk",
+        "test_files.py::test_a_full_disk_is_reported_before_anything_is_written",
+    ),
+    held(
+        "D17",
+        "any system call of a save fails: no space, a disk error, read-only",
+        "the old state or the new one, never neither",
+        "test_files.py::test_if_any_call_of_a_save_fails_the_old_or_the_new_state_remains",
+        "benchmarks/results/syscalls.json",
+    ),
+    held(
+        "D18",
+        "killed before or after any system call of a save",
+        "as D17; temporary files are removed at the next start",
+        "test_files.py::test_a_process_killed_at_any_call_of_a_save_leaves_the_old_or_the_new_state",
+        "test_files.py::test_the_crash_enumeration_detects_planted_mistakes",
+    ),
+    held(
+        "D19",
+        "a power cut that loses what was not synced",
+        "as D17",
+        "test_files.py::test_a_power_cut_leaves_the_old_or_the_new_state_and_after_the_save_the_new",
+        "test_files.py::test_the_power_cut_model_detects_each_missing_fsync",
+    ),
+    held(
+        "D20",
+        "a run on another file system than $TMPDIR",
+        "still atomic: temporary files are beside their target",
+        "test_files.py::test_a_save_to_another_file_system_than_tmpdir_is_atomic",
+        "test_files.py::test_temporary_files_are_next_to_their_target_and_never_in_tmpdir",
+    ),
+    # ---- E. Plugins
+    held(
+        "E1",
+        "a plugin that does not import, exits, or hangs",
+        "listed with the reason, the others work; exit 7 for a config that needs it",
+        "test_plugins.py::test_E1_a_plugin_that_fails_to_import_affects_nothing_else",
+        "test_plugins.py::test_E1_a_plugin_whose_import_hangs_is_detected_by_the_check",
+        "test_plugins.py::test_E1_a_config_that_needs_a_broken_plugin_is_rejected_with_its_error",
+    ),
+    held(
+        "E2",
+        "a plugin that raises while it registers",
+        "what it had registered is undone, the others are kept",
+        "test_plugins.py::test_E2_a_hook_that_raises_keeps_the_others_and_leaves_nothing_behind",
+    ),
+    held(
+        "E3",
+        "a misspelt hook",
+        "named, with the nearest one",
+        "test_plugins.py::test_E3_a_misspelt_hook_is_named_with_the_nearest_one",
+    ),
+    held(
+        "E4", "wrong arguments of a hook", "one line", "test_plugins.py::test_E4_wrong_hook_arguments_become_one_line"
+    ),
+    held(
+        "E5",
+        "two plugins that claim a name, or a built-in one",
+        "exit 7 with both; built-in names cannot be taken",
+        "test_plugins.py::test_E5_a_duplicate_name_is_rejected_with_both_owners",
+        "test_plugins.py::test_E5_a_built_in_name_cannot_be_shadowed",
+    ),
+    held(
+        "E6",
+        "a plugin for another version of the plugin API",
+        "not loaded; both versions are named",
+        "faults/test_plugins.py::test_E6_a_plugin_for_another_api_is_rejected_with_both_versions",
+        "faults/test_plugins.py::test_E6_a_plugin_for_this_api_is_loaded",
+        "faults/test_plugins.py::test_E6_a_version_that_is_not_one_is_rejected_with_an_example",
+    ),
+    weak(
+        "E7",
+        "a task with wrong sizes, types or NaN, that changes its input, keeps state or cannot be pickled",
+        "found by `i2i.testing`, each by its own sentence",
+        "two of the ways, a lock and a result of None, end in a traceback",
+    ),
+    held(
+        "E8",
+        "a hook that changes the working folder, dtype, threads or random state, or exits",
+        "put back, and reported once",
+        "test_run.py::test_E8_an_observer_can_change_neither_the_training_nor_the_process",
+    ),
+    held(
+        "E9",
+        "plugins that are switched off",
+        "not imported",
+        "test_plugins.py::test_E9_a_disabled_plugin_is_not_imported",
+        "test_plugins.py::test_E9_a_config_that_needs_a_disabled_plugin_is_rejected_with_the_reason",
+    ),
+    held(
+        "E10",
+        "a task that raises in a step",
+        "exit 7 with its file and line; the last checkpoint is whole",
+        "test_run.py::test_E10_an_exception_in_a_step_names_the_task_and_keeps_the_checkpoint",
+        "test_engine.py::test_E10_a_wrong_task_is_named_with_what_is_wrong",
+    ),
+    weak(
+        "E11",
+        "a broken package among the installed ones",
+        "ignored with a warning",
+        "unreadable metadata of any installed package breaks every command",
+    ),
+    # ---- F. Training
+    held(
+        "F1",
+        "kill -9 at any time, and --resume",
+        "weights, optimizers, averages, pools, log and pictures equal an unbroken run, bit for bit",
+        "test_run.py::test_F1_F2_F3_a_run_killed_twenty_times_equals_an_uninterrupted_one",
+        "benchmarks/results/kills.json",
+    ),
+    held(
+        "F2",
+        "kill -9 in the middle of a save",
+        "as F1",
+        "test_run.py::test_F2_a_run_killed_at_any_point_of_a_save_resumes_exactly",
+        "benchmarks/results/kills.json",
+    ),
+    held(
+        "F3",
+        "killed again while resuming",
+        "as F1",
+        "test_run.py::test_F1_F2_F3_a_run_killed_twenty_times_equals_an_uninterrupted_one",
+        "benchmarks/results/kills.json",
+    ),
+    held(
+        "F4",
+        "SIGTERM, SIGUSR1, SIGHUP, Ctrl-C, and Ctrl-C twice",
+        "saved within a step, exit 75 or 130; the second ends at once",
+        "test_run.py::test_F4_a_signal_saves_within_a_step_and_the_run_can_be_resumed",
+        "test_run.py::test_F4_a_second_interrupt_ends_the_run_at_once",
+        "test_run.py::test_F4_a_second_interrupt_while_saving_keeps_the_previous_checkpoint",
+    ),
+    weak(
+        "F5",
+        "SIGTERM in a long evaluation",
+        "exit 75 within 30 s, saved",
+        "nothing is lost, but the run ends only when the evaluation does",
+    ),
+    held(
+        "F6",
+        "NaN in a loss",
+        "exit 5 within a step, with the samples; or skipped and counted; never in a checkpoint",
+        "test_run.py::test_F6_a_nan_stops_the_run_and_is_in_no_checkpoint",
+        "test_engine.py::test_F6_a_loss_that_is_not_finite_stops_before_the_weights_do",
+        "test_engine.py::test_F6_on_nan_skip_leaves_the_turn_out_and_counts_it",
+    ),
+    held(
+        "F7",
+        "NaN in the gradients of one player",
+        "as F6, and names the player",
+        "test_engine.py::test_F7_a_gradient_that_is_not_finite_moves_nothing_and_names_its_player",
+    ),
+    held(
+        "F8",
+        "a GAN that collapses: constant results, or a discriminator that always wins",
+        "an alarm on stderr and in the report",
+        "test_gan.py::test_a_collapsed_generator_raises_the_alarm_of_a_run",
+        "faults/test_alarms.py::test_F8_a_discriminator_that_always_wins_is_reported_once",
+        "faults/test_alarms.py::test_F8_a_run_with_a_broken_generator_warns_on_stderr_and_in_the_report",
+    ),
+    held(
+        "F9",
+        "a loss that grows a hundredfold",
+        "a warning with the ratio to the running median",
+        "faults/test_alarms.py::test_F9_a_loss_that_explodes_is_reported_with_its_ratio",
+    ),
+    held(
+        "F10",
+        "too little memory in a step",
+        "exit 6 with what to lower; the last checkpoint is whole",
+        "test_engine.py::test_F10_a_step_that_needs_too_much_memory_is_a_resource_error",
+    ),
+    held(
+        "F11",
+        "the parent of the loaders is killed for lack of memory",
+        "as F1; the loaders end too",
+        "test_loaders.py::test_processes_end_with_their_parent",
+        "benchmarks/results/kills.json",
+    ),
+    held(
+        "F12",
+        "another time zone, locale, clock or hash seed",
+        "equal results, bit for bit",
+        "faults/test_training.py::test_F12_clock_zone_locale_and_hash_seed_change_nothing",
+    ),
+    held(
+        "F13",
+        "another number of loaders or threads",
+        "loaders change nothing; threads change the rounding, as documented",
+        "test_run.py::test_F13_the_number_of_loader_processes_changes_nothing",
+        "test_run.py::test_F13_the_number_of_threads_changes_only_rounding",
+    ),
+    held(
+        "F14",
+        "the same seed twice",
+        "equal, bit for bit",
+        "test_run.py::test_F14_runs_with_the_same_seed_are_equal_and_another_seed_differs",
+    ),
+    held(
+        "F15",
+        "stderr is closed, full, or read by `head`",
+        "the training goes on",
+        "test_run.py::test_F15_a_training_survives_the_loss_of_its_terminal",
+    ),
+    held(
+        "F16",
+        "killed while old checkpoints are deleted",
+        "at least one is whole at any time",
+        "test_files.py::test_a_process_killed_at_any_call_of_a_save_leaves_the_old_or_the_new_state",
+        "test_checkpoint.py::test_rotation_does_not_count_a_truncated_checkpoint",
+    ),
+    weak(
+        "F17",
+        "a million steps",
+        "memory and open files stay flat",
+        "shown for 2,000 steps by test_F17_memory_and_files_stay_flat_over_two_thousand_steps",
+    ),
+    held(
+        "F18",
+        "pictures on a slow or read-only disk",
+        "trains, and shows the share of the time spent waiting for data",
+        "faults/test_training.py::test_F18_the_share_of_waiting_for_data_is_shown_and_written",
+    ),
+    # ---- G. Inference and tiles
+    held(
+        "G1",
+        "a picture in tiles and as a whole",
+        "equal, for an overlap of the measured reach",
+        "test_tile.py::test_G1_tiled_output_equals_untiled_output",
+        "test_tile.py::test_G1_a_model_called_with_tiles_gives_the_whole_image",
+        "test_superres.py::test_G1_a_tiled_image_equals_the_untiled_one",
+    ),
+    held(
+        "G2",
+        "tiles for a network that sees the whole picture",
+        "rejected",
+        "test_tile.py::test_G2_a_model_that_cannot_be_tiled_is_an_error",
+        "test_tile.py::test_G2_a_network_that_depends_on_the_whole_image_has_no_reach",
+    ),
+    held(
+        "G3",
+        "an error in one tile",
+        "the call fails; nothing is saved",
+        "test_tile.py::test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved",
+    ),
+    weak(
+        "G4",
+        "too little memory for a picture",
+        "smaller tiles by themselves, with equal results",
+        "reported, with the advice to use --tile; the others are translated",
+    ),
+    weak(
+        "G5",
+        "8,000 x 6,000 pixels with 1 GB of memory",
+        "done in tiles, and written row by row",
+        "tiles take 66 to 91 bytes for each pixel of the result",
+    ),
+    held(
+        "G6",
+        "a list, and single calls",
+        "equal; batches equal within rounding",
+        "test_api.py::test_G6_a_list_equals_single_calls_and_a_batch_nearly_does",
+        "test_api.py::test_G6_G7_dropout_and_batch_norm_are_in_eval_mode_even_after_train",
+    ),
+    held(
+        "G7",
+        "the same call twice, after `train()`, and from four threads",
+        "equal",
+        "test_api.py::test_G7_calls_are_deterministic_even_after_train_and_from_four_threads",
+        "test_images.py::test_G7_four_threads_decode_identically",
+    ),
+    held(
+        "G8",
+        "every type, dtype and memory layout of a picture",
+        "equal results of the same type; the input is not changed",
+        "test_images.py::test_G8_all_kinds_of_input_give_the_same_tensor_and_round_trip",
+        "test_api.py::test_G8_the_input_is_never_modified",
+    ),
+    held(
+        "G9",
+        "arrays that can be read in two ways",
+        "rejected, with the rule",
+        "test_images.py::test_G9_ambiguous_arrays_and_tensors_are_rejected_with_the_rule",
+    ),
+    missing(
+        "G10",
+        "half precision, compiled and exported networks",
+        "equal within a stated tolerance",
+        "i2i translates in float32, without compiling, and does not export networks",
+    ),
+    held(
+        "G11",
+        "a folder with one damaged picture",
+        "the others are done, exit 3, and a second call does only what is missing",
+        "test_api.py::test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others",
+        "test_translate_many.py::test_a_second_call_does_nothing_and_says_so",
+    ),
+    held(
+        "G12",
+        "two inputs for one output, existing results, a full disk, a kill in the middle",
+        "nothing is overwritten or half-written",
+        "test_api.py::test_G12_two_sources_for_one_target_are_rejected_before_anything_is_written",
+        "test_files.py::test_if_any_call_of_a_write_fails_the_old_or_the_new_file_remains",
+        "test_translate_many.py::test_a_job_that_ends_early_leaves_no_process_and_is_continued",
+    ),
+    # ---- H. Server
+    missing("H1", "bodies larger than the limit, or than they say", "413, nothing is kept", SERVER),
+    missing("H2", "pixel bombs over HTTP", "422 within 100 ms", SERVER),
+    missing("H3", "hostile names of uploads", "never used as a path", SERVER),
+    missing("H4", "markup in names and messages", "escaped", SERVER),
+    missing("H5", "malformed multipart bodies", "400, 415 or 422, never 500", SERVER),
+    missing("H6", "SVG, HTML and files of two formats", "415; answers are encoded again", SERVER),
+    missing("H7", "addresses and paths in any field", "there is no such field", SERVER),
+    missing("H8", "clients that send or read a byte a second", "cut off; the others are not affected", SERVER),
+    missing("H9", "200 translations at once", "done, or 503 at once", SERVER),
+    missing("H10", "clients that leave early", "nothing leaks", SERVER),
+    missing("H11", "an error in one request", "that request fails alone", SERVER),
+    missing("H12", "the worker is killed", "replaced within 5 s", SERVER),
+    missing("H13", "SIGTERM under load", "requests are finished, exit 0", SERVER),
+    missing("H14", "requests from other sites and hosts", "rejected; local addresses only by default", SERVER),
+    missing("H15", "two users", "neither sees the other's pictures", SERVER),
+    missing("H16", "odd paths, methods and headers", "404, 405 or 431", SERVER),
+    missing("H17", "generated requests from the schema", "no server error", SERVER),
+    missing("H18", "a port that is taken", "one line, exit 6", SERVER),
+    # ---- I. Several processes
+    held(
+        "I1",
+        "one process is killed",
+        "all end within 30 s, exit 6; a resume equals an unbroken run",
+        "test_processes.py::test_I1_a_killed_rank_ends_the_run_and_is_named",
+    ),
+    held(
+        "I2",
+        "one process is stopped",
+        "all end within `train.timeout`, and it is named",
+        "test_processes.py::test_I2_a_stopped_rank_ends_the_run_within_the_timeout_and_is_named",
+    ),
+    held(
+        "I3",
+        "samples that cannot be divided evenly",
+        "the same number of steps everywhere, and no sample is lost",
+        "test_processes.py::test_I3_the_ranks_share_the_samples_in_the_order_of_one_process",
+        "test_processes.py::test_a_batch_that_cannot_be_divided_is_rejected_with_the_numbers",
+    ),
+    held(
+        "I4",
+        "an error in one process",
+        "all stop, and the first cause is shown",
+        "test_processes.py::test_I4_an_error_on_one_rank_stops_all_and_is_shown",
+    ),
+    held(
+        "I5",
+        "SIGTERM to one process, or the first dies in a save",
+        "all save at the same step; a checkpoint is whole",
+        "faults/test_ranks.py::test_I5_a_signal_to_one_rank_saves_once_for_all",
+        "test_files.py::test_a_process_killed_at_any_call_of_a_save_leaves_the_old_or_the_new_state",
+    ),
+    held(
+        "I6",
+        "two processes, and one with the same batch",
+        "equal within 1e-6; a resume with another number works",
+        "test_processes.py::test_I6_two_processes_match_one_including_pools_and_averages",
+    ),
+    held(
+        "I7",
+        "NaN in one process",
+        "all stop at the same step, exit 5",
+        "faults/test_ranks.py::test_I7_a_nan_on_one_rank_stops_all_at_the_same_step",
+    ),
+    weak("I8", "the port of the rendezvous is taken", "one line, exit 6", "a traceback of torch.distributed"),
+]

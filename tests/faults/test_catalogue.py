@@ -1,0 +1,54 @@
+"""The table of cases is complete, and every test and result that it names exists."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .cases import CASES, FAMILIES, Case
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def names_in(file: str) -> set[str]:
+    """Return the names of the tests in a file below tests/; empty if there is no such file."""
+    path = ROOT / "tests" / file
+    tree = ast.parse(path.read_text()) if path.is_file() else ast.Module([], [])
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+def test_every_case_of_the_catalogue_is_in_the_table_once_and_in_order() -> None:
+    assert sum(count for _, count in FAMILIES.values()) == 141
+    expected = [f"{letter}{n}" for letter, (_, count) in FAMILIES.items() for n in range(1, count + 1)]
+    assert [case.id for case in CASES] == expected
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_case_names_what_shows_it_or_says_why_nothing_does(case: Case) -> None:
+    assert case.fault
+    assert case.answer
+    assert bool(case.where) == (case.state == "held") != bool(case.why)
+    for place in case.where:
+        file, _, name = place.partition("::")
+        if name:
+            assert name in names_in(file), f"{case.id}: there is no test {place}"
+        else:
+            assert file.startswith("benchmarks/results/"), f"{case.id}: {place} is neither a test nor a result"
+            assert (ROOT / file).is_file(), f"{case.id}: {place} does not exist"
+
+
+def test_tests_of_this_folder_that_carry_the_name_of_a_case_are_in_the_table() -> None:
+    """Those with an F may be named after a reported fault instead, so they are left out."""
+    named = Counter(place for case in CASES for place in case.where)
+    for path in Path(__file__).parent.glob("test_*.py"):
+        for name in names_in(f"faults/{path.name}"):
+            family, number = name[5], name[6:].partition("_")[0]
+            if family in FAMILIES and family != "F" and number.isdigit() and int(number) <= FAMILIES[family][1]:
+                case = next(case for case in CASES if case.id == f"{family}{number}")
+                shown = named[f"faults/{path.name}::{name}"] or name in case.why
+                assert shown, f"{path.name}: {name} is not in the table"
