@@ -1,18 +1,24 @@
 """report.html: one self-contained page per run, with curves, pictures, metrics and the config.
 
-Every `i2i run` writes it. It reloads itself during training and needs no server.
+Every `i2i run` writes it. It reloads itself during training and needs no server. Losses that show that something is
+wrong (watch.py) are also reported on stderr, once.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from i2i import files, hookimpl
 from i2i.runs import Run
+
+from .watch import Watch
+
+log = logging.getLogger("i2i")
 
 EVERY = 10.0  # seconds between updates of the page during training
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e")
@@ -27,16 +33,30 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } .key { margin-right
 """
 
 _written: dict[Path, float] = {}
+_watches: dict[Path, Watch] = {}
 
 
 @hookimpl
 def on_log(run: Path, step: int, scalars: dict[str, float]) -> None:
-    """Rewrite the page, at most every ten seconds until the run is finished."""
+    """Report alarms, and rewrite the page, at most every ten seconds until the run is finished."""
     record = Run(run)
+    for text in new_alarms(record, step, scalars):
+        log.warning("%s", text)
     if not record.finished and time.monotonic() - _written.get(run, -EVERY) < EVERY:
         return
     files.write(record.report_file, page(record).encode())
     _written[run] = time.monotonic()
+
+
+def new_alarms(run: Run, step: int, scalars: dict[str, float]) -> list[str]:
+    """Return what these values show for the first time, given what the run has logged before."""
+    watch = _watches.get(run.folder)
+    if watch is None or step < watch.last:  # a new run, or one that continues from an earlier step
+        watch = _watches[run.folder] = Watch()
+        for line in run.log():
+            if line["step"] < step:
+                watch.see(line["step"], line)
+    return watch.see(step, scalars)
 
 
 def page(run: Run) -> str:
@@ -56,6 +76,7 @@ def page(run: Run) -> str:
         f"<title>{html.escape(run.folder.name)}</title><style>{STYLE}</style>",
         f"<h1>{html.escape(run.folder.name)}: {'finished' if run.finished else 'training'}, step {step}</h1>",
         alarms(losses),
+        warnings(lines),
         metrics_table(run.metrics()),
         pictures(run.pictures()),
         *(
@@ -94,6 +115,13 @@ def alarms(series: dict[str, list[tuple[int, float]]]) -> str:
             found.append(f"Alarm of {player}, first at step {on[0]}, last at {on[-1]}. At the first: {shown}.")
     advice = "Suggestions were printed to stderr; see also the task's README."
     return "".join(f"<p class=alarm>{html.escape(f'{one} {advice}')}</p>" for one in found)
+
+
+def warnings(lines: list[dict[str, Any]]) -> str:
+    """Report what the losses show, as it was printed to stderr."""
+    watch = Watch()
+    found = [text for line in lines for text in watch.see(line["step"], line)]
+    return "".join(f"<p class=alarm>{html.escape(text[0].upper() + text[1:])}.</p>" for text in found)
 
 
 def metrics_table(metrics: dict[str, float]) -> str:
