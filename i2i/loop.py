@@ -83,12 +83,13 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     record.open()
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number), samples_of_faults(engine, data):
-        for batches in stream(data, settings, engine.number, steps, world):
+        for batches in progress.timed(stream(data, settings, engine.number, steps, world)):
             outcome = engine.step(batches)
             now = engine.number
             if now % settings.log_every == 0 or now == steps:
                 record.losses(outcome)
                 progress.show(now, outcome.losses)
+                record.timing(progress)
             if now % settings.sample_every == 0 or now == steps:
                 record.pictures(observed)
             if settings.evaluate_every and now % settings.evaluate_every == 0 and now != steps:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import config, devices, files, runs
+from .. import checkpoint, config, devices, files, runs
 from ..errors import ConfigError
 from ..plugins import registry
 from ..runs import Run
@@ -40,6 +40,8 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
     if other:
         raise ConfigError(f"`i2i evaluate` can change data and metrics only, not {', '.join(other)}")
     task, _, about = restored(home.folder)
+    with home.plugins(plugin):
+        report_other_config(home, trained)
     task = task.to(devices.chosen()).eval()
     step = int(about["step"])
     with runs.threads(chosen.train.threads):
@@ -51,3 +53,19 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
     files.append_line(home.evaluations_file, json.dumps(line))
     print(f"i2i: appended to {home.evaluations_file}", file=sys.stderr)
     return numbers
+
+
+def report_other_config(home: Run, trained: config.Config) -> None:
+    """Say on stderr if config.yaml is not what the weights were trained with, such as after damage or an edit."""
+    text = checkpoint.load_model(home.weights_file)[1]
+    published = config.parse(text, str(home.weights_file), (), registry().catalog)
+    free = ("data.workers", "train.", "schedule", "optimizer")  # no part of an evaluation, or free on a resume
+    differ = [key for key in config.changed(published.tree, trained.tree) if not key.startswith(free)]
+    if published.train.seed != trained.train.seed:
+        differ.append("train.seed")
+    if differ:
+        print(
+            f"i2i: {home.config_file} differs in {', '.join(differ)} from what {home.weights_file.name} was trained "
+            f"with: it is evaluated as config.yaml says",
+            file=sys.stderr,
+        )

@@ -21,7 +21,8 @@ class Run:
 
     Attributes:
         folder: the folder as it was given.
-        config_file, log_file, metrics_file, evaluations_file, weights_file, plugins_file, report_file: its files.
+        config_file, log_file, timing_file, metrics_file, evaluations_file, weights_file, plugins_file, report_file:
+            its files.
         checkpoints, samples: its folders.
         plugin_files: the plugin files that this process loaded for the run, see `plugins`.
 
@@ -34,6 +35,7 @@ class Run:
         self.folder = Path(folder)
         self.config_file = self.folder / "config.yaml"
         self.log_file = self.folder / "log.jsonl"
+        self.timing_file = self.folder / "timing.jsonl"
         self.metrics_file = self.folder / "metrics.json"
         self.evaluations_file = self.folder / "evaluations.jsonl"
         self.weights_file = self.folder / "model.safetensors"
@@ -72,6 +74,10 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of the log, each with "step", "epoch" and its numbers by name, NaN if not finite."""
         return [{key: math.nan if v is None else v for key, v in line.items()} for line in self._lines(self.log_file)]
+
+    def timing(self) -> list[dict[str, Any]]:
+        """Return "seconds" since the last line and the share of them spent "waiting" for data, by "step"."""
+        return self._lines(self.timing_file)
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the final evaluation by name, with "step"; {} for a run that is not finished."""

@@ -23,6 +23,7 @@ from ..version import __version__
 from .files import described, write_record
 from .folder import Run
 from .observers import Observers
+from .progress import Progress
 from .resume import log_digest
 
 log = logging.getLogger("i2i")
@@ -62,6 +63,7 @@ class Record:
             files.truncate_log(
                 self.run.log_file, lambda line: line["step"] <= self.engine.number and not line.get("final")
             )
+            files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
             write_record(self.run.plugins_file, self.run.plugin_files)
             files.write(self.run.config_file, self.config.text().encode())
 
@@ -71,6 +73,12 @@ class Record:
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
         skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
         self._write({**losses, **rates, **skipped, **({} if peak is None else {"memory/peak_mb": peak / 2**20})})
+
+    def timing(self, progress: Progress) -> None:
+        """Log how fast the training is: in a file of its own, because log.jsonl is equal in every run of a config."""
+        if self.leads:
+            line = {"step": self.engine.number, "seconds": round(progress.seconds, 3)}
+            files.append_line(self.run.timing_file, json.dumps({**line, "waiting": round(progress.waiting, 3)}))
 
     def pictures(self, batch: Batch) -> None:
         """Write what the task shows of a validation batch to `samples/<step>.png`, with clips also to a .gif.

@@ -77,6 +77,7 @@ def page(run: Run) -> str:
         f"<h1>{html.escape(run.folder.name)}: {'finished' if run.finished else 'training'}, step {step}</h1>",
         alarms(losses),
         warnings(lines),
+        waiting(run.timing()),
         metrics_table(run.metrics()),
         pictures(run.pictures()),
         *(
@@ -122,6 +123,14 @@ def warnings(lines: list[dict[str, Any]]) -> str:
     watch = Watch()
     found = [text for line in lines for text in watch.see(line["step"], line)]
     return "".join(f"<p class=alarm>{html.escape(text[0].upper() + text[1:])}.</p>" for text in found)
+
+
+def waiting(timing: list[dict[str, Any]]) -> str:
+    """Report what share of the training's time was spent waiting for data, if it is more than a fifth."""
+    seconds = sum(line["seconds"] for line in timing)
+    share = sum(line["seconds"] * line["waiting"] for line in timing) / max(seconds, 1e-9)
+    advice = "more loaders (data.workers), a faster disk or smaller files would make the training faster"
+    return f"<p class=alarm>{share:.0%} of the time was spent waiting for data: {advice}.</p>" if share > 0.2 else ""
 
 
 def metrics_table(metrics: dict[str, float]) -> str:
