@@ -19,6 +19,7 @@ check: install
 
 docs: install
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_reliability.py
 
 install: $(VENV)/installed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 from collections import Counter
 from pathlib import Path
 
@@ -52,3 +53,12 @@ def test_tests_of_this_folder_that_carry_the_name_of_a_case_are_in_the_table() -
                 case = next(case for case in CASES if case.id == f"{family}{number}")
                 shown = named[f"faults/{path.name}::{name}"] or name in case.why
                 assert shown, f"{path.name}: {name} is not in the table"
+
+
+def test_the_page_is_what_make_docs_writes() -> None:
+    spec = importlib.util.spec_from_file_location("make_reliability", ROOT / "docs" / "make_reliability.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (ROOT / "docs" / "reliability.md").read_text() == script.page(), "run `make docs`"
