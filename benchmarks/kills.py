@@ -36,7 +36,7 @@ from i2i import api, checkpoint
 from i2i.files import calls
 from i2i.plugins import registry
 
-PER_RUN = 8  # kills of one run, which then finishes and is compared
+PER_RUN = 4  # kills of one run, which then finishes and is compared
 
 
 def start(config: Path, run: Path) -> int:
@@ -61,7 +61,7 @@ def start(config: Path, run: Path) -> int:
 
 def slow_system(call: Callable[..., Any], *arguments: Any) -> Any:
     """Slow down the system calls of a save, so that many kills hit one."""
-    time.sleep(0.004)
+    time.sleep(0.02)
     return call(*arguments)
 
 

@@ -1,0 +1,243 @@
+"""Plant bugs in the engine, one at a time, and run the tests that should notice: a test suite is as good as this.
+
+    python benchmarks/mutants.py --json benchmarks/results/mutants.json
+    python benchmarks/mutants.py --only "no fsync,no clipping"
+
+Each bug is one replacement in a temporary copy of the sources, which the tests then import in place of the real ones.
+It is caught if a test fails; a bug whose text is no longer found in the source is an error, so that the list follows
+the code. The tests pass without a bug, which is checked first, for the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("i2i", "plugins", "configs", "tests", "docs", "benchmarks", "setup.cfg", "pyproject.toml", "ruff.toml")
+
+
+class Mutant(NamedTuple):
+    """A bug: what is replaced in which file, and the tests that should fail, as arguments of pytest."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+FILES, CHECKPOINT = "tests/test_files.py", "tests/test_checkpoint.py"
+ENGINE, RUN, TILE = "tests/test_engine.py", "tests/test_run.py", "tests/test_tile.py"
+MUTANTS = [
+    Mutant(
+        "no fsync", "i2i/files/whole.py", "        calls.system(os.fsync, out.fileno())\n", "", (FILES, "-k", "power")
+    ),
+    Mutant(
+        "saves in place",
+        "i2i/files/whole.py",
+        "        temporary = _temporary_for(path)\n        try:\n            yield temporary\n"
+        "            calls.system(os.replace, temporary, path)",
+        "        temporary = path\n        try:\n            yield temporary",
+        (FILES, "-k", "leaves or any_call_of_a_write"),
+    ),
+    Mutant(
+        "checkpoints are not verified",
+        "i2i/checkpoint/manifest.py",
+        "        intact = content == sealed(manifest)\n",
+        "        intact = True\n",
+        (CHECKPOINT, "-k", "manifest"),
+    ),
+    Mutant(
+        "weights are not verified",
+        "i2i/checkpoint/weights.py",
+        "memoryview(content)[end:]]) != digest:",
+        "memoryview(content)[end:]]) == 0:",
+        (CHECKPOINT, "-k", "flipped"),
+    ),
+    Mutant(
+        "missing tensors are ignored",
+        "i2i/checkpoint/weights.py",
+        "    if (listed and not partial) or not matching:",
+        "    if not matching:",
+        (CHECKPOINT, "-k", "do_not_match"),
+    ),
+    Mutant(
+        "optimizers are not restored",
+        "i2i/engine.py",
+        '            optimizer.load_state_dict(state["optimizers"][name])',
+        "            pass",
+        (CHECKPOINT, "-k", "resumes"),
+    ),
+    Mutant(
+        "averages are not restored",
+        "i2i/engine.py",
+        '            average.load_state_dict(state["averages"][name])',
+        "            pass",
+        (CHECKPOINT, "-k", "resumes"),
+    ),
+    Mutant(
+        "random numbers do not follow the step",
+        "i2i/engine.py",
+        "np.random.SeedSequence([seed, step, rank])",
+        "np.random.SeedSequence([seed, rank])",
+        (ENGINE, CHECKPOINT, "-k", "loop_by_hand or resumes"),
+    ),
+    Mutant(
+        "gradients are not reset",
+        "i2i/engine.py",
+        "                self.optimizers[player].zero_grad(set_to_none=True)\n",
+        "                pass\n",
+        (ENGINE, "-k", "loop_by_hand or accumulated"),
+    ),
+    Mutant(
+        "no clipping",
+        "i2i/engine.py",
+        "            if self.train.clip is not None:",
+        "            if self.train.clip == -1:",
+        (ENGINE, "-k", "clipped"),
+    ),
+    Mutant(
+        "NaN passes",
+        "i2i/engine.py",
+        "            if not all(map(np.isfinite, (*values, norm))):",
+        "            if False:",
+        (ENGINE, "-k", "F6 or F7"),
+    ),
+    Mutant(
+        "micro-batches are summed, not averaged",
+        "i2i/engine.py",
+        "torch.stack([*losses.values()]).sum() / len(turns)",
+        "torch.stack([*losses.values()]).sum()",
+        (ENGINE, "-k", "accumulated"),
+    ),
+    Mutant(
+        "the average is published too late",
+        "i2i/engine.py",
+        "            setattr(self.task, name, average.module)",
+        "            pass",
+        (ENGINE, "-k", "average"),
+    ),
+    Mutant(
+        "the learning rate ignores the schedule",
+        "i2i/engine.py",
+        '                group["lr"] = rate * factor',
+        '                group["lr"] = rate',
+        (ENGINE, RUN, "-k", "loop_by_hand or schedule or F14 or rate"),
+    ),
+    Mutant(
+        "the order of samples ignores the seed",
+        "i2i/data/stream.py",
+        "np.random.default_rng([self.seed, 1, epoch])",
+        "np.random.default_rng([1, epoch])",
+        (RUN, ENGINE, "-k", "F14 or loop_by_hand"),
+    ),
+    Mutant(
+        "a failing tile is swallowed",
+        "i2i/images/tile.py",
+        "            out = network(piece).float().cpu()\n",
+        "            try:\n                out = network(piece).float().cpu()\n"
+        "            except Exception:\n                pass\n",
+        (TILE,),
+    ),
+    Mutant(
+        "tiles without overlap",
+        "i2i/images/tile.py",
+        "    overlap = -(-overlap // multiple) * multiple\n",
+        "    overlap = 0\n",
+        (TILE,),
+    ),
+    Mutant(
+        "a hook may change the process",
+        "i2i/runs/observers.py",
+        "            write(before[what])\n",
+        "",
+        (RUN, "-k", "E8"),
+    ),
+]
+
+
+def copy(folder: Path) -> None:
+    """Copy the sources and the tests into a folder."""
+    for name in COPIED:
+        source = ROOT / name
+        skipped = shutil.ignore_patterns("__pycache__", "*.safetensors.tmp", ".hypothesis")
+        shutil.copytree(source, folder / name, ignore=skipped) if source.is_dir() else shutil.copy(source, folder)
+    for name in ("README.md", "Makefile", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+
+
+def failing(folder: Path, arguments: tuple[str, ...], seconds: float) -> tuple[str, float]:
+    """Run tests on the sources in a folder; return the first that fails, or "", and the seconds that it took."""
+    paths = os.pathsep.join(map(str, (folder, folder / "plugins")))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    line = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *arguments]
+    began = time.monotonic()
+    try:
+        done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {seconds:g} s", time.monotonic() - began
+    taken = time.monotonic() - began
+    if done.returncode == 0:
+        return "", taken
+    lines = done.stdout.splitlines()
+    named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    if not named:
+        raise SystemExit(f"{' '.join(line)}: {done.stdout[-800:]}{done.stderr[-800:]}")
+    return named[0].split(" ")[1], taken
+
+
+def planted(mutant: Mutant, folder: Path, seconds: float) -> tuple[str, float]:
+    """Plant a bug, run its tests, and take it out again."""
+    file = folder / mutant.file
+    source = file.read_text()
+    if source.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.name}: {mutant.file} has its text {source.count(mutant.old)} times: update it")
+    try:
+        file.write_text(source.replace(mutant.old, mutant.new))
+        return failing(folder, mutant.tests, seconds)
+    finally:
+        file.write_text(source)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", help="names of bugs, with commas in between")
+    parser.add_argument("--unchanged", action="store_true", help="run the tests without a bug first")
+    parser.add_argument("--seconds", type=float, default=900, help="for the tests of one bug")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    wanted = [mutant for mutant in MUTANTS if not chosen.only or mutant.name in chosen.only.split(",")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy(folder)
+        if chosen.unchanged:
+            for tests in sorted({mutant.tests for mutant in wanted}):
+                test, taken = failing(folder, tests, chosen.seconds)
+                print(f"unchanged, {' '.join(tests)}: {test or 'passes'} ({taken:.0f} s)", file=sys.stderr)
+                if test:
+                    raise SystemExit(f"{test} fails without a bug")
+        result: dict[str, dict[str, object]] = {}
+        for mutant in wanted:
+            test, taken = planted(mutant, folder, chosen.seconds)
+            result[mutant.name] = {"file": mutant.file, "caught_by": test, "seconds": round(taken)}
+            print(f"{mutant.name}: {test or 'NOT CAUGHT'} ({taken:.0f} s)", file=sys.stderr)
+    caught = sum(bool(one["caught_by"]) for one in result.values())
+    summary = {"caught": caught, "mutants": result, "command": shlex.join(["python", *sys.argv])}
+    print(json.dumps(summary, indent=1))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(summary, indent=1) + "\n")
+    raise SystemExit(caught < len(wanted))
+
+
+if __name__ == "__main__":
+    main()
