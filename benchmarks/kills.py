@@ -12,7 +12,9 @@ kill takes seconds instead of ten. --seconds ends after that time, whatever the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -124,6 +126,10 @@ def campaign(folder: Path, kinds: list[str], kills: int, seconds: float, seed: i
     """Kill `kills` times, or for `seconds`, the kinds taking turns; return what happened, by kind and in all."""
     dice = random.Random(seed)
     registry()
+    with contextlib.redirect_stderr(io.StringIO()):
+        api.run(
+            write("vae", folder), out=folder / "warm"
+        )  # imports all that a training imports, once for all children
     targets = [Target(kind, folder) for kind in kinds]
     counts = {target.kind: {"kills": 0, "kills_in_a_save": 0, "runs": 0, "runs_that_differ": 0} for target in targets}
     began = time.monotonic()

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,10 +56,25 @@ def test_tests_of_this_folder_that_carry_the_name_of_a_case_are_in_the_table() -
                 assert shown, f"{path.name}: {name} is not in the table"
 
 
-def test_the_page_is_what_make_docs_writes() -> None:
-    spec = importlib.util.spec_from_file_location("make_reliability", ROOT / "docs" / "make_reliability.py")
+def script(file: str) -> Any:
+    """Import a file that is not in a package."""
+    spec = importlib.util.spec_from_file_location(Path(file).stem, ROOT / file)
     assert spec is not None
     assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert (ROOT / "docs" / "reliability.md").read_text() == script.page(), "run `make docs`"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_make_docs_writes() -> None:
+    written = script("docs/make_reliability.py").page()
+    assert (ROOT / "docs" / "reliability.md").read_text() == written, "run `make docs`"
+
+
+def test_each_planted_bug_still_fits_the_sources() -> None:
+    mutants = script("benchmarks/mutants.py").MUTANTS
+    assert len({mutant.name for mutant in mutants}) == len(mutants) >= 10
+    for mutant in mutants:
+        source = (ROOT / mutant.file).read_text()
+        assert source.count(mutant.old) == 1, f"benchmarks/mutants.py: {mutant.name}: update its text"
+        assert (ROOT / mutant.tests[0]).is_file()

@@ -73,6 +73,20 @@ def test_D7_formats_of_others_are_rejected_and_not_opened(tmp_path: Path, monkey
         assert "\n" not in str(caught.value)
 
 
+def test_D9_weights_that_match_only_in_part_are_rejected(trained: Run, tmp_path: Path) -> None:
+    tensors, text, about = checkpoint.load_model(trained.weights_file)
+    (first, value), *others = tensors.items()
+    changed = {
+        "missing": dict(others),
+        "unexpected": {**tensors, "odd": torch.ones(2)},
+        "with another shape or type": {**tensors, first: torch.ones(*value.shape, 1)},
+    }
+    for problem, weights in changed.items():
+        checkpoint.save_model(tmp_path / "w.safetensors", weights, text, about)
+        with pytest.raises(WeightsError, match=rf"does not fit VAE: 1 {problem} \("):
+            i2i.load(tmp_path / "w.safetensors")
+
+
 def decoded(source: Path) -> torch.Tensor:
     """Return what a model makes of fixed codes."""
     return i2i.load(source).task.decode(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
