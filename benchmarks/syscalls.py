@@ -23,6 +23,7 @@ import io
 import json
 import math
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -154,25 +155,25 @@ def campaign(folder: Path, every: int, errors: list[str], seconds: float) -> dic
     assert outcome == "done", outcome
     expected = fingerprint(folder / "run")
     began, outcomes, found = time.monotonic(), Counter[str](), []
-    places = range(1, total + 1, every)
+    faults = [(n, error) for n in range(1, total + 1, every) for error in errors]
+    random.Random(0).shuffle(faults)  # so that a campaign that ends early has been everywhere
     tried: set[int] = set()
-    for n in places:
-        for error in errors:
-            if time.monotonic() - began > seconds:
-                break
-            tried.add(n)
-            fresh(folder)
-            outcome, _, failed = train(folder, n, error)
-            outcomes[outcome.split(":")[0]] += 1
-            trouble = outcome if outcome.startswith("found") else ""
-            again, _, _ = train(folder)
-            if again != "done":
-                trouble += f"; a resume ends with {again}"
-            elif fingerprint(folder / "run") != expected:
-                trouble += "; a resume gives another result"
-            if trouble:
-                found.append(f"{error} at call {n} ({failed}): {trouble}")
-                print(found[-1], file=sys.stderr)
+    for n, error in faults:
+        if time.monotonic() - began > seconds:
+            break
+        tried.add(n)
+        fresh(folder)
+        outcome, _, failed = train(folder, n, error)
+        outcomes[outcome.split(":")[0]] += 1
+        trouble = outcome if outcome.startswith("found") else ""
+        again, _, _ = train(folder)
+        if again != "done":
+            trouble += f"; a resume ends with {again}"
+        elif fingerprint(folder / "run") != expected:
+            trouble += "; a resume gives another result"
+        if trouble:
+            found.append(f"{error} at call {n} ({failed}): {trouble}")
+            print(found[-1], file=sys.stderr)
     return {
         "calls": total,
         "places": len(tried),
