@@ -107,7 +107,7 @@ MUTANTS = [
         "i2i/engine.py",
         "np.random.SeedSequence([seed, step, rank])",
         "np.random.SeedSequence([seed, rank])",
-        (ENGINE, CHECKPOINT, "-k", "loop_by_hand or resumes"),
+        ("tests/faults/test_training.py", "-k", "F14"),
     ),
     Mutant(
         "gradients are not reset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from i2i import api, loop
+from i2i.engine import seed_everything
 from i2i.runs import Progress, Run
 
 CONFIG = """
@@ -49,6 +53,18 @@ def test_F12_clock_zone_locale_and_hash_seed_change_nothing(config: Path, tmp_pa
     names = ["model.safetensors", "log.jsonl", "metrics.json", "checkpoints/step_00000008/state.safetensors"]
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+
+
+def test_F14_random_numbers_depend_on_seed_step_and_rank_alone() -> None:
+    def drawn(*place: int) -> tuple[float, float, float]:
+        seed_everything(*place)
+        return torch.rand(()).item(), float(np.random.random()), random.random()
+
+    places = [(seed, step, rank) for seed in (0, 1) for step in (0, 1, 2) for rank in (0, 1)]
+    first = [drawn(*place) for place in places]
+    for numbers in zip(*first, strict=True):
+        assert len(set(numbers)) == len(places)
+    assert [drawn(*place) for place in reversed(places)] == first[::-1]
 
 
 def memory() -> int:
