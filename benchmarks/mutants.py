@@ -156,7 +156,7 @@ MUTANTS = [
         "i2i/data/stream.py",
         "np.random.default_rng([self.seed, 1, epoch])",
         "np.random.default_rng([1, epoch])",
-        (RUN, ENGINE, "-k", "F14 or loop_by_hand"),
+        ("tests/faults/test_training.py", "-k", "F14"),
     ),
     Mutant(
         "a failing tile is swallowed",

@@ -744,6 +744,7 @@ CASES = [
         "equal, bit for bit",
         "test_run.py::test_F14_runs_with_the_same_seed_are_equal_and_another_seed_differs",
         "faults/test_training.py::test_F14_random_numbers_depend_on_seed_step_and_rank_alone",
+        "faults/test_training.py::test_F14_the_order_of_samples_depends_on_seed_and_epoch",
     ),
     held(
         "F15",

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from i2i import api, loop
+from i2i import Data, api, loop
+from i2i.data.stream import Numbered
 from i2i.engine import seed_everything
 from i2i.runs import Progress, Run
 
@@ -65,6 +66,23 @@ def test_F14_random_numbers_depend_on_seed_step_and_rank_alone() -> None:
     for numbers in zip(*first, strict=True):
         assert len(set(numbers)) == len(places)
     assert [drawn(*place) for place in reversed(places)] == first[::-1]
+
+
+class Numbers(Data):
+    """A data set of ten numbers."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        return {"i": index}
+
+
+def test_F14_the_order_of_samples_depends_on_seed_and_epoch() -> None:
+    places = [(seed, 10 * epoch) for seed in (0, 1) for epoch in (0, 1)]
+    orders = [Numbered(Numbers(), seed).indices(range(first, first + 10)) for seed, first in places]
+    assert all(sorted(order) == [*range(10)] for order in orders)
+    assert len({tuple(order) for order in orders}) == len(orders)
 
 
 def memory() -> int:
