@@ -37,7 +37,7 @@ You are about to start a run of ten days. These are the things that go wrong in 
   discriminator that always wins, is reported on stderr and in `report.html`. Look at it after an hour.
 - **The terminal closes.** The training goes on.
 - **A process hangs.** Loaders and other processes that do not answer within `train.timeout` are replaced or end the
-  run with a sentence that names them; nothing waits for ever.
+  run with a sentence that names them.
 
 Exit codes: 0 done, 2 config, 3 data, 4 weights or checkpoint, 5 NaN, 6 memory, disk or process, 7 plugin, 75 saved
 after a signal.
@@ -80,7 +80,8 @@ def campaigns() -> Iterator[str]:
 
 def kills(result: dict[str, Any]) -> tuple[str, str]:
     """Describe kills.json."""
-    done = f"{result['kills']:,} kills (-9) of {result['runs']:,} runs of {len(result['kinds'])} kinds of tasks"
+    kinds = sum(kind["kills"] > 0 for kind in result["kinds"].values())
+    done = f"{result['kills']:,} kills (-9) of {result['runs']:,} runs of {kinds} kinds of tasks"
     return f"{done}, {result['kills_in_a_save']:,} of them in a save", f"{result['runs_that_differ']} runs differ"
 
 
@@ -107,7 +108,7 @@ def mutants(result: dict[str, Any]) -> tuple[str, str]:
 def fuzz(result: dict[str, Any]) -> tuple[str, str]:
     """Describe fuzz.json."""
     done = ", ".join(f"{kind['cases']:,} {name}" for name, kind in result["kinds"].items())
-    return f"damaged inputs: {done}", f"{len(result['found'])} tracebacks, hangs or floods of memory"
+    return f"damaged inputs: {done}", f"{len(result['found'])} that gave a traceback, a hang or a flood of memory"
 
 
 DESCRIBED = {
