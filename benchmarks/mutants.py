@@ -118,15 +118,15 @@ MUTANTS = [
     Mutant(
         "no clipping",
         "i2i/engine.py",
-        "            if self.train.clip is not None:",
-        "            if self.train.clip == -1:",
+        "        if self.train.clip is not None:",
+        "        if self.train.clip == -1:",
         (ENGINE, "-k", "clipped"),
     ),
     Mutant(
         "NaN passes",
         "i2i/engine.py",
-        "            if not all(map(np.isfinite, (*values, norm))):",
-        "            if False:",
+        "        if self.late or not hold:",
+        "        if True:",
         (ENGINE, "-k", "F6 or F7"),
     ),
     Mutant(

@@ -87,7 +87,8 @@ CASES = [
     weak(
         "A5",
         "bytes overwritten inside a JPEG",
-        "decoded or rejected, never a crash; `i2i data check --write-manifest` lets later checks find what decodes but has changed",
+        "decoded or rejected, never a crash; `i2i data check --write-manifest` lets later checks find what decodes but "
+        "has changed",
         "holds with a manifest; without one, libjpeg's warnings are not counted",
     ),
     held(
