@@ -85,8 +85,8 @@ def blame(owner: Any, call: str) -> Iterator[None]:
 
 def refuse_lack_of_memory(error: Exception, call: str) -> None:
     """Raise a ResourceError if the error means that the host or the device has too little memory for `call`."""
-    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError")  # the latter of torch, for devices only
-    if named or "can't allocate memory" in str(error):
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch, for devices
+    if named or any(sign in str(error) for sign in ("can't allocate memory", "Insufficient memory", "bad_alloc")):
         hint = "data.batch_size (with train.accumulate), a smaller size or width, or --tile for large pictures"
         raise ResourceError(f"out of memory in {call}: use less at a time, such as a smaller {hint}") from error
 

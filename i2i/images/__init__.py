@@ -9,6 +9,7 @@
     tile.py     `tiled`: large pictures tile by tile, with a measured overlap
     grid.py     `grid`, `frames`: columns of images as one sheet, for `samples/` and the report
     video.py    `read_video`, `iter_video`, `write_video`: clips with times; more about its parts is there
+    levels.py   large pictures as uint8 or uint16 tensors
     axes.py, pixels.py, notes.py    helpers: axes of arrays; depth and alpha; counts, warnings and names
 
 Training (`read_rgb`), `i2i translate a.jpg -o out` and the server (`take`, `Picture.restore`) share one decoder.
@@ -18,14 +19,14 @@ Importing this package does not import torch.
 from __future__ import annotations
 
 from .animate import gif
-from .border import Picture, fill_hidden, pad_to_multiple, take, take_labels
+from .border import Picture, fill_hidden, take, take_labels
 from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
 from .find import find, find_clips
 from .grid import frames, grid, label_colours, png, to_uint8
 from .notes import ImageWarning, counts, shown
 from .output import Output
 from .pyav import mp4
-from .tile import reach, tiled
+from .tile import pad_to_multiple, reach, tiled
 from .video import MOVING, Frame, Video, iter_video, read_video, write_video
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
 

@@ -18,9 +18,10 @@ from ..errors import DataError, NumericError, PluginError
 from .axes import axes_of, from_nchw, to_nchw
 from .carried import NOTHING, Carried, photograph
 from .decode import MAX_PIXELS, Photo, read_labels, read_photo
+from .levels import bands, unit_floats
 from .notes import note
 from .pixels import WHITE, check_floats, rescaled, to_image
-from .profile import way_back
+from .profile import Convert, Space, way_back
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +32,8 @@ class Picture:
     """A picture as a tensor, with what is needed to convert a result back to the original type.
 
     Attributes:
-        tensor: float32 [N, 3, H, W] in [-1, 1]; grey is repeated. N is 1 unless the input has four dimensions. For a
-            label map int64 [N, 1, H, W].
+        tensor: float32 [N, 3, H, W] in [-1, 1], or `levels`; grey is repeated. N is 1 unless the input has four
+            dimensions. For a label map int64 [N, 1, H, W].
         alpha: float32 [N, 1, H, W] in [0, 1], which the network does not see; None if there was none.
         grey: the input has a single colour channel.
         dtype: its depth: uint8, uint16 or (any float) float32.
@@ -62,40 +63,63 @@ class Picture:
         """
         if len(self.tensor) > 1:
             raise DataError(f"{len(self.tensor)} pictures given, but only one is possible; save them one by one")
-        back = partial(to_pixels, dtype=self.dtype, carried=NOTHING if strip else self.carried)
-        result: tuple[np.ndarray, Carried] = replace(self, back=back).restore(tensor, colour)
-        return result
+        self._check(tensor)
+        carried, size = NOTHING if strip else self.carried, (tensor.shape[2], tensor.shape[3])
+        alpha, channels = self._alpha(size), 1 if self.grey and not colour else 3
+        convert, icc = way_back(carried.icc, channels + (alpha is not None))
+        values = np.empty((*size, channels + (alpha is not None)), self.dtype)
+        for rows in bands(*size):  # floats of all pixels would take many times the memory
+            unit = self._unit(tensor[..., rows, :], alpha if alpha is None else alpha[..., rows, :], colour)
+            values[rows] = to_pixels(unit, self.dtype, convert)
+        return values, replace(carried, icc=icc).at(size[1], size[0])
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
         """Convert a result to the original type, at the size of the result; alpha is resized to it.
 
         Args:
-            tensor: [N, 1 or 3, H', W'] in [-1, 1]; values outside are clipped.
+            tensor: [N, 1 or 3, H', W'] in [-1, 1], where values outside are clipped, or `levels`.
             colour: return RGB even if the input was grey (for a task that adds colour).
 
         Raises:
             NumericError: it contains NaN or infinity.
             PluginError: it does not have the shape of a picture.
         """
-        from torch import cat, nn
+        import torch
 
+        if len(self.tensor) > 1 or (self.dtype.kind == "f" and self.given != "pil"):
+            self._check(tensor)
+            return self.back(self._unit(tensor, self._alpha((tensor.shape[2], tensor.shape[3])), colour))
+        values, carried = self.pixels(tensor, colour)
+        if self.given == "pil":
+            return photo_of(values, carried)
+        return self.back(torch.from_numpy(values).permute(2, 0, 1)[None])
+
+    def _check(self, tensor: Tensor) -> None:
         if tensor.ndim != 4 or len(tensor) != len(self.tensor) or tensor.shape[1] not in (1, 3):
             shapes = f"{list(tensor.shape)} for pictures {list(self.tensor.shape)}"
             raise PluginError(f"the result has shape {shapes}; it must be [N, 1 or 3, H, W] with the same N")
+
+    def _alpha(self, size: tuple[int, int]) -> Tensor | None:
+        """Return alpha in the size of a result."""
+        from torch.nn.functional import interpolate
+
+        if self.alpha is None or self.alpha.shape[2:] == size:
+            return self.alpha
+        return interpolate(self.alpha, size, mode="bilinear", antialias=True)
+
+    def _unit(self, tensor: Tensor, alpha: Tensor | None, colour: bool) -> Tensor:
+        """Return rows of a result as float32 [N, C, h, W'] in [0, 1], with the channels of the input."""
+        from torch import cat
+
         if not tensor.isfinite().all():
             raise NumericError("the result contains NaN or infinity and cannot become a picture; check the weights")
-        unit = ((tensor.detach().float() + 1) / 2).clamp(0, 1)
+        unit = unit_floats(tensor)
         if self.grey and not colour and unit.shape[1] == 3:
             weights = unit.new_tensor([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow
             unit = (unit * weights[:, None, None]).sum(1, keepdim=True)
         elif unit.shape[1] == 1 and (colour or not self.grey):
             unit = unit.expand(-1, 3, -1, -1)
-        if self.alpha is not None:
-            alpha, size = self.alpha.to(unit.device), unit.shape[2:]
-            if alpha.shape[2:] != size:
-                alpha = nn.functional.interpolate(alpha, size, mode="bilinear", antialias=True)
-            unit = cat([unit, alpha], 1)
-        return self.back(unit)
+        return unit if alpha is None else cat([unit, alpha.to(unit.device)], 1)
 
 
 def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
@@ -105,13 +129,14 @@ def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
     return "tensor" if isinstance(img, torch.Tensor) else "array" if isinstance(img, np.ndarray) else "pil"
 
 
-def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Picture:
+def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS, large: bool = False) -> Picture:
     """Convert a picture of any kind to a tensor; the input is not modified.
 
     Args:
         img: PIL image, path, encoded bytes, numpy array or tensor.
         layout: the axes of an array or tensor, e.g. "HWC", if its shape is ambiguous.
         limit: the maximum number of pixels (H * W).
+        large: hold it as `levels` instead of floats, unless it consists of floats.
 
     Returns:
         The picture. Its `restore` returns a PIL image for PIL images, paths and bytes: upright, with the metadata and
@@ -134,7 +159,7 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         depths = {torch.uint8: np.uint8, torch.uint16: np.uint16}
         clear = img.layout == torch.strided and (img.dtype in depths or img.is_floating_point())
         axes = axes_of("tensor", img.shape, str(img.dtype), clear, layout)
-        dtype, values = np.dtype(depths.get(img.dtype, np.float32)), img.detach().to(torch.float32)
+        dtype, values = np.dtype(depths.get(img.dtype, np.float32)), img.detach()
         back = partial(_to_tensor, axes=axes, dtype=img.dtype, device=img.device)
     else:
         own = isinstance(img, np.ndarray)
@@ -144,17 +169,14 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
         axes = axes or axes_of("array", array.shape, str(native), floats or native in WHITE, layout)
         dtype = np.dtype(np.float32) if floats else native
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is rejected below
-            values = torch.from_numpy(np.array(array, np.float32))
-        if own:
-            back = partial(to_array, axes=axes, dtype=array.dtype)
-        else:
-            back = partial(_to_pil, dtype=dtype, carried=carried)
-    unit = to_nchw(values, axes) / WHITE[dtype]
+            values = torch.from_numpy(np.array(array, dtype) if own else np.ascontiguousarray(array, dtype))
+        back = partial(to_array, axes=axes, dtype=array.dtype) if own else partial(_to_pil, dtype=dtype)
+    values = to_nchw(values, axes)
+    if large and dtype.kind != "f":
+        return _large(values, space, partial(Picture, dtype=dtype, back=back, given=kind_of(img), carried=carried))
+    unit = values.to(torch.float32) / WHITE[dtype]
     if space is not None:
-        colours = len(space.curves)
-        unit[:, :colours] = torch.from_numpy(space.to_srgb(unit[0, :colours].permute(1, 2, 0).numpy())).permute(
-            2, 0, 1
-        )
+        unit = in_srgb(unit, space)
     if dtype.kind == "f":
         try:
             check_floats(*(float(bound) for bound in unit.aminmax()))
@@ -164,6 +186,31 @@ def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS) -> Pic
     colour = (unit[:, :1].expand(-1, 3, -1, -1) if grey else unit[:, :3]).clamp(0, 1).mul_(2).sub_(1)
     alpha = unit[:, -1:].clamp(0, 1) if transparent else None
     return Picture(colour.contiguous(), alpha, grey, dtype, back, kind_of(img), carried)
+
+
+def _large(values: Tensor, space: Space | None, made: Callable[..., Picture]) -> Picture:
+    """Return integers [N, C, H, W] as a picture of `levels`; they get 16 bits if a profile has to be applied."""
+    import torch
+
+    if space is not None:
+        converted = torch.empty(values.shape, dtype=torch.uint16)
+        for rows in bands(*values.shape[2:]):
+            unit = in_srgb(unit_floats(values[..., rows, :]), space)
+            converted[..., rows, :] = unit.clamp(0, 1).mul_(65535).round_().to(torch.uint16)
+        values = converted
+    grey, transparent = values.shape[1] <= 2, values.shape[1] in (2, 4)
+    colour = values[:, :1].expand(-1, 3, -1, -1) if grey else values[:, :3]
+    return made(colour, unit_floats(values[:, -1:]) if transparent else None, grey)
+
+
+def in_srgb(unit: Tensor, space: Space) -> Tensor:
+    """Convert the colours of one picture [1, C, H, W] in [0, 1] from a profile to sRGB, in place."""
+    import torch
+
+    colours = len(space.curves)
+    converted = torch.from_numpy(space.to_srgb(unit[0, :colours].permute(1, 2, 0).numpy()))
+    unit[:, :colours] = converted.permute(2, 0, 1)
+    return unit
 
 
 def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
@@ -212,33 +259,32 @@ def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
 
 def _to_tensor(unit: Tensor, axes: str, dtype: Any, device: Any) -> Tensor:
     values = from_nchw(unit, axes).to(device)
-    if not dtype.is_floating_point:
+    if not dtype.is_floating_point and unit.is_floating_point():
         values = (values * (255 if dtype.itemsize == 1 else 65535)).round()
     return values.to(dtype).contiguous()
 
 
 def to_array(unit: Tensor, axes: str, dtype: Any) -> np.ndarray:
-    """Return [N, C, H, W] in [0, 1] as an array with these axes and this dtype."""
+    """Return [N, C, H, W] in [0, 1], or levels of this dtype, as an array with these axes."""
     values = np.ascontiguousarray(from_nchw(unit, axes).cpu().numpy())
-    return (values if dtype.kind == "f" else rescaled(values, dtype.newbyteorder("="))).astype(dtype)
+    return (values if dtype.kind == "f" else rescaled(values, dtype.newbyteorder("="))).astype(dtype, copy=False)
 
 
-def to_pixels(unit: Tensor, dtype: Any, carried: Carried) -> tuple[np.ndarray, Carried]:
-    """Return [N, C, H, W] in [0, 1] as [H, W, C] of this dtype, with the profile and metadata of the input."""
-    height, width = unit.shape[2:]
-    convert, icc = way_back(carried.icc, unit.shape[1])
-    if convert is not None:
-        values = to_array(unit, "HWC", np.dtype(np.float32))
-        colours = 1 if values.shape[2] <= 2 else 3  # all but alpha
-        values = np.concatenate([convert(values[..., :colours]), values[..., colours:]], 2)
-        values = rescaled(values, dtype)
-    else:
-        values = to_array(unit, "HWC", dtype)
-    return values, replace(carried, icc=icc).at(width, height)
+def to_pixels(unit: Tensor, dtype: Any, convert: Convert | None = None) -> np.ndarray:
+    """Return [1, C, H, W] in [0, 1] as [H, W, C] of this dtype, in the profile of the input if `convert` is given."""
+    if convert is None:
+        return to_array(unit, "HWC", dtype)
+    values = to_array(unit, "HWC", np.dtype(np.float32))
+    colours = 1 if values.shape[2] <= 2 else 3  # all but alpha
+    return rescaled(np.concatenate([convert(values[..., :colours]), values[..., colours:]], 2), dtype)
 
 
-def _to_pil(unit: Tensor, dtype: Any, carried: Carried = NOTHING) -> Image.Image:
-    values, carried = to_pixels(unit, dtype, carried)
+def _to_pil(unit: Tensor, dtype: Any) -> Image.Image:
+    return photo_of(to_pixels(unit, dtype), NOTHING)
+
+
+def photo_of(values: np.ndarray, carried: Carried) -> Image.Image:
+    """Return pixels [H, W, C] as a PIL image with what the picture carries."""
     if values.dtype == np.uint16 and values.shape[2] > 1:
         note("16-bit colour", "8-bit result", "has 8 bits as a PIL image; `i2i translate` and arrays keep 16")
     return photograph(to_image(values), carried)
@@ -271,31 +317,3 @@ def fill_hidden(colour: Tensor, alpha: Tensor) -> Tensor:
         place[nearest[visible]] = visible
         image.copy_(image.flatten(1)[:, torch.from_numpy(place[nearest]).to(image.device)].view_as(image))
     return filled
-
-
-def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
-    """Pad images at the right and bottom by reflection, repeatedly if needed, so that any size works.
-
-    Args:
-        tensor: [N, C, H, W].
-        multiple: H and W become multiples of this.
-        minimum: H and W become at least this large (for networks with reflection padding).
-
-    Returns:
-        The padded images, and `crop(out, scale=1)`, which crops a result to H * scale, W * scale.
-    """
-    import torch
-
-    height, width = tensor.shape[-2:]
-    for dim, size in ((-2, height), (-1, width)):
-        wanted = -(-max(size, minimum) // multiple) * multiple
-        if wanted > size:
-            # 0 1 2 3 2 1 0 1 ...: there and back in 2 * (size - 1) steps
-            period = max(1, 2 * (size - 1))
-            place = torch.arange(wanted, device=tensor.device) % period
-            tensor = tensor.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))
-
-    def crop(out: Tensor, scale: int = 1) -> Tensor:
-        return out[..., : height * scale, : width * scale]
-
-    return tensor, crop

@@ -141,6 +141,24 @@ def load(source: Any, limit: int, decode: Callable[[Opened], Any]) -> Any:
         raise DataError(f"{name}: {reason_of(error)}; replace the file or leave it out") from error
 
 
+def size_of(source: Any) -> tuple[int, int] | None:
+    """Return the height and width of a path, encoded bytes, PIL image, array or tensor, without decoding it.
+
+    None if it cannot be read: decoding says why.
+    """
+    if isinstance(source, Image.Image):
+        return source.height, source.width
+    if hasattr(source, "shape"):
+        height, width, *_ = (*sorted(source.shape, reverse=True), 1, 1)
+        return height, width
+    with suppress(Exception), opened(source) as stream:  # decoders raise almost anything on damaged bytes
+        kind = format_of(stream.read(16))
+        stream.seek(0)
+        width, height = Image.OPEN[kind][0](stream, "").size
+        return height, width
+    return None
+
+
 def _read(stream: BinaryIO, kind: str, name: str, limit: int) -> Opened:
     stream.seek(0)
     # Not Image.open: its pixel limit is global to the process, and lower than ours.

@@ -10,11 +10,14 @@ normalisation, global attention), there is no such neighbourhood: tiling would c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from .levels import floats, levels
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     Network = Callable[[Tensor], Tensor]
@@ -74,19 +77,28 @@ def radius(influence: Tensor, at: int) -> int:
     return int((left > NEGLIGIBLE).sum()) - 1 if (left > NEGLIGIBLE).any() else 0
 
 
-def tiled(network: Network, image: Tensor, tile: int, overlap: int, scale: int = 1, multiple: int = 1) -> Tensor:
+def tiled(
+    network: Network,
+    image: Tensor,
+    tile: int,
+    overlap: int,
+    scale: int = 1,
+    multiple: int = 1,
+    depth: torch.dtype | None = None,
+) -> Tensor:
     """Apply a network tile by tile; the result is assembled on the CPU.
 
     Args:
-        network: images [N, C, h, w] -> images [N, C', h * scale, w * scale].
-        image: [N, C, H, W], H and W divisible by `multiple`, on any device.
+        network: images [N, C, h, w] -> images [N, C', h * scale, w * scale], both in [-1, 1].
+        image: [N, C, H, W], H and W divisible by `multiple`, in [-1, 1] or `levels`, on any device.
         tile: side of the square that each call adds to the result, in input pixels.
         overlap: margin of input on each side of a tile, where available; see `reach`.
         scale: output size / input size.
         multiple: the sides of a tile are divisible by this.
+        depth: uint8 or uint16, to return `levels` of this type.
 
     Returns:
-        [N, C', H * scale, W * scale], on the CPU.
+        [N, C', H * scale, W * scale], float32 or `levels`, on the CPU.
 
     Raises:
         ConfigError: the tile is smaller than `multiple`.
@@ -104,14 +116,57 @@ def tiled(network: Network, image: Tensor, tile: int, overlap: int, scale: int =
         for left in (min(at, max(0, width - tile)) for at in range(0, width, tile)):
             bottom, right = min(top + tile, height), min(left + tile, width)
             up, west = max(0, top - overlap), max(0, left - overlap)
-            piece = image[..., up : bottom + overlap, west : right + overlap]
-            out = network(piece).float().cpu()
-            if whole is None:
-                whole = torch.empty(*out.shape[:2], height * scale, width * scale)
-            whole[..., top * scale : bottom * scale, left * scale : right * scale] = out[
+            piece = floats(image[..., up : bottom + overlap, west : right + overlap])
+            out = network(piece)[
                 ...,
                 (top - up) * scale : (bottom - up) * scale,
                 (left - west) * scale : (right - west) * scale,
             ]
+            if whole is None:
+                whole = torch.empty(*out.shape[:2], height * scale, width * scale, dtype=depth or torch.float32)
+            # Each tile is converted now: the whole result as floats would take several times the memory.
+            made = out.float().cpu() if depth is None else levels(out, depth).cpu()
+            whole[..., top * scale : bottom * scale, left * scale : right * scale] = made
     assert whole is not None
     return whole
+
+
+@dataclass(frozen=True)
+class Tiler:
+    """How a network is tiled: `Tiler(...)(network, tile)` is the network that works in tiles; see `tiled`."""
+
+    overlap: int
+    scale: int
+    multiple: int
+
+    def __call__(self, network: Network, tile: int, **options: Any) -> Network:
+        """Return the network that works in tiles of this side."""
+        return lambda image: tiled(network, image, tile, self.overlap, self.scale, self.multiple, **options)
+
+
+def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
+    """Pad images at the right and bottom by reflection, repeatedly if needed, so that any size works.
+
+    Args:
+        tensor: [N, C, H, W].
+        multiple: H and W become multiples of this.
+        minimum: H and W become at least this large (for networks with reflection padding).
+
+    Returns:
+        The padded images, and `crop(out, scale=1)`, which crops a result to H * scale, W * scale.
+    """
+    import torch
+
+    height, width = tensor.shape[-2:]
+    for dim, size in ((-2, height), (-1, width)):
+        wanted = -(-max(size, minimum) // multiple) * multiple
+        if wanted > size:
+            # 0 1 2 3 2 1 0 1 ...: there and back in 2 * (size - 1) steps
+            period = max(1, 2 * (size - 1))
+            place = torch.arange(wanted, device=tensor.device) % period
+            tensor = tensor.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))
+
+    def crop(out: Tensor, scale: int = 1) -> Tensor:
+        return out[..., : height * scale, : width * scale]
+
+    return tensor, crop

@@ -63,6 +63,14 @@ class Modality:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement take(given)")
 
+    def take_large(self, given: Any) -> Taken:
+        """As `take`, for an input that is translated in tiles: in as little memory as possible."""
+        return self.take(given)
+
+    def size_of(self, given: Any) -> tuple[int, int] | None:
+        """Return the height and width of an input without decoding it, to foresee how much memory it takes, or None."""
+        return None
+
     def restore(self, values: Tensor, like: Any = None) -> Any:
         """Convert a result [N, ...] to the type of the input.
 
@@ -184,8 +192,11 @@ class Modality:
         """
         return batch, lambda made, makes, who: made
 
-    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
-        """Return `tiled(translate, tile)`, which translates large inputs tile by tile with the same result.
+    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[..., Translate]:
+        """Return `tiled(translate, tile, depth=None)`, which translates large inputs in tiles with the same result.
+
+        With `depth`, uint8 or uint16, it returns `i2i.images.levels`; its attribute `overlap` is the margin of a tile
+        in pixels.
 
         Args:
             translate: the network, which is measured once.

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import images
 from ..errors import ConfigError, DataError, PluginError
+from ..images.decode import size_of
+from ..images.levels import floats
+from ..images.tile import Tiler
 from ..images.write import QUALITY, check_holds, write
 from .base import Modality, Taken, relative
 
@@ -66,12 +68,23 @@ class Image(Modality):
 
     def take(self, given: Any) -> Taken:
         """Convert a PIL image, path, encoded bytes, array or tensor; the rules are in `i2i.images.take`."""
+        return self._taken(given)
+
+    def take_large(self, given: Any) -> Taken:
+        """As `take`, with the pixels as `i2i.images.levels`."""
+        return self._taken(given, large=True) if type(self).take is Image.take else self.take(given)
+
+    def _taken(self, given: Any, large: bool = False) -> Taken:
         if isinstance(given, str) and not given:  # pathlib would read it as the current folder
             raise DataError("no file is named")
-        picture = images.take(given)
+        picture = images.take(given, large=large)
         if picture.alpha is None:
             return Taken(picture.tensor, picture)
         return Taken(images.fill_hidden(picture.tensor, picture.alpha), picture)
+
+    def size_of(self, given: Any) -> tuple[int, int] | None:
+        """Return height and width; as the header of a file says."""
+        return size_of(given)
 
     def restore(self, values: Tensor, like: Any = None) -> Any:
         """Convert images [N, 1 or 3, H, W] in [-1, 1] to the type of the input image; without one, PIL images."""
@@ -107,7 +120,7 @@ class Image(Modality):
         size = output.size_of(height, width, self.scale)
         if size == (height, width):
             return values
-        return interpolate(values, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+        return interpolate(floats(values), size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
     def save(self, values: Tensor, like: Any, path: Path, output: images.Output) -> None:
         """Write one image with the depth and the metadata of the input."""
@@ -185,17 +198,17 @@ class Image(Modality):
 
         return fitted, undo
 
-    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
+    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[..., Translate]:
         """Measure the receptive field of the network and tile with that overlap; see `i2i.images.reach`."""
         scale = makes.scale if isinstance(makes, Image) else 0
+        like = floats(like[..., : self.multiple, : self.multiple])
         overlap = images.reach(translate, like, self.multiple) if scale else None
         if overlap is None:
             raise ConfigError(
                 "every pixel of this model's result depends on the whole image (as with instance norm or "
                 "attention), so tiles would change it: do not use --tile"
             )
-        tiled = partial(images.tiled, overlap=overlap, scale=scale, multiple=self.multiple)
-        return lambda network, tile: partial(tiled, network, tile=tile)
+        return Tiler(overlap, scale, self.multiple)
 
     def then(self, makes: Modality) -> Modality:
         """Multiply the scales; the result has colour if either adds it, or if the first is not an image."""

@@ -89,7 +89,7 @@ class LabelMap(Image):
         """Return label maps of the same size as one batch, int64 [N, 1, H, W]."""
         return Modality.gather(self, things)
 
-    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[[Translate, int], Translate]:
+    def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[..., Translate]:
         """Reject tiles: the receptive field is measured by gradients, which class indices do not have."""
         return Modality.tiler(self, translate, like, makes)
 

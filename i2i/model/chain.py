@@ -24,6 +24,7 @@ from ..errors import ConfigError, I2IError
 from ..metrics.base import device_of
 from ..modalities import Modality, Taken
 from ..task import Task
+from .memory import Stage
 from .trained import Model
 
 
@@ -123,14 +124,33 @@ class Chain(Model):
                 divided[str(at)] = part._prepared("translate" if at else call, given)
         return divided
 
-    def _translate(self, taken: Taken, condition: dict[str, Any], tile: int | None, first: int = 0) -> Tensor:
-        """Translate with the parts from `first` on."""
+    def stages(self, condition: dict[str, Any]) -> list[Stage] | None:
+        """Return the networks of all parts; None unless they map images to images."""
+        found: list[Stage] = []
+        for at, part in enumerate(self.parts):
+            own = part.stages(condition[str(at)])
+            if own is None:
+                return None
+            before = found[-1].after if found else 1
+            found += [Stage(part, condition[str(at)], before, before * own[0].after)]
+        return found
+
+    def _translate(
+        self,
+        taken: Taken,
+        condition: dict[str, Any],
+        tile: int | None,
+        depth: torch.dtype | None = None,
+        first: int = 0,
+    ) -> Tensor:
+        """Translate with the parts from `first` on; only the last one may return levels."""
         for at, part in enumerate(self.parts[first:], start=first):
             with self._named(at):
                 values = taken.values
                 if at > 0:
                     values = part.task.takes.receive(values, self.makes[at - 1], taken.like)
-                taken = Taken(part._translate(Taken(values, taken.like), condition[str(at)], tile), taken.like)
+                last = depth if at + 1 == len(self.parts) else None
+                taken = Taken(part._translate(Taken(values, taken.like), condition[str(at)], tile, last), taken.like)
         return taken.values
 
     def _sample(self, number: int, seed: int, condition: dict[str, Any]) -> Tensor:

@@ -157,15 +157,18 @@ def translate_one(
     given = stamp(thing)
     try:
         made, like = model.translated(thing, output, target, condition)
+        files.make_folder(target.parent)
+        manifest.begin(target)
+        with blame(model.task.makes, "write"):
+            model.task.makes.save(made, like, target, output)
     except ResourceError as error:
+        if isinstance(error.__cause__, OSError):  # the disk, which concerns all
+            raise
         name = shown(thing) if isinstance(thing, Path) else target.stem
         raise DataError(f"{name}: {error}") from error
-    files.make_folder(target.parent)
-    manifest.begin(target)
-    with blame(model.task.makes, "write"):
-        model.task.makes.save(made, like, target, output)
+    finally:
+        return_memory()
     manifest.done(target, given)
-    return_memory()
 
 
 def return_memory() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,16 +14,23 @@ from .. import checkpoint, config
 from ..data import conditions
 from ..devices import move, random_state_kept
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
-from ..images import Output, shown
+from ..images import Output, Picture, shown
 from ..metrics.base import device_of
-from ..modalities import Modality, Taken
+from ..modalities import Image, Modality, Taken
 from ..task import Task
+from .memory import Need, Stage, chosen_tile, need_of
 
 
 def halved(tensor: Tensor) -> Tensor:
     """Return a float32 tensor as float16, unless a value is too large for it; others as they are."""
     fits = tensor.dtype == torch.float32 and (not tensor.numel() or tensor.abs().max() < torch.finfo(torch.half).max)
     return tensor.half() if fits else tensor
+
+
+def depth_of(taken: Taken) -> torch.dtype | None:
+    """Return the type of the levels of an input; None for floats, and for what is no image."""
+    levels = isinstance(taken.like, Picture) and taken.values.dtype in (torch.uint8, torch.uint16)
+    return taken.values.dtype if levels else None
 
 
 class Model:
@@ -40,7 +46,8 @@ class Model:
 
     def __init__(self, task: Task, config: dict[str, Any], source: Path) -> None:
         self.task, self.config, self.source = task.eval(), config, source
-        self._tiled: Callable[[Any, int], Any] | None = None  # measured on the first call with tiles
+        self._tiler: Any = None  # measured on the first call with tiles
+        self._need: Need | None = None  # counted on the first large input
 
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.task.parameters())
@@ -88,24 +95,62 @@ class Model:
         takes, makes = self.task.takes, self.task.makes
         condition = self._prepared("translate", condition)
         makes.check(output)
-        with blame(takes, "take"):
-            taken = takes.take(img)
         name = shown(img) if isinstance(img, str | Path) else f"the given {type(img).__name__}"
+        tile = chosen_tile(self, img, output, condition, name)
+        with blame(takes, "take"):
+            taken = takes.take(img) if tile is None else takes.take_large(img)
         with blame(makes, "foresee"):
             makes.foresee(taken, takes, output, path, name)
-        return makes.resized(self._translate(taken, condition, output.tile), output), taken.like
+        made = self._translate(taken, condition, tile, depth_of(taken))
+        with blame(makes, "resized"):
+            return makes.resized(made, output), taken.like
 
-    def _translate(self, taken: Taken, condition: dict[str, Any], tile: int | None) -> Tensor:
-        task, who = self.task.eval(), f"{type(self.task).__name__}.translate"
-        batch, undo = task.takes.fit(move({task.source: taken.values}, device_of(task), task.on_host), task.source)
-        network: Callable[[Tensor], Tensor] = functools.partial(task.translate, **condition)
+    def _translate(
+        self, taken: Taken, condition: dict[str, Any], tile: int | None, depth: torch.dtype | None = None
+    ) -> Tensor:
+        """Return the result, as floats or as levels of this depth."""
+        task, who, device = self.task.eval(), f"{type(self.task).__name__}.translate", device_of(self.task)
+
+        def network(given: Tensor) -> Tensor:
+            made = task.translate(move({task.source: given}, device, task.on_host)[task.source], **condition)
+            return made if tile is None else self._accept(made, who, condition)
+
         with blame(task, "translate"):
+            batch, undo = task.takes.fit({task.source: taken.values}, task.source)
+            given, run = batch[task.source], network
             if tile is not None:
-                self._tiled = self._tiled or task.takes.tiler(network, batch[task.source], task.makes)
-                network = self._tiled(network, tile)
+                options = {} if depth is None else {"depth": depth}
+                run = self.tiler(condition, given)(network, tile, **options)
             with torch.inference_mode():
-                made = undo(network(batch[task.source]), task.makes, who)
-        return self._accept(made, who, condition)
+                made = undo(run(given), task.makes, who)
+            return made if tile is not None else self._accept(made, who, condition)
+
+    def stages(self, condition: dict[str, Any]) -> list[Stage] | None:
+        """Return the networks that an input goes through; None unless they map images to images."""
+        takes, makes = self.task.takes, self.task.makes
+        if not (isinstance(takes, Image) and isinstance(makes, Image)):
+            return None
+        return [Stage(self, condition, 1, makes.scale)]
+
+    def tiler(self, condition: dict[str, Any], like: Tensor | None = None) -> Any:
+        """Return what runs the network in tiles; see `Modality.tiler`."""
+        if self._tiler is None:
+            takes = self.task.takes
+            side = getattr(takes, "multiple", 1)
+            like = torch.zeros(1, 3, side, side) if like is None else like
+            network = functools.partial(self.task.translate, **condition)
+            with blame(self.task, "translate"):
+                self._tiler = takes.tiler(network, like.to(device_of(self.task)), self.task.makes)
+        return self._tiler
+
+    def need(self, condition: dict[str, Any]) -> Need:
+        """Return the memory that the network needs; see `memory`."""
+        if self._need is None:
+            network = functools.partial(self.task.translate, **condition)
+            takes = cast("Image", self.task.takes)  # see `stages`
+            with blame(self.task, "translate"):
+                self._need = need_of(network, takes, device_of(self.task))
+        return self._need
 
     def sample(self, n: int, seed: int = 0, **condition: Any) -> Any:
         """Return `n` samples, determined by the seed. Images are float32 [n, C, H, W] in [0, 1].

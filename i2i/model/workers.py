@@ -98,7 +98,8 @@ class Worker:
         environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ}
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from i2i.model import many, workers; workers.work({theirs.fileno()}, many.translate_one)"
+            f"from i2i.model import many, memory, workers; memory.sharing = {nproc}; "
+            f"workers.work({theirs.fileno()}, many.translate_one)"
         )
         self.process = subprocess.Popen(  # in its own session: Ctrl-C is for the parent, which ends it
             [sys.executable, "-c", code],

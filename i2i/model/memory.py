@@ -1,0 +1,246 @@
+"""How much memory a translation takes and how much is free: `chosen_tile` decides whether it has to run in tiles.
+
+    i2i translate large.png -o out -m upscale-x4
+
+Whether a picture fits is estimated before it is decoded, because Linux kills a process that takes too much, and with
+it the whole folder. What the network takes is counted on two small pictures of noise and extrapolated; what pictures
+take on both sides of it was measured (benchmarks/memory.py, which compares the estimates with what was taken).
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..errors import ConfigError, PluginError, ResourceError
+from ..images import Output
+from ..images.notes import note
+from ..modalities import Image
+
+if TYPE_CHECKING:
+    from .trained import Model
+
+# Bytes a pixel of the input and of the result, without the network.
+WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 45, 15, 15, 12
+SCRATCH = 1.3  # memory of a network / that of its tensors: convolutions need some of their own
+TILES = (1024, 512, 256, 128)  # sides to choose from, in pixels
+PROBE = 64  # side of the smaller picture of noise, in pixels
+HUGE = 16_000  # bytes a pixel of the larger of input and result, which no known network exceeds
+USABLE = 0.9  # of the memory that is free
+GB = 1e9
+sharing = 1  # processes that translate at the same time, set by each of them
+
+
+def free() -> float | None:
+    """Return how many bytes this process can still use, by machine, cgroups and `ulimit -v`; None if unknown."""
+    found = [*_of_machine(), *_of_cgroups()]
+    found = [left / sharing for left in found] + [*_of_limit()]
+    return max(0.0, min(found)) if found else None
+
+
+def _of_machine() -> list[float]:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return [next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))]
+    return []
+
+
+def _of_cgroups() -> list[float]:
+    """Return what each cgroup of this process has left; version 2, or the memory controller of version 1."""
+    found = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            number, kinds, place = line.split(":", 2)
+            version = 2 if number == "0" and not kinds else 1 if "memory" in kinds.split(",") else 0
+            root = Path("/sys/fs/cgroup", *(["memory"] if version == 1 else []))
+            names = (
+                ("memory.limit_in_bytes", "memory.usage_in_bytes")
+                if version == 1
+                else ("memory.max", "memory.current")
+            )
+            home = root / place.lstrip("/")
+            for folder in [home, *home.parents] if version else []:  # in a container, `place` may not exist
+                with suppress(OSError, ValueError):
+                    limit, used = ((folder / name).read_text().strip() for name in names)
+                    found.append(float(limit) - float(used) + _reclaimable(folder))
+                if folder == root:
+                    break
+    return [left for left in found if left < 1 << 60]  # without a limit version 1 has a huge number
+
+
+def _reclaimable(folder: Path) -> float:
+    """Return the bytes of cached files in a cgroup, which count as used and are given up when needed."""
+    with suppress(OSError, ValueError):
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return float(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+    return 0.0
+
+
+def _of_limit() -> list[float]:
+    with suppress(ImportError, OSError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
+    return []
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors made inside the `with` block that live at the same time: `peak`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.peak = 0, 0
+        self.owners: dict[int, int] = {}  # tensors of each storage
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count what it returns."""
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
+                storage = tensor.untyped_storage()
+                place, size = storage.data_ptr(), storage.nbytes()
+                self.now += size if place not in self.owners else 0
+                self.owners[place] = self.owners.get(place, 0) + 1
+                weakref.finalize(tensor, self._gone, place, size)
+        self.peak = max(self.peak, self.now)
+        return made
+
+    def _gone(self, place: int, size: int) -> None:
+        self.owners[place] -= 1
+        if not self.owners[place]:
+            del self.owners[place]
+            self.now -= size
+
+
+class Need(NamedTuple):
+    """Bytes that a network needs for `pixels` of input: linear * pixels + square * pixels ** 2."""
+
+    linear: float
+    square: float
+
+    def of(self, pixels: float) -> float:
+        """Return the bytes for this many pixels."""
+        return SCRATCH * (self.linear * pixels + self.square * pixels**2)
+
+
+def need_of(network: Callable[[Tensor], Tensor], takes: Image, device: torch.device) -> Need:
+    """Count what a network needs, on noise of two sizes; attention, for example, grows with the square."""
+    counted: list[tuple[int, int]] = []
+    noise = torch.Generator().manual_seed(0)
+    for wanted in (PROBE, 2 * PROBE):
+        side = -(-max(wanted, takes.minimum) // takes.multiple) * takes.multiple
+        if counted and side**2 <= counted[0][0]:
+            side *= 2
+        given = torch.rand((1, 3, side, side), generator=noise).to(device) * 2 - 1
+        with torch.inference_mode(), Live() as live:
+            network(given)
+        counted.append((side**2, live.peak))
+    (few, small), (many, large) = counted
+    square = max(0.0, (large / many - small / few) / (many - few))
+    return Need(max(small / few - square * few, large / many - square * many), square)
+
+
+class Stage(NamedTuple):
+    """A network of a model, or of a chain.
+
+    Attributes:
+        model: it.
+        condition: its arguments, prepared.
+        before: size of its input / size of the input of the chain.
+        after: the same of its result.
+    """
+
+    model: Model
+    condition: dict[str, Any]
+    before: int
+    after: int
+
+
+class Plan(NamedTuple):
+    """What is known of a translation before its input is decoded.
+
+    Attributes:
+        pixels: of the input.
+        stages: the networks that it goes through.
+        output: what is asked of the result.
+    """
+
+    pixels: int
+    stages: list[Stage]
+    output: Output
+
+    def needs(self, tile: int | None) -> float:
+        """Return the bytes that the whole translation takes, in tiles of this side or in one piece."""
+        result = self.pixels * self.stages[-1].after ** 2
+        outside = self.pixels * (WHOLE_IN if tile is None else TILED_IN)
+        outside += result * (WHOLE_OUT if tile is None else TILED_OUT)
+        outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
+        if self.output.size is not None or self.output.scale is not None:
+            outside += 2 * FLOATS * result
+        return outside + max(self.network(stage, tile) for stage in self.stages)
+
+    def network(self, stage: Stage, tile: int | None) -> float:
+        """Return the bytes that one of the networks takes."""
+        pixels = float(self.pixels * stage.before**2)
+        if tile is not None:
+            pixels = min(pixels, (tile + 2 * stage.model.tiler(stage.condition).overlap) ** 2)
+        return stage.model.need(stage.condition).of(pixels)
+
+
+def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, Any], name: str) -> int | None:
+    """Return the side of the tiles in which an input is translated; None for the whole.
+
+    Args:
+        model, condition: what translates it.
+        given: the input.
+        output: what is asked of the result; its `tile` is kept.
+        name: of the input, for messages.
+
+    Raises:
+        ResourceError: it does not fit into memory, not even in tiles.
+    """
+    size, stages, left = model.task.takes.size_of(given), model.stages(condition), free()
+    if size is None or stages is None or left is None:
+        return output.tile
+    pixels, largest = size[0] * size[1], max(stage.after for stage in stages)
+    if pixels * largest**2 * HUGE < left * USABLE / 2:
+        return output.tile
+    plan = Plan(pixels, stages, output)
+    try:
+        fits = plan.needs(output.tile) < left * USABLE
+    except PluginError:  # the network fails on noise: how it fails on the picture says more
+        return output.tile
+    if fits:
+        return output.tile
+    about = f"{size[1]}x{size[0]} pixels need about {plan.needs(output.tile) / GB:.1f} GB of memory"
+    only = f"and only {left / GB:.1f} GB are free"
+    if output.tile is not None:
+        raise ResourceError(f"{about} in tiles of {output.tile}, {only}: use smaller tiles or a smaller picture")
+    try:
+        for tile in TILES:
+            if plan.needs(tile) < left * USABLE:
+                note(
+                    name,
+                    "in tiles",
+                    f"would take about {plan.needs(None) / GB:.1f} GB of memory, {only}: it is "
+                    f"translated in tiles of {tile} pixels",
+                )
+                return tile
+    except ConfigError:
+        raise ResourceError(f"{about}, {only}, and this model cannot work in tiles: use a smaller picture") from None
+    least = plan.needs(TILES[-1]) / GB
+    raise ResourceError(
+        f"{size[1]}x{size[0]} pixels need about {least:.1f} GB of memory even in tiles, {only}: use a smaller picture"
+    )
