@@ -53,9 +53,9 @@ def run(
     with files.lock(home.folder) if leads else nullcontext():
         if leads:
             files.sweep(home.folder)
-        # Errors up to here are raised before another process waits for this one.
-        world = processes.join(chosen.train.timeout, devices.chosen(chosen.train.device))
-        try:
+        try:  # errors up to here are raised before another process waits for this one
+            world = processes.join(chosen.train.timeout, devices.chosen(chosen.train.device))
+            world.agree("settings", lambda: runs.in_common(chosen))
             world.wait()
             loop.train(chosen, home, world, resume=resume)
         finally:

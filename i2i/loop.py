@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -18,14 +19,14 @@ from .contract import check_answers, players_of
 from .data.base import Data
 from .data.stream import Numbered, stream, validation_batch
 from .engine import Engine, builder_for
-from .errors import ConfigError, NumericError, PluginError
+from .errors import ConfigError, NumericError
 from .processes import ProcessGroup
 from .runs import (
     Progress,
     Record,
     Run,
     Stopped,
-    evaluate,
+    evaluated,
     refuse_what_cannot_be_judged,
     refuse_zero_rate,
     signals,
@@ -81,8 +82,10 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         return
     check_answers(engine.task, observed or None)  # reports a broken `pictures` now, not after `sample_every` steps
     record.open()
+    numbers = partial(evaluated, engine, metrics, data, run)
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     with signals(engine), world.watch(lambda: engine.number), samples_of_faults(engine, data):
+        record.evaluation(record.missed(steps), numbers)
         for batches in progress.timed(stream(data, settings, engine.number, steps, world)):
             outcome = engine.step(batches)
             now = engine.number
@@ -92,16 +95,15 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
                 record.timing(progress)
             if now % settings.sample_every == 0 or now == steps:
                 record.pictures(observed)
-            if settings.evaluate_every and now % settings.evaluate_every == 0 and now != steps:
-                record.metrics(evaluated(engine, metrics, data), final=False)
-            if outcome.stop or now % settings.checkpoint_every == 0 or now == steps:
-                record.save()
+            if outcome.stop or now % settings.checkpoint_every == 0 or now == steps or record.due(steps):
+                record.save()  # before an evaluation, which may take long and can be made again
             if outcome.stop and now != steps:
                 raise Stopped(engine, run)
+            record.evaluation(record.due(steps), numbers)
         if settings.best is None:
             record.publish()  # again, because a kill may have come between the last checkpoint and its weights
         progress.say("evaluating")
-        record.metrics(evaluated_at_the_end(engine, metrics, data, run), final=True)
+        record.metrics(numbers(final=True), final=True)
     if data.note():
         progress.say(data.note())
 
@@ -131,20 +133,3 @@ def samples_of_faults(engine: Engine, data: Data) -> Iterator[None]:
         first = error.step * data.batch_size
         samples = Numbered(data, engine.train.seed).indices(range(first, first + data.batch_size))
         raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error
-
-
-def evaluated(engine: Engine, metrics: Sequence[tuple[str, object]], data: Data) -> dict[str, float]:
-    """Return the numbers of the averaged weights at this step."""
-    with engine.averaged() as task:
-        return evaluate(task, data, metrics, seed=engine.train.seed, step=engine.number)
-
-
-def evaluated_at_the_end(
-    engine: Engine, metrics: Sequence[tuple[str, object]], data: Data, run: Run
-) -> dict[str, float]:
-    """Return the final numbers; where a metric fails, add that the training is not lost."""
-    try:
-        return evaluated(engine, metrics, data)
-    except PluginError as error:
-        fix = f"the weights are saved: fix this and continue with --resume, or use `i2i evaluate {run.folder}`"
-        raise PluginError(f"{error}; {fix}") from error

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -409,7 +410,8 @@ def test_a_run_with_best_weights_but_no_checkpoint_can_be_resumed(
 ) -> None:
     best = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=1"]
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Record, "save", lambda self: signal.default_int_handler(signal.SIGINT, None))
+        interrupt = partial(signal.default_int_handler, signal.SIGINT, None)  # once an evaluation has published
+        patched.setattr(loop.Record, "save", lambda self: self.run.weights_file.exists() and interrupt())
         with pytest.raises(KeyboardInterrupt):
             api.run(config, *best, "train.steps=2", out=tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").exists()

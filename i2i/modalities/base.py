@@ -68,7 +68,7 @@ class Modality:
         return self.take(given)
 
     def size_of(self, given: Any) -> tuple[int, int] | None:
-        """Return the height and width of an input without decoding it, to foresee how much memory it takes, or None."""
+        """Return the height and width of an input without decoding it, to foresee its memory, or None."""
         return None
 
     def restore(self, values: Tensor, like: Any = None) -> Any:

@@ -16,6 +16,7 @@
     stopping.py    SIGINT, SIGTERM, SIGUSR1 and SIGHUP end a run after the current step
     progress.py    the line on stderr
     models.py      `cards`: the models of plugins and the finished runs, for `i2i models`
+    same.py        what all processes of a training must have in common
     summary.py     what is printed at the end
 
 The log contains no clock times, so the log of a resumed run equals that of an uninterrupted one, byte for byte.
@@ -23,13 +24,14 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 
 from __future__ import annotations
 
-from .evaluate import evaluate, refuse_what_cannot_be_judged, threads
+from .evaluate import evaluate, evaluated, refuse_what_cannot_be_judged, threads
 from .folder import Run
 from .folders import evaluate_folders
 from .models import cards, file_of
 from .progress import Line, Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume
+from .same import in_common
 from .stopping import Stopped, signals
 from .summary import summary
 
@@ -42,7 +44,9 @@ __all__ = [
     "cards",
     "evaluate",
     "evaluate_folders",
+    "evaluated",
     "file_of",
+    "in_common",
     "refuse_what_cannot_be_judged",
     "refuse_zero_rate",
     "signals",

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from ..data.base import Data
-from ..engine import seed_everything
-from ..errors import blame
+from ..engine import Engine, seed_everything
+from ..errors import PluginError, blame
 from ..metrics.base import check_needs, device_of, validated
 from ..task import Task
+from .folder import Run
+from .stopping import repeatable
 
 Metrics = Sequence[tuple[str, Any]]
 
@@ -50,6 +52,22 @@ def evaluate(task: Task, data: Data, metrics: Metrics, *, seed: int, step: int) 
             with blame(metric, "an evaluation"):
                 found |= {f"{name}/{key}": float(value) for key, value in metric(task, data).items()}
     return found
+
+
+def evaluated(engine: Engine, metrics: Metrics, data: Data, run: Run, *, final: bool = False) -> dict[str, float]:
+    """Return the numbers of the averaged weights at this step; where the final ones fail, the training is not lost.
+
+    Raises:
+        Stopped: a signal ended the evaluation; what was trained was saved before it.
+    """
+    try:
+        with repeatable(engine, run), engine.averaged() as task:
+            return evaluate(task, data, metrics, seed=engine.train.seed, step=engine.number)
+    except PluginError as error:
+        if not final:
+            raise
+        fix = f"the weights are saved: fix this and continue with --resume, or use `i2i evaluate {run.folder}`"
+        raise PluginError(f"{error}; {fix}") from error
 
 
 @contextmanager

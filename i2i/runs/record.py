@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -66,6 +67,21 @@ class Record:
             files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
             write_record(self.run.plugins_file, self.run.plugin_files)
             files.write(self.run.config_file, self.config.text().encode())
+
+    def due(self, steps: int) -> bool:
+        """Return whether an evaluation follows this step; the final one does not count."""
+        every, number = self.config.train.evaluate_every, self.engine.number
+        return bool(every) and number % every == 0 and 0 < number < steps
+
+    def missed(self, steps: int) -> bool:
+        """Return whether the evaluation that follows this step is not in the log: the run was stopped in it."""
+        lines = [line for line in self.run.log() if line["step"] == self.engine.number]
+        return self.due(steps) and not any(name.startswith("metric/") for line in lines for name in line)
+
+    def evaluation(self, due: bool, numbers: Callable[[], dict[str, float]]) -> None:
+        """Evaluate and log the numbers, if an evaluation is due."""
+        if due:
+            self.metrics(numbers(), final=False)
 
     def losses(self, outcome: StepOutcome) -> None:
         """Log losses, learning rates, how many turns were skipped so far, and the peak memory of an accelerator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Mapping, Sequence
 from multiprocessing.reduction import ForkingPickler
@@ -28,6 +29,16 @@ def equal(one: Any, other: Any) -> bool:
     if isinstance(one, Sequence) and isinstance(other, Sequence) and not isinstance(one, (str, bytes)):
         return len(one) == len(other) and all(map(equal, one, other))
     return bool(one == other)
+
+
+def check_copies(thing: Any, name: str) -> None:
+    """Check that something can be copied, as averages of the weights and evaluations do."""
+    try:
+        copy.deepcopy(thing)
+    except Exception as error:
+        raise AssertionError(
+            f"{name} cannot be copied: {error}; keep locks, files and the like outside the task"
+        ) from error
 
 
 def check_pickles(thing: Any, name: str) -> None:

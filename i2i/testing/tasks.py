@@ -17,7 +17,7 @@ from ..engine import Engine, seed_everything
 from ..errors import ConfigError
 from ..optim import adam
 from ..task import Task
-from .states import check_pickles, equal, random_states
+from .states import check_copies, check_pickles, equal, random_states
 from .translate import check_translate
 
 
@@ -34,6 +34,7 @@ def check_task(task: Task, batch: dict[str, Any], *, steps: int = 20, lr: float 
         AssertionError: a point of the contract is broken; the message says which.
         PluginError: the same, with the sentence with which a run would end.
     """
+    check_copies(task, name_of(task))
     check_turns(copy.deepcopy(task), batch, lr)
     check_training(task, batch, steps, lr)
     if type(task).translate is not Task.translate:

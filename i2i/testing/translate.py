@@ -17,7 +17,9 @@ def check_translate(task: Task, values: Tensor) -> None:
 
     def translated(part: Tensor) -> Tensor:
         fitted, undo = task.takes.fit({task.source: part}, task.source)
-        raw: Tensor = undo(task.translate(fitted[task.source]), task.makes, who)
+        made = task.translate(fitted[task.source])
+        assert isinstance(made, Tensor), f"{who} returns {type(made).__name__}, not a tensor"
+        raw: Tensor = undo(made, task.makes, who)
         made = task.makes.accept(raw, who)
         assert raw.dtype == made.dtype, f"{who} returns {raw.dtype}, not {made.dtype}"
         assert torch.allclose(raw, made.to(raw.device), atol=1e-4), f"{who} leaves its range: {raw.abs().max():.3f}"

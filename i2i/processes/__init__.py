@@ -1,4 +1,4 @@
-"""Training with several processes: the only module that uses torch.distributed.
+"""Training with several processes: the only room that uses torch.distributed.
 
 `i2i run config.yaml --nproc 2` starts torchrun's agent here; on several hosts torchrun or Slurm starts `i2i run`
 itself. All processes have the same weights, optimizers and pools. Each gets its share of the batch, and gradients are
@@ -7,12 +7,8 @@ averaged once per player. Any process could thus write the checkpoint, and any n
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -20,17 +16,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .errors import ConfigError, I2IError, ResourceError
+from ..errors import ConfigError, I2IError, ResourceError
+from .joining import meeting, number, refuse_disagreement, refuse_variables
+from .launch import launch
+
+__all__ = ["ProcessGroup", "alone", "join", "launch", "leave", "name_rank", "rank"]
 
 
 def rank() -> int:
     """Return the rank of this process, as set by torchrun; 0 for a single process."""
-    return int(os.environ.get("RANK", "0"))
+    return number("RANK", 0)
 
 
 def alone() -> bool:
     """Return whether this is the only training process."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return number("WORLD_SIZE", 1) == 1
 
 
 @contextmanager
@@ -91,6 +91,15 @@ class ProcessGroup:
                     dist.broadcast(tensor, src=0)
         return module
 
+    def agree(self, topic: str, values: Callable[[], Mapping[str, str]]) -> None:
+        """Reject values, such as settings, that are not the same on all processes; `topic` is used once.
+
+        Raises:
+            ConfigError: they differ; it names one and both of its values.
+        """
+        if self._store is not None:
+            refuse_disagreement(self._store, self.rank, self.size, topic, values())
+
     def wait(self) -> None:
         """Wait until all processes have reached this point."""
         if self.size > 1:
@@ -132,68 +141,31 @@ def join(timeout: float, device: torch.device) -> ProcessGroup:
     Args:
         timeout: seconds without an answer from a process after which the run ends.
         device: where this process trains; it decides how they communicate, e.g. with nccl.
+
+    Raises:
+        ResourceError: they cannot meet, because of the variables of the environment, the network or a missing process.
+        ConfigError: a variable is not a number.
     """
+    refuse_variables(rank(), number("WORLD_SIZE", 1))
     if alone():
         return ProcessGroup()
     if device.type != "cpu":
         torch.accelerator.set_device_index(device.index)
     limit = timedelta(seconds=timeout)
-    store, rank, size = next(dist.rendezvous("env://", timeout=limit))
-    store.set_timeout(limit)
-    dist.init_process_group(
-        dist.get_default_backend_for_device(device),
-        store=dist.PrefixStore("group", store),
-        rank=rank,
-        world_size=size,
-        timeout=limit,
-    )
-    return ProcessGroup(rank, size, dist.PrefixStore("beat", store))
+    with meeting():
+        store, own, size = next(dist.rendezvous("env://", timeout=limit))
+        store.set_timeout(limit)
+        dist.init_process_group(
+            dist.get_default_backend_for_device(device),
+            store=dist.PrefixStore("group", store),
+            rank=own,
+            world_size=size,
+            timeout=limit,
+        )
+    return ProcessGroup(own, size, dist.PrefixStore("beat", store))
 
 
 def leave() -> None:
     """Leave the group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def launch(arguments: list[str], nproc: int) -> int:
-    """Run `i2i ARGUMENTS` in `nproc` processes on this machine and return their common exit code.
-
-    The first process to fail stops all of them and is reported by its rank. All use the `sys.path` of this process:
-    `python -m i2i` alone would put the working folder first.
-    """
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=nproc,
-        run_id=f"i2i-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=0.1,
-    )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks print their own errors
-    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
-    try:
-        start = f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_module('i2i', run_name='__main__')"
-        elastic_launch(config, sys.executable)("-c", start, *arguments)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        code = failure.exitcode
-        if code in (75, 130):
-            return code
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        todo = "see its message above" if 0 < code < 10 else "continue with --resume"
-        print(f"i2i: rank {rank} {how}, so all were stopped; {todo}", file=sys.stderr)
-        return code if 0 < code < 10 else ResourceError.exit_code
-    except SignalException as error:
-        return 130 if error.sigval.name == "SIGINT" else 75
-    finally:  # PyTorch leaves its own handlers, which processes forked later would inherit
-        for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) != handler:
-                signal.signal(number, handler)
-    return 0

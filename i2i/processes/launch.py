@@ -1,0 +1,54 @@
+"""`launch`: `i2i run config.yaml --nproc 2` in processes on this machine, by torchrun's agent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+
+from ..errors import ResourceError
+
+
+def launch(arguments: list[str], nproc: int) -> int:
+    """Run `i2i ARGUMENTS` in `nproc` processes on this machine and return their common exit code.
+
+    The first process to fail stops all of them and is reported by its rank. All use the `sys.path` of this process:
+    `python -m i2i` alone would put the working folder first.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=f"i2i-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks print their own errors
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        start = f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_module('i2i', run_name='__main__')"
+        elastic_launch(config, sys.executable)("-c", start, *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        if code in (75, 130):
+            return code
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        todo = "see its message above" if 0 < code < 10 else "continue with --resume"
+        print(f"i2i: rank {rank} {how}, so all were stopped; {todo}", file=sys.stderr)
+        return code if 0 < code < 10 else ResourceError.exit_code
+    except SignalException as error:
+        return 130 if error.sigval.name == "SIGINT" else 75
+    finally:  # PyTorch leaves its own handlers, which processes forked later would inherit
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+    return 0
