@@ -58,6 +58,7 @@ def run(
             world.agree("settings", lambda: runs.in_common(chosen))
             world.wait()
             loop.train(chosen, home, world, resume=resume)
+            world.part()
         finally:
             processes.leave()
             if leads and not resume:

@@ -10,6 +10,8 @@ workers.py    the same in several processes
 manifest.py   what was translated, from what and with what, so that a stopped job continues
 evaluating.py `evaluate_run`: the metrics of a run, also with other data
 samples.py    `sample_files`: write samples into a folder
+memory.py     how much memory a translation takes, and whether it has to run in tiles
+budget.py     limits for the network that a weights file describes
 loading.py    `load`: a model from a run folder or weights file, or the newest run; `ready` caches it
 """
 

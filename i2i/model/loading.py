@@ -19,6 +19,7 @@ from ..runs import Run, file_of
 from ..runs.files import loading, notes_of
 from ..task import Task
 from . import chain, foreign
+from .budget import bounded
 from .trained import Model
 
 DEFAULT = "upscale-x2"  # the model that is used if there is no other
@@ -78,7 +79,7 @@ def restored(
     tensors, text, about = checkpoint.load_model(file)
     with plugins_of(file, about, plugin):
         tree, build = config.task_of(text, str(file), registry().catalog, overrides)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), bounded(str(file), tensors):
         task = build()
     note = checkpoint.load_weights(task, tensors, str(file))
     if note:

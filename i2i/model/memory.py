@@ -29,9 +29,10 @@ from ..modalities import Image
 if TYPE_CHECKING:
     from .trained import Model
 
-# Bytes a pixel of the input and of the result, without the network.
-WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 45, 15, 15, 12
-SCRATCH = 1.3  # memory of a network / that of its tensors: convolutions need some of their own
+# Bytes a pixel of the input and of the result, without the network; pictures of 8 bits.
+WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 36, 40, 10, 12
+FIXED = 200e6  # bytes for any picture: buffers of convolutions, and freed memory in between
+SCRATCH = 1.15  # memory of a network / that of its tensors: convolutions need some of their own
 TILES = (1024, 512, 256, 128)  # sides to choose from, in pixels
 PROBE = 64  # side of the smaller picture of noise, in pixels
 HUGE = 16_000  # bytes a pixel of the larger of input and result, which no known network exceeds
@@ -184,7 +185,7 @@ class Plan(NamedTuple):
     def needs(self, tile: int | None) -> float:
         """Return the bytes that the whole translation takes, in tiles of this side or in one piece."""
         result = self.pixels * self.stages[-1].after ** 2
-        outside = self.pixels * (WHOLE_IN if tile is None else TILED_IN)
+        outside = FIXED + self.pixels * (WHOLE_IN if tile is None else TILED_IN)
         outside += result * (WHOLE_OUT if tile is None else TILED_OUT)
         outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
         if self.output.size is not None or self.output.scale is not None:

@@ -105,6 +105,11 @@ class ProcessGroup:
         if self.size > 1:
             dist.barrier()
 
+    def part(self) -> None:
+        """Wait for the others at the end: one that leaves early breaks connections that they still use."""
+        with self.watch(lambda: 0):
+            self.wait()
+
     def beat(self, step: int) -> None:
         """Tell the others, at most once a second, which step this process has reached."""
         if self._store is not None and time.monotonic() - self._beat > 1.0:
@@ -143,7 +148,7 @@ def join(timeout: float, device: torch.device) -> ProcessGroup:
         device: where this process trains; it decides how they communicate, e.g. with nccl.
 
     Raises:
-        ResourceError: they cannot meet, because of the variables of the environment, the network or a missing process.
+        ResourceError: they cannot meet, because of a variable of the environment, the network or a missing process.
         ConfigError: a variable is not a number.
     """
     refuse_variables(rank(), number("WORLD_SIZE", 1))

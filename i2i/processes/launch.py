@@ -17,11 +17,13 @@ def launch(arguments: list[str], nproc: int) -> int:
     The first process to fail stops all of them and is reported by its rank. All use the `sys.path` of this process:
     `python -m i2i` alone would put the working folder first.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    logs = tempfile.TemporaryDirectory(prefix="i2i-")  # PyTorch would leave one of its own behind
     config = LaunchConfig(
+        logs_specs=DefaultLogsSpecs(log_dir=logs.name),
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=nproc,
@@ -47,7 +49,9 @@ def launch(arguments: list[str], nproc: int) -> int:
         return code if 0 < code < 10 else ResourceError.exit_code
     except SignalException as error:
         return 130 if error.sigval.name == "SIGINT" else 75
-    finally:  # PyTorch leaves its own handlers, which processes forked later would inherit
+    finally:
+        logs.cleanup()
+        # PyTorch leaves its own handlers, which processes forked later would inherit
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)

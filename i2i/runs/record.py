@@ -70,8 +70,8 @@ class Record:
 
     def due(self, steps: int) -> bool:
         """Return whether an evaluation follows this step; the final one does not count."""
-        every, number = self.config.train.evaluate_every, self.engine.number
-        return bool(every) and number % every == 0 and 0 < number < steps
+        every, number = self.config.train.evaluate_every or steps, self.engine.number
+        return number % every == 0 and 0 < number < steps
 
     def missed(self, steps: int) -> bool:
         """Return whether the evaluation that follows this step is not in the log: the run was stopped in it."""

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
-from i2i import api, runs
+import i2i
+from i2i import Task, api, checkpoint, runs
+from i2i.errors import ResourceError, WeightsError
+from i2i.images import ImageWarning, Output, notes
+from i2i.modalities import Image as ImageModality
+from i2i.model import memory, translate_files
+from i2i.networks import CompactSR
+from i2i.testing import check_task
 
 CONFIG = """
 task:
@@ -65,3 +78,186 @@ def test_F5_a_signal_ends_an_evaluation_at_once_and_resume_evaluates_again(
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").open()]
     assert [line["step"] for line in lines if f"metric/slow_{step}/weights" in line] == sorted({step, 6})
+
+
+class Enlarged(Task):
+    """Super-resolution without training."""
+
+    makes = ImageModality(scale=2)
+
+    def __init__(self, network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.net = network or CompactSR(scale=2, width=8, blocks=1)
+
+    def translate(self, image: Tensor) -> Tensor:
+        return self.net(image)
+
+
+class Centred(nn.Module):
+    """A network whose every pixel depends on the whole picture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean((2, 3), keepdim=True) * 0.5
+
+
+def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (height, width, len(mode)), dtype=np.uint8).squeeze())
+
+
+@pytest.fixture
+def little(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let i2i believe that this many bytes are free."""
+    monkeypatch.setattr(notes, "_warned", set())
+    monkeypatch.setattr(memory, "HUGE", 1e9)  # estimate for pictures of any size
+    return lambda left: monkeypatch.setattr(memory, "free", lambda: left)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_G4_a_picture_that_does_not_fit_is_translated_in_tiles_with_the_same_result(little: Any, mode: str) -> None:
+    torch.manual_seed(0)
+    model, given = i2i.Model(Enlarged(), {}, Path("here")), picture(420, 300, mode)
+    little(1e12)
+    whole = np.asarray(model(given)).astype(int)
+    assert model._tiler is None
+    needs = [memory.Plan(420 * 300, model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
+    little(sum(needs) / 2 / memory.USABLE)
+    with pytest.warns(ImageWarning, match="GB are free: it is translated in tiles of"):
+        cut = np.asarray(model(given.copy())).astype(int)
+    assert cut.shape == whole.shape
+    assert np.abs(cut - whole).max() <= 1
+
+
+def test_R5_a_picture_that_fits_in_no_way_costs_only_itself(little: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("1", (6000, 6000)).save(tmp_path / "in" / "a.png")
+    picture(40, 30).save(tmp_path / "in" / "b.png")
+    little(3e8)
+    said: list[str] = []
+    began = time.monotonic()
+    failed = translate_files([str(tmp_path / "in")], tmp_path / "out", i2i.load("upscale-x4"), say=said.append)
+    assert len(failed) == 1
+    assert "a.png': 6000x6000 pixels need about" in failed[0]
+    assert "even in tiles, and only 0.3 GB are free: use a smaller picture" in failed[0]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["b.png"]
+    assert time.monotonic() - began < 20
+
+
+def test_R5_a_model_that_cannot_be_tiled_says_so(little: Any) -> None:
+    task = Enlarged(Centred())
+    task.makes = ImageModality()
+    little(1e6)
+    with pytest.raises(
+        ResourceError, match="GB are free, and this model cannot work in tiles: use a smaller picture"
+    ):
+        i2i.Model(task, {}, Path("here"))(picture(300, 200))
+
+
+def test_R5_memory_that_runs_out_while_writing_costs_only_one_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        picture(40, 30).save(tmp_path / name)
+    model, save = i2i.Model(Enlarged(), {}, Path("here")), ImageModality.save
+
+    def full(self: Any, values: Any, like: Any, path: Path, output: Any) -> None:
+        if path.name == "a.png":
+            np.empty(1 << 60, np.uint8)
+        save(self, values, like, path, output)
+
+    monkeypatch.setattr(ImageModality, "save", full)
+    failed = translate_files([str(tmp_path)], tmp_path / "out", model, say=lambda _: None)
+    assert len(failed) == 1
+    assert "a.png': out of memory in write" in failed[0]
+    assert (tmp_path / "out" / "b.png").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_F15_tiles_keep_the_depth_of_arrays(dtype: Any) -> None:
+    torch.manual_seed(0)
+    model = i2i.Model(Enlarged(), {}, Path("here"))
+    given = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (70, 90, 3)).astype(dtype)
+    cut, whole = model(given, tile=32), model(given)
+    assert cut.dtype == whole.dtype == dtype
+    assert np.abs(cut.astype(int) - whole).max() <= np.iinfo(dtype).max // 255
+
+
+def test_the_memory_of_a_network_grows_with_the_pixels_or_with_their_square() -> None:
+    takes, cpu = ImageModality(), torch.device("cpu")
+    plain = memory.need_of(nn.Conv2d(3, 16, 3, padding=1), takes, cpu)
+    assert plain.linear == pytest.approx(16 * 4, rel=0.1)
+    assert plain.square == 0
+
+    def attention(x: Tensor) -> Tensor:
+        flat = x.flatten(2)
+        return (flat.transpose(1, 2) @ flat).sum() + x
+
+    takes = ImageModality(multiple=64)
+    assert memory.need_of(attention, takes, cpu).square == pytest.approx(4, rel=0.1)
+
+
+def test_free_memory_is_what_a_cgroup_or_ulimit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = memory.free()
+    assert left is not None
+    assert 1e6 < left < 1e14
+    monkeypatch.setattr(memory, "_of_cgroups", lambda: [5e6])
+    assert memory.free() == 5e6
+    monkeypatch.setattr(memory, "sharing", 5)
+    assert memory.free() == 1e6
+    monkeypatch.setattr(memory, "_of_limit", lambda: [10.0])
+    assert memory.free() == 10
+
+
+@pytest.mark.parametrize("key", ["width: 1000000", "blocks: 1000000000"])
+def test_X2_a_hostile_config_in_weights_is_rejected_before_anything_is_allocated(tmp_path: Path, key: str) -> None:
+    bundled = i2i.load("upscale-x2")
+    tensors, text, about = checkpoint.load_model(bundled.source)
+    tree = json.loads(json.dumps(bundled.config))
+    name, value = key.split(": ")
+    tree["task"]["generator"][name] = int(value)
+    checkpoint.save_model(tmp_path / "x.safetensors", tensors, json.dumps(tree), about)
+    began = time.monotonic()
+    with pytest.raises(WeightsError, match="describes a network that is far larger than its"):
+        i2i.load(tmp_path / "x.safetensors")
+    assert time.monotonic() - began < 20
+    assert text
+
+
+class Locked(Enlarged):
+    """A task with something that cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def step(self, batch: Any) -> Any:
+        yield "G", {"l1": (self.translate(batch["A"]) - 0.5).abs().mean()}
+
+    def players(self) -> Any:
+        return {"G": [self.net]}
+
+
+class Mute(Locked):
+    """A task whose translate forgets its result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.lock
+
+    def step(self, batch: Any) -> Any:
+        yield "G", {"l1": (self.net(batch["A"]) - 0.5).abs().mean()}
+
+    def translate(self, image: Tensor) -> Any:
+        self.net(image)
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        (Locked, "Locked cannot be copied: cannot pickle '_thread.lock'"),
+        (Mute, "Mute.translate returns NoneType, not"),
+    ],
+)
+def test_E7_check_task_names_what_is_wrong(task: type[Task], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        check_task(task(), {"A": torch.rand(2, 3, 16, 16) * 2 - 1}, steps=4)
