@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import ConfigError, PluginError, ResourceError
 from ..images import Output
 from ..images.notes import note
-from ..modalities import Image
+from ..modalities import Image, LabelMap
 
 if TYPE_CHECKING:
     from .trained import Model
@@ -136,15 +136,17 @@ class Need(NamedTuple):
         return SCRATCH * (self.linear * pixels + self.square * pixels**2)
 
 
-def need_of(network: Callable[[Tensor], Tensor], takes: Image, device: torch.device) -> Need:
-    """Count what a network needs, on noise of two sizes; attention, for example, grows with the square."""
+def need_of(network: Callable[[Tensor], Tensor], takes: Image) -> Need:
+    """Count what a network needs, on noise (or empty label maps) of two sizes; attention, for example, grows with the square."""
     counted: list[tuple[int, int]] = []
     noise = torch.Generator().manual_seed(0)
     for wanted in (PROBE, 2 * PROBE):
         side = -(-max(wanted, takes.minimum) // takes.multiple) * takes.multiple
         if counted and side**2 <= counted[0][0]:
             side *= 2
-        given = torch.rand((1, 3, side, side), generator=noise).to(device) * 2 - 1
+        given = torch.rand((1, 3, side, side), generator=noise) * 2 - 1
+        if isinstance(takes, LabelMap):
+            given = torch.zeros(1, 1, side, side, dtype=torch.int64)
         with torch.inference_mode(), Live() as live:
             network(given)
         counted.append((side**2, live.peak))

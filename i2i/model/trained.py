@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,21 +109,26 @@ class Model:
         self, taken: Taken, condition: dict[str, Any], tile: int | None, depth: torch.dtype | None = None
     ) -> Tensor:
         """Return the result, as floats or as levels of this depth."""
-        task, who, device = self.task.eval(), f"{type(self.task).__name__}.translate", device_of(self.task)
-
-        def network(given: Tensor) -> Tensor:
-            made = task.translate(move({task.source: given}, device, task.on_host)[task.source], **condition)
-            return made if tile is None else self._accept(made, who, condition)
-
+        task, who, network = self.task.eval(), f"{type(self.task).__name__}.translate", self._network(condition)
         with blame(task, "translate"):
             batch, undo = task.takes.fit({task.source: taken.values}, task.source)
             given, run = batch[task.source], network
             if tile is not None:
                 options = {} if depth is None else {"depth": depth}
-                run = self.tiler(condition, given)(network, tile, **options)
+                checked = lambda piece: self._accept(network(piece), who, condition)  # noqa: E731
+                run = self.tiler(condition, given)(checked, tile, **options)
             with torch.inference_mode():
                 made = undo(run(given), task.makes, who)
             return made if tile is not None else self._accept(made, who, condition)
+
+    def _network(self, condition: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+        """Return the task's translate with these conditions, for inputs on any device."""
+        task, device = self.task, device_of(self.task)
+
+        def network(given: Tensor) -> Tensor:
+            return task.translate(move({task.source: given}, device, task.on_host)[task.source], **condition)
+
+        return network
 
     def stages(self, condition: dict[str, Any]) -> list[Stage] | None:
         """Return the networks that an input goes through; None unless they map images to images."""
@@ -138,18 +143,17 @@ class Model:
             takes = self.task.takes
             side = getattr(takes, "multiple", 1)
             like = torch.zeros(1, 3, side, side) if like is None else like
-            network = functools.partial(self.task.translate, **condition)
             with blame(self.task, "translate"):
-                self._tiler = takes.tiler(network, like.to(device_of(self.task)), self.task.makes)
+                like = like.to(device_of(self.task))
+                self._tiler = takes.tiler(self._network(condition), like, self.task.makes)
         return self._tiler
 
     def need(self, condition: dict[str, Any]) -> Need:
         """Return the memory that the network needs; see `memory`."""
         if self._need is None:
-            network = functools.partial(self.task.translate, **condition)
             takes = cast("Image", self.task.takes)  # see `stages`
             with blame(self.task, "translate"):
-                self._need = need_of(network, takes, device_of(self.task))
+                self._need = need_of(self._network(condition), takes)
         return self._need
 
     def sample(self, n: int, seed: int = 0, **condition: Any) -> Any:

@@ -183,8 +183,8 @@ def test_F15_tiles_keep_the_depth_of_arrays(dtype: Any) -> None:
 
 
 def test_the_memory_of_a_network_grows_with_the_pixels_or_with_their_square() -> None:
-    takes, cpu = ImageModality(), torch.device("cpu")
-    plain = memory.need_of(nn.Conv2d(3, 16, 3, padding=1), takes, cpu)
+    takes = ImageModality()
+    plain = memory.need_of(nn.Conv2d(3, 16, 3, padding=1), takes)
     assert plain.linear == pytest.approx(16 * 4, rel=0.1)
     assert plain.square == 0
 
@@ -193,7 +193,7 @@ def test_the_memory_of_a_network_grows_with_the_pixels_or_with_their_square() ->
         return (flat.transpose(1, 2) @ flat).sum() + x
 
     takes = ImageModality(multiple=64)
-    assert memory.need_of(attention, takes, cpu).square == pytest.approx(4, rel=0.1)
+    assert memory.need_of(attention, takes).square == pytest.approx(4, rel=0.1)
 
 
 def test_free_memory_is_what_a_cgroup_or_ulimit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
