@@ -137,7 +137,7 @@ class Need(NamedTuple):
 
 
 def need_of(network: Callable[[Tensor], Tensor], takes: Image) -> Need:
-    """Count what a network needs, on noise (or empty label maps) of two sizes; attention, for example, grows with the square."""
+    """Count what a network needs, on two sizes of noise (or empty label maps); attention grows with their square."""
     counted: list[tuple[int, int]] = []
     noise = torch.Generator().manual_seed(0)
     for wanted in (PROBE, 2 * PROBE):
