@@ -36,7 +36,8 @@ def chosen(wanted: str = "auto") -> torch.device:
     except RuntimeError:
         raise ConfigError(f"device {wanted}: no such device; {offered(found)}") from None
     count = 0 if found is None or found.type != device.type else torch.accelerator.device_count()
-    number = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    local = os.environ.get("LOCAL_RANK", "0")
+    number = (int(local) if local.isdigit() else 0) if device.index is None else device.index
     if not 0 <= number < count:
         raise ConfigError(f"device {wanted}: this machine has no {device.type}:{number}; {offered(found)}")
     return torch.device(device.type, number)
