@@ -141,6 +141,19 @@ def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -
     assert not (tmp_path / "out" / "a.png").exists()
 
 
+def test_G3_no_tile_that_fails_is_replaced_by_something_else() -> None:
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 60, 60] = 1
+
+    def fails_at_white(piece: Tensor) -> Tensor:
+        if piece.amax() == 1:
+            raise RuntimeError("this tile fails")
+        return piece
+
+    with pytest.raises(RuntimeError, match="this tile fails"):
+        tiled(fails_at_white, image, 32, 0)
+
+
 def test_a_tile_smaller_than_the_multiple_is_rejected() -> None:
     with pytest.raises(ConfigError, match="tiles of 2 pixels are too small"):
         tiled(Shrunk(), torch.zeros(1, 3, 8, 8), 2, 0, multiple=4)
