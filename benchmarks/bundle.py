@@ -152,23 +152,21 @@ def colorize(args: Args, model: Any) -> tuple[Card, Columns]:
         "shown": "the three validation pictures of Caltech-101 that gain most over grey, and the three that lose "
         "most; CC BY 4.0, credited above",
     }
-    rows = []
+    rows: list[tuple[float, Tensor, Tensor, Tensor]] = []
     for path in sorted(pictures_of(args).rglob("*.jpg")):
         pixels = resize(images.read_rgb(path), 96, 96)
         truth, given = (to_tensor(one)[None] for one in (pixels, derive.grey(pixels, np.random.default_rng(0))))
         output = model.task.translate(given)
         rows.append((float(psnr(output[0], truth[0])) - float(psnr(given[0], truth[0])), given, output, truth))
     rows.sort(key=lambda row: -row[0])
-    shown = [*rows[:3], *rows[-3:]]
-    return card, {
-        name: torch.cat([row[n + 1] for row in shown]) for n, name in enumerate(("grey", "output", "truth"))
-    }
+    _, grey_column, made, true = zip(*rows[:3], *rows[-3:], strict=True)
+    return card, {"grey": torch.cat(grey_column), "output": torch.cat(made), "truth": torch.cat(true)}
 
 
 def horse2zebra(args: Args, model: Any) -> tuple[Card, Columns]:
     """Describe the CycleGAN, and show both directions on unseen scenes."""
     found = Run(args.run).metrics()
-    right = [100 * found[f"animal_truth/{way}_accuracy"] for way in ("ab", "ba")]
+    right = [100 * found[f"animal_truth/{way}/called"] for way in ("AtoB", "BtoA")]
     held = config.load("cyclegan", [], api.registry().catalog).data().validation()
     scenes = [held[n] for n in range(4)]
     a, b = (torch.stack([one[side] for one in scenes]) for side in "AB")
@@ -178,13 +176,13 @@ def horse2zebra(args: Args, model: Any) -> tuple[Card, Columns]:
         "quality": f"drawn scenes: {right[0]:.1f} % of horses become zebras, {right[1]:.1f} % back",
         "data": SCENES,
         "command": "i2i run configs/cyclegan.yaml",
-        "numbers": "; ".join(
+        "numbers": ", ".join(
             f"{name.removeprefix('animal_truth/')} {value:.3g}"
             for name, value in found.items()
             if name.startswith("animal_truth/")
         ),
         "weaknesses": "For drawn scenes such as those it was trained on (64 pixels; `-c direction=BtoA` for the way "
-        "back). Photographs of horses stay as they are or get stripes in the wrong places.",
+        "back). A photograph of a horse turns grey with hard edges, and gets no stripes.",
         "shown": "unseen drawn scenes",
     }
     return card, {
@@ -199,7 +197,7 @@ def digits(args: Args, model: Any) -> tuple[Card, Columns]:
     """Describe a generator of digits, and show samples, of each digit where it takes a label."""
     found, labelled = Run(args.run).metrics(), args.name == "digits"
     if labelled:
-        quality = f"MNIST: {100 * found['class_accuracy/requested']:.1f} % are classified as the requested digit"
+        quality = f"MNIST: {100 * found['class_accuracy/mean']:.1f} % are classified as the requested digit"
         columns = {str(n): model.sample(4, seed=n, label=n) for n in range(10)}
     else:
         quality = f"MNIST: -ELBO {-found['validation/elbo']:.1f} nats on test digits"
@@ -310,15 +308,14 @@ def main() -> None:
 
     tensors, text, about = load_model(Run.weights_of(args.run))
     model = api.load(args.run)
-    task, stored = slim(dict(Source(text, args.run).tree["task"]), tensors)
+    tree: Any = Source(text, args.run).tree
+    task, stored = slim(dict(tree["task"]), tensors)
     card, columns = MODELS[args.name](args, model)
-    counted = sum(value.numel() for name, value in stored.items() if not name.startswith(("D", "discriminator")))
     card = {
         "takes": "image",
         "makes": "image",
         "licence": "Apache-2.0",
         "steps": str(about["step"]),
-        "parameters": str(counted),
         "picture": base64.b64encode(images.png(images.grid(columns, least=144))).decode(),
         **card,
     }
@@ -327,7 +324,11 @@ def main() -> None:
     WEIGHTS.mkdir(exist_ok=True)
     file = WEIGHTS / f"{args.name}.safetensors"
     save_model(file, stored, config.dump({"task": task}), card)
-    off = difference(api.load(file), model)
+    bundled = api.load(file)
+    judges = ("D.", "D_", "discriminator.")
+    own = sum(p.numel() for name, p in bundled.task.named_parameters() if not name.startswith(judges))
+    save_model(file, stored, config.dump({"task": task}), {**card, "parameters": str(own)})
+    off = difference(bundled, model)
     print(f"{file}: {file.stat().st_size:,} bytes; on average {off:.3f} of 255 levels from the run")
     if not (math.isfinite(off) and off < 1.3):
         raise SystemExit("the bundled model differs from the run")
