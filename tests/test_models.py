@@ -90,9 +90,9 @@ def test_restoring_removes_what_jpeg_adds_and_leaves_clean_pictures(empty: Path)
 
 
 def test_a_drawn_horse_becomes_a_zebra_and_a_digit_follows_its_label(empty: Path) -> None:
-    from i2i_scenes import HorsesZebras
+    from i2i_scenes.animals.data import HorsesAndZebras
 
-    horse = HorsesZebras(size=64, samples=2, validation_samples=1).validation()[0]["A"]
+    horse = HorsesAndZebras(size=64, samples=2, validation_samples=1).validation()[0]["A"]
     zebra = i2i.load("horse2zebra").task.translate(horse[None])[0]
     assert zebra.std(0).mean() < 0.9 * horse.std(0).mean()  # black and white
     digits = i2i.sample(2, "digits", seed=1, label=1), i2i.sample(2, "digits", seed=1, label=0)
