@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
 
@@ -28,25 +28,14 @@ from ..errors import DataError
 from ..modalities import Modality
 from .base import Data, Layout
 from .cache import FOLDER
+from .check_labels import label_maps
+from .check_layouts import Picture, kind_of, kind_of_files, parts_of, perhaps_pairs, some, unmatched, untested
 from .folders import SUFFIXES, listed, read
 
 log = logging.getLogger("i2i")
 
 MANIFEST = "manifest.sha256"
 TINY = 32  # warn about images with a side shorter than this many pixels
-SHOWN = 10  # names listed per warning; problems list all
-
-
-class Picture(NamedTuple):
-    """One image file: its hash, and either its size and mode or the reason it cannot be read."""
-
-    path: Path
-    sha256: str
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    animated: bool = False
-    why: str = ""
 
 
 @dataclass
@@ -127,7 +116,17 @@ def check(
     for name, (_, skipped) in there.items():
         lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not own(root, Path(path))]
         report.warnings += [f"skipped in {name}: {line}" for line in lines]
-    report.warnings += [*untested(folders), *twice(parts), *odd_ones(parts), *mixed_modes(parts)]
+    notes, warned = perhaps_pairs(folders, parts)
+    report.warnings += [
+        *untested(folders, bool(notes)),
+        *warned,
+        *twice(parts),
+        *odd_ones(parts),
+        *mixed_modes(parts),
+    ]
+    wrong, more = label_maps(root, folders, parts)
+    report.problems += wrong
+    report.notes += [*notes, *more]
     pictures = {relative(root, picture.path): picture for found in parts.values() for picture in found}
     if write_manifest:
         refused = f"{MANIFEST} was not written: fix the problems first"
@@ -135,56 +134,6 @@ def check(
     elif (root / MANIFEST).is_file():
         compare(report, pictures)
     return report
-
-
-# ---- the kind of data set
-
-
-def parts_of(root: Path) -> dict[str, Path]:
-    """Return the folders that make up a data set, by part name."""
-    inside = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
-    if {"trainA", "trainB"} & inside.keys():
-        return {name: root / name for name in ("trainA", "trainB", "testA", "testB")}
-    scales = {name: path for name, path in inside.items() if name == "HR" or name.startswith("LR")}
-    if "HR" in scales:
-        return scales
-    splits = [inside[name] for name in ("train", "val", "test") if name in inside]
-    parts: dict[str, Path] = {}
-    for split in splits:
-        labelled = {f"{split.name}/{name}": split / name for name in ("images", "labels")}
-        parts |= labelled if all(path.is_dir() for path in labelled.values()) else {split.name: split}
-    return parts or {".": root}
-
-
-def kind_of(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> str:
-    """Return a description of the kind of data set."""
-    good = [picture for found in parts.values() for picture in found if not picture.why]
-    if "trainA" in folders:
-        return "looks like unpaired images (trainA, trainB, testA, testB), for `use: unpaired_folders`"
-    if "HR" in folders:
-        return "looks like super-resolution pairs (HR and LR)"
-    if any(name.endswith("/labels") for name in folders):
-        return "looks like images with label maps (images and labels), for `use: label_maps`"
-    if not good:
-        return "does not look like a data set"
-    if sum(picture.width == 2 * picture.height for picture in good) >= 0.9 * len(good):
-        return "looks like paired images, side by side (A left, B right), for `use: paired_side_by_side`"
-    where = {picture.path.parent for picture in good}
-    if where <= set(folders.values()):
-        kind = "a plain folder of images" if "." in folders else f"images split into {', '.join(folders)}"
-        return f"looks like {kind}"
-    return f"looks like images in {len(where)} folders, possibly one per class"
-
-
-def kind_of_files(root: Path) -> str:
-    """Return a description of a data set stored in a few large files, or an empty string."""
-    if (root / "mnist.npz").is_file():
-        return "looks like MNIST in one file (mnist.npz), for `use: mnist`"
-    if not (root / "train.tar").is_file():
-        return ""
-    if (root / "train.csv").is_file():
-        return "looks like images with attributes (train.tar and train.csv), for `use: faces_with_attributes`"
-    return "looks like images with class labels, one .tar per split (train.tar), for `use: labelled_folders`"
 
 
 def own(root: Path, path: Path) -> bool:
@@ -239,45 +188,23 @@ def missing(root: Path, folders: Mapping[str, Path], parts: Mapping[str, Sequenc
     if any(parts.values()):
         problems = []
         for name in (name for name, found in parts.items() if not found):
-            optional = name.startswith("test")
+            optional = name.startswith(("val", "test"))
             if folders[name].is_dir():
                 instead = " or delete the folder" if optional else ""
                 problems.append(f"{name}: no images found; add some{instead}")
             elif not optional:
-                problems.append(f"{name}: no such folder; unpaired data needs trainA and trainB")
+                problems.append(f"{name}: no such folder; both domains are needed")
         return problems
     below = sorted({relative(root, path.parent) for path in root.glob("*/trainA")})
     hint = f"; there are data sets in {', '.join(below)}" if below else ""
     return [f"no images found (accepted: {SUFFIXES}){hint}"]
 
 
-def unmatched(folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Report images without a counterpart of the same name, in layouts of pairs."""
-    problems = []
-    pairs = [(name, name[: -len("labels")] + "images") for name in parts if name.endswith("/labels")]
-    pairs += [(name, "HR") for name in parts if name.startswith("LR")]
-    for one, other in pairs:
-        a, b = (
-            {str(picture.path.relative_to(folders[part]).with_suffix("")) for picture in parts[part]}
-            for part in (one, other)
-        )
-        for here, there, lone in ((one, other, sorted(a - b)), (other, one, sorted(b - a))):
-            if lone:
-                problems.append(f"images in {here} without a counterpart in {there}: {some(lone)}")
-    return problems
-
-
-def untested(folders: Mapping[str, Path]) -> list[str]:
-    """Report missing test folders of an unpaired data set."""
-    gone = [name for name in ("testA", "testB") if name in folders and not folders[name].is_dir()]
-    return [f"{name}: no such folder, so there is no validation data" for name in gone]
-
-
 def twice(parts: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Report duplicate images, in particular those in both train and test."""
+    """Report duplicate images, in particular those in both train and test; equal label maps are neither."""
     places: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for name, found in parts.items():
-        for picture in found:
+        for picture in found if not name.endswith(("/labels", "/instances")) else ():
             if picture.sha256:
                 places[picture.sha256].append((name, picture.path))
     leaked: list[str] = []
@@ -371,13 +298,6 @@ def described(pictures: Sequence[Picture]) -> str:
     sizes = " / ".join(f"{p.width}x{p.height}" for p in (good[0], good[len(good) // 2], good[-1]))
     modes = ", ".join(f"{mode} {count}" for mode, count in Counter(p.mode for p in good).most_common())
     return f"{len(pictures):8}  {sizes:31}  {modes}"
-
-
-def some(names: Iterable[str]) -> str:
-    """Return the number of names and the first few of them."""
-    listed = list(names)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return f"{len(listed)} ({', '.join(listed[:SHOWN])}{more})"
 
 
 def relative(root: Path, path: Path) -> str:

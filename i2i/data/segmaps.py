@@ -187,7 +187,7 @@ class LabelMaps(Data):
         decode = images.read_labels if self.coded == "index" else None
         row = {"A": read(pair.label, decode), "B": read(pair.image)}
         if self.coded == "colours":
-            row["A"] = self._classified(row["A"], pair.label)
+            row["A"] = classified(row["A"], pair.label, self.classes, self.palette)
         if pair.instance is not None:
             numbers = read(pair.instance, images.read_labels)
             row["instance"] = np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape)
@@ -198,13 +198,10 @@ class LabelMaps(Data):
 
     def check(self, row: Row, pair: Pair) -> None:
         """Raise DataError if sizes differ or a class is unknown; such pairs are never replaced."""
-        height, width = row["B"].shape[:2]
         for path, name in ((pair.label, "A"), (pair.instance, "instance")):
-            if path is not None and row[name].shape != (height, width):
-                raise DataError(
-                    f"{images.shown(path)} is {row[name].shape[1]}x{row[name].shape[0]} pixels but its photograph "
-                    f"{images.shown(pair.image)} is {width}x{height}: they must be the same size"
-                )
+            wrong = path and other_size(path, row[name].shape, pair.image, row["B"].shape[:2])
+            if wrong:
+                raise DataError(wrong)
         complaint = self.classes.complaint(np.unique(row["A"]).tolist())
         if complaint:
             raise DataError(f"{images.shown(pair.label)}: {complaint}")
@@ -247,25 +244,6 @@ class LabelMaps(Data):
             raise DataError(
                 f"{count} cannot be read and on_bad is 'fail', so training did not start: {'; '.join(bad)}"
             )
-
-    def _classified(self, colours: np.ndarray, path: Path) -> np.ndarray:
-        """Convert colours [H, W, 3] to class indices [H, W].
-
-        Raises:
-            DataError: a colour that belongs to no class.
-        """
-        known = packed(self.palette)
-        order = np.argsort(known)
-        given = packed(colours)
-        place = order[np.searchsorted(known, given, sorter=order).clip(max=len(known) - 1)]
-        unknown = known[place] != given
-        if unknown.any():
-            y, x = np.argwhere(unknown)[0].tolist()
-            raise DataError(
-                f"{images.shown(path)}: no class in classes.json has the colour {tuple(colours[y, x].tolist())} at "
-                f"x {x}, y {y}; label maps may contain class colours only, without antialiasing or lossy compression"
-            )
-        return np.array(self.classes.values)[place]
 
 
 class HeldOut(Sequence[Sample]):
@@ -362,6 +340,36 @@ def legend(root: Path, count: int | None, ignore: int | None, *, needs_colours: 
         raise ConfigError(f"coded: colours needs a colour for every class in {images.shown(file)}")
     drawn = palette(classes)
     return classes, np.array([colours.get(v, drawn[n]) for n, v in enumerate(classes.values)], np.uint8)
+
+
+def other_size(path: Path, shape: Sequence[int], photo: Path, size: Sequence[int]) -> str:
+    """Return the complaint that a map [H, W] and its photograph differ in size, or an empty string."""
+    if tuple(shape) == tuple(size):
+        return ""
+    return (
+        f"{images.shown(path)} is {shape[1]}x{shape[0]} pixels but its photograph {images.shown(photo)} is "
+        f"{size[1]}x{size[0]}: they must be the same size"
+    )
+
+
+def classified(colours: np.ndarray, path: Path, classes: Classes, palette: np.ndarray) -> np.ndarray:
+    """Convert the colours [H, W, 3] of a label map to class indices [H, W].
+
+    Raises:
+        DataError: a colour that belongs to no class.
+    """
+    known = packed(palette)
+    order = np.argsort(known)
+    given = packed(colours)
+    place = order[np.searchsorted(known, given, sorter=order).clip(max=len(known) - 1)]
+    unknown = known[place] != given
+    if unknown.any():
+        y, x = np.argwhere(unknown)[0].tolist()
+        raise DataError(
+            f"{images.shown(path)}: no class in classes.json has the colour {tuple(colours[y, x].tolist())} at "
+            f"x {x}, y {y}; label maps may contain class colours only, without antialiasing or lossy compression"
+        )
+    return np.array(classes.values)[place]
 
 
 FORM = 'it should be {"classes": [{"index": 0, "name": "Sky", "colour": [128, 128, 128]}, ...], "ignore_index": 11}'

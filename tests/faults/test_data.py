@@ -1,0 +1,162 @@
+"""Faults of data sets: what `i2i data check` must find, channels that do not fit, data that changed, cut archives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2i.data.check import Report, check
+from i2i.data.paired import PairedFolders
+from i2i.data.segmaps import LabelMaps
+from i2i.errors import ConfigError, DataError
+
+# ---- F1: label maps that are not class indices
+
+
+def label_set(root: Path, *values: np.ndarray, suffix: str = ".png", size: tuple[int, int] = (48, 40)) -> Path:
+    """Write photographs of `size` with these label maps; the last one is the validation set, too."""
+    for part, maps in (("train", values), ("val", values[-1:])):
+        for kind in ("images", "labels"):
+            (root / part / kind).mkdir(parents=True)
+        for number, label in enumerate(maps):
+            noise = np.random.default_rng([number, len(part)]).integers(0, 255, (size[1], size[0], 3), np.uint8)
+            Image.fromarray(noise).save(root / part / "images" / f"{number}.png")
+            Image.fromarray(label).save(root / part / "labels" / f"{number}{suffix}")
+    return root
+
+
+def stripes(*classes: int) -> np.ndarray:
+    """A label map uint8 [40, 48] with these values in columns of 8 pixels."""
+    return np.tile(np.array(classes, np.uint8)[np.arange(48) // 8 % len(classes)], (40, 1))
+
+
+def trains(root: Path, **options: object) -> bool:
+    """Whether training accepts every label map of the set."""
+    try:
+        LabelMaps(str(root), size=32, workers=0, on_bad="fail", **options)  # type: ignore[arg-type]
+    except (ConfigError, DataError):
+        return False
+    return True
+
+
+def said(report: Report, *words: str) -> bool:
+    return any(all(word in line for word in words) for line in (*report.problems, *report.warnings, *report.notes))
+
+
+def test_F1_label_maps_without_a_legend_say_what_to_set(tmp_path: Path) -> None:
+    root = label_set(tmp_path, stripes(0, 1, 2), stripes(0, 3, 255))
+    report = check(root)
+    assert report.ok
+    assert said(report, "train/labels: class values 0 to 3, 255 in 2 maps")
+    assert said(report, "val/labels: class values 0, 3, 255 in 1 maps")
+    assert said(report, "data.classes=4 and data.ignore=255")
+    assert trains(root, classes=4, ignore=255)
+    assert not said(report, "duplicate")
+    assert not said(report, "both train and test")  # equal label maps leak nothing
+
+
+def test_F1_labels_with_0_for_unlabelled(tmp_path: Path) -> None:
+    report = check(label_set(tmp_path, *(np.add(stripes(*range(n, n + 6)), 0) for n in range(0, 121, 6))))
+    assert report.ok
+    assert said(report, "data.classes=126 or, if 0 means unlabelled, data.classes=125 and data.ignore=0")
+
+
+def test_F1_masks_of_0_and_255_are_no_class_indices_and_a_palette_is_offered(tmp_path: Path) -> None:
+    root = label_set(tmp_path, stripes(0, 255))
+    report = check(root)
+    assert not report.ok
+    assert said(report, "class values 0, 255 are not class indices")
+    offer = next(line for line in report.notes if line.startswith("a classes.json for them: "))
+    (root / "classes.json").write_text(offer.partition(": ")[2])
+    report = check(root)
+    assert report.ok, report.problems
+    assert said(report, "set data.coded=colours")
+    assert trains(root, coded="colours")
+
+
+def test_F1_rgb_masks_get_a_palette(tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)
+    root = label_set(tmp_path, colours[stripes(0, 1, 2)])
+    report = check(root)
+    assert not report.ok
+    assert said(report, "of colours, not of class indices", "data.coded=colours")
+    offer = next(line for line in report.notes if line.startswith("a classes.json for them: "))
+    (root / "classes.json").write_text(offer.partition(": ")[2])
+    assert check(root).ok
+    assert trains(root, coded="colours")
+    wrong = np.array([[0, 0, 0], [128, 0, 0], [9, 9, 9]], np.uint8)
+    Image.fromarray(wrong[stripes(0, 1, 2)]).save(root / "train" / "labels" / "0.png")
+    assert said(check(root), "0.png", "no class in classes.json has the colour (9, 9, 9)")
+    assert not trains(root, coded="colours")
+
+
+def test_F1_jpeg_masks_are_lossy(tmp_path: Path) -> None:
+    report = check(label_set(tmp_path, stripes(0, 40, 90), suffix=".jpg"))
+    assert not report.ok
+    assert said(report, "lossy compression", "train/labels/0.jpg")
+
+
+def test_F1_another_size_and_classes_out_of_range(tmp_path: Path) -> None:
+    root = label_set(tmp_path, stripes(0, 1), np.repeat(stripes(0, 7), 2, 0))
+    legend = [{"index": n, "name": str(n), "colour": [n, 0, 0]} for n in range(2)]
+    (root / "classes.json").write_text(json.dumps({"classes": legend}))
+    report = check(root)
+    assert said(report, "train/labels/1.png", "contains class 7, but there are 2 classes (0 to 1)")
+    assert said(report, "val/labels/0.png", "contains class 7")
+    assert said(report, "train/labels/1.png' is 48x80 pixels but its photograph", "is 48x40")
+    assert not trains(root)
+    (root / "classes.json").write_text("{}")
+    assert said(check(root), "classes.json", 'it should be {"classes"')
+
+
+# ---- F9: pairs that training refuses
+
+
+def pair_set(root: Path, layout: str, a: dict[str, tuple[int, int]], b: dict[str, tuple[int, int]]) -> Path:
+    """Write pictures by name and size into the folders of A and B for training."""
+    for domain, sizes in (("A", a), ("B", b)):
+        for number, (name, (wide, high)) in enumerate(sizes.items()):
+            path = root / layout.format(domain) / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng([number, ord(domain)]).integers(0, 255, (high, wide, 3), np.uint8)
+            Image.fromarray(noise).save(path)
+    return root
+
+
+SAME = {str(n): (40, 40) for n in range(6)}
+SKEW = {**SAME, "3": (40, 60)}
+LONE = {**{str(n): (40, 40) for n in range(5)}, "9": (40, 40)}
+
+
+@pytest.mark.parametrize("layout", ["train/{}", "train{}"])
+@pytest.mark.parametrize(("b", "word"), [(SAME, ""), (SKEW, "aspect ratio"), (LONE, "without a counterpart")])
+def test_F9_pairs(tmp_path: Path, layout: str, b: dict[str, tuple[int, int]], word: str) -> None:
+    root = pair_set(tmp_path, layout, SAME, b)
+    report = check(root)
+    joint = "/" in layout
+    assert ("for `use: paired_folders`" in report.kind) == joint
+    assert joint or said(report, "names are in both trainA and trainB: if these are pairs, use `paired_folders`")
+    found = report.problems if joint else report.warnings
+    assert any(word in line for line in found) if word else not report.problems
+    if word:
+        with pytest.raises(DataError):
+            PairedFolders(str(root), size=32)
+        assert joint != report.ok
+
+
+def test_F9_pairs_may_have_val_in_place_of_test(tmp_path: Path) -> None:
+    for layout in ("train{}", "val{}"):
+        pair_set(tmp_path, layout, SAME, SAME)
+    report = check(tmp_path)
+    assert [*report.parts] == ["trainA", "trainB", "valA", "valB"]
+    assert not said(report, "testA")
+
+
+def test_F9_unpaired_names_are_not_called_pairs(tmp_path: Path) -> None:
+    report = check(pair_set(tmp_path, "train{}", SAME, {f"b{n}": (40, 40) for n in range(6)}))
+    assert not said(report, "paired_folders")
+    assert not said(report, "counterpart")
