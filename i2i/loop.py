@@ -15,11 +15,11 @@ import torch
 
 from . import devices
 from .config import Config
-from .contract import check_answers, players_of
+from .contract import check_answers
 from .data.base import Data
 from .data.stream import Numbered, stream, validation_batch
-from .engine import Engine, builder_for
-from .errors import ConfigError, NumericError
+from .engine import Engine
+from .errors import NumericError
 from .processes import ProcessGroup
 from .runs import (
     Progress,
@@ -27,12 +27,13 @@ from .runs import (
     Run,
     Stopped,
     evaluated,
+    refuse_other_channels,
     refuse_what_cannot_be_judged,
+    refuse_what_does_not_fit,
     refuse_zero_rate,
     signals,
     state_to_resume,
 )
-from .task import Task
 
 log = logging.getLogger("i2i")
 
@@ -61,6 +62,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     schedule = config.schedule() if config.schedule else None
     data = config.data()
     refuse_what_cannot_be_judged(metrics, task, data)
+    refuse_other_channels(config, task, data)
     observed = validation_batch(data)
     log.disabled = False
     steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)
@@ -106,20 +108,6 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         record.metrics(numbers(final=True), final=True)
     if data.note():
         progress.say(data.note())
-
-
-def refuse_what_does_not_fit(config: Config, task: Task) -> None:
-    """Reject keys that are valid one by one, but not together.
-
-    Raises:
-        ConfigError: optimizers for other players than the task has, or a best result that nothing measures.
-    """
-    players = players_of(task)
-    for player in players:
-        builder_for(player, config.optimizer, players)
-    known = ["validation", *(name for name, _ in config.metrics)]
-    if config.train.best is not None and config.train.best.partition("/")[0] not in known:
-        raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
 
 @contextmanager

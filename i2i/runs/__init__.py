@@ -9,6 +9,7 @@
     folder.py      `Run`: claim a folder, read its log, metrics, pictures and config, find the newest finished run
     record.py      `Record`: what a training writes into it, and the observers that watch
     observers.py   the `on_log` hooks of plugins, which may look but not change anything
+    fitting.py     what does not fit: keys with each other, networks with the channels of the data
     resume.py      where a run continues from, and which settings may change then
     files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
@@ -25,6 +26,7 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 from __future__ import annotations
 
 from .evaluate import evaluate, evaluated, refuse_what_cannot_be_judged, threads
+from .fitting import refuse_other_channels, refuse_what_does_not_fit
 from .folder import Run
 from .folders import evaluate_folders
 from .models import cards, file_of
@@ -47,7 +49,9 @@ __all__ = [
     "evaluated",
     "file_of",
     "in_common",
+    "refuse_other_channels",
     "refuse_what_cannot_be_judged",
+    "refuse_what_does_not_fit",
     "refuse_zero_rate",
     "signals",
     "state_to_resume",

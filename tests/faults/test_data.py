@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from i2i import api
+from i2i.config import load
 from i2i.data.check import Report, check
 from i2i.data.paired import PairedFolders
 from i2i.data.segmaps import LabelMaps
 from i2i.errors import ConfigError, DataError
+from i2i.plugins import registry
+from i2i.runs import refuse_other_channels
 
 # ---- F1: label maps that are not class indices
 
@@ -160,3 +165,80 @@ def test_F9_unpaired_names_are_not_called_pairs(tmp_path: Path) -> None:
     report = check(pair_set(tmp_path, "train{}", SAME, {f"b{n}": (40, 40) for n in range(6)}))
     assert not said(report, "paired_folders")
     assert not said(report, "counterpart")
+
+
+# ---- F12: channels that do not fit
+
+
+PIX2PIX = """
+task:
+  use: pix2pix
+  generator: {use: unet_generator, width: 4, downs: 4}
+  discriminator: {use: patch_discriminator, width: 4, layers: 1, in_channels: 6}
+  gan: {use: vanilla}
+data: {use: paired_folders, size: 32, batch_size: 2, workers: 0, cache: false, root: %s}
+train: {steps: 1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config of pix2pix on pairs."""
+    pair_set(tmp_path / "set", "train{}", SAME, SAME)
+    path = tmp_path / "pix2pix.yaml"
+    path.write_text(PIX2PIX % (tmp_path / "set"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [
+        (["task.generator.in_channels=1"], ["task.generator.in_channels=3"]),
+        (["task.generator.out_channels=1"], ["task.generator.out_channels=3"]),
+        (["task.discriminator.in_channels=3"], ["task.discriminator.in_channels=6"]),
+        (["task.discriminator.in_channels=9"], ["task.discriminator.in_channels=6"]),
+        (
+            ["task.generator.in_channels=1", "task.discriminator.in_channels=3"],
+            ["task.generator.in_channels=3", "task.discriminator.in_channels=6"],
+        ),
+        (
+            ["task.generator.in_channels=1", "task.generator.out_channels=1"],
+            ["task.generator.in_channels=3", "task.generator.out_channels=3"],
+        ),
+        (
+            ["task.generator.out_channels=1", "task.discriminator=null", "task.gan=null"],  # torch would broadcast
+            ["task.generator.out_channels=3"],
+        ),
+    ],
+)
+def test_F12_channels_that_do_not_fit_name_the_key(config: Path, given: list[str], keys: list[str]) -> None:
+    run = config.parent / "run"
+    with pytest.raises(ConfigError) as caught:
+        api.run(config, *given, out=run)
+    text = str(caught.value)
+    assert f": set {' '.join(keys)}, or use other data" in text
+    assert "A 3 x 32 x 32, B 3 x 32 x 32" in text
+    for change in given[: len(keys)]:
+        assert change.replace("=", " is ") in text
+    assert not run.exists()  # nothing is half-started
+
+
+def test_F12_a_run_is_not_lost_to_channels_that_do_not_fit(config: Path) -> None:
+    run = config.parent / "run"
+    api.run(config, out=run)
+    before = (run / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError):
+        api.run(config, "task.generator.in_channels=1", out=run, force=True)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_F12_the_rehearsal_changes_nothing(config: Path) -> None:
+    built = load(config, (), registry().catalog)
+    task, data = built.task(), built.data()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    refuse_other_channels(built, task, data)
+    assert torch.equal(torch.get_rng_state(), state)
+    after = task.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())

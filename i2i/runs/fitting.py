@@ -1,0 +1,216 @@
+"""Before the first step: do the keys of a config fit each other, and the networks the channels of the data?
+
+The second is found by a rehearsal: one step of a copy of the task on the meta device, where tensors have shapes but
+no values, so that it takes no memory and 1 to 2 seconds, most of them for torch to load what it needs. Only a
+convolution or a loss that gets a wrong number of channels is reported, and only with the key whose change has been
+rehearsed too. A task that reads values cannot be rehearsed; its first step then fails.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Config
+from ..config.grammar import Part
+from ..contract import players_of
+from ..data.base import Data
+from ..data.stream import Batch, Numbered
+from ..engine import builder_for
+from ..errors import ConfigError, I2IError
+from ..task import Task
+
+OTHER_SIZE = "Using a target size"  # how torch's warning about a loss of unequal shapes begins
+
+
+class Misfit(NamedTuple):
+    """A module that got `given` channels instead of `wanted`; a loss of unequal shapes has no module."""
+
+    module: str = ""
+    wanted: int = 0
+    given: int = 0
+
+
+class Change(NamedTuple):
+    """One argument of one part of a config: `task.generator.in_channels`, now and changed."""
+
+    part: tuple[str, ...]
+    name: str
+    now: int
+    to: int
+
+    @property
+    def key(self) -> str:
+        """The dotted key in the config."""
+        return ".".join(("task", *self.part, self.name))
+
+
+def refuse_what_does_not_fit(config: Config, task: Task) -> None:
+    """Reject keys that are valid one by one, but not together.
+
+    Raises:
+        ConfigError: optimizers for other players than the task has, or a best result that nothing measures.
+    """
+    players = players_of(task)
+    for player in players:
+        builder_for(player, config.optimizer, players)
+    known = ["validation", *(name for name, _ in config.metrics)]
+    if config.train.best is not None and config.train.best.partition("/")[0] not in known:
+        raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
+
+
+def refuse_other_channels(config: Config, task: Task, data: Data) -> None:
+    """Reject networks built for other numbers of channels than the data has.
+
+    Raises:
+        ConfigError: names each key to change, and its value.
+    """
+    batch = Numbered(data, config.train.seed).read(range(min(2, len(data), data.batch_size)))
+    if isinstance(batch, I2IError) or not isinstance(config.task, Part):
+        return  # the first step reports it
+    batch = {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in batch.items()}
+    found = rehearsed(task, batch)
+    changes: list[Change] = []
+    build = config.task
+    while found is not None and len(changes) < 4:
+        step = next(((c, after) for c, after in tried(build, found, batch) if after != found), None)
+        if step is None or step[0].key in [change.key for change in changes]:
+            break
+        changes.append(step[0])
+        build, found = changed(build, step[0]), step[1]
+    if changes:
+        wrong = ", ".join(f"{change.key} is {change.now}" for change in changes)
+        right = " ".join(f"{change.key}={change.to}" for change in changes)
+        raise ConfigError(f"{wrong}, which does not fit the data, {shown(batch)}: set {right}, or use other data")
+
+
+def rehearsed(task: Task, batch: Batch) -> Misfit | None:
+    """Take one step of a copy on the meta device; return the first misfit, or None if there is none to be found."""
+    with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", OTHER_SIZE)
+        try:
+            twin = on_meta(task)
+            twin.train()
+            for _ in twin.step(dict(batch)):
+                pass
+        except Exception as error:  # the task reads values, or has bugs, which its first step reports
+            return misfit_of(error, twin) if "twin" in locals() else None
+    return None
+
+
+def on_meta(task: Task) -> Task:
+    """Return a copy of a task with parameters and buffers on the meta device; no value is copied."""
+    memo: dict[int, Any] = {}
+    for value in [*task.parameters(), *task.buffers()]:
+        empty = torch.empty_like(value, device="meta")
+        trained = isinstance(value, nn.Parameter)
+        memo[id(value)] = nn.Parameter(empty, requires_grad=value.requires_grad) if trained else empty
+    return copy.deepcopy(task, memo)
+
+
+def misfit_of(error: Exception, task: Task) -> Misfit | None:
+    """Return what an error says about channels, or None if it is about something else."""
+    if isinstance(error, UserWarning) and str(error).startswith(OTHER_SIZE):
+        return Misfit()
+    names = {module: name for name, module in task.named_modules()}
+    for module, given in reversed([*calls(error.__traceback__)]):
+        wanted = getattr(module, "in_channels", None)
+        if isinstance(module, nn.modules.conv._ConvNd) and module in names:
+            return Misfit(names[module], module.in_channels, given) if given != wanted else None
+    return None
+
+
+def calls(trace: TracebackType | None) -> Iterator[tuple[nn.Module, int]]:
+    """Yield the modules that an exception passed through, outermost first, each with the channels of its input."""
+    while trace is not None:
+        frame = trace.tb_frame
+        arguments = [frame.f_locals.get(name) for name in frame.f_code.co_varnames[:2]]
+        match arguments:
+            case [nn.Module() as module, Tensor() as given] if given.ndim > 1:
+                yield module, given.shape[1]
+        trace = trace.tb_next
+
+
+def tried(build: Part, found: Misfit, batch: Batch) -> Iterator[tuple[Change, Misfit | None]]:
+    """Yield each change that may cure a misfit, and the misfit that is left with it."""
+    made: dict[int, tuple[str, ...]] = {}
+    task = build_noting(build, made)
+    home = next((made[id(m)] for name, m in task.named_modules() if id(m) in made and within(found.module, name)), ())
+    counts = dict.fromkeys(v.shape[1] for v in batch.values() if isinstance(v, Tensor) and v.ndim > 2)
+    changes = []
+    if found.module:
+        changes = [Change(home, name, now, found.given) for name, now in channels_of(part_at(build, home), "in")]
+    for part in [(), *made.values()]:
+        for name, now in channels_of(part_at(build, part), "out"):
+            changes += [Change(part, name, now, count) for count in counts if count != now]
+    for change in changes:
+        try:
+            other = changed(build, change)()
+        except I2IError:
+            continue
+        yield change, rehearsed(other, batch)
+
+
+def within(name: str, module: str) -> bool:
+    """Return whether a module is another one or inside it, by their names."""
+    return bool(name) and (name == module or name.startswith(f"{module}."))
+
+
+def build_noting(build: Part, made: dict[int, tuple[str, ...]]) -> Task:
+    """Build a task, and note the keys of the part that each network comes from by the id of the network."""
+
+    def noting(part: Part, at: tuple[str, ...]) -> Part:
+        def note(*args: Any, **keywords: Any) -> Any:
+            network = part(*args, **keywords)
+            made[id(network)] = at
+            return network
+
+        noted = Part(note)
+        noted.use = part.use
+        return noted
+
+    parts = {key: noting(value, (key,)) for key, value in build.keywords.items() if isinstance(value, Part)}
+    task: Task = build.func(*build.args, **{**build.keywords, **parts})
+    return task
+
+
+def part_at(build: Part, at: tuple[str, ...]) -> Part:
+    """Return the part of a config at these keys."""
+    for key in at:
+        build = build.keywords[key]
+    return build
+
+
+def channels_of(part: Part, way: str) -> list[tuple[str, int]]:
+    """Return names and values of the arguments that give the channels going in or out of what a part builds."""
+    found: Mapping[str, inspect.Parameter] = inspect.signature(part.func).parameters
+    values = {name: part.keywords.get(name, parameter.default) for name, parameter in found.items()}
+    names = (f"{way}_channels", "channels")
+    return [(name, value) for name, value in values.items() if name in names and isinstance(value, int)]
+
+
+def changed(build: Part, change: Change) -> Part:
+    """Return the part with one argument changed."""
+    keywords = dict(build.keywords)
+    if change.part:
+        first, *rest = change.part
+        keywords[first] = changed(keywords[first], change._replace(part=tuple(rest)))
+    else:
+        keywords[change.name] = change.to
+    other = Part(build.func, *build.args, **keywords)
+    other.use = build.use
+    return other
+
+
+def shown(batch: Batch) -> str:
+    """Describe the images of a batch: "A 3 x 256 x 256, B 1 x 256 x 256"."""
+    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor) and value.ndim > 2}
+    return ", ".join(f"{name} {' x '.join(map(str, value.shape[1:]))}" for name, value in tensors.items())
