@@ -11,6 +11,7 @@
     observers.py   the `on_log` hooks of plugins, which may look but not change anything
     fitting.py     what does not fit: keys with each other, networks with the channels of the data
     resume.py      where a run continues from, and which settings may change then
+    listing.py     the files of the data set, so that a resume notices changed data
     files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
     folders.py     `evaluate_folders`: the metrics of two folders of pictures, without a run

@@ -23,6 +23,7 @@ from ..modalities import columns
 from ..version import __version__
 from .files import described, write_record
 from .folder import Run
+from .listing import listing
 from .observers import Observers
 from .progress import Progress
 from .resume import log_digest
@@ -36,6 +37,7 @@ class Record:
     def __init__(self, run: Run, config: Config, engine: Engine) -> None:
         self.run, self.config, self.engine, self.leads = run, config, engine, engine.world.rank == 0
         self.observers = Observers(run.folder, engine.device)
+        self._files = listing(config.tree["data"]) if self.leads else {}  # for a resume over changed data
         self._blind = False  # there is nothing to show without validation samples
 
     def complete(self, steps: int) -> bool:
@@ -162,8 +164,8 @@ class Record:
     def save(self) -> None:
         """Write a checkpoint, and the weights that `i2i translate` uses unless only the best ones are wanted."""
         if self.leads:
-            log_so_far = log_digest(self.run.log_file)
-            state = {"engine": self.engine.state(), "config": self.config.tree, "log": log_so_far}
+            state = {"engine": self.engine.state(), "config": self.config.tree}
+            state |= {"log": log_digest(self.run.log_file), "data": self._files}
             checkpoint.save(self.run.checkpoints, self.engine.number, state, keep=self.config.train.keep)
             if self.config.train.best is None:
                 self.publish()

@@ -14,6 +14,7 @@ from ..engine import Engine
 from ..errors import ConfigError, WeightsError
 from ..plugins import registry
 from .folder import Run
+from .listing import listing, warning
 
 FREE = (
     "train.epochs",
@@ -69,6 +70,9 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
     state = found[1]["engine"]
     if not run.finished or longer(old["train"], config.tree["train"]):
         say(f"continuing from {found[0]} (step {state['step']})")
+        changes = warning(found[1].get("data"), listing(config.tree["data"])) if leads else ""
+        if changes:
+            say(changes)
     return state
 
 

@@ -18,6 +18,7 @@ from i2i.data.segmaps import LabelMaps
 from i2i.errors import ConfigError, DataError
 from i2i.plugins import registry
 from i2i.runs import refuse_other_channels
+from i2i.runs.listing import differences, listing
 
 # ---- F1: label maps that are not class indices
 
@@ -242,3 +243,54 @@ def test_F12_the_rehearsal_changes_nothing(config: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     after = task.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+# ---- R16: data that changed between start and resume
+
+
+def test_R16_a_resume_over_changed_data_says_what_changed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, run = config.parent / "set", config.parent / "run"
+    (root / ".i2i-cache").mkdir()
+    api.run(config, out=run)
+    (root / ".i2i-cache" / "new.npy").touch()  # our own files do not count
+    capsys.readouterr()
+    api.run(config, "train.steps=2", out=run, resume=True)
+    assert "WARNING" not in capsys.readouterr().err
+    for domain in "AB":
+        (root / f"train{domain}" / "5.png").unlink()
+    api.run(config, "train.steps=3", out=run, resume=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert len(said) == 1
+    assert f"{root}/trainA had 6 files and has 5; {root}/trainB had 6 files and has 5" in said[0]
+    assert "differs from one without interruption" in said[0]
+    api.run(config, "train.steps=4", out=run, resume=True)
+    assert "WARNING" not in capsys.readouterr().err  # said once: the next checkpoint knows the new files
+
+
+def test_R16_names_sizes_and_single_files_count(tmp_path: Path) -> None:
+    root = pair_set(tmp_path / "set", "train{}", SAME, SAME)
+    tar = tmp_path / "one.tar"
+    tar.write_bytes(bytes(100))
+    data = {"use": "any", "root": [str(root), str(root)], "more": {"validation": str(tar)}, "encode": "colours"}
+    before = listing(data)
+    assert [*before] == [str(tar), f"{root}/trainA", f"{root}/trainB"]
+    assert [count for count, _ in before.values()] == [1, 6, 6]
+    assert listing(data) == before
+    (root / "trainA" / "0.png").rename(root / "trainA" / "x.png")
+    tar.write_bytes(bytes(101))
+    (root / "trainB" / "deep" / "a" / "b").mkdir(parents=True)
+    (root / "trainB" / "deep" / "a" / "b" / "c.png").touch()
+    (root / "trainB" / "loop").symlink_to(root)
+    changes = differences(before, listing(data))
+    assert f"{tar} still has 1 files, but with other names or sizes" in changes
+    assert f"{root}/trainA still has 6 files, but with other names or sizes" in changes
+    assert f"{root}/trainB/deep/a had 0 files and has 1" in changes
+    assert len(changes) == 3
+
+
+def test_R16_data_without_files_and_folders_of_runs_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").touch()
+    (tmp_path / "a.png").touch()
+    assert [count for count, _ in listing({"root": str(tmp_path)}).values()] == [1]
+    assert listing({"use": "digits", "size": 32, "root": "no/such/folder"}) == {}
