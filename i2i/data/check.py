@@ -172,6 +172,8 @@ def look(path: Path) -> Picture:
     try:
         height, width, _ = read(path).shape
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        if images.cut_short(path):
+            raise DataError(f"{images.shown(path)}: truncated: a scan of this JPEG ends early; copy it again")
         with Image.open(path, formats=images.FORMATS) as image:
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
             return Picture(path, sha256, width, height, image.mode, animated)

@@ -24,10 +24,11 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  they register
 
 from ..errors import DataError, ResourceError
-from . import deep, profile
+from . import deep, profile, whole
 from .carried import Carried, carried_of
 from .notes import ImageWarning, counts, note, reason_of, shown
 from .pixels import check_floats, on_colour, rescaled
+from .quiet import silence_libtiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # other parsers are never called
 MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
@@ -37,6 +38,7 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what makes pixels up
 }
 
 Image.preinit()  # registers the rest of FORMATS
+silence_libtiff()
 
 
 def read_rgb(
@@ -160,6 +162,9 @@ def size_of(source: Any) -> tuple[int, int] | None:
 
 
 def _read(stream: BinaryIO, kind: str, name: str, limit: int) -> Opened:
+    if kind == "JPEG":
+        stream.seek(0)
+        whole.refuse_scans(stream.read())
     stream.seek(0)
     # Not Image.open: its pixel limit is global to the process, and lower than ours.
     image = Image.OPEN[kind][0](stream, "")
@@ -214,10 +219,14 @@ def _opened(image: Image.Image, name: str, limit: int, stream: BinaryIO | None) 
     width, height = image.size
     if width * height > limit:
         raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
+    if stream is not None:
+        whole.refuse_claims(image, stream)
     layout = next(iter(re.findall(r"\w+;16\w*", str(getattr(image, "tile", "")))), "")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_planes(image)
     image.load()
+    if stream is not None:
+        whole.refuse_partial(image, stream)
     try:
         upright = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
     except Exception:
