@@ -12,6 +12,7 @@ plugins/i2i_scenes and plugins/i2i_relief.
 from __future__ import annotations
 
 from ..catalog import Catalog
+from .archives import archived
 from .base import Data, Layout, Sample
 from .classes import class_names, class_numbers
 from .conditions import address, number
@@ -43,6 +44,7 @@ __all__ = [
     "UnpairedFolders",
     "Whole",
     "address",
+    "archived",
     "class_names",
     "class_numbers",
     "coloured",

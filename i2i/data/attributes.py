@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -22,6 +21,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from .. import images
 from ..errors import DataError
+from .archives import archived
 from .base import Data, Sample
 from .folders import Share, listed
 from .labelled import LUMA, attempted, found
@@ -201,14 +201,7 @@ def of_tar(file: Path) -> Iterator[Picture]:
     """Yield the images in a tar file, in archive order, without writing anything to disk.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged or was cut off.
     """
-    try:
-        with tarfile.open(file) as tar:
-            for member in tar:
-                stream = tar.extractfile(member) if member.isreg() else None
-                if stream is not None:
-                    name = PurePosixPath(member.name).as_posix()
-                    yield name, attempted(stream.read(), f"{images.shown(file)}: {member.name}")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{images.shown(file)}: cannot be read as a tar file ({error})") from error
+    for member, content in archived(file):
+        yield PurePosixPath(member.name).as_posix(), attempted(content, f"{images.shown(file)}: {member.name}")

@@ -25,6 +25,7 @@ from PIL import Image
 
 from .. import files, images
 from ..errors import DataError
+from ..images.whole import cut_short
 from ..modalities import Modality
 from .base import Data, Layout
 from .cache import FOLDER
@@ -172,7 +173,7 @@ def look(path: Path) -> Picture:
     try:
         height, width, _ = read(path).shape
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        if images.cut_short(path):
+        if cut_short(path):
             raise DataError(f"{images.shown(path)}: truncated: a scan of this JPEG ends early; copy it again")
         with Image.open(path, formats=images.FORMATS) as image:
             animated = image.format != "MPO" and getattr(image, "is_animated", False)

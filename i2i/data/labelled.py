@@ -12,7 +12,6 @@ are read in place and never unpacked.
 from __future__ import annotations
 
 import logging
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -22,6 +21,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from .. import images
 from ..errors import DataError
+from .archives import archived
 from .base import Data, Sample
 from .folders import Share, listed, read
 from .memory import InMemory
@@ -176,20 +176,12 @@ def of_tar(file: Path) -> Iterator[Picture]:
     """Yield the images <class>/<image> in a tar file, in archive order, without writing anything to disk.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged or was cut off.
     """
-    try:
-        with tarfile.open(file) as tar:
-            for member in tar:
-                parts = PurePosixPath(member.name).parts
-                hidden = any(part.startswith(".") for part in parts[-2:])
-                stream = tar.extractfile(member) if member.isreg() and len(parts) > 1 and not hidden else None
-                if stream is not None:
-                    yield parts[-2], attempted(stream.read(), f"{images.shown(file)}: {member.name}")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(
-            f"{images.shown(file)}: cannot be read as a tar file ({str(error).splitlines()[0]})"
-        ) from error
+    for member, content in archived(file):
+        parts = PurePosixPath(member.name).parts
+        if len(parts) > 1 and not any(part.startswith(".") for part in parts[-2:]):
+            yield parts[-2], attempted(content, f"{images.shown(file)}: {member.name}")
 
 
 def attempted(source: Path | bytes, name: str) -> np.ndarray | DataError:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,7 +25,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from i2i import Data, DataError, files, images
-from i2i.data import Layout, Sample, to_tensor
+from i2i.data import Layout, Sample, archived, to_tensor
 
 from .text import LENGTH, decoded, to_codes
 
@@ -238,16 +237,10 @@ def found(root: Path, split: str) -> Iterator[tuple[str, Path | bytes]]:
     if folder.is_dir():
         yield from ((path.name, path) for path in images.find(folder)[0])
     elif tar.is_file():
-        try:
-            with tarfile.open(tar) as archive:
-                for member in archive:
-                    name = PurePosixPath(member.name).name
-                    stream = archive.extractfile(member) if member.isreg() and not name.startswith(".") else None
-                    if stream is not None:
-                        yield name, stream.read()
-        except (tarfile.TarError, EOFError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{images.shown(tar)}: cannot be read as a tar file ({reason})") from error
+        for member, content in archived(tar):
+            name = PurePosixPath(member.name).name
+            if not name.startswith("."):
+                yield name, content
     else:
         raise DataError(f"{images.shown(root)}: neither {split} nor {split}.tar found; {LAYOUT}")
 

@@ -9,8 +9,6 @@ and counted. It contains the people who are present in all of its frames.
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from i2i import DataError
+from i2i.data import archived
 
 ROW = "a row is `frame person x y`, separated by tabs or spaces"
 ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz")
@@ -191,12 +190,7 @@ def is_archive(path: Path) -> bool:
 
 def packed(archive: Path, folder: PurePosixPath) -> Iterator[tuple[str, bytes]]:
     """Yield the .txt files of a folder of an archive, sorted by name."""
-    try:
-        with tarfile.open(archive) as opened:
-            inside = {PurePosixPath(member.name): member for member in opened if member.isfile()}
-            for path in sorted(inside):
-                if path.parent == folder and path.suffix == ".txt":
-                    held = opened.extractfile(inside[path]) or io.BytesIO()
-                    yield f"{archive}: {path}", held.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{archive}: cannot be read as an archive ({error})") from error
+    inside = {PurePosixPath(member.name): content for member, content in archived(archive)}
+    for path in sorted(inside):
+        if path.parent == folder and path.suffix == ".txt":
+            yield f"{archive}: {path}", inside[path]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,9 @@ from PIL import Image
 
 from i2i import api
 from i2i.config import load
+from i2i.data.archives import archived
 from i2i.data.check import Report, check
+from i2i.data.labelled import LabelledFolders
 from i2i.data.paired import PairedFolders
 from i2i.data.segmaps import LabelMaps
 from i2i.errors import ConfigError, DataError
@@ -294,3 +300,28 @@ def test_R16_data_without_files_and_folders_of_runs_do_not_count(tmp_path: Path)
     (tmp_path / "a.png").touch()
     assert [count for count, _ in listing({"root": str(tmp_path)}).values()] == [1]
     assert listing({"use": "digits", "size": 32, "root": "no/such/folder"}) == {}
+
+
+# ---- R18: a tar archive that was cut between two members
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+def test_R18_a_tar_cut_between_members_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    buffer, tar = io.BytesIO(), tmp_path / "train.tar"
+    png = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(png, "PNG")
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number in range(6):
+            member = tarfile.TarInfo(f"cat/{number}.png")
+            member.size = len(png.getvalue())
+            archive.addfile(member, io.BytesIO(png.getvalue()))
+    whole, size = buffer.getvalue(), 2 * 512  # a header, and a block of data
+    tar.write_bytes(pack(whole))
+    assert len([*archived(tar)]) == 6
+    assert len(LabelledFolders(str(tmp_path), size=8)) == 6
+    tar.write_bytes(pack(whole[: 6 * size + 512]))  # one block of zeros: some writers stop there
+    assert len([*archived(tar)]) == 6
+    for count in (3, 6):
+        tar.write_bytes(pack(whole[: count * size]))
+        with pytest.raises(DataError, match=f"truncated: it ends after {count} files"):
+            LabelledFolders(str(tmp_path), size=8)
