@@ -46,7 +46,7 @@ class Map:
 
 def label_maps(root: Path, folders: Folders, parts: Parts) -> tuple[list[str], list[str]]:
     """Return the problems of the label maps of a data set, and notes about their class values."""
-    jobs = [
+    jobs: list[tuple[str, Picture, Picture | None]] = [
         (part, picture, by_name(folders, parts, f"{part.partition('/')[0]}/images").get(name))
         for part in parts
         if part.endswith(("/labels", "/instances"))
@@ -60,7 +60,7 @@ def label_maps(root: Path, folders: Folders, parts: Parts) -> tuple[list[str], l
     except DataError as error:
         return [str(error)], []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        maps = list(pool.map(lambda job: look(*job, known), jobs))
+        maps = list(pool.map(lambda job: look(job[0], job[1], job[2], known), jobs))
     problems = [line for one in maps for line in one.problems]
     maps = [one for one in maps if one.part.endswith("/labels")]
     lossy = [images.shown(one.path) for one in maps if one.lossy]

@@ -45,7 +45,7 @@ def parts_of(root: Path) -> dict[str, Path]:
     parts: dict[str, Path] = {}
     for split in (inside[name] for name in SPLITS if name in inside):
         below = {path.name for path in split.iterdir() if path.is_dir()}
-        kinds = [kind for kind in ("images", "labels", "instances") if kind in below]
+        kinds: list[str] = [kind for kind in ("images", "labels", "instances") if kind in below]
         if below and below <= {"A", "B"}:  # more folders would be classes
             kinds = ["A", "B"]
         elif not {"images", "labels"} <= below:

@@ -64,11 +64,13 @@ CASES = [
         "test_images.py::test_A1_to_A4_a_damaged_file_is_an_error_that_names_it",
         "test_data.py::test_three_bad_images_of_a_hundred_are_replaced_and_reported_once",
     ),
-    weak(
+    held(
         "A2",
         "a PNG cut off, or whole but with too few rows of pixels",
         "as A1",
-        "a PNG that is cut off is rejected; a whole container with too few rows is read with black ones",
+        "faults/test_pictures.py::test_R6_a_png_with_fewer_rows_than_it_says",
+        "faults/test_pictures.py::test_R6_an_interlaced_png_with_fewer_bytes_than_it_says",
+        "faults/test_pictures.py::test_A2_intact_files_of_every_kind_are_read",
     ),
     held(
         "A3",
@@ -84,12 +86,12 @@ CASES = [
         "test_images.py::test_A1_to_A4_a_damaged_file_is_an_error_that_names_it",
         "test_data.py::test_three_bad_images_of_a_hundred_are_replaced_and_reported_once",
     ),
-    weak(
+    held(
         "A5",
         "bytes overwritten inside a JPEG",
-        "decoded or rejected, never a crash; `i2i data check --write-manifest` lets later checks find what decodes "
-        "but has changed",
-        "holds with a manifest; without one, libjpeg's warnings are not counted",
+        "decoded or rejected, never a crash; missing rows are found, and what decodes but has changed by a manifest",
+        "faults/test_pictures.py::test_A5_a_jpeg_whose_scan_is_cut_is_found_by_check",
+        "faults/test_pictures.py::test_A5_a_jpeg_with_missing_rows_is_refused_in_training_too",
     ),
     held(
         "A6",
@@ -173,6 +175,8 @@ CASES = [
         "a PNG of 20 KB that unpacks to 13,000 x 13,000 pixels",
         "rejected before decoding, in 50 ms and 20 MB, or done within the memory that there is",
         "faults/test_resources.py::test_R5_a_picture_that_fits_in_no_way_costs_only_itself",
+        "faults/test_pictures.py::test_A17_a_small_file_that_claims_many_pixels_is_rejected_before_decoding",
+        "faults/test_pictures.py::test_A17_the_densest_pictures_that_encoders_write_are_still_read",
     ),
     held(
         "A18",
@@ -186,11 +190,11 @@ CASES = [
         "left out; the picture is read",
         "test_images.py::test_A19_a_text_chunk_bomb_is_left_out",
     ),
-    weak(
+    held(
         "A20",
         "65,000 frames or pages, a 100 MB profile, hundreds of scans",
         "rejected by count, before decoding",
-        "frames and profiles are counted; the scans of a progressive JPEG are not",
+        "faults/test_pictures.py::test_R7_a_jpeg_of_hundreds_of_scans_is_rejected",
     ),
     held(
         "A21",
@@ -643,11 +647,11 @@ CASES = [
         "test_run.py::test_E10_an_exception_in_a_step_names_the_task_and_keeps_the_checkpoint",
         "test_engine.py::test_E10_a_wrong_task_is_named_with_what_is_wrong",
     ),
-    weak(
+    held(
         "E11",
         "a broken package among the installed ones",
         "ignored with a warning",
-        "unreadable metadata of any installed package breaks every command",
+        "test_plugins.py::test_E10_broken_metadata_of_another_package_is_named",
     ),
     # ---- F. Training
     held(

@@ -220,7 +220,8 @@ def test_R7_a_jpeg_of_hundreds_of_scans_is_rejected() -> None:
 
 def test_R6_libtiff_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "cut.tif").write_bytes(halved(encoded(NOISE, "TIFF", compression="tiff_adobe_deflate")))
-    code = "import sys, i2i\nfrom i2i import images\ntry: images.read_rgb(sys.argv[1])\nexcept i2i.DataError as e: print(e)"
+    code = "import sys, i2i\nfrom i2i import images\n"
+    code += "try: images.read_rgb(sys.argv[1])\nexcept i2i.DataError as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "cut.tif"], capture_output=True, text=True)
     assert "cut.tif" in done.stdout
     assert done.stderr == ""
