@@ -256,7 +256,7 @@ def test_damaged_bytes_give_an_image_or_a_data_error(data: st.DataObject) -> Non
 
 
 def test_missing_files_and_unsupported_inputs_are_named() -> None:
-    with pytest.raises(DataError, match=r"'nowhere.png': No such file"):
+    with pytest.raises(DataError, match=r"'nowhere.png': no such file: check the path$"):
         take("nowhere.png")
     with pytest.raises(DataError, match="null"):
         take("a\0b.png")
@@ -645,10 +645,23 @@ def test_A25_srgb_unsuitable_and_broken_profiles_change_nothing(photo: Any, read
     before = images.counts["profile converted"]
     assert np.array_equal(read(encode(scene(), "PNG", icc_profile=srgb)), scene())
     assert images.counts["profile converted"] == before
-    assert np.array_equal(read(encode(scene(), "PNG", icc_profile=b"\0" * 16 + b"GRAY" + b"\0" * 200)), scene())
-    broken = encode(scene(), "PNG", icc_profile=adobe_rgb()[:300])
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    grey = b"\0" * 16 + b"GRAY" + b"\0" * 200
+    unusable = {"cut": adobe_rgb()[:300], "lab": lab, "grey": grey, "junk": np.random.default_rng(0).bytes(400)}
+    for name, profile in unusable.items():
+        given_ = photo(encode(scene(), "PNG", icc_profile=profile), f"{read.__name__} {name}.png")
+        with pytest.warns(images.ImageWarning, match="unusable colour profile") as caught:
+            assert np.array_equal(read(given_), scene())
+        assert len(caught) == 1
+
+
+@WAYS
+def test_A25_a_profile_that_pillow_finds_damaged_is_reported(photo: Any, read: Any) -> None:
+    whole = encode(scene(), "JPEG", icc_profile=adobe_rgb())
+    at = whole.index(b"ICC_PROFILE\0") + 13
+    missing = photo(whole[:at] + b"\2" + whole[at + 1 :], f"{read.__name__}.jpg")  # one of two parts
     with pytest.warns(images.ImageWarning, match="unusable colour profile"):
-        assert np.array_equal(read(photo(broken, f"{read.__name__}.png")), scene())
+        assert np.array_equal(read(missing), read(encode(scene(), "JPEG")))
 
 
 # ---- sizes
@@ -890,25 +903,29 @@ def test_files_matched_by_several_sources_are_found_once(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "what"),
     [
-        b"SIMPLE  =                    T",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9",
-        b"8BPS\0\1\0\0\0\0\0\0\0\3\0\0\0\1\0\0\0\1\0\x08\0\3",
-        b'<svg xmlns="http://www.w3.org/2000/svg"/>',
-        b"%PDF-1.7\n",
-        b"\0\0\1\0\1\0",
-        b"DDS |\0\0\0",
-        b"\x00\x00\x00\x0cjP  \r\n\x87\n",
-        b"\0\0\0 ftypavif",
-        b"\xff\xff\0\1\0\1\0" + bytes(3000),
-        b"P7\nWIDTH 1\n",
-        bytes(2000),
+        (b"SIMPLE  =                    T", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9", "not an image"),
+        (b"8BPS\0\1\0\0\0\0\0\0\0\3\0\0\0\1\0\0\0\1\0\x08\0\3", "format not supported, PSD"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not an image"),
+        (b"%PDF-1.7\n", "not an image"),
+        (b"\0\0\1\0\1\0", "format not supported, ICO"),
+        (b"DDS |\0\0\0", "format not supported, DDS"),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "format not supported, JPEG 2000"),
+        (b"\xff\x4f\xff\x51\0\x2f", "format not supported, JPEG 2000"),
+        (b"\0\0\0 ftypavif", "format not supported, AVIF"),
+        (b"\0\0\0 ftypheic", "format not supported, HEIC"),
+        (b"\0\0\0 ftypisom", "not an image"),
+        (b"\xff\x0a\xfa", "format not supported, JPEG XL"),
+        (b"\xff\xff\0\1\0\1\0" + bytes(3000), "not an image"),
+        (b"P7\nWIDTH 1\n", "not an image"),
+        (bytes(2000), "not an image"),
     ],
-    ids=["fits", "eps", "psd", "svg", "pdf", "ico", "dds", "jp2", "avif", "gd", "pam", "zeros"],
+    ids="fits eps psd svg pdf ico dds jp2 j2k avif heic mp4 jxl gd pam zeros".split(),
 )
 def test_A22_other_formats_are_rejected_without_calling_their_parsers(
-    photo: Any, monkeypatch: pytest.MonkeyPatch, data: bytes
+    photo: Any, monkeypatch: pytest.MonkeyPatch, data: bytes, what: str
 ) -> None:
     Image.init()
     entered = []
@@ -918,7 +935,7 @@ def test_A22_other_formats_are_rejected_without_calling_their_parsers(
     path = photo(data)
     for read in (read_rgb, take):
         with pytest.raises(
-            DataError, match=r"photo.png.*not an image \(possible: PNG, JPEG, WEBP, TIFF, BMP, GIF, PPM\)"
+            DataError, match=rf"photo.png.*: {what} \(possible: PNG, JPEG, WEBP, TIFF, BMP, GIF, PPM\)"
         ):
             read(path)
     assert find(path)[0] == []
@@ -1170,6 +1187,10 @@ def test_G9_layout_resolves_ambiguity() -> None:
     assert torch.equal(last, first.permute(2, 0, 1))
     assert take(np.zeros((1, 40, 3), np.uint8), layout="HWC").tensor.shape == (1, 3, 1, 40)
     assert take(torch.zeros(20, 30, 3), layout="HWC").tensor.shape == (1, 3, 20, 30)
+    assert take(np.zeros((4, 4, 3), np.uint8)).tensor.shape == (1, 3, 4, 4)
+    assert take(np.zeros((2, 4, 9, 3), np.uint8)).tensor.shape == (2, 3, 4, 9)
+    assert take(np.zeros((4, 9, 3), np.uint8), layout="CHW").alpha is not None
+    assert take(torch.zeros(4, 9, 3)).alpha is not None
     with pytest.raises(DataError, match="is not a picture"):
         take(np.zeros((20, 30, 3), np.uint8), layout="CHW")
     with pytest.raises(DataError, match="is not a picture"):

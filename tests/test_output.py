@@ -45,7 +45,7 @@ def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
         ({"size": "17"}, 11, 17),
         ({"scale": 2.5}, 50, 75),
         ({"scale": 4}, 80, 120),
-        ({"scale": 0.01}, 1, 1),
+        ({"scale": 0.05}, 1, 2),
         ({"size": "46x30"}, 30, 46),  # rounded by one pixel
         ({}, 80, 120),
     ],
@@ -131,10 +131,12 @@ def test_nonsense_formats_are_rejected(asked: dict[str, Any], says: str) -> None
 
 def test_a_size_that_distorts_or_is_too_large_fails_before_the_network_runs(tmp_path: Path) -> None:
     four = model(Four)
-    with pytest.raises(DataError, match="the given ndarray: 60x60 would distort it, as its proportions are 120:80"):
+    with pytest.raises(DataError, match="the given ndarray: 60x60 would distort it, as it has 30x20 pixels; crop"):
         four(smooth(20, 30), size="60x60")
     with pytest.raises(DataError, match="a result of 20000x13333 pixels is more than the limit of 200,000,000"):
         four(smooth(20, 30), size=20_000)
+    with pytest.raises(DataError, match="the given ndarray: scale 0.04 of 30x20 is less than 1 pixel"):
+        four(smooth(20, 30), scale=0.04)
     for size in ("45x31", "46x31"):  # both sides are rounded
         assert four(smooth(20, 30), size=size).shape[0] == 31
     assert four.task.ran == 2
@@ -145,7 +147,7 @@ def test_a_size_that_distorts_or_is_too_large_fails_before_the_network_runs(tmp_
         [str(tmp_path / "in")], tmp_path / "out", four, output=Output(size="90x60"), say=lambda _: None
     )
     assert failed == [
-        f"'{tmp_path}/in/tall.png': 90x60 would distort it, as its proportions are 80:120; crop it first, or give "
+        f"'{tmp_path}/in/tall.png': 90x60 would distort it, as it has 20x30 pixels; crop it first, or give "
         f"only the longer side, such as 60"
     ]
     assert Image.open(tmp_path / "out" / "wide.png").size == (90, 60)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from .animate import gif
 from .border import Picture, fill_hidden, take, take_labels
-from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, read_labels, read_rgb
+from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, UNSUPPORTED, read_labels, read_rgb
 from .find import find, find_clips
 from .grid import frames, grid, label_colours, png, to_uint8
 from .notes import ImageWarning, counts, shown
@@ -36,6 +36,7 @@ __all__ = [
     "MAX_PIXELS",
     "MOVING",
     "SUFFIXES",
+    "UNSUPPORTED",
     "WRITTEN",
     "Frame",
     "ImageWarning",

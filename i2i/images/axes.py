@@ -13,7 +13,8 @@ AXES = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 RULE = (
     "possible are uint8, uint16 or floats in 0..1, shaped [H, W], [H, W, C], [C, H, W] or these with N in "
     "front, where C is 1 (grey), 3 (RGB), 4 (RGBA) or, if it comes last, 2 (grey and alpha); tensors have their "
-    "channels first; if this is ambiguous, give a PIL image or layout='HWC'"
+    "channels first; an array of shape [4, W, 3] is RGB; if this is ambiguous, give a PIL image, or layout='HWC' to "
+    "`i2i.images.take`"
 )
 
 
@@ -23,8 +24,12 @@ def axes_of(kind: str, shape: tuple[int, ...], dtype: str, clear: bool, layout: 
     def fits(axes: str) -> bool:
         if len(axes) != len(shape) or (kind == "tensor" and axes[-1] == "C" and not layout):
             return False
-        # Two channels in front are more likely two pictures than grey and alpha.
-        return "C" not in axes or shape[axes.index("C")] in ((1, 2, 3, 4) if axes[-1] == "C" else (1, 3, 4))
+        if "C" not in axes or axes[-1] == "C":
+            return "C" not in axes or shape[-1] in (1, 2, 3, 4)
+        # Two channels in front are more likely two pictures than grey and alpha. Four in front of a last axis of 3 are
+        # four rows of RGB: nobody has a picture with alpha that is 3 pixels wide.
+        rows = shape[axes.index("C")] == 4 and shape[-1] == 3 and kind == "array" and not layout
+        return shape[axes.index("C")] in (1, 3, 4) and not rows
 
     found = [axes for axes in AXES if fits(axes) and layout in (None, axes)]
     if len(found) == 1 and clear and 0 not in shape:

@@ -31,6 +31,21 @@ from .pixels import check_floats, on_colour, rescaled
 from .quiet import silence_libtiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # other parsers are never called
+OTHERS = {  # formats of pictures that are not read, and how their files begin
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\0\0\0\x0cJXL |\xff\x0a",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(?:hei|hev|mif1|msf1)",
+    "Canon CR3": rb"....ftypcrx ",
+    "PSD": rb"8BPS",
+    "OpenEXR": rb"v/1\x01",
+    "Radiance HDR": rb"#\?R(?:ADIANCE|GBE)",
+    "DDS": rb"DDS ",
+    "ICO": rb"\0\0\x01\0",
+    "JPEG XR": rb"II\xbc",
+    "Fujifilm RAF": rb"FUJIFILMCCD-RAW",
+}
+UNSUPPORTED = "format not supported"  # how the reason for refusing them begins
 MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what makes pixels upright, by EXIF orientation
     **{2: np.fliplr, 3: partial(np.rot90, k=2), 4: np.flipud, 5: partial(np.swapaxes, axis1=0, axis2=1)},
@@ -137,6 +152,8 @@ def load(source: Any, limit: int, decode: Callable[[Opened], Any]) -> Any:
         raise DataError(f"{name}: {error}") from error
     except ImageWarning as error:
         raise DataError(f"{error}, and warnings are turned into errors") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file: check the path") from error
     except MemoryError as error:
         raise ResourceError(f"{name}: does not fit in memory; make it smaller") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
@@ -190,7 +207,11 @@ def format_of(prefix: bytes) -> str:
         accepts = Image.OPEN[kind][1]
         if accepts is not None and accepts(prefix) is True:
             return kind
-    raise DataError(f"not an image (possible: {', '.join(FORMATS)})" if prefix else "empty file")
+    if not prefix:
+        raise DataError("empty file")
+    other = next((name for name, pattern in OTHERS.items() if re.match(pattern, prefix, re.DOTALL)), None)
+    what = f"{UNSUPPORTED}, {other}" if other else "not an image"
+    raise DataError(f"{what} (possible: {', '.join(FORMATS)})")
 
 
 def _first_frame(image: Any, name: str) -> None:
@@ -227,6 +248,8 @@ def _opened(image: Image.Image, name: str, limit: int, stream: BinaryIO | None) 
     image.load()
     if stream is not None:
         whole.refuse_partial(image, stream)
+    if stream is not None and image.info.get("icc_profile", b"") is None:  # Pillow found it damaged
+        profile.unusable(name)
     try:
         upright = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
     except Exception:
@@ -271,7 +294,7 @@ def _photo(opened: Opened) -> Photo:
     except profile.ERRORS:
         profile.unusable(name)
         means = "nothing"
-    if means == "tables" and _is_deep(image):
+    if (means == "tables" and _is_deep(image)) or (means == "nothing" and icc):
         profile.unusable(name)
         means = "nothing"
     if means == "tables":

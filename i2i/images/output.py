@@ -76,27 +76,29 @@ class Output:
             own: the scale of the network.
 
         Raises:
-            DataError: a result of this size would be distorted, or is too large.
+            DataError: a result of this size would be distorted, smaller than a pixel, or too large.
         """
         if isinstance(self.size, tuple):
-            tall, wide = self._exact(height, width)
+            tall, wide = self._exact(height, width, own)
         elif self.size is None and self.scale is None:
             return height, width
         else:
             factor = self.scale / own if self.scale else self.size / max(height, width)
+            if self.scale and min(height, width) * factor < 1:
+                raise DataError(f"scale {self.scale:g} of {width // own}x{height // own} is less than 1 pixel")
             tall, wide = (max(1, round(side * factor)) for side in (height, width))
         if tall * wide > MAX_PIXELS:
             raise DataError(f"a result of {wide}x{tall} pixels is more than the limit of {MAX_PIXELS:,}")
         return tall, wide
 
-    def _exact(self, height: int, width: int) -> tuple[int, int]:
+    def _exact(self, height: int, width: int, own: int) -> tuple[int, int]:
         wide, tall = self.size
         fit = min(wide / width, tall / height)
         for asked, kept in ((wide, width * fit), (tall, height * fit)):
             if asked - kept > max(1, TOLERANCE * asked):
                 raise DataError(
-                    f"{wide}x{tall} would distort it, as its proportions are {width}:{height}; crop it first, or "
-                    f"give only the longer side, such as {round(max(width, height) * fit)}"
+                    f"{wide}x{tall} would distort it, as it has {width // own}x{height // own} pixels; crop it "
+                    f"first, or give only the longer side, such as {round(max(width, height) * fit)}"
                 )
         return tall, wide
 

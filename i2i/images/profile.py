@@ -155,6 +155,8 @@ def convert(image: Image.Image, name: str) -> tuple[Image.Image, bytes]:
     image = plain(image)
     space = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}.get(image.mode)
     if profile[16:20] != space:
+        if profile:
+            unusable(name)
         return image, b""
     try:
         if means_srgb(profile):

@@ -72,7 +72,9 @@ def restored(
     file = Run.weights_of(path)
     parts = {} if file.exists() else foreign.parts_of(path.expanduser())
     if not file.is_file() and not parts:
-        raise WeightsError(f"{path}: no model here; give a run, a weights file or a name of `i2i models`")
+        missing = path.suffix and not path.expanduser().exists()
+        what = "there is no such file" if missing else "no model here"
+        raise WeightsError(f"{path}: {what}; give a run, a weights file or a name of `i2i models`")
     if parts or foreign.format_of(file):
         load_files(plugin)
         return *foreign.adopted(path.expanduser() if parts else file, overrides), {}
@@ -113,10 +115,16 @@ def default_model() -> Path:
                 "no model given, $I2I_MODEL is not set and ./runs contains no finished run: train one with "
                 "`i2i run configs/cyclegan.yaml` or give one with -m"
             )
-        print(f"i2i: using {DEFAULT}, which comes with i2i; `i2i models` lists others", file=sys.stderr)
+        say_once(f"i2i: using {DEFAULT}, which comes with i2i; `i2i models` lists others")
         return bundled
-    print(f"i2i: using the newest finished run, {newest.folder}", file=sys.stderr)
+    say_once(f"i2i: using the newest finished run, {newest.folder}")
     return newest.folder
+
+
+@functools.cache
+def say_once(sentence: str) -> None:
+    """Print a sentence on stderr, once per process."""
+    print(sentence, file=sys.stderr)
 
 
 def ready(model: str | Path | Model | None, plugin: Plugins = None) -> Model:

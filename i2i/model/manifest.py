@@ -98,6 +98,7 @@ class Manifest:
 
     def __init__(self, out: Path, job: dict[str, Any]) -> None:
         self.out, self.job, self.file = out, job, out / NAME
+        self.jobs: dict[str, dict[str, Any]] = {}  # the lines about jobs that have been read
 
     def describe(self) -> None:
         """Append the line about the job."""
@@ -122,6 +123,22 @@ class Manifest:
         known = self._read({self._key(target) for target in targets})
         return {target: self._state(target, targets[target], known) for target in sorted(targets)}
 
+    def changed(self, targets: Mapping[Path, Any]) -> list[str]:
+        """Return what differs now from what these results were made with: "input", "model", names of conditions."""
+        known, found = self._read({self._key(target) for target in targets}), dict[str, None]()
+        for target, thing in targets.items():
+            entry = known.get(self._key(target))
+            if entry is None:
+                continue
+            if entry.input != stamp(thing):
+                found["input"] = None
+            job = self.jobs.get(entry.job, self.job)
+            if job.get("weights") != self.job["weights"]:
+                found["model"] = None
+            before, now = job.get("conditions", {}), self.job["conditions"]
+            found |= dict.fromkeys(name for name in {**before, **now} if before.get(name) != now.get(name))
+        return list(found)
+
     def _read(self, wanted: set[str]) -> dict[str, Entry | None]:
         """Return the last line about each result; None for one that was not finished."""
         known: dict[str, Entry | None] = {}
@@ -131,6 +148,8 @@ class Manifest:
                 torn = not raw.endswith(b"\n")
                 with suppress(ValueError, LookupError, TypeError, AttributeError):
                     line = json.loads(raw)
+                    if "weights" in line:
+                        self.jobs[line["job"]] = line
                     if line.get("begin") in wanted:
                         known[line["begin"]] = None
                     elif line.get("done") in wanted:

@@ -21,7 +21,7 @@ from typing import Any
 from .. import files
 from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
 from ..files.find import UNLISTED
-from ..images import Output, shown
+from ..images import UNSUPPORTED, Output, shown
 from ..modalities import Modality
 from ..runs.progress import pace
 from .manifest import Manifest, job_of, stamp
@@ -29,6 +29,7 @@ from .trained import Model
 from .workers import Results, Todo, in_processes
 
 NORMAL = Output()
+FAILS = (UNLISTED, UNSUPPORTED)  # how reasons begin that are a failure whatever the name of the file
 
 
 def translate_files(
@@ -69,7 +70,7 @@ def translate_files(
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
     model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
     model.task.makes.check(output)
-    targets, failed = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
+    targets, failed, left = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
@@ -91,7 +92,8 @@ def translate_files(
         say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
         raise
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
-    say(f"{done} translated, {kept} already existed, {len(failed)} failed{':' if again else ''}")
+    ignored = f", {left} left out" if left else ""
+    say(f"{done} translated, {kept} already existed, {len(failed)} failed{ignored}{':' if again else ''}")
     for sentence in again:
         say(f"  {sentence}")
     return failed
@@ -111,7 +113,9 @@ def chosen(
     states = manifest.states(targets)
     counts = Counter(states.values())
     if counts["outdated"]:
-        say(f"redoing {counts['outdated']} that were made from another input, or with another model or condition")
+        changed = manifest.changed({path: targets[path] for path, state in states.items() if state == "outdated"})
+        results = "1 result" if counts["outdated"] == 1 else f"{counts['outdated']} results"
+        say(f"redoing {results}, because of {', '.join(f'another {what}' for what in changed) or 'other options'}")
     if counts["foreign"]:
         say(
             f"keeping {counts['foreign']} that i2i did not make here, or that were changed since, such as "
@@ -196,17 +200,23 @@ def without_results(
 
 def plan(
     sources: Sequence[str], out: Path, takes: Modality, makes: Modality, output: Output, say: Callable[[str], None]
-) -> tuple[dict[Path, Any], list[str]]:
-    """Return target -> input for everything in `sources`, and a sentence for each that cannot be translated."""
+) -> tuple[dict[Path, Any], list[str], int]:
+    """Plan what becomes of everything in `sources`.
+
+    Returns:
+        Target -> input, a sentence for each that cannot be translated, and how many other files are left out.
+    """
     targets: dict[Path, Any] = {}
     failed: list[str] = []
+    left = 0
     for source in sources:
         with blame(takes, "find"):
             found, skipped = takes.find(source)
         for path, why in skipped:
             sentence = f"{shown(path)}: {why}"
-            lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(UNLISTED)
+            lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(FAILS)
             failed += [sentence] * lost
+            left += not lost
             say(sentence)  # a README among images is reported, but is not a failure
         found = without_results(found, Path(source), out, say)
         if os.path.isdir(source) and not found:  # no Path: it fails for a long sentence
@@ -221,4 +231,4 @@ def plan(
                     f"{shown(targets[target])} and {shown(thing)} would both become {shown(target)}: "
                     f"translate them into two folders"
                 )
-    return targets, failed
+    return targets, failed, left

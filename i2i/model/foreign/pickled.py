@@ -104,6 +104,7 @@ def answer(file: Path) -> Iterable[Any]:
         limit_memory(SPARE)
         with file.open("rb") as stream:
             size = content_of(stream)
+            refuse_changed(stream)
             limit_memory(SPARE + 3 * size)
             kept = torch.load(stream, map_location="cpu", weights_only=True)
         tensors, rest = unwrapped(kept)
@@ -139,7 +140,7 @@ def reason(error: Exception, size: int) -> str:
         return f"asks for `{name}`, but weights are tensors only, so nothing in it was run: {SAFER}"
     if "weights_only" in text.lower() or "weights only" in text.lower():
         return f"contains more than tensors and plain values, so nothing in it was run: {SAFER}"
-    return f"is damaged, or not a file of torch.save ({type(error).__name__}: {text[:120]}): copy it again"
+    return "is damaged, truncated or not a file of torch.save: copy it again"
 
 
 def limit_memory(more: int) -> None:
@@ -186,6 +187,21 @@ def content_of(stream: BinaryIO) -> int:
             f"{in_units(MAX_BYTES)} are read"
         )
     return size
+
+
+def refuse_changed(stream: BinaryIO) -> None:
+    """Raise WeightsError if an entry of a zip archive differs from its checksum, which `torch.load` ignores."""
+    if stream.read(4) == b"PK\x03\x04":
+        with zipfile.ZipFile(stream) as archive:
+            for entry in archive.infolist():
+                try:
+                    with archive.open(entry) as content:
+                        while content.read(1 << 20):
+                            pass
+                except zipfile.BadZipFile as error:
+                    name = entry.filename.rpartition("/")[2]
+                    raise WeightsError(f"is damaged: '{name}' in it differs from its checksum: copy it again") from error
+    stream.seek(0)
 
 
 def directory_size(stream: BinaryIO, size: int) -> int:
