@@ -334,7 +334,7 @@ def test_a_folder_without_pictures_is_a_failure(model: i2i.Model, tmp_path: Path
     said: list[str] = []
     failed = translate_files([str(tmp_path)], tmp_path / "out", model, say=said.append)
     assert failed == [f"'{tmp_path}': contains no images"]
-    assert said == [failed[0], "0 translated, 0 already existed, 1 failed"]
+    assert said == [failed[0], "0 translated, 0 already existed, 0 failed, 1 empty"]
 
 
 def test_results_inside_the_input_folder_are_not_translated_again(model: i2i.Model, tmp_path: Path) -> None:

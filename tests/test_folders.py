@@ -95,7 +95,8 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
         (("a", "b"), "[{use: psnr, space: z}]", ConfigError, "metrics.0.space"),
         (("a", "b"), "clip_distance", ConfigError, "compares clips, but Given makes images"),
         (("a", "b"), "lpips", i2i.WeightsError, "lpips with net alex needs a weights file"),
-        (("a", "missing"), None, ConfigError, "a is not a run"),
+        (("a", "missing"), None, ConfigError, "^missing: there is no such folder to compare a with"),
+        (("missing", "a"), None, ConfigError, "^missing is not a run"),
         (("a", "a/sub"), None, DataError, "no picture in 'a' has the name of one in 'a/sub'"),
         (("a/sub", "b/sub"), "kid", DataError, "needs at least two images in each, but there are 1 and 1"),
     ):
@@ -109,12 +110,30 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
     picture(1).save("a/0.jpg")
     with pytest.raises(DataError, match=r"'a/0\.jpg' and 'a/0\.png' have the same name without the suffix"):
         i2i.evaluate("a", "b")
-    (home / "a" / "0.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"'a/0\.jpg': not an image"):
-        i2i.evaluate("a", "b")
     (home / "empty").mkdir()
-    with pytest.raises(DataError, match="'empty': contains no images"):
+    with pytest.raises(DataError, match="'empty': contains no images$"):
         i2i.evaluate("empty", "a")
+    (home / "empty" / "0.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="'empty': contains no images that can be read$"):
+        i2i.evaluate("a", "empty")
+
+
+def test_files_that_cannot_be_read_are_named_and_in_no_score(home: Path, capsys: Any) -> None:
+    before = i2i.evaluate("a", "b", metrics="psnr,kid")
+    whole = (home / "a" / "0.png").read_bytes()
+    (home / "a" / "cut.png").write_bytes(whole[:-40])  # found while decoding
+    (home / "a" / "text.jpg").write_bytes(b"no picture")
+    (home / "b" / "cut.png").write_bytes(whole)
+    capsys.readouterr()
+    after = i2i.evaluate("a", "b", metrics="psnr,kid")
+    assert after["psnr/db"] == before["psnr/db"]
+    assert (after["pictures/first"], after["pairs"]) == (before["pictures/first"], before["pairs"])
+    said = capsys.readouterr().err
+    assert "'a/text.jpg': not an image" in said
+    assert "'a/cut.png': " in said
+    assert f"left out of 'a', not in any score: 2 of {int(before['pictures/first']) + 2}" in said
+    assert "only in 'b', not compared: " in said
+    assert "'cut.png'" in said
 
 
 def test_a_run_takes_its_metrics_as_an_override(home: Path) -> None:

@@ -159,8 +159,8 @@ def test_a_reader_that_fails_takes_nothing_with_it(
 def test_files_that_are_no_files_never_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pth")
     (tmp_path / "loop.pth").symlink_to(tmp_path / "loop.pth")
-    for name in ("pipe.pth", "loop.pth", "missing.pth"):
-        refused(tmp_path / name, "no model here; give a run, a weights file or a name of `i2i models`")
+    for name, what in (("pipe.pth", "no model here"), ("loop.pth", "no such file"), ("missing.pth", "no such file")):
+        refused(tmp_path / name, f"{what}; give a run, a weights file or a name of `i2i models`")
     with pytest.raises(WeightsError, match="not a regular file"):
         pickled.content_of(open("/dev/zero", "rb"))  # noqa: SIM115
 
@@ -179,6 +179,27 @@ def test_a_truncated_file_is_refused_wherever_it_ends(zipped: bool, tmp_path: Pa
     for end in (0, 3, 10, len(content) // 3, len(content) // 2, len(content) - 25, len(content) - 1):
         (tmp_path / "cut.pth").write_bytes(content[:end])
         refused(tmp_path / "cut.pth", "damaged|truncated|not a PyTorch|contains more than tensors")
+        with pytest.raises(WeightsError) as error:
+            i2i.load(tmp_path / "cut.pth")
+        assert "Error" not in str(error.value)  # the names of Python's
+
+
+def test_bytes_changed_within_a_tensor_are_noticed(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.zeros(5000)}, tmp_path / "net.pth")
+    content = bytearray((tmp_path / "net.pth").read_bytes())
+    at = content.index(bytes(9000)) + 4000
+    content[at : at + 2000] = np.random.default_rng(0).bytes(2000)
+    (tmp_path / "net.pth").write_bytes(content)
+    refused(tmp_path / "net.pth", "is damaged, '0' in it differs from its checksum: copy it again")
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": torch.ones(9)}, tmp_path / "net.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(pickled.read_torch(tmp_path / "net.pth")[0]["a"], torch.ones(9))
 
 
 def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 import i2i
 from i2i import checkpoint, config
 from i2i.errors import ConfigError, ResourceError, WeightsError
+from i2i.images import Output
 from i2i.model import translate_files
 from i2i.model.manifest import NAME, fingerprint, job_of
 from i2i.plugins import load_file, registry
@@ -120,16 +121,22 @@ def test_what_another_model_condition_or_input_made_is_redone(home: Path, model:
     translated(source, out, model)
     first = contents(out)
     said = translated(source, out, i2i.load(home / "b"))
-    assert said[0] == "redoing 3 that were made from another input, or with another model or condition"
+    assert said[0] == "redoing 3 results, because of another model"
     assert said[-1] == "3 translated, 0 already existed, 0 failed"
     assert not {*first.values()} & {*contents(out).values()}
-    assert translated(source, out, model, gain="0.5")[-1].startswith("3 translated")
+    assert (
+        translated(source, out, model, gain="0.5")[0] == "redoing 3 results, because of another model, another gain"
+    )
     assert translated(source, out, model, gain="0.5")[-1].startswith("0 translated")
-    assert translated(source, out, model)[-1].startswith("3 translated")
+    assert translated(source, out, model)[0] == "redoing 3 results, because of another gain"
     assert contents(out) == first
+    options = Output(format="png", strip=True)
+    said = translated(source, out, model, output=options)
+    assert said[0] == "redoing 3 results, because of another format, another strip"
+    assert translated(source, out, model)[-1].startswith("3 translated")
     Image.new("RGB", (5, 4)).save(source / "1.png")
     said = translated(source, out, model)
-    assert said[0].startswith("redoing 1 that")
+    assert said[0] == "redoing 1 result, because of another input"
     assert said[-1] == "1 translated, 2 already existed, 0 failed"
     assert Image.open(out / "1.png").size == (5, 4)
 
@@ -183,7 +190,7 @@ def test_skip_existing_keeps_everything_whichever_model_made_it(home: Path, mode
         "1 translated, 2 already existed, 0 failed",
     )
     assert sum(contents(out)[name] == before[name] for name in before) == 2
-    assert translated(source, out, model)[0].startswith("redoing 1 that")
+    assert translated(source, out, model)[0] == "redoing 1 result, because of another model"
     with pytest.raises(ConfigError, match="--force overwrites existing results and --skip-existing keeps them"):
         translated(source, out, model, force=True, skip_existing=True)
 

@@ -35,8 +35,8 @@ VGG19 = Weights(
 SQUEEZENET = Weights(
     "squeezenet1_1_keras_features.pth",
     "convolutions of SqueezeNet 1.1 under torchvision's names, not shown to equal torchvision's",
-    "converted from squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
-    "https://github.com/DeepCognition/keras-squeezenet at a73d433",
+    "converted by a script that i2i does not contain, from squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
+    "https://github.com/DeepCognition/keras-squeezenet at a73d433, which itself cannot be read",
     "73c05f151a3e1260b30f92b8b709ef5cf5bf8c302175eb1c7e7405f1cc609a47",
 )
 RESNET20 = Weights(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, linear, max_pool2d, relu
 
+from ..errors import WeightsError
 from ..losses.backbones import RESNET20, SQUEEZENET, VGG19, Backbone, backbone
 from ..losses.pretrained import Weights
 from .base import batches
@@ -45,7 +46,10 @@ def check(name: Name, weights_dir: str | None = None) -> None:
 
         inception.check(weights_dir)
     if name in FILES:
-        FILES[name].find(weights_dir)
+        try:
+            FILES[name].find(weights_dir)
+        except WeightsError as error:
+            raise WeightsError(f"{error}; or use extractor: random_conv, which needs no file") from error
 
 
 def features(images: Iterable[Tensor], name: Name, weights_dir: str | None = None, device: str = "cpu") -> Tensor:

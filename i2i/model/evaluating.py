@@ -26,6 +26,8 @@ def is_a_comparison(first: str | Path, others: Sequence[str]) -> bool:
 def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) -> dict[str, float]:
     """Return the metrics of a run with its published weights, and log them; see `i2i.evaluate`."""
     if not home.config_file.is_file():
+        if home.folder.is_dir() and len(overrides) == 1 and "=" not in overrides[0]:
+            raise ConfigError(f"{overrides[0]}: there is no such folder to compare {home.folder} with")
         meant = Path("runs") / home.folder
         hint = (
             f"did you mean {meant}?"

@@ -29,6 +29,7 @@ from .trained import Model
 from .workers import Results, Todo, in_processes
 
 NORMAL = Output()
+LEFT, WITHOUT = "left out", "empty"  # files that are nothing to translate, and folders without anything else
 FAILS = (UNLISTED, UNSUPPORTED)  # how reasons begin that are a failure whatever the name of the file
 
 
@@ -70,7 +71,7 @@ def translate_files(
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
     model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
     model.task.makes.check(output)
-    targets, failed, left = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
+    targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
@@ -92,8 +93,9 @@ def translate_files(
         say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
         raise
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
-    ignored = f", {left} left out" if left else ""
-    say(f"{done} translated, {kept} already existed, {len(failed)} failed{ignored}{':' if again else ''}")
+    lost = len(failed) - others[WITHOUT]
+    rest = "".join(f", {count} {what}" for what, count in others.items())
+    say(f"{done} translated, {kept} already existed, {lost} failed{rest}{':' if again else ''}")
     for sentence in again:
         say(f"  {sentence}")
     return failed
@@ -200,15 +202,15 @@ def without_results(
 
 def plan(
     sources: Sequence[str], out: Path, takes: Modality, makes: Modality, output: Output, say: Callable[[str], None]
-) -> tuple[dict[Path, Any], list[str], int]:
+) -> tuple[dict[Path, Any], list[str], Counter[str]]:
     """Plan what becomes of everything in `sources`.
 
     Returns:
-        Target -> input, a sentence for each that cannot be translated, and how many other files are left out.
+        Target -> input, a sentence for each that cannot be translated, and how many are `LEFT` and `WITHOUT`.
     """
     targets: dict[Path, Any] = {}
     failed: list[str] = []
-    left = 0
+    others: Counter[str] = Counter()
     for source in sources:
         with blame(takes, "find"):
             found, skipped = takes.find(source)
@@ -216,10 +218,12 @@ def plan(
             sentence = f"{shown(path)}: {why}"
             lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(FAILS)
             failed += [sentence] * lost
-            left += not lost
+            if not lost:
+                others[LEFT] += 1
             say(sentence)  # a README among images is reported, but is not a failure
         found = without_results(found, Path(source), out, say)
         if os.path.isdir(source) and not found:  # no Path: it fails for a long sentence
+            others[WITHOUT] += 1
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])
         for thing, name in found:
@@ -231,4 +235,4 @@ def plan(
                     f"{shown(targets[target])} and {shown(thing)} would both become {shown(target)}: "
                     f"translate them into two folders"
                 )
-    return targets, failed, left
+    return targets, failed, others

@@ -3,7 +3,8 @@
 Every metric is the one that configs use. One that compares sets, such as `kid`, gets all pictures of both
 folders. The others compare pairs: two pictures of the same name, whatever the suffix, in the same subfolder.
 
-Pictures are read as for training: 8 bits, sRGB, transparent pixels on white.
+Pictures are read as for training: 8 bits, sRGB, transparent pixels on white. All are read once before anything is
+measured, so that every metric leaves out the same files.
 """
 
 from __future__ import annotations
@@ -91,15 +92,15 @@ def evaluate_folders(first: str, second: str, metrics: str | None = None, say: S
         "pictures/first" and "pictures/second", "pairs" if a metric needs them, and the scores by name.
 
     Raises:
-        DataError: a folder has no pictures, two pictures of one have the same name, no names match, or a picture
-            cannot be read or compared.
+        DataError: a folder has no pictures that can be read, two pictures of one have the same name, no names match,
+            or the sizes of a pair differ.
         ConfigError: an unknown metric, or one that cannot judge pictures alone.
         WeightsError: a metric needs a file that is missing.
     """
     say = say or to_stderr
     parts = config.metrics_of(metrics or "psnr,ssim", registry().catalog)
     chosen = [(name, build()) for name, build in parts]
-    found = listed(first), listed(second)
+    found = readable(first, say), readable(second, say)
     numbers: dict[str, float] = {"pictures/first": len(found[0]), "pictures/second": len(found[1])}
     data: Pairs | None = None
     task = Given()
@@ -126,20 +127,32 @@ def to_stderr(text: str) -> None:
     print(f"i2i: {text}", file=sys.stderr)
 
 
-def listed(folder: str) -> list[Path]:
-    """Return the pictures in a folder.
+def readable(folder: str, say: Say) -> list[Path]:
+    """Return the pictures in a folder, and say which files of pictures cannot be read and are left out.
 
     Raises:
-        DataError: there are none, or a file with the suffix of a picture is not one.
+        DataError: there are none.
     """
-    found, skipped = images.find(folder)
+    named, skipped = images.find(folder)
     broken = [
         f"{images.shown(path)}: {why}"
         for path, why in skipped
-        if path.suffix.lower() in images.SUFFIXES and why != "hidden"
+        if (path.suffix.lower() in images.SUFFIXES and why != "hidden") or why.startswith(images.UNSUPPORTED)
     ]
-    if broken or not found:
-        raise DataError("; ".join(broken[:SHOWN]) or f"{images.shown(folder)}: contains no images")
+    found = []
+    for path in named:
+        try:
+            images.read_rgb(path)
+        except DataError as error:
+            broken.append(str(error))
+        else:
+            found.append(path)
+    for sentence in broken:
+        say(sentence)
+    if not found:
+        raise DataError(f"{images.shown(folder)}: contains no images" + " that can be read" * bool(broken))
+    if broken:
+        say(f"left out of {images.shown(folder)}, not in any score: {len(broken)} of {len(broken) + len(found)}")
     return found
 
 

@@ -193,14 +193,17 @@ def refuse_changed(stream: BinaryIO) -> None:
     """Raise WeightsError if an entry of a zip archive differs from its checksum, which `torch.load` ignores."""
     if stream.read(4) == b"PK\x03\x04":
         with zipfile.ZipFile(stream) as archive:
-            for entry in archive.infolist():
+            # Files of torch.save without checksums have 0.
+            for entry in (entry for entry in archive.infolist() if entry.CRC):
                 try:
                     with archive.open(entry) as content:
                         while content.read(1 << 20):
                             pass
                 except zipfile.BadZipFile as error:
                     name = entry.filename.rpartition("/")[2]
-                    raise WeightsError(f"is damaged: '{name}' in it differs from its checksum: copy it again") from error
+                    raise WeightsError(
+                        f"is damaged, '{name}' in it differs from its checksum: copy it again"
+                    ) from error
     stream.seek(0)
 
 
