@@ -111,14 +111,14 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
     with pytest.raises(DataError, match=r"'a/0\.jpg' and 'a/0\.png' have the same name without the suffix"):
         i2i.evaluate("a", "b")
     (home / "empty").mkdir()
-    with pytest.raises(DataError, match="'empty': contains no images$"):
+    with pytest.raises(DataError, match=r"'empty': contains no images$"):
         i2i.evaluate("empty", "a")
     (home / "empty" / "0.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="'empty': contains no images that can be read$"):
+    with pytest.raises(DataError, match=r"'empty': contains no images that can be read$"):
         i2i.evaluate("a", "empty")
 
 
-def test_files_that_cannot_be_read_are_named_and_in_no_score(home: Path, capsys: Any) -> None:
+def test_files_that_cannot_be_read_are_named_and_in_no_score(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = i2i.evaluate("a", "b", metrics="psnr,kid")
     whole = (home / "a" / "0.png").read_bytes()
     (home / "a" / "cut.png").write_bytes(whole[:-40])  # found while decoding

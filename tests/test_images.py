@@ -922,7 +922,24 @@ def test_files_matched_by_several_sources_are_found_once(tmp_path: Path, monkeyp
         (b"P7\nWIDTH 1\n", "not an image"),
         (bytes(2000), "not an image"),
     ],
-    ids="fits eps psd svg pdf ico dds jp2 j2k avif heic mp4 jxl gd pam zeros".split(),
+    ids=[
+        "fits",
+        "eps",
+        "psd",
+        "svg",
+        "pdf",
+        "ico",
+        "dds",
+        "jp2",
+        "j2k",
+        "avif",
+        "heic",
+        "mp4",
+        "jxl",
+        "gd",
+        "pam",
+        "zeros",
+    ],
 )
 def test_A22_other_formats_are_rejected_without_calling_their_parsers(
     photo: Any, monkeypatch: pytest.MonkeyPatch, data: bytes, what: str

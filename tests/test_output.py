@@ -135,7 +135,7 @@ def test_a_size_that_distorts_or_is_too_large_fails_before_the_network_runs(tmp_
         four(smooth(20, 30), size="60x60")
     with pytest.raises(DataError, match="a result of 20000x13333 pixels is more than the limit of 200,000,000"):
         four(smooth(20, 30), size=20_000)
-    with pytest.raises(DataError, match="the given ndarray: scale 0.04 of 30x20 is less than 1 pixel"):
+    with pytest.raises(DataError, match=r"the given ndarray: scale 0\.04 of 30x20 is less than 1 pixel"):
         four(smooth(20, 30), scale=0.04)
     for size in ("45x31", "46x31"):  # both sides are rounded
         assert four(smooth(20, 30), size=size).shape[0] == 31

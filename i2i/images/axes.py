@@ -26,8 +26,8 @@ def axes_of(kind: str, shape: tuple[int, ...], dtype: str, clear: bool, layout: 
             return False
         if "C" not in axes or axes[-1] == "C":
             return "C" not in axes or shape[-1] in (1, 2, 3, 4)
-        # Two channels in front are more likely two pictures than grey and alpha. Four in front of a last axis of 3 are
-        # four rows of RGB: nobody has a picture with alpha that is 3 pixels wide.
+        # Two channels in front are more likely two pictures than grey and alpha. Four in front of a last axis of 3
+        # are four rows of RGB: nobody has a picture with alpha that is 3 pixels wide.
         rows = shape[axes.index("C")] == 4 and shape[-1] == 3 and kind == "array" and not layout
         return shape[axes.index("C")] in (1, 3, 4) and not rows
 
