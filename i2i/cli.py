@@ -168,9 +168,7 @@ def translate(
     ] = None,
     size: Annotated[str | None, typer.Option(help="Of the result: 1920x1080, or its longer side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Of the result, e.g. 2.5 times the input.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help="png, jpg, jpeg, webp, tif, tiff, bmp or ppm; else the input's.")
-    ] = None,
+    format: Annotated[str | None, typer.Option(help="png, jpg, jpeg, webp, tif, tiff, bmp, ppm; else kept.")] = None,
     quality: Annotated[int | None, typer.Option(help="1 to 100, for jpg and webp; 95 by default.")] = None,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and other metadata.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make all results again, whatever is there.")] = False,

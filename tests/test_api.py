@@ -25,7 +25,7 @@ from i2i import api, checkpoint
 from i2i.errors import ConfigError, DataError, NumericError, WeightsError
 from i2i.modalities import Image as ImageModality
 from i2i.modalities import LabelMap
-from i2i.model import translate_files
+from i2i.model import loading, translate_files
 from i2i.model.manifest import NAME
 
 CONFIG = """
@@ -162,8 +162,10 @@ def test_the_default_model_is_the_newest_finished_run_and_is_reported(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert i2i.translate(Image.new("RGB", (8, 6))).size == (16, 12)
-    assert capsys.readouterr().err == "i2i: using upscale-x2, which comes with i2i; `i2i models` lists others\n"
+    loading.say_once.cache_clear()
+    for err in ("i2i: using upscale-x2, which comes with i2i; `i2i models` lists others\n", ""):  # once per process
+        assert i2i.translate(Image.new("RGB", (8, 6))).size == (16, 12)
+        assert capsys.readouterr().err == err
     monkeypatch.setattr("i2i.model.loading.DEFAULT", "nothing")
     with pytest.raises(WeightsError, match=r"i2i run configs/cyclegan\.yaml"):
         i2i.translate(picture())
@@ -240,7 +242,7 @@ def test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others(run: Path, t
     done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert all(name in done.stderr for name in ("bad.jpg", "empty.png", "notes.txt"))
-    assert done.stderr.splitlines()[-1] == "3 translated, 0 already existed, 2 failed"
+    assert done.stderr.splitlines()[-1] == "3 translated, 0 already existed, 2 failed, 1 left out"
     assert "Traceback" not in done.stderr
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"a.png", "a.jpg", "sub/c.PNG", NAME}
@@ -422,7 +424,7 @@ def test_a_condition_may_be_one_or_more_pictures_and_the_result_may_have_colour(
 @pytest.mark.parametrize(
     ("style", "said"),
     [
-        ("nope.jpg", r"^style: 'nope\.jpg': .*No such file"),
+        ("nope.jpg", r"^style: 'nope\.jpg': no such file"),
         (["red.png", "nope.jpg"], r"^style: 'nope\.jpg': "),
         ("notes.txt", r"^style: 'notes\.txt': not an image"),
         (np.zeros((2, 2), np.int64), r"^style: the given array"),
