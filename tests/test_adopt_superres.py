@@ -18,7 +18,7 @@ from i2i_superres.adopt import CONVERTS, adopted, drawn
 from torch import Tensor
 
 import i2i
-from i2i import api, config
+from i2i import api, checkpoint, config
 from i2i.errors import ConfigError
 from i2i.networks import RFDN, RLFN, SPAN, SRVGG, RRDBNet, merge_branches, merged_state
 from i2i.networks.span import Branched
@@ -329,7 +329,7 @@ def task_of(found: Any) -> Any:
     tree, weights = found[:2]
     _, build = config.task_of(config.dump({"task": tree}), "test", registry().catalog)
     task = build()
-    task.load_state_dict(weights)
+    checkpoint.load_weights(task, weights, "the adopted weights")
     return task.eval()
 
 

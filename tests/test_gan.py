@@ -280,7 +280,7 @@ def test_batches_that_do_not_fit_are_rejected_with_the_reason() -> None:
     with pytest.raises(ConfigError, match=r"for 1 x 4 x 4 values but the data has 3 x 4 x 5: set task\.channels"):
         next(task.step({"image": pictures(1, 3, 4, 5), "label": torch.tensor([0])}))
     with pytest.raises(ConfigError, match=r"for 3 classes but the data has label 3: set task\.classes"):
-        next(task.step({"image": pictures(2, 1, 4, 4), "label": torch.tensor([0, 3])}))
+        task.check({"image": pictures(2, 1, 4, 4), "label": torch.tensor([0, 3])})
     with pytest.raises(ConfigError, match=r"7 images cannot be split into 2 updates of D .*data\.batch_size"):
         next(made(d_steps=2).step(batch(7, size=4)))
     with pytest.raises(ConfigError, match="GAN has no latent space to encode into"):
@@ -577,7 +577,8 @@ def test_the_monitor_state_is_in_checkpoints_but_not_in_the_published_weights(ru
     found = checkpoint.newest(run / "checkpoints", say=print)
     assert found is not None
     state = found[1]["engine"]["task"]["watch._extra_state"]
-    assert set(state["average"]) == {"accuracy", "diversity", "saturated"}
+    assert state["average"].shape == (len(ADVICE),)
+    assert state["seen"] > 0
 
 
 def test_an_unknown_augmentation_is_rejected_with_the_possible_ones() -> None:
@@ -627,6 +628,12 @@ def test_saturated_is_the_share_of_black_and_white() -> None:
 FINE = {"accuracy": 0.7, "diversity": 0.9, "saturated": 0.2}
 
 
+def judged(watch: Watch, shown: dict[str, float], real_saturated: float = 0.2) -> bool:
+    """Give a monitor the values of a batch, and return whether it raises an alarm."""
+    values = {name: torch.tensor(value) for name, value in shown.items()}
+    return bool(watch.judge(values, torch.tensor(real_saturated)))
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "advice"),
     [
@@ -641,7 +648,7 @@ def test_an_alarm_is_raised_once_after_enough_batches_and_suggests_a_remedy(
     watch = Watch(after=5)
     alarms = []
     for _ in range(12):
-        alarms.append(watch.judge(FINE | {name: bad}, 0.2))
+        alarms.append(judged(watch, FINE | {name: bad}))
         assert len(caplog.records) == (len(alarms) >= 5)
     assert alarms == [False] * 4 + [True] * 8
     (record,) = caplog.records
@@ -654,52 +661,77 @@ def test_an_alarm_is_raised_once_after_enough_batches_and_suggests_a_remedy(
 def test_an_alarm_ends_on_recovery_and_can_be_raised_again(caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(after=3)
     for _ in range(2):
-        ends = [watch.judge(FINE | {"diversity": 0.0}, 0.0) for _ in range(400)]
+        ends = [judged(watch, FINE | {"diversity": 0.0}, 0.0) for _ in range(400)]
         assert ends[-1]
-        assert not [watch.judge(FINE, 0.0) for _ in range(50)][-1]
+        assert not [judged(watch, FINE, 0.0) for _ in range(50)][-1]
     assert len(caplog.records) == 2
+
+
+def test_values_are_read_every_50_turns_and_a_warning_is_at_most_that_late(caplog: pytest.LogCaptureFixture) -> None:
+    watch, warned = Watch(after=70), []
+    for turn in range(1, 181):
+        bad = turn <= 75  # over before the values are read
+        judged(watch, FINE | {"saturated": 0.99 if bad else 0.0})
+        warned += [turn] * (len(caplog.records) - len(warned))
+    assert warned == [100]
+    assert "0.990 of them, for 70 batches" in caplog.records[0].message
 
 
 def test_a_batch_counts_once_however_many_updates_of_d_it_has() -> None:
     watch = Watch(after=2, turns=3)
-    assert [watch.judge(FINE | {"diversity": 0.0}, 0.2) for _ in range(7)] == [False] * 5 + [True] * 2
+    assert [judged(watch, FINE | {"diversity": 0.0}) for _ in range(7)] == [False] * 5 + [True] * 2
     assert made(d_steps=3, alarm_after=7).watch.limit == 21
 
 
 def test_a_single_bad_batch_raises_no_alarm() -> None:
     watch = Watch(after=1)
-    assert not watch.judge(FINE, 0.0)
-    assert not watch.judge(FINE | {"diversity": 0.0, "accuracy": 1.0, "saturated": 1.0}, 0.0)
-    assert watch.average["diversity"] == pytest.approx(0.98 * 0.9)
+    assert not judged(watch, FINE, 0.0)
+    assert not judged(watch, FINE | {"diversity": 0.0, "accuracy": 1.0, "saturated": 1.0}, 0.0)
+    assert averages(watch)["diversity"] == pytest.approx(0.98 * 0.9)
 
 
 def test_saturated_data_raises_no_alarm_for_saturated_samples() -> None:
     watch = Watch(after=1)
-    assert not watch.judge(FINE | {"saturated": 1.0}, 0.97)
-    assert watch.judge(FINE | {"saturated": 1.0}, 0.9)
+    assert not judged(watch, FINE | {"saturated": 1.0}, 0.97)
+    assert judged(watch, FINE | {"saturated": 1.0}, 0.9)
 
 
 def test_a_critic_may_be_fully_confident() -> None:
-    assert made(gan=WGANGP).watch.names == ["diversity", "saturated"]
-    assert made(gan=Hinge).watch.names == list(ADVICE)
-    watch = Watch(after=1, certain=False)
-    assert not watch.judge(FINE | {"accuracy": 1.0}, 0.0)
-    assert watch.average["accuracy"] == 1
+    certain = {gan: made(gan=gan, alarm_after=1).watch for gan in (WGANGP, Hinge)}
+    assert {gan: judged(watch, FINE | {"accuracy": 1.0}, 0.0) for gan, watch in certain.items()} == {
+        WGANGP: False,
+        Hinge: True,
+    }
+    assert averages(certain[WGANGP])["accuracy"] == 1
+
+
+def averages(watch: Watch) -> dict[str, float]:
+    return dict(zip(ADVICE, watch.average.tolist(), strict=True))
 
 
 def test_the_monitor_state_survives_a_resume() -> None:
     def next_alarm(watch: Watch) -> int:
-        return [watch.judge(FINE | {"diversity": 0.0}, 0.0) for _ in range(100)].index(True)
+        return [judged(watch, FINE | {"diversity": 0.0}, 0.0) for _ in range(100)].index(True)
 
     task, other = made(alarm_after=40), made(alarm_after=40)
     for _ in range(25):
-        task.watch.judge(FINE | {"diversity": 0.0}, 0.0)
+        judged(task.watch, FINE | {"diversity": 0.0}, 0.0)
     engines = [Engine(one, partial(adam, lr=1e-3), Train(steps=3)) for one in (task, other)]
     tensors, tree = checkpoint.pack(engines[0].state())
     engines[1].load_state(checkpoint.unpack(tensors, tree))
-    assert other.watch.average == task.watch.average
+    assert averages(other.watch) == averages(task.watch)
+    assert other.watch.seen == task.watch.seen == 25
     assert next_alarm(copy.deepcopy(task.watch)) == next_alarm(other.watch) == 14
     assert next_alarm(made(alarm_after=40).watch) == 39
+
+
+def test_the_monitor_state_of_an_older_version_is_read() -> None:
+    watch, older = Watch(after=40), {"average": FINE, "wrong": {"diversity": 3, "saturated": 0}}
+    watch.set_extra_state(older)
+    assert averages(watch) == pytest.approx(FINE)
+    assert watch.wrong.tolist() == [3, 0, 0]
+    assert not judged(watch, FINE)
+    assert averages(watch) == pytest.approx(FINE)
 
 
 @pytest.mark.parametrize("gan", [Vanilla, WGANGP, Relativistic])

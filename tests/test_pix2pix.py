@@ -132,7 +132,7 @@ def test_train_mode_equals_the_network_in_training_on_that_image() -> None:
 
 def test_dropout_of_the_copy_has_its_rate_and_keeps_the_mean() -> None:
     network = nn.Sequential(nn.Dropout(0.25))
-    out = as_in_training(network, 0, torch.device("cpu"))(torch.ones(1, 1, 300, 300))
+    out = as_in_training(network, 0)(torch.ones(1, 1, 300, 300))
     assert (out == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
     assert out.mean().item() == pytest.approx(1, abs=0.01)
     assert out.unique().tolist() == pytest.approx([0, 4 / 3])

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 SECTIONS = re.split(r"^## ", (ROOT / "docs" / "plugin_api.md").read_text(), flags=re.M)[1:]
 PAGE = {text.split("\n")[0]: re.findall(r"^- `(\w+)`: \S", text, flags=re.M) for text in SECTIONS}
 PARTS = {
+    "i2i.devices",
     "i2i.errors",
     "i2i.testing",
     "i2i.cli",

@@ -584,7 +584,8 @@ def test_gan_stage_starts_from_a_finished_run_and_then_no_longer_needs_it(tmp_pa
 
 def test_x4_starts_from_x2_but_for_its_last_layers(tmp_path: Path) -> None:
     task = Task(partial(SPAN, scale=2, width=4, blocks=1))
-    checkpoint.save_model(tmp_path / "x2.safetensors", task.state_dict(), "task: {}")
+    tensors = {key: value for key, value in task.state_dict().items() if isinstance(value, Tensor)}
+    checkpoint.save_model(tmp_path / "x2.safetensors", tensors, "task: {}")
     larger = Task(partial(SPAN, scale=4, width=4, blocks=1), start_from=str(tmp_path / "x2.safetensors"))
     fresh = copy.deepcopy(larger.G.tail.state_dict())
     next(larger.step({"A": pictures(1, 3, 8, 8), "B": pictures(1, 3, 32, 32)}))

@@ -30,6 +30,7 @@ from i2i_trajectory import (
     Trajectory,
     clipped_adam,
 )
+from i2i_trajectory.pooling import dense, sparse
 from i2i_trajectory.recordings import Skipped, parse, windows
 from i2i_trajectory.recurrence import lstm as lstm_of
 from i2i_trajectory.scenes import ABSENT, Scenes, flat, padded
@@ -716,3 +717,16 @@ def test_the_social_force_pushes_people_apart() -> None:
     # At rest the potential is that of a circle: V0 / sigma * exp(-d / sigma), here at 0.5 metres.
     assert force[:, 0] == pytest.approx([-2.1 / 0.3 * math.exp(-0.5 / 0.3), 2.1 / 0.3 * math.exp(-0.5 / 0.3)])
     assert force[:, 1] == pytest.approx(0)
+
+
+def test_accelerators_get_the_same_gradients_with_more_pairs() -> None:
+    source = torch.Generator().manual_seed(0)
+    grad = torch.randn(5, 3, generator=source) * (torch.rand(5, 3, generator=source) < 0.5)
+    partner = torch.randint(5, (5, 3), generator=source)
+
+    def summed(pairs: Tensor, of_values: Tensor) -> Tensor:
+        return torch.zeros(25, 3).index_add_(0, pairs, of_values)
+
+    (few, _), (all_, _) = sparse(grad, partner), dense(grad, partner)
+    assert len(few) < len(all_) == 15
+    assert torch.equal(summed(*sparse(grad, partner)), summed(*dense(grad, partner)))

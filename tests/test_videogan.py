@@ -453,7 +453,7 @@ def test_batches_that_do_not_fit_are_rejected_with_the_reason() -> None:
     with pytest.raises(ConfigError, match=r'needs samples with "A", but these have clip, label: .* set data\.given'):
         next(predictor().step(batch()))
     with pytest.raises(ConfigError, match="for 3 classes but the data has label 3"):
-        next(made().step({"clip": clips(2), "label": torch.tensor([0, 3])}))
+        made().check({"clip": clips(2), "label": torch.tensor([0, 3])})
     with pytest.raises(ConfigError, match="leaves fewer than pictures=2 frames to predict"):
         predictor(given=4, pictures=2)
     with pytest.raises(ConfigError, match="pictures=6 of clips with frames=5: use at most 5"):
@@ -537,7 +537,7 @@ from i2i.config import Train
 from i2i.engine import Engine
 from i2i.optim import adam
 from test_videogan import halves, predictor
-world = processes.join(60.0, cuda=False)
+world = processes.join(60.0, torch.device("cpu"))
 engine = Engine(predictor(world.rank), partial(adam, lr=1e-3), Train(steps=3), world=world)
 share = {key: value[2 * world.rank : 2 * world.rank + 2] for key, value in halves().items()}
 for _ in range(3):

@@ -9,6 +9,7 @@
     manifest.py    detection of damage: any flipped bit, a file that is missing, surplus or from another step
     tree.py        `pack`, `unpack`: nested dicts, lists and values <-> named tensors and a JSON tree
     tensors.py     which tensors can be saved, and their serialisation
+    steps.py       `Steps`: a number of steps that is saved, but not published
     weights.py     `save_model`, `load_model`, `load_weights`: weights files of trained models
 
 Files are written atomically by `i2i.files`.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from .manifest import Damaged, looks_whole, sealed
 from .states import checkpoints_in, load, newest, save
+from .steps import Steps
 from .tensors import DTYPES, serialise
 from .tree import pack, unpack
 from .weights import load_model, load_weights, save_model
@@ -25,6 +27,7 @@ from .weights import load_model, load_weights, save_model
 __all__ = [
     "DTYPES",
     "Damaged",
+    "Steps",
     "checkpoints_in",
     "load",
     "load_model",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -81,6 +82,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
     Raises:
         WeightsError: weights do not match (lists the first ten of each problem), none matches, or NaN or infinity.
     """
+    tensors = renewed(module, tensors)
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     matching = {name: value for name, value in tensors.items() if name in own and fits(value, own[name])}
     wrong = [name for name in own if name in tensors and name not in matching]
@@ -101,6 +103,14 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
     casts = {(old, new) for old, new in casts if torch.promote_types(old, new) != new}  # others lose nothing
     notes += sorted(f"{old} converted to {new}" for old, new in casts)
     return f"{source}: {'; '.join(notes).replace('torch.', '')}" if notes else None
+
+
+def renewed(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under the names of today: what the hooks of a module make of those of an older version."""
+    state: dict[str, Any] = dict(tensors)
+    for hook in module._load_state_dict_pre_hooks.values():
+        hook(state, "", {}, False, [], [], [])
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def fits(value: Tensor, own: Tensor) -> bool:

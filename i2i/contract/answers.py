@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import devices
 from ..data.stream import Batch
 from ..errors import NumericError, PluginError, blame
-from ..metrics.base import device_of, predict_batch
+from ..metrics.base import device_of, handed, predict_batch
 from ..modalities import Modality
 from ..task import Task
 from .places import line_of, name_of
@@ -42,7 +42,7 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         shared = [*task.parameters(), task.over_processes]  # a group of processes cannot be copied
         answering = copy.deepcopy(task, {id(part): part for part in shared}).eval()
     with random_state_kept(device), torch.no_grad():
-        given = devices.move(batch or {}, device, task.on_host)
+        given = handed(task, batch or {}, device)
         with blame(task, "pictures"):
             shown = answering.pictures(given)
         broken = flaw_of_pictures(shown, task.makes)

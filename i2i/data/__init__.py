@@ -22,7 +22,7 @@ from .labelled import LabelledFolders
 from .memory import InMemory
 from .paired import Derived, DerivedFrom, PairedFolders, PairedSideBySide
 from .segmaps import Classes, LabelMaps, coloured, palette
-from .shapes import refuse_other_codes, refuse_other_samples
+from .shapes import refuse_other_codes, refuse_other_labels, refuse_other_samples
 from .superres import Patches, SuperResolution, Whole
 from .transforms import Augment, to_tensor
 
@@ -51,6 +51,7 @@ __all__ = [
     "number",
     "palette",
     "refuse_other_codes",
+    "refuse_other_labels",
     "refuse_other_samples",
     "to_tensor",
     "whole_seed",

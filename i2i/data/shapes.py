@@ -25,7 +25,7 @@ def refuse_other_samples(
         classes: the class names; empty if no labels are needed.
 
     Raises:
-        ConfigError: an entry is missing, images have another shape, or a label is out of range.
+        ConfigError: an entry is missing, or images have another shape. See `refuse_other_labels` for their values.
     """
     missing = [name for name in ("image", *(["label"] if classes else [])) if name not in batch]
     if missing:
@@ -39,9 +39,23 @@ def refuse_other_samples(
             f"{task} was built for {wanted} values but the data has {given}: set task.channels and task.size to "
             f"match the data"
         )
-    if classes and int(batch["label"].max()) >= len(classes):
+
+
+def refuse_other_labels(batch: Mapping[str, Any], task: str, classes: Sequence[str]) -> None:
+    """Check that the labels of a batch are those of the classes of a task; for `Task.check`, as it reads values.
+
+    Args:
+        batch: "label" int64 [N]; without it, nothing is checked.
+        task: name of the task, for the message.
+        classes: the class names; empty if no labels are needed.
+
+    Raises:
+        ConfigError: a label is out of range.
+    """
+    greatest = int(batch["label"].max()) if classes and "label" in batch else -1
+    if greatest >= len(classes):
         raise ConfigError(
-            f"{task} was built for {len(classes)} classes but the data has label {int(batch['label'].max())}: set "
+            f"{task} was built for {len(classes)} classes but the data has label {greatest}: set "
             f"task.classes to match the data"
         )
 

@@ -86,5 +86,5 @@ def move(batch: Mapping[str, Any], device: torch.device, stay: Collection[str] =
 def random_state_kept(device: torch.device) -> Iterator[None]:
     """Restore torch's random state afterwards, on the CPU and on a device. Not on mps and meta, which have none."""
     accelerated = device.type not in ("cpu", "mps", "meta")
-    with torch.random.fork_rng([device] if accelerated else [], device_type=device.type if accelerated else "cuda"):
+    with torch.random.fork_rng([device], device_type=device.type) if accelerated else torch.random.fork_rng([]):
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -32,6 +33,12 @@ def precision_for(wanted: Precision, device: torch.device) -> Precision:
     if device.type not in ("cuda", "xpu"):
         return "fp32"
     return "bf16" if getattr(torch, device.type).is_bf16_supported() else "fp16"
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context without autocast on a device, for what would lose too much in 16 bits."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def cpu_multiplies_bf16() -> bool:

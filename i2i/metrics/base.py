@@ -116,7 +116,14 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
 
 def predicted(task: Any, samples: list[Sample]) -> Tensor:
     """Return the task's predictions for samples of equal shape: [N, ...] on the CPU."""
-    return predict_batch(task, move(default_collate(samples), device_of(task), task.on_host))
+    return predict_batch(task, handed(task, default_collate(samples), device_of(task)))
+
+
+def handed(task: Any, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a batch on the device of a task that has checked it, as the engine does with those of training."""
+    with blame(task, "check"):
+        task.check(batch)
+    return move(batch, device, task.on_host)
 
 
 def predict_batch(task: Any, batch: dict[str, Any]) -> Tensor:
@@ -174,7 +181,7 @@ def validated(task: Any, data: Data, device: torch.device) -> dict[str, float]:
     sums: dict[str, float] = {}
     samples = data.validation()
     for batch in same_shapes(samples, data.batch_size):
-        for key, value in task.validate(move(default_collate(batch), device, task.on_host)).items():
+        for key, value in task.validate(handed(task, default_collate(batch), device)).items():
             sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
     return {key: total / len(samples) for key, total in sums.items()}
 

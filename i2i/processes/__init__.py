@@ -157,11 +157,12 @@ def join(timeout: float, device: torch.device) -> ProcessGroup:
     if device.type != "cpu":
         torch.accelerator.set_device_index(device.index)
     limit = timedelta(seconds=timeout)
+    backend = dist.get_default_backend_for_device(device)
     with meeting():
         store, own, size = next(dist.rendezvous("env://", timeout=limit))
         store.set_timeout(limit)
         dist.init_process_group(
-            dist.get_default_backend_for_device(device),
+            backend if device.type == "cpu" else f"cpu:gloo,{device.type}:{backend}",  # some tensors stay on the CPU
             store=dist.PrefixStore("group", store),
             rank=own,
             world_size=size,

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from i2i import ConfigError, Loss, Network, Task
-from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_samples
+from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_labels, refuse_other_samples
 from i2i.losses import WGANGP, Relativistic, average, r1_penalty
 from i2i.modalities import Image
 from i2i.networks import Augmentation, augmented, in_parts
@@ -80,6 +80,10 @@ class GAN(Task):
     def players(self) -> dict[str, list[nn.Module]]:
         """The discriminator and the generator."""
         return {"G": [self.generator], "D": [self.discriminator]}
+
+    def check(self, batch: dict[str, Any]) -> None:
+        """Raise ConfigError if a label is not one of the classes."""
+        refuse_other_labels(batch, "gan", self.classes)
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `image` [N, C, H, W] in [-1, 1] and, with classes, `label` int64 [N]."""

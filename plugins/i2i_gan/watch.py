@@ -11,6 +11,7 @@ They are logged with the losses, but have no gradient.
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ log = logging.getLogger("i2i")
 
 DECAY = 0.98  # of the moving averages that are checked
 COLLAPSED, CERTAIN, SATURATED = 0.1, 0.99, 0.95
+READ_EVERY = 50  # turns
 EDGE = 0.99  # a value beyond this, in either direction, is saturated
 
 ADVICE = {
@@ -44,22 +46,41 @@ ADVICE = {
 class Watch(nn.Module):
     """Tracks moving averages that indicate collapse and divergence, and warns when they stay out of range.
 
-    They are extra state: part of checkpoints, so that a resume continues them, but not of published weights.
+    Averages and counts are tensors on the device of the images, and are read only at every 50th turn, so that an
+    accelerator need not wait; a warning may therefore be up to 50 turns late. They are extra state: part of
+    checkpoints, so that a resume continues them, but not of published weights.
 
     Args:
         after: batches in a row that must be out of range.
         certain: whether an accuracy above 0.99 is wrong; a critic of `wgan_gp` may be as confident as it likes.
         turns: updates of D per batch; each of them is checked.
 
+    Attributes:
+        average: the moving averages, in the order of `ADVICE`.
+        wrong: for how many turns in a row each of them has been out of range.
+        due: the average of each when its warning became due; -1 if none is.
+
     Source: the fault catalogue of this project, "collapse".
     """
+
+    average: Tensor
+    wrong: Tensor
+    due: Tensor
+    bounds: Tensor
 
     def __init__(self, after: int = 500, certain: bool = True, turns: int = 1) -> None:
         super().__init__()
         self.after, self.limit = after, after * turns
-        self.names = [name for name in ADVICE if certain or name != "accuracy"]
-        self.average: dict[str, float] = {}
-        self.wrong = dict.fromkeys(self.names, 0)  # turns in a row
+        self.every = min(READ_EVERY, self.limit)
+        self.seen = 0  # turns
+        bounds = {"diversity": COLLAPSED, "accuracy": CERTAIN if certain else inf, "saturated": SATURATED}
+        for name, value in (
+            ("average", torch.zeros(len(ADVICE))),
+            ("wrong", torch.zeros(len(ADVICE), dtype=torch.int64)),
+            ("due", torch.full((len(ADVICE),), -1.0)),
+            ("bounds", torch.tensor([bounds[name] for name in ADVICE])),
+        ):
+            self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
     def forward(
@@ -79,33 +100,41 @@ class Watch(nn.Module):
             "diversity": diversity(real, fake, label),
             "saturated": saturated(fake),
         }
-        alarmed = self.judge({name: value.item() for name, value in shown.items()}, saturated(real).item())
-        return shown | {"alarm": torch.tensor(float(alarmed), device=real.device)}
+        return shown | {"alarm": self.judge(shown, saturated(real))}
 
-    def judge(self, shown: dict[str, float], real_saturated: float) -> bool:
-        """Update the averages with a batch, warn once when due, and return whether something is wrong."""
-        for name, value in shown.items():
-            self.average[name] = DECAY * self.average.get(name, value) + (1 - DECAY) * value
-        now = self.average
-        wrong = {
-            "diversity": now["diversity"] < COLLAPSED,
-            "accuracy": now["accuracy"] > CERTAIN,
-            "saturated": now["saturated"] > SATURATED > real_saturated,
-        }
-        for name in self.names:
-            self.wrong[name] = self.wrong[name] + 1 if wrong[name] else 0
-            if self.wrong[name] == self.limit:
-                log.warning("gan: %s", ADVICE[name].format(value=now[name], batches=self.after))
-        return any(turns >= self.limit for turns in self.wrong.values())
+    def judge(self, shown: dict[str, Tensor], real_saturated: Tensor) -> Tensor:
+        """Update the averages with a turn, warn when it is time to, and return 1 if something is wrong, else 0."""
+        values = torch.stack([shown[name] for name in ADVICE])
+        self.average.copy_(self.average.lerp(values, 1 - DECAY) if self.seen else values)
+        diversity, accuracy, saturated = self.average.unbind()
+        low, high, most = self.bounds.unbind()
+        wrong = torch.stack([diversity < low, accuracy > high, (saturated > most) & (most > real_saturated)])
+        self.wrong.copy_((self.wrong + 1) * wrong)
+        self.due.copy_(torch.where(self.wrong == self.limit, self.average, self.due))
+        self.seen += 1
+        if self.seen % self.every == 0:
+            self.warn()
+        return (self.wrong >= self.limit).any().float()
+
+    def warn(self) -> None:
+        """Log the warnings that have become due, each once."""
+        for advice, value in zip(ADVICE.values(), self.due.tolist(), strict=True):
+            if value >= 0:
+                log.warning("gan: %s", advice.format(value=value, batches=self.after))
+        self.due.fill_(-1.0)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the averages and the counts."""
-        return {"average": dict(self.average), "wrong": dict(self.wrong)}
+        return {"seen": self.seen, "average": self.average, "wrong": self.wrong, "due": self.due}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
-        self.average = {name: float(value) for name, value in state["average"].items()}
-        self.wrong = {name: int(value) for name, value in state["wrong"].items()}
+        if "seen" not in state:  # of an older version: numbers by name, and only of what is checked
+            older, state = state, {"seen": len(state["average"]), "due": [-1.0] * len(ADVICE)}
+            state |= {key: [older[key].get(name, 0) for name in ADVICE] for key in ("average", "wrong")}
+        self.seen = int(state["seen"])
+        for name in ("average", "wrong", "due"):
+            getattr(self, name).copy_(torch.as_tensor(state[name]))
 
 
 def ranked(on_real: Tensor, on_fake: Tensor) -> Tensor:
@@ -132,7 +161,7 @@ def diversity(real: Tensor, fake: Tensor, label: Tensor | None = None) -> Tensor
     if label is not None:
         same = (label[:, None] == label[None]).float()
     far = [(torch.cdist(x.flatten(1).float(), x.flatten(1).float()) * same).sum() for x in (fake, real)]
-    return far[0] / far[1].clamp_min(1e-8) if far[1] > 0 else torch.ones_like(far[1])
+    return torch.where(far[1] > 0, far[0] / far[1].clamp_min(1e-8), 1.0)
 
 
 def saturated(image: Tensor) -> Tensor:

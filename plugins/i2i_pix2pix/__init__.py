@@ -118,7 +118,7 @@ class Pix2Pix(Task):
             image = Image(channels=1).sized(image)
         if self.test_mode == "eval":
             return self.G(image)
-        return torch.cat([as_in_training(self.G, whole_seed(seed), image.device)(one) for one in image.split(1)])
+        return torch.cat([as_in_training(self.G, whole_seed(seed))(one) for one in image.split(1)])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the mean absolute error in units of [-1, 1]."""
@@ -162,7 +162,10 @@ class Colorization(Pix2Pix):
 
 
 class Forgetful(nn.Module):
-    """Dropout with its own random generator, so that threads do not affect one another."""
+    """Dropout with its own random generator, so that threads do not affect one another.
+
+    The generator is the CPU's, so that a seed gives the same on every device.
+    """
 
     def __init__(self, p: float, chance: torch.Generator) -> None:
         super().__init__()
@@ -170,21 +173,20 @@ class Forgetful(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Set each value of x to 0 with probability p, and scale the others by 1 / (1 - p)."""
-        kept = torch.rand(x.shape, generator=self.chance, device=x.device) >= self.p
+        kept = torch.rand(x.shape, generator=self.chance).to(x.device) >= self.p
         return x * kept / (1 - self.p)
 
 
-def as_in_training(network: nn.Module, seed: int, device: torch.device) -> nn.Module:
+def as_in_training(network: nn.Module, seed: int) -> nn.Module:
     """Return a copy in training mode that shares the weights but updates no running statistics.
 
     Args:
         network: the network to copy; it is not modified, so several threads can do this at once.
         seed: seeds the dropout.
-        device: where the network is.
     """
     shared = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
     twin = copy.deepcopy(network, shared)
-    chance = torch.Generator(device).manual_seed(seed)
+    chance = torch.Generator().manual_seed(seed)
     for module in list(twin.modules()):
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = module.running_var = module.num_batches_tracked = None

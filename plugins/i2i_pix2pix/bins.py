@@ -82,11 +82,11 @@ def smoothed(counts: Tensor, centres: Tensor, sigma: float = 5.0) -> Tensor:
 
     Without any counts it is uniform.
     """
-    if not counts.any():
-        return torch.full(counts.shape, 1 / len(counts), device=counts.device)
     kernel = (-torch.cdist(centres, centres).square() / (2 * sigma**2)).exp()
     spread = kernel / kernel.sum(0)  # each colour's share is spread over its neighbours, and none is lost
-    return (spread.double() @ (counts.double() / counts.sum())).float()
+    total = counts.sum()
+    found = (spread.double() @ (counts.double() / total.clamp(min=1))).float()
+    return torch.where(total > 0, found, 1 / len(counts))
 
 
 def rebalancing(prior: Tensor, balance: float = 0.5) -> Tensor:

@@ -86,7 +86,8 @@ class ColorfulColorization(Task):
 
     def count(self, numbers: Tensor) -> Tensor:
         """Add colours to the distribution of the training set; `numbers` are those of their bins."""
-        self.counts += torch.bincount(numbers.flatten(), minlength=len(self.counts))
+        found = numbers.flatten()  # not `bincount`, which reads the greatest number
+        self.counts.scatter_add_(0, found, torch.ones_like(found))
         return numbers
 
     def logits(self, lightness: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from i2i.devices import full_precision
+
 
 def to_lab(image: Tensor) -> Tensor:
     """Convert RGB images [N, 3, H, W] in [-1, 1] into L / 50 - 1, a / 110, b / 110 (D65), [N, 3, H, W]."""
     from kornia.color import rgb_to_lab
 
-    with torch.autocast(image.device.type, enabled=False):  # in bf16, colours would be off by several units
+    with full_precision(image.device):  # in bf16, colours would be off by several units
         lab = rgb_to_lab((image.float() + 1) / 2)
         return torch.cat([lab[:, :1] / 50 - 1, lab[:, 1:] / 110], 1)
 
@@ -36,10 +38,9 @@ def from_lab(lab: Tensor, halvings: int = 12) -> Tensor:
         return ((values > -1e-4) & (values < 1 + 1e-4)).all(1, keepdim=True)
 
     inside = fits(1.0).float()  # the largest share of the chroma known to fit
-    if not inside.all():
-        outside = torch.ones_like(inside)
-        for _ in range(halvings):
-            middle = (inside + outside) / 2
-            fit = fits(middle)
-            inside, outside = torch.where(fit, middle, inside), torch.where(fit, outside, middle)
+    outside = torch.ones_like(inside)
+    for _ in range(halvings):  # also if all fit: to find that out, an accelerator would have to be waited for
+        middle = (inside + outside) / 2
+        fit = fits(middle)
+        inside, outside = torch.where(fit, middle, inside), torch.where(fit, outside, middle)
     return rgb(inside).clamp(0, 1) * 2 - 1

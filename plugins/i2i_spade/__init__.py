@@ -118,6 +118,20 @@ class SPADE(Task):
             raise ConfigError("task: without a discriminator it only generates; give `discriminator` and `gan`")
         return {"G": [self.G] if self.E is None else [self.G, self.E], "D": [self.D]}
 
+    def check(self, batch: dict[str, Any]) -> None:
+        """Raise DataError if a label map `A` contains an unknown class index."""
+        if "A" in batch:
+            self.check_labels(batch["A"])
+
+    def check_labels(self, label: Tensor) -> None:
+        """Raise DataError if label maps int64 [N, 1, H, W] contain an unknown class index; reads their values."""
+        if label.is_meta:  # has no values
+            return
+        table = self.table.to(label.device)
+        known = (label >= 0) & (label < len(table))
+        if not (known & (table[label.where(known, 0)] >= 0)).all():
+            raise DataError(f"the label map {self.classes.complaint(label.unique().tolist())}")
+
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on label maps `A`, int64 [N, 1, H, W], and photographs `B` [N, 3, H, W] in [-1, 1].
 
@@ -161,13 +175,12 @@ class SPADE(Task):
     def segmap(self, label: Tensor, instance: Any = None) -> Tensor:
         """Encode label maps int64 [N, 1, H, W] for the networks: one channel per class, and boundaries with `edges`.
 
+        Their class indices have been checked.
+
         Raises:
-            DataError: an unknown class index, or maps of different sizes.
+            DataError: maps of different sizes.
         """
-        known = (label >= 0) & (label < len(self.table))
-        places = self.table[label.where(known, 0)].where(known, -1)
-        if (places < 0).any():
-            raise DataError(f"the label map {self.classes.complaint(label.unique().tolist())}")
+        places = self.table[label]
         shape = (len(label), len(self.classes.values), *label.shape[2:])
         channels = [torch.zeros(shape, device=label.device).scatter_(1, places, 1.0)[:, : self.seen]]
         if self.edges:
@@ -235,6 +248,7 @@ class SPADE(Task):
             raise ConfigError("this model does not use instances: train one with task.edges, or leave them out")
         if weights is not None and style is None:
             raise ConfigError(f"weights={weights}: weights are for styles, but no style is given")
+        self.check_labels(image)
         segmap = self.segmap(image, instance)
         if self.E is None and style is not None:
             raise ConfigError("this model has no encoder, so it cannot use a style: train one with task.encoder")

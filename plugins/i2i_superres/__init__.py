@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
-from i2i.checkpoint import load_model, load_weights
+from i2i.checkpoint import Steps, load_model, load_weights
 from i2i.modalities import Image
 from i2i.runs import Run
 
@@ -67,7 +66,6 @@ class SuperResolution(Task):
     """
 
     ema: ClassVar[tuple[str, ...]] = ("G",)
-    done: Tensor
 
     def __init__(
         self,
@@ -101,7 +99,7 @@ class SuperResolution(Task):
         self.lambda_pixel, self.lambda_perceptual, self.lambda_gan = lambda_pixel, lambda_perceptual, lambda_gan
         self.takes, self.makes = Image.of(self.G), Image(scale=self.scale)
         self.multiple = getattr(self.G, "multiple", 1)
-        self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
+        self.done = Steps(self, "done")
 
     def players(self) -> dict[str, list[Any]]:
         """Return the generator, and the discriminator if there is one."""
@@ -130,7 +128,7 @@ class SuperResolution(Task):
             yield "G", losses
             yield "D", {"gan": self.gan.discriminator(self.D, real, fake)}
 
-        self.done.fill_(done + 1)  # not += 1: micro-batches in lockstep are one step
+        self.done.number = done + 1  # not += 1: micro-batches in lockstep are one step
 
     def _check(self, low: Tensor, real: Tensor) -> None:
         """Raise ConfigError if data and network disagree about the scale."""

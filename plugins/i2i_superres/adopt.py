@@ -47,7 +47,7 @@ def adopted(
         return None
     values, why = fitted(found, network)
     task = {"use": "superres", "generator": found.generator, "values": list(values)}
-    own = {f"G.{name}": value for name, value in found.weights.items()} | {"done": torch.zeros((), dtype=torch.long)}
+    own = {f"G.{name}": value for name, value in found.weights.items()}
     options = ", ".join(f"{key} {value}" for key, value in found.generator.items() if key != "use")
     return task, own, f"super-resolution, {found.generator['use']} ({options}), {why}"
 

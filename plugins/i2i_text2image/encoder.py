@@ -37,7 +37,7 @@ class Vocabulary(nn.Module):
     """Words and their numbers, from 2 on; 0 is padding and 1 stands for every unknown word.
 
     Words are numbered in the order in which training meets them, which the seed determines. They are a buffer, so
-    they are saved with the weights.
+    they are saved with the weights, and it stays on the host, where captions are read.
 
     Args:
         words: how many words it can hold.
@@ -53,10 +53,13 @@ class Vocabulary(nn.Module):
         self._numbers: dict[bytes, int] = {}
         self._read: tuple[int, int] | None = None  # the table, and its version, that `_numbers` was read from
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Vocabulary:
+        return self  # to no device
+
     def numbers(self) -> dict[bytes, int]:
         """Return the number of each word; read again after a checkpoint or an average has changed the table."""
         if self._read != (id(self.table), self.table._version):
-            rows = (bytes(row).rstrip(b"\0") for row in self.table.cpu().numpy())
+            rows = (bytes(row).rstrip(b"\0") for row in self.table.numpy())
             self._numbers = {word: n for n, word in enumerate(rows, FIRST) if word}
             self._read = id(self.table), self.table._version
         return self._numbers
@@ -93,7 +96,7 @@ class Vocabulary(nn.Module):
         known = self.numbers()
         rows = [[known.get(self.key(word), UNKNOWN) for word in sentence] for sentence in sentences]
         longest = max(1, *map(len, rows))
-        return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows], device=self.table.device)
+        return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])
 
 
 class RecurrentEncoder(nn.Module):
@@ -139,7 +142,8 @@ class RecurrentEncoder(nn.Module):
     def tokens(self, codes: Tensor, learn: bool = False) -> Tensor:
         """Return the word numbers int64 [N, T] of captions, code points int64 [N, L]; optionally learn new words.
 
-        Equal captions get equal rows, up to case and spaces.
+        They are on the host, as the lengths of sentences decide about sizes. Equal captions get equal rows, up to
+        case and spaces.
         """
         sentences = [self.split(to_text(row)) for row in codes.cpu()]
         if learn:
@@ -180,7 +184,8 @@ class RecurrentEncoder(nn.Module):
             left_out = torch.rand(tokens.shape, device=tokens.device) < self.dropout
             tokens = tokens.masked_fill(left_out & (tokens != PADDING), UNKNOWN)
         lengths = (tokens != PADDING).sum(1).clamp_min(1).cpu()
-        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        embedded = self.embedding(tokens.to(self.embedding.weight.device))
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         _, last = self.gru(packed)
         return self.norm(torch.cat([*last], 1))
 

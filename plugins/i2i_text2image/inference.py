@@ -12,13 +12,15 @@ import logging
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from i2i import ConfigError, DataError, Task
 from i2i.data import number, whole_seed
+from i2i.devices import random_state_kept
+from i2i.metrics import device_of
 from i2i.modalities import Modality
 from i2i.networks import in_parts
 
@@ -36,6 +38,7 @@ class Painter(Task):
     takes = Text()
     conditions: Mapping[str, Modality] = MappingProxyType({"text": Text()})
     source, target = "text", "image"
+    on_host: ClassVar[tuple[str, ...]] = ("text",)
     encoder: Any
     generator: nn.Module
     latent: int
@@ -124,7 +127,7 @@ class Painter(Task):
 
     def _translated(self, text: Tensor, seed: int, truncation: float | str | None) -> Tensor:
         noise = []
-        with torch.random.fork_rng(devices=[text.device] if text.device.type == "cuda" else []):
+        with random_state_kept(device_of(self)):
             for row in text.cpu():
                 torch.manual_seed((seed + zlib.crc32(row[row > 0].numpy().tobytes())) % 2**63)
                 noise.append(self._truncated(1, truncation))
@@ -148,9 +151,8 @@ class Painter(Task):
         given = text if isinstance(text, list | tuple) else [text]
         if not given:
             raise ConfigError("text2image: no caption is given")
-        device = next(self.generator.parameters()).device
         try:
-            codes = torch.cat([to_codes(one)[None].to(device) if isinstance(one, str) else one for one in given])
+            codes = torch.cat([to_codes(one)[None] if isinstance(one, str) else one.cpu() for one in given])
             self._report_unknown(codes)
             return self._sentences(codes)
         except DataError as error:  # here a caption is a condition, not an input
@@ -171,4 +173,4 @@ class Painter(Task):
             )
 
     def _noise(self, n: int) -> Tensor:
-        return torch.randn(n, self.latent, device=next(self.generator.parameters()).device)
+        return torch.randn(n, self.latent, device=device_of(self))

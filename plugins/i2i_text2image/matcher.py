@@ -10,7 +10,7 @@ Paper: arXiv:1711.10485 section 3.2. Test with: `pytest tests/test_text2image.py
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Lt
@@ -122,6 +122,7 @@ class TextMatching(Task):
 
     takes = Text()
     source, target = "text", "image"
+    on_host: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, encoder: Network) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class TextMatching(Task):
         """Train on `image` [N, C, H, W] in [-1, 1] and its captions `text`, code points int64 [N, L]."""
         tokens = self.over_processes(lambda text: self.encoder.tokens(text, learn=True), batch["text"])
         similar = self.similarity(batch["image"], tokens) / self.encoder.TEMPERATURE
-        yield "M", {"match": contrastive(similar, equal_rows(tokens))}
+        yield "M", {"match": contrastive(similar, equal_rows(tokens).to(similar.device))}
 
     def similarity(self, image: Tensor, tokens: Tensor) -> Tensor:
         """Return the cosine similarities [N, M] of images [N, C, H, W] with captions, word numbers int64 [M, T]."""

@@ -27,14 +27,13 @@ def mismatched(tokens: Tensor) -> tuple[Tensor, Tensor]:
         tokens: captions, int64 [N, T], padded with 0.
 
     Returns:
-        Indices into the batch, int64 [N], and whether there is a different caption, bool [N].
+        Indices into the batch, int64 [N], and whether there is a different caption, bool [N], where the tokens are.
 
     Source: arXiv:1605.05396, algorithm 1, which assumes that captions differ.
     """
     different = ~equal_rows(tokens)
     exists = different.any(1)
-    weights = different.float()
-    weights[~exists] = 1.0  # any: it is not used
+    weights = different.float().masked_fill(~exists[:, None], 1.0)  # then any: it is not used
     return torch.multinomial(weights, 1)[:, 0], exists
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from i2i import ConfigError, Loss, Network
+from i2i.checkpoint import Steps
 from i2i.losses import WGANGP, Relativistic
 from i2i.modalities import Image
 from i2i.networks import Augmentation, augmented
@@ -67,7 +68,7 @@ class Text2Image(Painter):
     Source: arXiv:2008.05865 section 3, arXiv:1612.03242 section 3, arXiv:1802.05637, arXiv:2101.04702.
     """
 
-    done: Tensor
+    refined: Tensor  # whether the refiner has been trained
 
     def __init__(
         self,
@@ -122,7 +123,10 @@ class Text2Image(Painter):
             "refiner",
         )
         self.ema = tuple(name for name in parts if getattr(self, name) is not None)  # type: ignore[misc]
-        self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps
+        if self.refiner:
+            self.register_buffer("refined", torch.zeros((), dtype=torch.bool))
+            self.register_load_state_dict_pre_hook(refined_of)
+        self.done = Steps(self, "done")
 
     def _check_losses(self) -> None:
         """Raise ConfigError if a loss does not suit the task or the discriminators."""
@@ -155,7 +159,7 @@ class Text2Image(Painter):
         refines = self.refiner is not None and done >= self.refine_from
         D, real = self._stage(self._checked(batch), refines)
         tokens = self.over_processes(partial(self.encoder.tokens, learn=True), batch["text"])
-        same = equal_rows(tokens)
+        same = equal_rows(tokens).to(real.device)
 
         # The generator: pictures that look real and match their captions.
         sentence = self.encoder(tokens)
@@ -177,9 +181,10 @@ class Text2Image(Painter):
         # The discriminator: real with the right caption, against generated, and real with a wrong caption.
         given = given if self.augmentation else sentence
         wrong, exists = mismatched(tokens)
+        others = exists.nonzero()[:, 0].to(real.device)  # a picture alone has no wrong caption
         features = self._seen(D, real)
         on_fake = D.judge(self._seen(D, fake.detach()), given)
-        on_wrong = D.judge(features, given[wrong])[exists, :1]  # a picture alone has no wrong caption
+        on_wrong = D.judge(features, given[wrong.to(real.device)])[others, :1]
         heads = on_fake.shape[1]
         losses = {
             "real": self.gan.on_real(D.judge(features, given)),
@@ -192,7 +197,9 @@ class Text2Image(Painter):
         if self.lambda_gradient:
             losses["gradient"] = matching_penalty(D, real, given, self.lambda_gradient)
         yield "D", losses
-        self.done.fill_(done + 1)  # not += 1: micro-batches in lockstep are one step
+        self.done.number = done + 1  # not += 1: micro-batches in lockstep are one step
+        if refines:
+            self.refined.fill_(True)
 
     def _matching(self, fake: Tensor, real: Tensor, sentence: Tensor, same: Tensor) -> dict[str, Tensor]:
         """Return the losses of generated images by a matching encoder: with their sentences, and with real images."""
@@ -227,15 +234,13 @@ class Text2Image(Painter):
             small = self.generator(noise, self._condition(sentence, False).drawn)
         return self.refiner(small, condition.drawn)
 
-    @property
-    def refined(self) -> bool:
-        """Whether the refiner has been trained."""
-        return self.refiner is not None and int(self.done) > self.refine_from
-
     def made(self, noise: Tensor, sentence: Tensor) -> Tensor:
         """Return images [N, C, H, W] in [-1, 1] of noise [N, latent] and sentences [N, text]."""
-        image = self._made(noise, sentence, self._condition(sentence, self.refined), self.refined)
-        return image if image.shape[-1] == self.size else interpolate(image, self.size)
+        image = self.generator(noise, self._condition(sentence, False).drawn)
+        if self.refiner is None:
+            return image
+        refined = self.refiner(image, self._condition(sentence, True).drawn)
+        return torch.where(self.refined, refined, interpolate(image, self.size))
 
     def _checked(self, batch: dict[str, Any]) -> Tensor:
         """Return the images of a batch; raise ConfigError if it does not fit the task."""
@@ -262,14 +267,16 @@ class Text2Image(Painter):
             matched: share of pictures for which D prefers the right caption to a different one;
             real: share of pictures that D prefers to a generated one for the same caption.
         """
-        D, real = self._stage(self._checked(batch), self.refined)
+        refines = self.refiner is not None and bool(self.refined)
+        D, real = self._stage(self._checked(batch), refines)
         tokens = self.encoder.tokens(batch["text"])
         sentence = self.encoder(tokens)
-        condition = self._condition(sentence, self.refined)
+        condition = self._condition(sentence, refines)
         wrong, exists = mismatched(tokens)
         features = D.features(real)
-        judged, other = (D.judge(features, given)[:, :1] for given in (condition.mean, condition.mean[wrong]))
-        fake = self._made(self._noise(len(real)), sentence, condition, self.refined)
+        wrongly = condition.mean[wrong.to(real.device)]
+        judged, other = (D.judge(features, given)[:, :1] for given in (condition.mean, wrongly))
+        fake = self._made(self._noise(len(real)), sentence, condition, refines)
         on_fake = D(fake, condition.mean)[:, :1]
         return {
             "unknown_words": self.encoder.unknown_share(tokens).item(),
@@ -283,3 +290,9 @@ class Text2Image(Painter):
         noise = torch.randn(COLUMNS, len(sentence), self.latent, generator=torch.Generator().manual_seed(0))
         made = {f"made {n + 1}": self.made(z.to(sentence.device), sentence) for n, z in enumerate(noise)}
         return {"text": (self.takes, batch["text"]), "real": batch["image"], **made}
+
+
+def refined_of(task: Text2Image, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Read from a state of an older version, which has the number of steps, whether the refiner was trained."""
+    if f"{prefix}done" in state:
+        state[f"{prefix}refined"] = state[f"{prefix}done"] > task.refine_from

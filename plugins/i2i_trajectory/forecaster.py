@@ -92,7 +92,6 @@ class HeadingForecaster(nn.Module):
     def _neighbours(self, scenes: Scenes, turn: Tensor) -> Tensor:
         """Return, for each person, the maximum [M, width] over the others in the scene; 0 if there are none."""
         place, speed = scenes.paths[:, -1], scenes.paths[:, -1] - scenes.paths[:, -2]
-        i, j = scenes.pairs()
-        i, j = i[i != j], j[i != j]
+        i, j = scenes.pairs(others=True)
         seen = torch.stack([place[j] - place[i], speed[j] - speed[i]], 1) @ turn[i]  # [pairs, 2, 2]
         return per_person(relu(self.neighbour(seen.flatten(1))), j, i, len(place))

@@ -31,7 +31,7 @@ class SquaredVariety:
             torch.diff(paths, dim=-2, prepend=last.expand_as(paths[..., :1, :])) for paths in (made, truth)
         )
         error = scenes.total((moves - true).square().sum((-2, -1)))  # [K, N]
-        people = scenes.present.sum(1) * truth.shape[1]
+        people = scenes.people() * truth.shape[1]
         return (error / people).amin(0).sum()
 
 
@@ -50,7 +50,7 @@ class DistanceVariety:
     def __call__(self, made: Tensor, truth: Tensor, scenes: Scenes) -> Tensor:
         """Return the loss of K samples [K, M, T, 2] of the truth [M, T, 2], in metres."""
         mean, final = errors(made, truth)
-        people = scenes.present.sum(1)
+        people = scenes.people()
         best = (scenes.total(mean + self.final * final) / people).amin(0)
         weight = people**self.crowd
         return (best * weight).sum() / weight.sum()

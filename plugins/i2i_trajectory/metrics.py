@@ -9,6 +9,7 @@ from annotated_types import Ge
 from pydantic import PositiveInt
 
 from i2i import Data
+from i2i.devices import random_state_kept
 from i2i.metrics import Needs, batches, device_of
 
 from .scenes import Scenes, flat, padded
@@ -42,7 +43,7 @@ class DisplacementErrors:
         """Return the numbers, always from the same random numbers."""
         ours, one, noisy, true = Errors(), Errors(), Errors(), Errors()
         device = device_of(task)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        with random_state_kept(device), torch.no_grad():
             torch.manual_seed(0)
             for scenes, future in self.repeats * scenes_of(task, data, device):
                 steps = future.shape[1]
@@ -64,7 +65,6 @@ def scenes_of(
     """Return the validation scenes in batches, with the true futures [M, T, 2]."""
     found = []
     for samples in batches(iter(data.validation()), size):
-        scenes = flat(padded([sample[task.source] for sample in samples]).to(device))
-        future = padded([sample[task.target] for sample in samples]).to(device)
-        found.append((scenes, future[scenes.present]))
+        scenes = flat(padded([sample[task.source] for sample in samples]), device)
+        found.append((scenes, scenes.chosen(padded([sample[task.target] for sample in samples]))))
     return found

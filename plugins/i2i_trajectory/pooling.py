@@ -28,6 +28,32 @@ def blocks(sizes: Sequence[int]) -> Iterator[tuple[slice, slice]]:
             yield slice(i, min(i + rows, end)), slice(start, end)
 
 
+def sparse(grad: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs that are the maximum of a feature with a gradient, and the gradients of their features.
+
+    Args:
+        grad: of the maxima, [M, C].
+        partner: the person with whom each is reached, [M, C].
+
+    Returns:
+        Pairs as i * M + j, [pairs], each once, and the gradients [pairs, C].
+    """
+    person, feature = grad.nonzero(as_tuple=True)
+    pairs, number = torch.unique(person * len(grad) + partner[person, feature], return_inverse=True)
+    of_values = grad.new_zeros(len(pairs), grad.shape[1])
+    of_values[number, feature] = grad[person, feature]
+    return pairs, of_values
+
+
+def dense(grad: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same with a pair for each person and feature, [M * C]: more work, but of a known size.
+
+    An accelerator would have to be waited for to learn the number of pairs.
+    """
+    person = torch.arange(len(grad), device=grad.device)[:, None]
+    return (person * len(grad) + partner).flatten(), torch.diag_embed(grad).flatten(0, 1)
+
+
 class PairMaximum(torch.autograd.Function):
     """For each person i the maximum over j of relu(weight @ relu(of_other[j] - of_self[i]) + bias).
 
@@ -63,10 +89,7 @@ class PairMaximum(torch.autograd.Function):
         """Return the gradients of the arguments."""
         of_other, of_self, weight, most, partner = ctx.saved_tensors
         grad = grad * (most > 0)
-        person, feature = grad.nonzero(as_tuple=True)
-        pairs, number = torch.unique(person * len(most) + partner[person, feature], return_inverse=True)
-        of_values = grad.new_zeros(len(pairs), len(weight))
-        of_values[number, feature] = grad[person, feature]
+        pairs, of_values = (sparse if grad.device.type == "cpu" else dense)(grad, partner)
         to_other, to_self, to_weight = (torch.zeros_like(x) for x in (of_other, of_self, weight))
         for part, of_value in zip(pairs.split(BLOCK), of_values.split(BLOCK), strict=True):
             i, j = part // len(most), part % len(most)

@@ -109,7 +109,8 @@ class Recurrence(torch.autograd.Function):
         of_inputs = torch.zeros_like(known[1:, hidden:-1]) if ctx.needs_input_grad[2] else None
         of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
         before = weight.T if of_inputs is not None else weight[:, :hidden].T
-        if not any(grad is not None and grad.any() for grad in (of_states, of_last)):
+        given = [grad for grad in (of_states, of_last) if grad is not None]
+        if weight.device.type == "cpu" and not any(grad.any() for grad in given):
             # A discriminator whose last ReLU is dead sends zeros; the rest is then zero too.
             return torch.zeros_like(gates[0]).flatten(0, 1), torch.zeros_like(start), of_inputs, of_weight, None, None
         back = torch.empty_like(gates[0])  # with respect to the summed inputs of a step

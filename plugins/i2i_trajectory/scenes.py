@@ -21,9 +21,10 @@ class Scenes:
     """The people of `n` scenes.
 
     Attributes:
-        paths: positions in metres [M, T, 2], scene by scene.
-        scene: the scene of each person, [M], ascending.
-        present: which places of the padded batch they come from, bool [N, P].
+        paths: positions in metres [M, T, 2], scene by scene, on the device of the networks.
+        scene: the scene of each person, [M], ascending, there too.
+        present: which places of the padded batch they come from, bool [N, P], on the host: the number of people
+            decides about sizes.
     """
 
     paths: Tensor
@@ -38,29 +39,46 @@ class Scenes:
         sizes: list[int] = self.present.sum(1).tolist()
         return sizes
 
-    def pairs(self) -> tuple[Tensor, Tensor]:
-        """Return i and j [pairs] of all ordered pairs of people in the same scene, each with itself included."""
+    def people(self) -> Tensor:
+        """Return the number of people of each scene, [N], on the device of the paths."""
+        return self.present.sum(1).to(self.paths.device)
+
+    def pairs(self, others: bool = False) -> tuple[Tensor, Tensor]:
+        """Return i and j [pairs] of all ordered pairs of people in the same scene.
+
+        Args:
+            others: only those of two different people.
+        """
         both = self.present[:, :, None] & self.present[:, None, :]
+        if others:
+            both &= ~torch.eye(both.shape[1], dtype=torch.bool)
         n, i, j = both.nonzero(as_tuple=True)
         number = self.present.flatten().cumsum(0).view_as(self.present) - 1
-        return number[n, i], number[n, j]
+        device = self.paths.device
+        return number[n, i].to(device), number[n, j].to(device)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum values of people [..., M] over each scene: [..., N]."""
         return values.new_zeros(*values.shape[:-1], len(self)).index_add_(-1, self.scene, values)
 
+    def chosen(self, batch: Tensor) -> Tensor:
+        """Return the values of a padded batch [N, P, ...] on the host for its people, on their device: [M, ...]."""
+        return batch[self.present].to(self.paths.device)
+
     def padded(self, values: Tensor) -> Tensor:
         """Return values of people [K, M, ...] as [N, K, P, ...], with `ABSENT` for absent people."""
         n, p = self.present.shape
-        out = values.new_full((n, p, len(values), *values.shape[2:]), ABSENT)
-        out[self.present] = values.transpose(0, 1)
-        return out.transpose(1, 2)
+        out = values.new_full((n * p, len(values), *values.shape[2:]), ABSENT)
+        places = self.present.flatten().nonzero()[:, 0].to(values.device)
+        return out.index_copy_(0, places, values.transpose(0, 1)).unflatten(0, (n, p)).transpose(1, 2)
 
 
-def flat(batch: Tensor) -> Scenes:
-    """Return a padded batch [N, P, T, 2] as `Scenes`."""
+def flat(batch: Tensor, device: torch.device | None = None) -> Scenes:
+    """Return a padded batch [N, P, T, 2] as `Scenes` whose paths are on a device, by default the batch's."""
+    device = device or batch.device
+    batch = batch.cpu()  # where it is already, see `Trajectory.on_host`
     present = batch.isfinite().all(-1).all(-1)
-    return Scenes(batch[present], present.nonzero()[:, 0], present)
+    return Scenes(batch[present].to(device), present.nonzero()[:, 0].to(device), present)
 
 
 def padded(scenes: Sequence[Tensor]) -> Tensor:

@@ -44,7 +44,10 @@ class Selective(torch.autograd.Function):
         leaves = [t.detach().requires_grad_(w) for t, w in zip(ctx.saved_tensors, wanted, strict=True)]
         for leaf, want in zip(leaves, wanted, strict=True):
             leaf.grad = torch.zeros_like(leaf) if want else None
-        rows = (grad.flatten(1).abs().amax(1) != 0).nonzero()[:, 0]
+        if grad.device.type == "cpu":
+            rows = (grad.flatten(1).abs().amax(1) != 0).nonzero()[:, 0]
+        else:  # all: an accelerator would have to be waited for to learn how many have a gradient
+            rows = torch.arange(len(grad), device=grad.device)
         for part in rows.split(ctx.block):
             with torch.enable_grad():
                 values = ctx.function(part, *leaves)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from i2i import ConfigError, Loss, Network, Task
 from i2i.data import number, whole_seed
+from i2i.metrics import device_of
 
 from .losses import DistanceVariety
 from .scenes import Scenes, flat
@@ -45,6 +46,7 @@ class Trajectory(Task):
 
     ema: ClassVar[tuple[str, ...]] = ("G",)
     source, target = "observed", "future"
+    on_host: ClassVar[tuple[str, ...]] = ("observed", "future")
 
     def __init__(
         self,
@@ -115,7 +117,11 @@ class Trajectory(Task):
                 f"data.batch_size a multiple of {parts} in each process"
             )
         shares = zip(observed.chunk(parts), future.chunk(parts), strict=True)
-        return [(scenes := flat(past), after[scenes.present]) for past, after in shares]
+        return [(scenes := self.flat(past), scenes.chosen(after)) for past, after in shares]
+
+    def flat(self, observed: Tensor) -> Scenes:
+        """Return observed scenes [N, P, 8, 2] with the paths of their people on the device of the weights."""
+        return flat(observed, device_of(self))
 
     def predicted(self, scenes: Scenes, samples: int) -> Tensor:
         """Return samples [K, M, T, 2] for observed scenes, each scene with noise of its own."""
@@ -130,22 +136,22 @@ class Trajectory(Task):
         count = int(
             number("samples", samples, "a whole number from 1 to 1000", lambda k: k.is_integer() and 1 <= k <= 1000)
         )
-        scenes = flat(observed)
+        scenes = self.flat(observed)
         source = torch.Generator().manual_seed(whole_seed(seed))
-        noise = self.G.draw(1, count, source).to(observed.device)
+        noise = self.G.draw(1, count, source).to(scenes.paths.device)
         return scenes.padded(self.G(scenes, noise.expand(len(scenes), -1, -1)))
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return `ade` and `fde` in metres, joint best of `samples`, and the rate of `collisions`, over people."""
-        scenes = flat(batch["observed"])
+        scenes = self.flat(batch["observed"])
         found = Errors()
-        found.add(self.predicted(scenes, self.samples), batch["future"][scenes.present], scenes)
+        found.add(self.predicted(scenes, self.samples), scenes.chosen(batch["future"]), scenes)
         return {name: found.means()[name] for name in ("ade", "fde", "collisions")}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return observed, true and predicted paths in one picture a scene."""
         observed, future = batch["observed"], batch["future"]
-        made = self.translate(observed, samples=min(self.samples, 20))
+        made = self.translate(observed, samples=min(self.samples, 20)).to(observed.device)
         past = observed[:, None].expand(-1, made.shape[1] + 1, -1, -1, -1)
         paths = torch.cat([past, torch.cat([future[:, None], made], 1)], 3)
         return {"observed, true and predicted": (Overlay(self.observed, self.G.predicted), paths)}

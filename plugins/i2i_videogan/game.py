@@ -141,6 +141,8 @@ def refuse_other_clips(
 ) -> None:
     """Raise ConfigError unless a batch has the clips, and the labels if there are classes, that a task needs.
 
+    The values of labels are for `refuse_other_labels`.
+
     Args:
         batch: must contain the clips, and "label" int64 [N] if there are classes.
         task: name of the task, for the message.
@@ -162,8 +164,3 @@ def refuse_other_clips(
                 f'{task} was built for clips "{name}" of {shown[0]} values (frames, channels, height, width) but the '
                 f"data has {shown[1]}: set task.frames, task.channels and task.size to match the data"
             )
-    if classes and int(batch["label"].max()) >= len(classes):
-        raise ConfigError(
-            f"{task} was built for {len(classes)} classes but the data has label {int(batch['label'].max())}: set "
-            f"task.classes to match the data"
-        )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.init import trunc_normal_
 
 from i2i import ConfigError, Loss, Network
-from i2i.data import class_names, class_numbers, number, refuse_other_codes
+from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_labels
 from i2i.modalities import Clip
 from i2i.networks import in_parts
 
@@ -69,6 +69,10 @@ class VideoGAN(ClipGame):
         self.clip_discriminator = clip_discriminator(channels, size, frames, len(self.classes))
         self.gan, self.lambda_category = gan(), lambda_category
         self.latent = int(self.generator.latent)  # type: ignore[arg-type]
+
+    def check(self, batch: dict[str, Any]) -> None:
+        """Raise ConfigError if a label is not one of the classes."""
+        refuse_other_labels(batch, "videogan", self.classes)
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `clip` [N, T, C, H, W] in [-1, 1] and, with classes, `label` int64 [N]."""

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from i2i import Catalog, ConfigError, DataError, Network, Task, hookimpl
-from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_samples
+from i2i.checkpoint import Steps
+from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_labels, refuse_other_samples
 from i2i.modalities import Image
 from i2i.networks import in_parts
 
@@ -82,7 +83,6 @@ class VQVAE2(Task):
     ema: ClassVar[tuple[str, ...]] = ("autoencoder", "priors")
     moments: Tensor  # mean and mean square of the training data
     batches: Tensor  # number of batches in the moments
-    steps: Tensor
 
     def __init__(
         self,
@@ -135,17 +135,21 @@ class VQVAE2(Task):
         self.ema = ("autoencoder", "priors") if priors else ("autoencoder",)  # type: ignore[misc]
         self.register_buffer("moments", torch.zeros(2))
         self.register_buffer("batches", torch.zeros(()))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.steps = Steps(self, "steps")
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The autoencoder, and the prior of each level, top first."""
         return {"VQ": [self.autoencoder], **{f"prior_{name}": [prior] for name, prior in self.priors.items()}}
 
+    def check(self, batch: dict[str, Any]) -> None:
+        """Raise ConfigError if a label is not one of the classes."""
+        refuse_other_labels(batch, "vqvae2", self.classes)
+
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `image` [N, C, H, W] in [-1, 1] and, with classes, `label` int64 [N].
 
         Raises:
-            ConfigError: images of another shape, or a label outside the classes.
+            ConfigError: images of another shape, or no labels although there are classes.
         """
         refuse_other_samples(batch, "vqvae2", (self.channels, self.size, self.size), self.classes)
         image, now = batch["image"], int(self.steps)
@@ -164,7 +168,7 @@ class VQVAE2(Task):
         if now >= self.prior_from:
             for level, name, logits in self._predicted(codes, batch):
                 yield f"prior_{name}", {"nll": cross_entropy(logits, codes[level])}
-        self.steps.fill_(now + 1)
+        self.steps.number = now + 1  # not += 1: micro-batches in lockstep are one step
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the quantised vectors of images [N, C, size, size]: all maps concatenated, [N, Z]."""

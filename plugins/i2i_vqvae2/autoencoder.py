@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import log2
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
+
+from i2i.devices import full_precision
 
 Over = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]  # `Task.over_processes`
 Gradient = Literal["straight", "rotated"]
@@ -50,6 +52,7 @@ class Quantiser(nn.Module):
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("sums", torch.zeros(codes, width))
         self.register_buffer("started", torch.zeros(()))
+        self.begun = False  # `started` as a Python number, which an accelerator need not be asked for
 
     def forward(self, x: Tensor, over: Over | None = None) -> tuple[Tensor, Tensor]:
         """Quantise.
@@ -62,7 +65,7 @@ class Quantiser(nn.Module):
             Codes int64 [N, H, W], and quantised x [N, D, H, W], without a gradient.
         """
         vectors = x.detach().float().movedim(1, -1)
-        if over is not None and not self.started:
+        if over is not None and not self.begun:
             over(self._start, self._drawn(vectors))
         codes = self.nearest(vectors)
         found = self.look_up(codes)
@@ -72,7 +75,7 @@ class Quantiser(nn.Module):
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Return the index of the nearest code: [..., D] -> int64 [...]."""
-        with torch.no_grad(), torch.autocast(vectors.device.type, enabled=False):
+        with torch.no_grad(), full_precision(vectors.device):
             half = self.codebook.square().sum(1) / 2
             distance = torch.addmm(half, vectors.flatten(0, -2), self.codebook.T, alpha=-1)  # up to a shared constant
             return distance.argmin(1).view(vectors.shape[:-1])
@@ -80,6 +83,10 @@ class Quantiser(nn.Module):
     def look_up(self, codes: Tensor) -> Tensor:
         """Return the vectors of codes: int64 [N, H, W] -> [N, D, H, W]."""
         return self.codebook[codes].movedim(-1, 1)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        self.begun = bool(state.get(f"{prefix}started", self.begun))
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def usage(self) -> Tensor:
         """Return the moving-average frequency of each code, summing to 1: [K]."""
@@ -109,6 +116,7 @@ class Quantiser(nn.Module):
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
         self.started.fill_(1.0)
+        self.begun = True
         return drawn
 
     @torch.no_grad()

@@ -42,7 +42,7 @@ def adopted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Te
     }
     own = {f"autoencoder.{new_name(name)}": turned(name, value) for name, value in tensors.items()}
     own |= {f"autoencoder.{book}.started": torch.ones(()) for book in BOOKS.values()}
-    own |= {"moments": torch.zeros(2), "batches": torch.zeros(()), "steps": torch.tensor(0)}
+    own |= {"moments": torch.zeros(2), "batches": torch.zeros(())}
     said = (
         f"the autoencoder of a VQ-VAE-2, 2 levels of {codes} codes of length {code_width}, width {width}, {blocks} "
         f"blocks; it reconstructs but has no priors to sample from; assumed: {SIZE}x{SIZE} pixels (task.size), "
