@@ -88,6 +88,11 @@ def encode_tiff(values: np.ndarray, **options: Any) -> bytes:
         layout[338] = 2  # alpha, not multiplied
     for tag, value in layout.items():
         directory[tag] = value
+    return tiff_head(directory) + b"".join(strips)
+
+
+def tiff_head(directory: TiffImagePlugin.ImageFileDirectory_v2) -> bytes:
+    """Return the start of a TIFF, up to its pixels; the offsets of strips count from its end."""
     out = io.BytesIO()
-    directory.save(out)  # the offsets of strips count from its end
-    return out.getvalue() + b"".join(strips)
+    directory.save(out)
+    return out.getvalue()

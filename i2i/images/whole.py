@@ -19,6 +19,7 @@ from PIL import Image, TiffImagePlugin
 
 from ..errors import DataError
 from .animate import png_chunks
+from .deep import tiff_head
 
 MAX_SIDE = 100_000  # pixels of a side
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10, and each costs as much as a whole picture
@@ -76,7 +77,12 @@ def refuse_partial(image: Image.Image, stream: BinaryIO) -> None:
 
 def last_rows(image: Image.Image) -> np.ndarray:
     """Return the last two rows as stored; interlaced pictures end in one of them."""
-    return np.asarray(image.crop((0, max(image.height - 2, 0), image.width, image.height)))
+    return corner(image, 0, max(image.height - 2, 0))
+
+
+def corner(image: Image.Image, left: int, top: int) -> np.ndarray:
+    """Return the pixels right of and below a point, without Image.crop, whose limit is global to the process."""
+    return np.asarray(image._new(image.im.crop((left, top, *image.size))))
 
 
 # ---- PNG
@@ -163,7 +169,7 @@ def lzw_length(data: bytes, bits: int, enough: int) -> int:
 
 def jpeg_is_short(image: Image.Image, stream: BinaryIO) -> bool:
     """Return whether a scan of a JPEG ends early: then, and only then, bytes put after it change the picture."""
-    block = np.asarray(image.crop(((image.width - 1) & ~7, (image.height - 1) & ~7, *image.size)))
+    block = corner(image, (image.width - 1) & ~7, (image.height - 1) & ~7)
     if (block != block[:1, :1]).any():  # missing blocks are flat
         return False
     return changes_with_noise(stream.read(), np.asarray(image))
@@ -173,10 +179,7 @@ def cut_short(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is a JPEG with a scan that ends early, wherever; this decodes it twice."""
     with open(path, "rb") as file:
         data = file.read()
-    if data[:2] != b"\xff\xd8":
-        return False
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        return changes_with_noise(data, np.asarray(image))
+    return data[:2] == b"\xff\xd8" and changes_with_noise(data, decoded(data, "JPEG"))
 
 
 def changes_with_noise(data: bytes, pixels: np.ndarray) -> bool:
@@ -187,8 +190,7 @@ def changes_with_noise(data: bytes, pixels: np.ndarray) -> bool:
         before = at
     noisy = b"".join([*parts, data[before:]])
     try:
-        with Image.open(io.BytesIO(noisy), formats=["JPEG"]) as image:
-            return not np.array_equal(np.asarray(image), pixels)
+        return not np.array_equal(decoded(noisy, "JPEG"), pixels)
     except OSError:  # it proves nothing
         return False
 
@@ -266,7 +268,10 @@ def fax(tags: Any, piece: bytes, width: int, rows: int) -> np.ndarray:
             directory[tag] = tags[tag]
     for tag, value in {256: width, 257: rows, 278: rows, 273: 0, 279: len(piece)}.items():
         directory[tag] = value
-    out = io.BytesIO()
-    directory.save(out)
-    with Image.open(io.BytesIO(out.getvalue() + piece), formats=["TIFF"]) as image:
+    return decoded(tiff_head(directory) + piece, "TIFF")
+
+
+def decoded(data: bytes, kind: str) -> np.ndarray:
+    """Decode a file without Image.open, whose pixel limit is global to the process."""
+    with Image.OPEN[kind][0](io.BytesIO(data), "") as image:
         return np.asarray(image)
