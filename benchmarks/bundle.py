@@ -201,7 +201,7 @@ def digits(args: Args, model: Any) -> tuple[Card, Columns]:
         columns = {str(n): model.sample(4, seed=n, label=n) for n in range(10)}
     else:
         quality = f"MNIST: -ELBO {-found['validation/elbo']:.1f} nats on test digits"
-        columns = {str(n): model.sample(4, seed=n) for n in range(10)}
+        columns = {" " * n: model.sample(4, seed=n) for n in range(1, 11)}  # without headings
     card = {
         "does": "digits, samples" + (" by label" if labelled else ""),
         "takes": "",
