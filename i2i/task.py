@@ -60,8 +60,7 @@ class Task(nn.Module):
     def check(self, batch: dict[str, Any]) -> None:
         """Raise ConfigError or DataError if a batch does not fit, e.g. a label out of range.
 
-        The engine calls it before the batch leaves the CPU, so reading values costs nothing here. In `step` it would
-        make an accelerator wait.
+        It is called while the batch is on the CPU, where values are free; in `step` an accelerator would wait.
         """
 
     def step(self, batch: dict[str, Any]) -> Iterator[Turn]:

@@ -512,6 +512,17 @@ def test_stackgan_trains_its_stages_one_after_the_other() -> None:
     assert not torch.equal(refined, enlarged)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_stackgan_of_an_older_version_keeps_its_stage(steps: int) -> None:
+    task, other = made("stackgan", refine_from=1), made("stackgan", refine_from=1)
+    Engine(task, partial(adam, lr=1e-3), Train(steps=1)).step([batch(32)])
+    tensors = {key: value for key, value in task.state_dict().items() if isinstance(value, Tensor)}
+    assert "done" not in tensors
+    del tensors["refined"]
+    assert checkpoint.load_weights(other, tensors | {"done": torch.tensor(steps)}, "old") is None
+    assert bool(other.refined) == (steps > 1)
+
+
 def test_stackgan_weighs_its_terms_as_published() -> None:
     task, given = made("stackgan", refine_from=0), batch(32)
     seed_everything(0, 0, 0)
