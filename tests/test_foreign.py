@@ -367,3 +367,13 @@ def test_a_file_can_be_used_on_the_command_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("i2i: net.pth asks for `posix.system`")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("size", [0x280, 0x480, 0x580])
+def test_a_safetensors_header_whose_size_looks_like_a_pickle_is_none(tmp_path: Path, size: int) -> None:
+    for note, kind in (("i2i_format", None), ("other", "safetensors")):
+        header = json.dumps({"__metadata__": {note: "1", "padding": ""}})
+        header = json.dumps({"__metadata__": {note: "1", "padding": "x" * (size - len(header))}})
+        (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+        assert (tmp_path / "a.safetensors").read_bytes()[:2] == bytes([0x80, size >> 8])
+        assert read.format_of(tmp_path / "a.safetensors") == kind

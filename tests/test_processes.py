@@ -233,7 +233,7 @@ def test_I4_an_error_on_one_rank_stops_all_and_is_shown(config: Path, tmp_path: 
         "class Lame(CycleGAN):\n"
         "    n = 0\n"
         "    def step(self, batch):\n"
-        "        Lame.n += 1\n"
+        "        Lame.n += batch['A'].device.type == 'cpu'  # not in the rehearsal\n"
         "        if os.environ.get('RANK') == '1' and Lame.n == 3:\n"
         "            raise ValueError('a bad picture')\n"
         "        yield from super().step(batch)\n"

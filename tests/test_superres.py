@@ -300,7 +300,7 @@ def test_jpeg_degradation_adds_noise_or_artefacts_and_leaves_one_in_five_alone()
     found = [degrade.jpeg(picture, 1, np.random.default_rng(seed)) for seed in range(200)]
     errors = np.array([np.abs(one.astype(float) - picture).mean() for one in found])
     same = (errors == 0).mean()
-    assert 0.15 < same < 0.35  # one in five, and a few with neither noise nor JPEG
+    assert 0.09 < same < 0.22  # 15 %
     assert {one.shape for one in found} == {picture.shape}
     assert errors.max() > 5
     mean = np.mean(found, 0)[2:-2, 2:-2]

@@ -15,7 +15,6 @@ from pydantic import PositiveFloat, PositiveInt
 
 from .. import files
 from ..catalog import KINDS, Catalog, Entry, Metric
-from ..devices import Precision
 from ..errors import ConfigError
 from . import shipped
 from .grammar import Grammar, Part, Problems, flaws, plain
@@ -30,8 +29,8 @@ class Train:
     Args:
         epochs: length of training in passes over the data; give this or `steps`
         steps: length of training in steps; give this or `epochs`
-        device: auto takes an accelerator if there is one; or cpu, cuda, cuda:1, mps, xpu
         precision: auto picks bf16 on GPUs (fp16 where they lack it), and fp32 elsewhere
+        device: auto takes an accelerator if there is one; or cpu, cuda, cuda:1, mps, xpu
         seed: determines weights, data order and augmentation, 0 to 2^32 - 1
         ema: decay per step of the averaged weights, between 0 and 1; null disables averaging
         accumulate: number of batches whose gradients are averaged in one step
@@ -55,8 +54,8 @@ class Train:
 
     epochs: PositiveFloat | None = None
     steps: PositiveInt | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = "auto"
-    precision: Precision = "auto"
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
     accumulate: PositiveInt = 1

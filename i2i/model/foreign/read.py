@@ -25,15 +25,15 @@ def format_of(file: Path) -> str | None:
     """Return "torch", "safetensors" or "ncnn" if the first bytes are those of a file that i2i did not write."""
     try:
         with open(file, "rb") as stream:
-            head = stream.read(8)
+            head, brace = stream.read(8), stream.read(1)
+            size = int.from_bytes(head, "little")
+            if brace == b"{" and 2 <= size <= MAX_HEADER:  # first: the size may look like the start of a pickle
+                header = json.loads(brace + stream.read(size - 1))
+                return None if "i2i_format" in header.get("__metadata__", {}) else "safetensors"
             if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")):
                 return "torch"
             if head[:7] == b"7767517":
                 return "ncnn"
-            size = int.from_bytes(head, "little")
-            if 2 <= size <= MAX_HEADER:
-                header = json.loads(stream.read(size))
-                return None if "i2i_format" in header.get("__metadata__", {}) else "safetensors"
     except (OSError, ValueError, AttributeError, RecursionError):
         pass  # whoever reads it says what is wrong
     return None
