@@ -108,8 +108,8 @@ def restore(args: Args, model: Any) -> tuple[Card, Columns]:
         "scale": "1",
         "quality": f"{gains} dB at JPEG quality 10, 20, 30; clean input {found['clean']['rgb']:.1f} dB",
         "data": CALTECH,
-        "command": "i2i run configs/real/restore.yaml data.root=CALTECH101/train data.validation=CALTECH101/val, then "
-        "in L1 from there, as in its header",
+        "command": "i2i run configs/real/restore.yaml data.root=CALTECH101/train data.validation=CALTECH101/val, "
+        "then in L1 from there, as in its header",
         "numbers": f"{found['pictures']} pictures of Caltech-101's validation part at half size, RGB: "
         + "; ".join(
             f"{name} {one['rgb']:.2f} dB" + (f" ({one['gain_rgb']:+.2f})" if "gain_rgb" in one else "")
