@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import i2i
 from i2i import hookimpl
 from i2i.errors import PluginError, WeightsError
-from i2i.model.foreign import parts_of, pickled, read
+from i2i.model.foreign import format_of, parts_of, pickled, read
 from i2i.model.foreign.adopt import recognised
 from i2i.plugins import Registry, registry
 
@@ -376,4 +376,4 @@ def test_a_safetensors_header_whose_size_looks_like_a_pickle_is_none(tmp_path: P
         header = json.dumps({"__metadata__": {note: "1", "padding": "x" * (size - len(header))}})
         (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
         assert (tmp_path / "a.safetensors").read_bytes()[:2] == bytes([0x80, size >> 8])
-        assert read.format_of(tmp_path / "a.safetensors") == kind
+        assert format_of(tmp_path / "a.safetensors") == kind
