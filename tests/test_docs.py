@@ -144,6 +144,7 @@ def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPa
     made = {".i2i-translate.jsonl", "a.png", "b.jpg", "zebra.png", "horse.webp"}
     made |= {"two-red-circles-above-a-blue-square.png", "captions-0001.png", "captions-0002.png"}
     made |= {"scene.txt", "scene.png", "scene.gif", *(f"0000{n}.gif" for n in range(8))}
+    made |= {f"{n:05}.png" for n in range(20)}  # digits
     assert {path.name for path in (newcomer / "OUT").iterdir()} == made
     calls, step = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
     variables = {"array": np.zeros((33, 21, 3), np.uint8), "img": Image.open("horse.jpg")}

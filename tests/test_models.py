@@ -27,6 +27,7 @@ import i2i
 from i2i import Card, WeightsError, api, hookimpl
 from i2i.checkpoint import load_model
 from i2i.cli import app
+from i2i.model import loading
 from i2i.model.loading import DEFAULT
 from i2i.plugins import registry
 from i2i.runs import cards, file_of
@@ -111,6 +112,7 @@ def test_translate_without_a_model_upscales_and_says_so_in_one_line(
     empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (24, 16), (200, 30, 60)).save("photo.jpg")
+    loading.say_once.cache_clear()  # it is said once per process
     made = i2i.translate("photo.jpg")
     made.save("out.png")
     assert Image.open("out.png").size == (48, 32)
