@@ -112,7 +112,7 @@ def test_translate_without_a_model_upscales_and_says_so_in_one_line(
     empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (24, 16), (200, 30, 60)).save("photo.jpg")
-    loading.say_once.cache_clear()  # it is said once per process
+    loading.say_once.cache_clear()  # printed once per process
     made = i2i.translate("photo.jpg")
     made.save("out.png")
     assert Image.open("out.png").size == (48, 32)

@@ -54,4 +54,4 @@ def test_published_weights_of_an_older_version_load_without_a_word() -> None:
     other = Counting()
     assert load_weights(other, tensors | {"done": torch.tensor(7)}, "old.safetensors") is None
     assert torch.equal(other.layer.weight, tensors["layer.weight"])
-    assert int(other.done) == 0  # training starts afresh
+    assert int(other.done) == 0  # training starts at step 0

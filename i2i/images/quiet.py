@@ -1,4 +1,4 @@
-"""libtiff writes its warnings and errors to stderr by itself; here it is told not to, since i2i reports errors.
+"""libtiff writes its warnings and errors to stderr by itself; here that is turned off, since i2i reports errors.
 
 `silence_libtiff()` has no effect where Pillow does not come with a libtiff of its own, such as on Windows.
 """

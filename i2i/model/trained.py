@@ -28,7 +28,7 @@ def halved(tensor: Tensor) -> Tensor:
 
 
 def depth_of(taken: Taken) -> torch.dtype | None:
-    """Return the type of the levels of an input; None for floats, and for what is no image."""
+    """Return the type of the levels of an input; None for floats, and for anything that is not an image."""
     levels = isinstance(taken.like, Picture) and taken.values.dtype in (torch.uint8, torch.uint16)
     return taken.values.dtype if levels else None
 

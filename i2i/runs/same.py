@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..config import Config
 from ..version import __version__
+from .listing import listing
 
 OWN = ("train.threads", "data.workers")  # may differ, because hosts do
 
@@ -25,7 +23,11 @@ def in_common(config: Config) -> dict[str, str]:
         "of torch": torch.__version__,
         "of Python": platform.python_version(),
     }
-    files = {f"the data in {root}": contents(Path(root)) for root in sorted(set(folders(config.tree.get("data"))))}
+    found = listing(config.tree.get("data"))
+    files = {
+        f"the data in {folder}": f"{count} files (sha256 of their names and sizes: {digest})"
+        for folder, (count, digest) in found.items()
+    }
     return {**settings, **versions, **files}
 
 
@@ -39,23 +41,3 @@ def flat(tree: Any, at: str = "") -> Iterator[tuple[str, str]]:
             yield from flat(value, f"{at}[{place}]")
     else:
         yield at, repr(tree)
-
-
-def folders(tree: Any) -> Iterator[str]:
-    """Yield the folders and files that exist among the values of a config's data."""
-    for _, value in flat(tree):
-        named = value[1:-1] if value.startswith("'") else ""
-        if named and os.path.exists(os.path.expanduser(named)):
-            yield named
-
-
-def contents(root: Path) -> str:
-    """Describe files by number, size and a hash of their names and sizes; i2i's own cache is left out."""
-    root, sizes = root.expanduser(), []
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        paths = [Path(folder, name) for name in names if not name.startswith(".")]
-        sizes += [f"{path.relative_to(root)} {path.stat().st_size}" for path in paths if path.is_file()]
-    total = sum(int(line.rpartition(" ")[2]) for line in sizes) if root.is_dir() else root.stat().st_size
-    digest = hashlib.sha256("\n".join(sorted(sizes)).encode("utf8", "surrogateescape")).hexdigest()
-    return f"{len(sizes) or 1} files of {total} bytes (sha256 of their names and sizes: {digest[:8]})"

@@ -113,11 +113,11 @@ def test_X5_files_of_other_names_or_sizes_count_as_a_difference(tmp_path: Path) 
         text = ["data={use: unpaired_folders, root: '" + str(tmp_path / "one") + "'}"]
         return runs.in_common(config.load("cyclegan", text, registry().catalog))
 
-    before, name = common(), f"the data in {tmp_path / 'one'}"
-    assert before[name].startswith("2 files of 6 bytes")
+    before, name = common(), f"the data in {tmp_path / 'one' / 'trainA'}"
+    assert before[name].startswith("1 files (sha256 of their names and sizes: ")
     assert before["data.use"] == "'unpaired_folders'"
     (tmp_path / "one" / "trainA" / "a.png").write_bytes(b"1234")
-    assert common()[name].startswith("2 files of 7 bytes")
+    assert common()[name].startswith("1 files (sha256 of their names and sizes: ")
     assert {key for key, value in common().items() if value != before[key]} == {name}
 
 
