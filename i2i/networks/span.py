@@ -90,7 +90,8 @@ class SPAN(nn.Module):
         shift: added to the sigmoid of the attention. The published -0.5 needs `centred`, or the signal dies out in
             the blocks; with 0.5, a block starts as the identity.
         base: predict the residual to bilinear upscaling, which trains faster.
-        unshuffle: first move squares of 2 x 2 pixels to channels, as Real-ESRGAN does for x1: a quarter of the multiplications.
+        unshuffle: first move squares of 2 x 2 pixels to channels, as Real-ESRGAN does for x1, which takes a quarter
+            of the multiplications.
 
     Raises:
         ConfigError: scale * unshuffle is more than 4.
