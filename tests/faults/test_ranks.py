@@ -106,3 +106,11 @@ def test_I7_a_nan_on_one_rank_stops_all_at_the_same_step(config: Path, tmp_path:
     found = checkpoint.newest(run / "checkpoints", say=pytest.fail)
     assert found is not None
     assert found[1]["engine"]["step"] == 2
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_a_rank_ends_with_its_exit_code_while_threads_still_run(code: int) -> None:
+    start = "import threading, time; threading.Thread(target=time.sleep, args=[600]).start(); "
+    start += f"from i2i import __main__; __main__.main = lambda: exit({code}); __main__.run()"
+    done = subprocess.run([sys.executable, "-c", start], env={**os.environ, "WORLD_SIZE": "2"}, timeout=60)
+    assert done.returncode == code
