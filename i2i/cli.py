@@ -73,7 +73,11 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps or xpu.", callback=lambda name: use_device(name)),
+    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps or xpu.", callback=lambda x: keep("I2I_DEVICE", x)),
+]
+SpeedOption = Annotated[
+    str | None,
+    typer.Option("--speed", help="exact, auto, or fast (bf16 if it suits).", callback=lambda x: keep("I2I_SPEED", x)),
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
 Conditions = Annotated[
@@ -81,11 +85,11 @@ Conditions = Annotated[
 ]
 
 
-def use_device(name: str | None) -> str | None:
-    """Make `auto` mean this device, in child processes too."""
-    if name:
-        os.environ["I2I_DEVICE"] = name
-    return name
+def keep(variable: str, value: str | None) -> str | None:
+    """Pass an option on through the environment, to child processes too."""
+    if value:
+        os.environ[variable] = value
+    return value
 
 
 def tell_version(wanted: bool) -> None:
@@ -177,6 +181,7 @@ def translate(
     ] = False,
     nproc: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
     device: DeviceOption = None,
+    speed: SpeedOption = None,
     plugin: PluginFile = None,
 ) -> None:
     """Translate images, or whatever the model takes, keeping their names and sizes.

@@ -17,6 +17,7 @@ from ..errors import ConfigError, WeightsError
 from ..plugins import load_files, registry
 from ..runs import Run, file_of
 from ..runs.files import loading, notes_of
+from ..speed import Speed
 from ..task import Task
 from . import chain, foreign
 from .budget import bounded
@@ -27,7 +28,12 @@ Plugins = str | Path | Sequence[str | Path] | None  # Python files with a regist
 
 
 def load(
-    source: str | Path | None = None, plugin: Plugins = None, overrides: Sequence[str] = (), *, device: str = "auto"
+    source: str | Path | None = None,
+    plugin: Plugins = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    speed: Speed | None = None,
 ) -> Model:
     """Load a trained model, or weights of other projects; docs/weights.md lists which.
 
@@ -40,21 +46,26 @@ def load(
         plugin: a Python file, or a list of them, that registers the task.
         overrides: changes of its task, as on the command line, such as "task.test_mode=eval"; not for a chain.
         device: "auto" for $I2I_DEVICE, or else an accelerator if there is one; or "cpu", "cuda", "cuda:1", "mps", ...
+        speed: "exact" for PyTorch's own kernels; "auto" for the fastest ones in float32 on this CPU; "fast" for bf16
+            where the hardware has it, provided that a test on the first image shows hardly any difference. None means
+            $I2I_SPEED, else "auto".
 
     Raises:
         WeightsError: there is no model, it is damaged, or it does not match its config.
         PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides, or
-            there is no such device.
+            there is no such device or speed.
     """
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
         if overrides:
             raise ConfigError(f"{', '.join(overrides)}: a chain takes no overrides; give one model")
-        return chain.Chain([load(name, plugin, device=device) for name in names], [str(name) for name in names])
+        return chain.Chain(
+            [load(name, plugin, device=device, speed=speed) for name in names], [str(name) for name in names]
+        )
     where = devices.chosen(device)
     path = located(source)
     task, tree, _ = restored(path, plugin, overrides)
-    return Model(task.to(where), tree, Run.weights_of(path))
+    return Model(task.to(where), tree, Run.weights_of(path), speed)
 
 
 def located(source: str | Path | None) -> Path:

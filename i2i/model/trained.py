@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from ..errors import ConfigError, DataError, NumericError, PluginError, blame
 from ..images import Output, Picture, shown
 from ..metrics.base import device_of
 from ..modalities import Image, Modality, Taken
+from ..speed import Pace, chosen_speed
 from ..task import Task
 from .memory import Need, Stage, chosen_tile, need_of
 
@@ -42,10 +44,13 @@ class Model:
         task: the task with its (averaged) weights, in eval mode.
         config: the resolved config it was trained with.
         source: the file it was loaded from.
+        speed: how fast it translates: "exact", "auto" or "fast".
     """
 
-    def __init__(self, task: Task, config: dict[str, Any], source: Path) -> None:
+    def __init__(self, task: Task, config: dict[str, Any], source: Path, speed: str | None = None) -> None:
         self.task, self.config, self.source = task.eval(), config, source
+        self.speed = chosen_speed(speed)
+        self._pace: Pace | None = None  # made with the first translation
         self._tiler: Any = None  # measured on the first call with tiles
         self._need: Need | None = None  # counted on the first large input
 
@@ -112,14 +117,23 @@ class Model:
         task, who, network = self.task.eval(), f"{type(self.task).__name__}.translate", self._network(condition)
         with blame(task, "translate"):
             batch, undo = task.takes.fit({task.source: taken.values}, task.source)
-            given, run = batch[task.source], network
+            given, run = batch[task.source], partial(self.pace().run, network)
             if tile is not None:
                 options = {} if depth is None else {"depth": depth}
-                checked = lambda piece: self._accept(network(piece), who, condition)  # noqa: E731
+                whole = run
+                checked = lambda piece: self._accept(whole(piece), who, condition)  # noqa: E731
                 run = self.tiler(condition, given)(checked, tile, **options)
             with torch.inference_mode():
                 made = undo(run(given), task.makes, who)
             return made if tile is not None else self._accept(made, who, condition)
+
+    def pace(self) -> Pace:
+        """Return what runs the network at the speed of this model."""
+        if self._pace is None:
+            images = isinstance(self.task.takes, Image) and isinstance(self.task.makes, Image)
+            name = self.source.parent.name if self.source.stem == "model" else self.source.stem
+            self._pace = Pace(self.speed, device_of(self.task), name, images)
+        return self._pace
 
     def _network(self, condition: dict[str, Any]) -> Callable[[Tensor], Tensor]:
         """Return the task's translate with these conditions, for inputs on any device."""

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from i2i import ConfigError, Task
 from i2i.losses import Objective
+from i2i.networks import Augmentation, augmented
 
 Losses = dict[str, Tensor]
 
@@ -25,29 +26,41 @@ class Judge:
     Args:
         network: [N, ...] and labels -> logits, or a pair of them and the logits of the classes.
         label: int64 [N], or None.
+        augment: augmentations of the clips.
 
     Attributes:
         said: the logits of the classes, of each call.
     """
 
-    def __init__(self, network: nn.Module, label: Tensor | None) -> None:
-        self.network, self.label = network, label
+    def __init__(self, network: nn.Module, label: Tensor | None, augment: Sequence[Augmentation] = ()) -> None:
+        self.network, self.label, self.augment = network, label, augment
         self.said: list[Tensor] = []
 
     def __call__(self, given: Tensor) -> Tensor:
         """Return the logits."""
-        out = self.network(given, self.label)
+        out = self.network(augmented_clips(given, self.augment), self.label)
         if isinstance(out, tuple):
             out, said = out
             self.said.append(said)
         return out
 
 
+def augmented_clips(clip: Tensor, kinds: Sequence[Augmentation]) -> Tensor:
+    """Return clips [N, T, C, H, W], each augmented at random, all its frames in the same way (arXiv:2006.10738)."""
+    for kind in kinds:
+        if kind == "colour":  # of channels, so frames lie below each other: [N, C, T * H, W]
+            tall = augmented(clip.transpose(1, 2).flatten(2, 3), [kind])
+            clip = tall.unflatten(2, (clip.shape[1], clip.shape[3])).transpose(1, 2)
+        else:  # of places, so frames are channels: [N, T * C, H, W]
+            clip = augmented(clip.flatten(1, 2), [kind]).unflatten(1, clip.shape[1:3])
+    return clip
+
+
 class ClipGame(Task):
     """Base class: the three players and their turns.
 
     Subclasses set `generator`, `picture_discriminator`, `clip_discriminator`, `gan`, `pictures_seen` (frames of a
-    clip that the picture discriminator sees) and `lambda_category`.
+    clip that the picture discriminator sees), `lambda_category`, and `augment` (of all clips that they see).
     """
 
     ema: ClassVar[tuple[str, ...]] = ("generator",)
@@ -58,6 +71,7 @@ class ClipGame(Task):
     gan: Objective
     pictures_seen: int
     lambda_category: float = 1.0
+    augment: Sequence[Augmentation] = ()
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The generator and the two discriminators."""
@@ -77,11 +91,11 @@ class ClipGame(Task):
             first: the first frame that the picture discriminator may see.
         """
         chosen = self.chosen(real, first), self.chosen(fake, first)
-        judge = Judge(self.picture_discriminator, label)
+        judge = Judge(self.picture_discriminator, label, self.augment)
         losses = {"gan": self.gan.discriminator(judge, *chosen)}
         yield "D_picture", losses | self.category(judge, 0)
 
-        judge = Judge(self.clip_discriminator, label)
+        judge = Judge(self.clip_discriminator, label, self.augment)
         losses = {"gan": self.gan.discriminator(judge, real, fake)}
         yield "D_clip", losses | self.category(judge, 0)
 
@@ -90,7 +104,7 @@ class ClipGame(Task):
             ("picture", self.picture_discriminator, self.chosen(fake, first), chosen[0]),
             ("clip", self.clip_discriminator, fake, real),
         ):
-            judge = Judge(network, label)
+            judge = Judge(network, label, self.augment)
             losses[name] = self.gan.generator(judge, a, b)
             losses |= self.category(judge, -1, f"{name}_")
         yield "G", losses

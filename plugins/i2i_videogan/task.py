@@ -14,7 +14,7 @@ from torch.nn.init import trunc_normal_
 from i2i import ConfigError, Loss, Network
 from i2i.data import class_names, class_numbers, number, refuse_other_codes, refuse_other_labels
 from i2i.modalities import Clip
-from i2i.networks import in_parts
+from i2i.networks import Augmentation, in_parts
 
 from .game import ClipGame, refuse_other_clips
 
@@ -41,6 +41,8 @@ class VideoGAN(ClipGame):
         size: height and width in pixels.
         classes: class names, or how many there are; null for none.
         lambda_category: weight of the category loss.
+        augment: augmentations of all that the discriminators see, the same for all frames of a clip, in this order:
+            colour, translation, cutout, flip (arXiv:2006.10738). For data sets of few clips.
 
     Source: arXiv:1707.04993, eq. 6 and 7; arXiv:1907.06571, section 3.
     """
@@ -57,6 +59,7 @@ class VideoGAN(ClipGame):
         size: PositiveInt = 64,
         classes: PositiveInt | tuple[str, ...] | None = None,
         lambda_category: Annotated[float, Ge(0)] = 1.0,
+        augment: tuple[Augmentation, ...] = (),
     ) -> None:
         super().__init__()
         if pictures > frames:
@@ -67,7 +70,7 @@ class VideoGAN(ClipGame):
         self.generator = generator(channels, size, frames, len(self.classes))
         self.picture_discriminator = picture_discriminator(channels, size, len(self.classes))
         self.clip_discriminator = clip_discriminator(channels, size, frames, len(self.classes))
-        self.gan, self.lambda_category = gan(), lambda_category
+        self.gan, self.lambda_category, self.augment = gan(), lambda_category, augment
         self.latent = int(self.generator.latent)  # type: ignore[arg-type]
 
     def check(self, batch: dict[str, Any]) -> None:

@@ -1,0 +1,129 @@
+"""Which kernel is the fastest for which convolution, measured on this machine and kept in a file.
+
+The file, $I2I_HOME/kernels.json (~/.cache/i2i by default), names the CPU, its instructions and the version of
+PyTorch. If one of them has changed, or the file is deleted or damaged, everything is measured again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import files
+from ..errors import ResourceError
+
+ROUNDS = 3  # measurements of each kernel, of which the shortest counts
+GAIN = 0.9  # a kernel must take less than this part of PyTorch's time: anything less is noise
+TOLERANCE = 1e-4  # of the largest value of the result, for the largest difference from PyTorch's
+
+
+def cache_file() -> Path:
+    """Return where choices are kept."""
+    return Path(os.environ.get("I2I_HOME") or Path.home() / ".cache" / "i2i") / "kernels.json"
+
+
+@functools.cache
+def machine() -> dict[str, str]:
+    """Return what choices depend on: the CPU, its instructions, and PyTorch."""
+    name, flags = platform.processor() or platform.machine(), ""
+    with suppress(OSError):
+        lines = dict(
+            line.split(":", 1)
+            for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+            if ":" in line
+        )
+        found = {key.strip(): value.strip() for key, value in lines.items()}
+        name = found.get("model name", name)
+        flags = hashlib.sha256(found.get("flags", found.get("Features", "")).encode()).hexdigest()[:16]
+    limits = {key: value for key, value in os.environ.items() if key in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")}
+    return {
+        "cpu": name,
+        "flags": flags,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        **limits,
+    }
+
+
+class Choices:
+    """The fastest kernel by convolution; measures each that it has not met.
+
+    Args:
+        file: where they are kept; None keeps them in this process only.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.found: dict[str, str] = self._read()
+
+    def _read(self) -> dict[str, str]:
+        with suppress(OSError, ValueError, AttributeError):
+            kept: Any = json.loads(self.file.read_text()) if self.file is not None else {}
+            if kept.get("machine") == machine() and isinstance(kept.get("kernels"), dict):
+                return {str(key): str(value) for key, value in kept["kernels"].items()}
+        return {}
+
+    def best(self, key: str, kernels: Mapping[str, Callable[[], Tensor]]) -> str:
+        """Return the name of the fastest kernel for this key.
+
+        Args:
+            key: describes the convolution.
+            kernels: by name; the first one is PyTorch's own. One that fails or is inaccurate is not chosen.
+        """
+        if self.found.get(key) not in kernels:
+            self.found[key] = fastest(kernels)
+            self._write()
+        return self.found[key]
+
+    def _write(self) -> None:
+        if self.file is None:
+            return
+        known = self._read() | self.found  # another process may have measured others
+        with suppress(ResourceError, OSError):  # without a home folder they are measured in each process
+            files.make_folder(self.file.parent)
+            files.write(self.file, json.dumps({"machine": machine(), "kernels": known}, indent=1).encode())
+
+
+def fastest(kernels: Mapping[str, Callable[[], Tensor]]) -> str:
+    """Measure kernels and return the name of the fastest; the first one is the reference."""
+    (reference, own), *others = kernels.items()
+    expected = own()
+    best, least = reference, GAIN * seconds(own)
+    for name, kernel in others:
+        with suppress(RuntimeError):  # it does not support this convolution, or this CPU
+            if not close(kernel(), expected):
+                continue
+            taken = seconds(kernel)
+            if taken < least:
+                best, least = name, taken
+    return best
+
+
+def close(made: Tensor, expected: Tensor) -> bool:
+    """Return whether two results agree to `TOLERANCE`."""
+    if made.shape != expected.shape:
+        return False
+    apart = (made - expected).abs().amax()
+    return bool(apart <= TOLERANCE * expected.abs().amax())
+
+
+def seconds(kernel: Callable[[], Tensor]) -> float:
+    """Return the shortest of several times of a kernel, on the clock of this thread if it computes alone."""
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    found = []
+    for _ in range(ROUNDS):
+        start = clock()
+        kernel()
+        found.append(clock() - start)
+    return min(found)
