@@ -82,11 +82,9 @@ def test_without_a_place_for_the_file_choices_last_for_the_process(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", convolutions.KERNELS)
-@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (7, 0), (1, 0)])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (7, 0), (1, 0), (1, 1)])
 @pytest.mark.parametrize("n", [1, 3])
 def test_every_kernel_convolves(name: str, kernel: int, padding: int, n: int) -> None:
-    if name == "nnpack" and not convolutions.nnpack_works():
-        pytest.skip("no NNPACK on this CPU")
     torch.manual_seed(0)
     x, weight, bias = torch.randn(n, 8, 20, 24), torch.randn(5, 8, kernel, kernel), torch.randn(5)
     made = convolutions.KERNELS[name](x, weight, bias, (padding, padding))

@@ -36,12 +36,13 @@ def channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple
 
 
 def nnpack(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """Convolve with NNPACK, image by image: batches are slower."""
-    if not nnpack_works():
-        raise RuntimeError("this build of PyTorch has no NNPACK, or the CPU is too old for it")
-    run = torch._nnpack_spatial_convolution
-    made = [run(one, weight, bias, padding, (1, 1)) for one in x.contiguous().split(1)]
-    return torch.cat(made) if len(made) > 1 else made[0]
+    """Convolve with NNPACK, image by image: batches are slower. Directly where it is missing or rejects the shape."""
+    if nnpack_works():
+        run = torch._nnpack_spatial_convolution
+        with suppress(RuntimeError):
+            made = [run(one, weight, bias, padding, (1, 1)) for one in x.contiguous().split(1)]
+            return torch.cat(made) if len(made) > 1 else made[0]
+    return direct(x, weight, bias, padding)
 
 
 @functools.cache
