@@ -10,6 +10,7 @@ discriminator are not detached from the generator. The constants were measured b
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class Batch(NamedTuple):
 def mlp(*widths: int) -> nn.Sequential:
     """Return linear layers, each followed by ReLU, with Kaiming's normal initialisation."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
         nn.init.kaiming_normal_(layers[-2].weight)  # type: ignore[arg-type]
     return nn.Sequential(*layers)
@@ -97,7 +98,9 @@ class Generator(nn.Module):
         state = self.encoder(past)
         if self.pool is not None:
             state = torch.cat([state, self.pool(state, batch.past[-1], batch.scenes)], 1)
-        own = torch.cat([z.expand(scene.stop - scene.start, -1) for z, scene in zip(noise, batch.scenes, strict=True)])
+        own = torch.cat(
+            [z.expand(scene.stop - scene.start, -1) for z, scene in zip(noise, batch.scenes, strict=True)]
+        )
         h = torch.cat([self.context(state), own], 1)[None]
         c, step, found = torch.zeros_like(h), past[-1], []
         for _ in range(PREDICTED):

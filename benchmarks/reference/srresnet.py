@@ -3,8 +3,8 @@
     python benchmarks/speed.py srresnet
     python benchmarks/speed.py srresnet_inference
 
-SRResNet without batch norm, as BasicSR publishes it (MSRResNet): x4, L1, Adam, averaged weights; truths of 192 pixels.
-The constants were measured by running the published code.
+SRResNet without batch norm, as BasicSR publishes it (MSRResNet): x4, L1, averaged weights, truths of 192 pixels. The
+constants were measured by running the published code.
 """
 
 from __future__ import annotations

@@ -87,9 +87,7 @@ def spade(size: int = 128, batch: int = 1, width: int = 64) -> Training:
         for images in uniform(B=(batch, 3, size, size))():
             yield images | {"A": torch.randint(labels, (batch, 1, size, size), generator=source)}
 
-    optimizers = {
-        player: partial(adam, lr=rate, betas=(0.0, 0.9)) for player, rate in (("G", 1e-4), ("D", 4e-4))
-    }
+    optimizers = {player: partial(adam, lr=rate, betas=(0.0, 0.9)) for player, rate in (("G", 1e-4), ("D", 4e-4))}
     return Training(
         published_spade,
         partial(published_spade.SPADE, width),
@@ -113,9 +111,7 @@ def srresnet(size: int = 192, batch: int = 4, width: int = 64, blocks: int = 16)
     return Training(
         published_srresnet,
         partial(published_srresnet.SRResNet, width, blocks),
-        partial(
-            seeded, lambda: SuperResolution(generator), partial(adam, lr=2e-4, betas=(0.9, 0.99)), ema=0.999
-        ),
+        partial(seeded, lambda: SuperResolution(generator), partial(adam, lr=2e-4, betas=(0.9, 0.99)), ema=0.999),
         copied("G"),
         uniform(A=low, B=high),
         plain=lambda pairs: {name: (image + 1) / 2 for name, image in pairs.items()},

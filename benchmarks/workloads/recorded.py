@@ -1,6 +1,6 @@
 """The families whose time depends on the data: a VAE on MNIST, reading included, and Social GAN on ETH/UCY.
 
-    export I2I_DATA=DIR        # with mnist/mnist.npz and ethucy
+export I2I_DATA=DIR        # with mnist/mnist.npz and ethucy
 """
 
 from __future__ import annotations
@@ -102,12 +102,14 @@ def social_gan(root: str | None = None) -> Training:
     return Training(
         published_social_gan,
         published_social_gan.SocialGAN,
-        partial(seeded, task, {"G": partial(clipped_adam, clip=published_social_gan.CLIP), "D": partial(adam, lr=1e-3)}),
+        partial(
+            seeded, task, {"G": partial(clipped_adam, clip=published_social_gan.CLIP), "D": partial(adam, lr=1e-3)}
+        ),
         copied("G", "D"),
         batches,
         plain=divided,
         check=same_forecasts,
-        note="both sides draw their random numbers in another order, so their predictions are compared, not the losses",
+        note="the two sides draw random numbers in a different order, so predictions are compared, not losses",
     )
 
 
