@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
+import inspect
 import os
 import platform
 import resource
@@ -114,10 +115,14 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def workload_of(args: argparse.Namespace) -> Any:
-    """Return the workload with the sizes that were given."""
+    """Return the workload with the sizes that were given; exit with a sentence if it has no such size."""
     from workloads import WORKLOADS
 
-    return WORKLOADS[args.workload](**sizes(args))
+    build, given = WORKLOADS[args.workload], sizes(args)
+    possible = [name for name in SIZES if name in inspect.signature(build).parameters]
+    for name in given.keys() - possible:
+        sys.exit(f"{args.workload} has no --{name}; possible: {', '.join(f'--{n}' for n in possible) or 'none'}")
+    return build(**given)
 
 
 def sizes(args: argparse.Namespace) -> dict[str, int]:

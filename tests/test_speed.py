@@ -154,6 +154,14 @@ def test_the_command_measures_and_reports(
     assert "note             i2i resets codes" in said
 
 
+def test_a_size_that_a_workload_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import speed
+
+    monkeypatch.setattr(sys, "argv", ["speed.py", "social_gan", "--batch=3"])
+    with pytest.raises(SystemExit, match="social_gan has no --batch; possible: none"):
+        speed.workload_of(speed.arguments())
+
+
 def result(median: float, **other: Any) -> dict[str, Any]:
     """Return the timing of a workload, as in the file."""
     spread = {"min": median - 0.01, "median": median, "max": median + 0.02}

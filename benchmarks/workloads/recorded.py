@@ -47,10 +47,12 @@ def located(root: str | None, name: str) -> Path:
     Raises:
         Missing: there is no such folder.
     """
-    path = Path(root or os.environ.get("I2I_DATA", ""), *([] if root else [name]))
-    if not path.exists() or not (root or os.environ.get("I2I_DATA")):
-        raise Missing(f"no folder {name} in $I2I_DATA ({os.environ.get('I2I_DATA', 'not set')})")
-    return path
+    if root is not None:
+        return Path(root)
+    home = os.environ.get("I2I_DATA")
+    if not home or not Path(home, name).exists():
+        raise Missing(f"there is no folder {name} in $I2I_DATA ({home or 'not set'})")
+    return Path(home, name)
 
 
 def vae(root: str | None = None, batch: int = 128, width: int = 400, steps: int = 47) -> Training:
