@@ -244,7 +244,7 @@ def save(args: argparse.Namespace, found: dict[str, Any]) -> None:
     date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     about = {"command": command, "date": date, "remark": args.remark or "", "versions": versions()}
     part = "memory" if args.memory else "time"
-    setting = f"{args.threads} thread{'s' * (args.threads > 1)}, {args.clock} time"
+    setting = f"{args.threads} thread{'s' * (args.threads > 1)}, {args.clock.replace('cpu', 'CPU')} time"
     speed_page.merge(args.json, machine(), setting, args.workload, {part: found | about})
 
 

@@ -129,7 +129,8 @@ def lines_of(rows: dict[str, Any]) -> Iterator[str]:
             notes.setdefault(rows[name]["time"]["note"], []).append(row.title.split(",")[0])
     for note, titles in notes.items():
         yield f"{'; '.join(titles)}: {note}."
-    parts = [part for row in rows.values() for part in row.values()]
+    named = [(name, part) for name, row in rows.items() for part in row.values()]
+    parts = [part for _, part in named]
     days = sorted({part["date"][:10] for part in parts})
     versions = sorted({", ".join(f"{name} {v}" for name, v in part["versions"].items()) for part in parts})
     loads = [value for part in parts if "load" in part for value in part["load"].values()]
@@ -139,5 +140,7 @@ def lines_of(rows: dict[str, Any]) -> Iterator[str]:
     yield from dict.fromkeys(part["remark"] for part in parts if part["remark"])
     if any("runtimes" in part and not part["runtimes"] for part in parts):
         yield "ONNX Runtime and OpenVINO are measured too where they are installed; here they are not."
-    commands = dict.fromkeys(part["command"].partition(" --json")[0] for part in parts)
-    yield f"Commands: {', '.join(f'`{command}`' for command in commands)}."
+    commands = dict.fromkeys(
+        part["command"].partition(" --json")[0].replace(f" {name} ", " NAME ") for name, part in named
+    )
+    yield f"Commands, also with --memory: {', '.join(f'`{command}`' for command in commands)}."

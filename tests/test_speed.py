@@ -166,7 +166,11 @@ def result(median: float, **other: Any) -> dict[str, Any]:
     """Return the timing of a workload, as in the file."""
     spread = {"min": median - 0.01, "median": median, "max": median + 0.02}
     seconds = {"reference": [2.0, 4.0], "i2i": [2 * median], "reference_again": [2.0, 2.0]}
-    about = {"command": "python benchmarks/speed.py x --json y", "date": "2026-01-02T03:04:05", "remark": "Busy."}
+    about = {
+        "command": "python benchmarks/speed.py cyclegan --rounds=3 --json y",
+        "date": "2026-01-02T03:04:05",
+        "remark": "Busy.",
+    }
     about |= {"versions": {"torch": "9"}, "load": {"before": 0.5, "after": 3.0}, "note": "", "kind": "training"}
     return {"seconds": seconds, "ratio": spread, "noise": spread, **about, **other}
 
@@ -195,7 +199,7 @@ def test_results_of_other_cpus_are_kept(tmp_path: Path) -> None:
     assert "**0.90** (0.89 to 0.92) | 0.89 to 0.92 | 0.60 | - | - | - |" in second
     assert "0.70" not in second.split("### Inference")[0]
     assert "| the same in openvino | | | **0.65** (0.60 to 0.70) |" in second.split("### Inference")[1]
-    assert "- Busy.\n- Commands: `python benchmarks/speed.py x`." in second
+    assert "- Busy.\n- Commands, also with --memory: `python benchmarks/speed.py NAME --rounds=3`" in second
     assert "load average 0.5 to 3.0" in second
 
 

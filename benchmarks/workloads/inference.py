@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from i2i_cyclegan import CycleGAN
+from i2i_pix2pix import Pix2Pix
 from i2i_superres import SuperResolution
 from reference import cyclegan as published_resnet
 from reference import rrdb as published_rrdb
@@ -127,10 +127,10 @@ def openvino(network: nn.Module, image: Tensor) -> Turn:
 
 
 def resnet_inference(size: int = 256, width: int = 64, blocks: int = 9) -> Inference:
-    """The generator of CycleGAN."""
+    """The generator of CycleGAN, one direction; in i2i with the task `pix2pix`, which has only one."""
     generator = partial(ResnetGenerator, width=width, blocks=blocks)
     network = partial(published_resnet.generator, width, blocks)
-    return Inference(published_resnet, network, lambda: CycleGAN(generator), "G_ab", size, -1.0)
+    return Inference(published_resnet, network, lambda: Pix2Pix(generator, test_mode="eval"), "G", size, -1.0)
 
 
 def srresnet_inference(size: int = 64, width: int = 64, blocks: int = 16) -> Inference:
