@@ -97,9 +97,12 @@ class Inference:
 
     def runtimes(self) -> dict[str, Turn]:
         """Return the same network in the runtimes that are installed: "onnxruntime", "openvino"."""
-        built = {"onnxruntime": onnxruntime, "openvino": openvino}
-        installed = {name: build for name, build in built.items() if importlib.util.find_spec(name)}
-        return {name: build(self.plain(), self.scaled(self.image())) for name, build in installed.items()}
+        built = {"onnxruntime": (onnxruntime, ("onnxruntime", "onnx")), "openvino": (openvino, ("openvino",))}
+        return {
+            name: build(self.plain(), self.scaled(self.image()))
+            for name, (build, packages) in built.items()
+            if all(map(importlib.util.find_spec, packages))
+        }
 
 
 def onnxruntime(network: nn.Module, image: Tensor) -> Turn:
