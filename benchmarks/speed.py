@@ -1,12 +1,18 @@
-"""Training speed: i2i's engine against a plain PyTorch reference of the published recipe.
+"""Speed and memory of every family: i2i against a plain PyTorch reference of the published recipe.
 
-    python benchmarks/speed.py cyclegan                                # CPU time on one thread
-    python benchmarks/speed.py cyclegan --threads 2 --clock wall       # wall time; needs an idle machine
+    python benchmarks/speed.py cyclegan                              # CPU time on one thread
+    python benchmarks/speed.py cyclegan --threads 2 --clock wall     # wall time; needs an idle machine
+    python benchmarks/speed.py cyclegan --memory                     # peak memory, in a process for each side
+    python benchmarks/speed.py all --json benchmarks/results/speed.json
+    python benchmarks/speed.py --render                              # docs/performance.md from the results alone
 
-Both sides run in one process, start from the same weights, get the same batches and must report the same
-losses before timing starts. Then they alternate: reference, i2i, reference. The ratio of the second to the first
+Both sides run in one process, start from the same weights, get the same batches and must compute the same losses (or
+results) before timing starts. Then they alternate: reference, i2i, reference. The ratio of the second to the first
 reference shows the machine's noise. The reference must match the parameters and FLOPs of the published code.
 Only the ratio is comparable between machines: below 1, i2i is faster.
+
+`workloads` says what is measured, `reference` has the plain side. `all` measures each family in processes of its own
+and writes docs/performance.md; results of other kinds of CPU in the same file are kept.
 """
 
 from __future__ import annotations
@@ -14,214 +20,250 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
-import json
+import inspect
 import os
 import platform
+import resource
 import shlex
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import speed_page
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
+FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_tile": "AMX"}
+SKIPPED = 3  # exit code: the data are not here
+SIZES = ("size", "batch", "width")  # options of workloads
 
 
-class Sides(NamedTuple):
-    """A workload ready for timing: two callables that do the same work, and the results of the checks."""
-
-    reference: Callable[[], Any]
-    i2i: Callable[[], Any]
-    checked: dict[str, Any]
-
-
-def cyclegan(args: argparse.Namespace) -> Sides:
-    """Build both sides of the CycleGAN training step, and check that they compute the same losses.
-
-    Raises:
-        SystemExit: the reference does not match the published network or step, or the first losses differ.
-    """
-    import torch
-    from reference import cyclegan as published
-    from torch.utils.flop_counter import FlopCounterMode
-
-    checked = guard_cyclegan(args.blocks)
-    engine = cyclegan_engine(args.blocks)
-    reference = published.CycleGAN(args.blocks)
-    task = engine.task
-    for ours, plain in zip((task.G_ab, task.G_ba, task.D_a, task.D_b), reference.networks(), strict=True):
-        for p, q in zip(ours.parameters(), plain.parameters(), strict=True):
-            q.data.copy_(p.data)
-
-    def batches() -> Iterator[dict[str, torch.Tensor]]:
-        source = torch.Generator().manual_seed(1)
-        shape = (args.batch, 3, args.size, args.size)
-        while True:
-            yield {name: torch.rand(shape, generator=source) * 2 - 1 for name in "AB"}
-
-    # The first step of both is for warm-up, FLOP counting and the comparison of losses.
-    one, other = batches(), batches()
-    first = next(one), next(other)
-    with FlopCounterMode(display=False) as plain_flops:
-        expected = {name: loss.item() for name, loss in reference.step(first[0]["A"], first[0]["B"]).items()}
-    with FlopCounterMode(display=False) as our_flops:
-        losses = i2i_step(engine, first[1])
-    gap = max(abs(losses[name] - value) / max(1.0, abs(value)) for name, value in expected.items())
-    if gap > 1e-5 or losses.keys() != expected.keys():
-        sys.exit(f"the first losses differ by {gap:.1e}: {losses} instead of {expected}")
-    checked |= {
-        "first_losses": expected,
-        "first_losses_differ_by": gap,
-        "reference_gflop": plain_flops.get_total_flops() / 1e9,
-        "i2i_gflop": our_flops.get_total_flops() / 1e9,
-    }
-
-    def plain_step() -> None:
-        batch = next(one)
-        reference.step(batch["A"], batch["B"])
-
-    return Sides(plain_step, lambda: i2i_step(engine, next(other)), checked)
-
-
-def guard_cyclegan(blocks: int) -> dict[str, Any]:
-    """Check the reference against the constants of the published code, with a free step on the meta device.
-
-    Raises:
-        SystemExit: parameters differ, or FLOPs by more than 1 %.
-    """
-    import torch
-    from reference import cyclegan as published
-    from torch.utils.flop_counter import FlopCounterMode
-
-    if blocks not in published.STEP_GFLOP:
-        return {"guarded": f"no: the published counts are for {sorted(published.STEP_GFLOP)} blocks"}
-    reference = published.CycleGAN(blocks, device="meta")
-    counts = [sum(p.numel() for p in network.parameters()) for network in reference.networks()]
-    wanted = 2 * [published.GENERATOR_PARAMETERS[blocks]] + 2 * [published.DISCRIMINATOR_PARAMETERS]
-    if counts != wanted:
-        sys.exit(f"the reference has {counts} parameters, the published networks {wanted}")
-    with FlopCounterMode(display=False) as counter:
-        reference.step(*torch.empty(2, 1, 3, 128, 128, device="meta"))
-    gflop, published_gflop = counter.get_total_flops() / 1e9, published.STEP_GFLOP[blocks]
-    if abs(gflop / published_gflop - 1) > 0.01:
-        sys.exit(f"a step of the reference takes {gflop:.1f} GFLOP, the published one {published_gflop}")
-    return {"parameters": counts, "gflop_at_128": gflop, "published_gflop_at_128": published_gflop}
-
-
-def cyclegan_engine(blocks: int) -> Any:
-    """Return i2i's engine for its CycleGAN, with the published settings."""
-    import torch
-    from i2i_cyclegan import CycleGAN
-
-    from i2i.config import Train
-    from i2i.engine import Engine
-    from i2i.losses import LSGAN
-    from i2i.networks import PatchDiscriminator, ResnetGenerator
-    from i2i.optim import adam
-
-    torch.manual_seed(0)
-    task = CycleGAN(partial(ResnetGenerator, blocks=blocks), PatchDiscriminator, LSGAN)
-    return Engine(task, partial(adam, lr=2e-4, betas=(0.5, 0.999)), Train(steps=1))
-
-
-def i2i_step(engine: Any, batch: dict[str, Any]) -> dict[str, float]:
-    """Run one training step of i2i and return its losses by "player/name"."""
-    return engine.step([batch]).losses
-
-
-def compare(sides: Sides, rounds: int, clock: Callable[[], float]) -> dict[str, Any]:
-    """Time reference, i2i, reference `rounds` times and return seconds and ratios."""
+def compare(reference: Callable[[int], Any], other: Callable[[int], Any], rounds: int, clock: str) -> dict[str, Any]:
+    """Time reference, other, reference `rounds` times and return seconds and ratios."""
+    now = CLOCKS[clock]
     seconds: dict[str, list[float]] = {"reference": [], "i2i": [], "reference_again": []}
-    for _ in range(rounds):
-        turns = (sides.reference, sides.i2i, sides.reference)
-        for name, turn in zip(seconds, turns, strict=True):
-            start = clock()
-            turn()
-            seconds[name].append(clock() - start)
+    for n in range(rounds):
+        for name, turn in zip(seconds, (reference, other, reference), strict=True):
+            start = now()
+            turn(n)
+            seconds[name].append(now() - start)
     plain, ours, again = seconds.values()
-    noise = [b / a for a, b in zip(plain, again, strict=True)]
     pairs = [2 * x / (a + b) for a, x, b in zip(plain, ours, again, strict=True)]
     return {
         "seconds": seconds,
         "ratio_of_medians": statistics.median(ours) / statistics.median(plain + again),
-        "ratio_of_pairs": statistics.median(pairs),
-        "noise": {"min": min(noise), "median": statistics.median(noise), "max": max(noise)},
+        "ratio": spread(pairs),
+        "noise": spread([b / a for a, b in zip(plain, again, strict=True)]),
     }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the least, the median and the greatest."""
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def timed(args: argparse.Namespace) -> dict[str, Any]:
+    """Build and check both sides of a workload, and time them."""
+    workload = workload_of(args)
+    other = sizes(args)
+    guarded = {"guarded": f"no: the published counts are not for {other}"} if other else workload.guard()
+    sides = workload.both()
+    load = os.getloadavg()[0]
+    found = compare(sides.reference, sides.i2i, args.rounds, args.clock)
+    found |= {"kind": workload.kind, "checked": guarded | sides.checked, "note": workload.note}
+    found["load"] = {"before": load, "after": os.getloadavg()[0]}
+    if workload.kind == "inference":
+        runtimes = workload.runtimes()
+        found["runtimes"] = {
+            name: compare(sides.reference, turn, args.rounds, args.clock)["ratio"] for name, turn in runtimes.items()
+        }
+    return found
+
+
+def peak(args: argparse.Namespace) -> float:
+    """Return the peak memory of two rounds of one side, in MB beyond that after imports and a tiny step."""
+    import torch
+
+    layer = torch.nn.Conv2d(3, 3, 3)
+    for fused in (False, True):
+        layer(torch.rand(1, 3, 8, 8)).sum().backward()
+        torch.optim.Adam(layer.parameters(), fused=fused).step()
+    workload = workload_of(args)
+    before = resident()  # everything has been imported
+    turn = workload.one(args.side)
+    for n in range(2):
+        turn(n)
+    return resident() - before
+
+
+def resident() -> float:
+    """Return the peak memory of this process so far, in MB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def memory(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the peak memory of each side in a process of its own."""
+    given = [args.workload, f"--threads={args.threads}", f"--clock={args.clock}"]
+    given += [f"--{name}={value}" for name, value in sizes(args).items()]
+    found = {side: float(run(*given, "--memory", "--side", side)) for side in ("reference", "i2i")}
+    return {"memory": found | {"ratio": found["i2i"] / found["reference"]}}
+
+
+def workload_of(args: argparse.Namespace) -> Any:
+    """Return the workload with the sizes that were given; exit with a sentence if it has no such size."""
+    from workloads import WORKLOADS
+
+    build, given = WORKLOADS[args.workload], sizes(args)
+    possible = [name for name in SIZES if name in inspect.signature(build).parameters]
+    for name in given.keys() - possible:
+        sys.exit(f"{args.workload} has no --{name}; possible: {', '.join(f'--{n}' for n in possible) or 'none'}")
+    return build(**given)
+
+
+def sizes(args: argparse.Namespace) -> dict[str, int]:
+    """Return the sizes that were given."""
+    return {name: value for name in SIZES if (value := getattr(args, name)) is not None}
+
+
+def run(*arguments: str) -> str:
+    """Run this script in another process and return what it prints; exit if it fails."""
+    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout
 
 
 def machine() -> dict[str, Any]:
     """Return the hardware and software behind the numbers."""
-    cpu, linux = platform.processor(), Path("/proc/cpuinfo")
+    cpu, flags, linux = platform.processor(), set[str](), Path("/proc/cpuinfo")
     if linux.exists():
-        named = [line for line in linux.read_text().splitlines() if line.startswith("model name")]
-        cpu = named[0].split(":", 1)[1].strip() if named else cpu
+        lines = [line.partition(":") for line in linux.read_text().splitlines()]
+        about = {name.strip(): value.strip() for name, _, value in lines}
+        cpu, flags = about.get("model name", cpu), set(about.get("flags", "").split())
+    return {"cpu": cpu, "flags": [name for flag, name in FLAGS.items() if flag in flags], "cores": os.cpu_count()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, torch and i2i."""
+    sys.path.insert(0, str(ROOT))
     from i2i.version import __version__
 
-    versions = {"i2i": __version__, "torch": importlib.metadata.version("torch")}
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    return {"python": platform.python_version(), "torch": importlib.metadata.version("torch"), "i2i": __version__}
 
 
-def report(result: dict[str, Any]) -> str:
-    """Return the result as a few lines of text."""
+def everything(args: argparse.Namespace) -> None:
+    """Measure every workload in processes of its own, each time and then memory; then write the page."""
+    failed = []
+    for name in speed_page.WORKLOADS:
+        for extra in ([], ["--memory"]):
+            options = [f"--threads={args.threads}", f"--clock={args.clock}", f"--rounds={args.rounds}"]
+            options += [f"--json={args.json}", *([f"--remark={args.remark}"] if args.remark else [])]
+            print(f"{name} {'memory' if extra else 'time'}", flush=True)
+            code = subprocess.run([sys.executable, __file__, name, *options, *extra]).returncode
+            failed += [name] * (code not in (0, SKIPPED))
+            if code:
+                break
+    speed_page.write(args.json)
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
+
+
+def report(found: dict[str, Any], clock: str) -> str:
+    """Return a result as a few lines of text."""
+    if "memory" in found:
+        m = found["memory"]
+        return f"peak memory      {m['i2i']:.0f} MB, reference {m['reference']:.0f} MB: {m['ratio']:.2f}"
     lines = []
-    for name, values in result["seconds"].items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        lines.append(f"{name:16} min {low:8.4f}  median {middle:8.4f}  max {high:8.4f} s ({result['clock']})")
-    medians, pairs, noise = result["ratio_of_medians"], result["ratio_of_pairs"], result["noise"]
-    return "\n".join(
-        [
-            *lines,
-            f"i2i / reference  {medians:.3f} (medians)  {pairs:.3f} (pairs)",
-            f"reference/itself {noise['min']:.3f} .. {noise['median']:.3f} .. {noise['max']:.3f} (noise)",
-            f"load average     {result['load_before'][0]:.2f} before, {result['load_after'][0]:.2f} after",
-        ]
-    )
+    for name, values in found["seconds"].items():
+        s = spread(values)
+        lines.append(f"{name:16} min {s['min']:8.4f}  median {s['median']:8.4f}  max {s['max']:8.4f} s ({clock})")
+    ratio, noise, load = found["ratio"], found["noise"], found["load"]
+    lines += [
+        f"i2i / reference  {ratio['min']:.3f} .. {ratio['median']:.3f} .. {ratio['max']:.3f} (pairs)  "
+        f"{found['ratio_of_medians']:.3f} (medians)",
+        f"reference/itself {noise['min']:.3f} .. {noise['median']:.3f} .. {noise['max']:.3f} (noise)",
+        f"load average     {load['before']:.2f} before, {load['after']:.2f} after",
+    ]
+    lines += [f"note             {found['note']}"] if found["note"] else []
+    for name in ("onnxruntime", "openvino") if "runtimes" in found else ():
+        ratio = found["runtimes"].get(name)
+        lines.append(f"{name:16} {ratio['median']:.3f} of the reference" if ratio else f"{name:16} is not installed")
+    return "\n".join(lines)
 
 
-WORKLOADS: dict[str, Callable[[argparse.Namespace], Sides]] = {"cyclegan": cyclegan}
-
-
-def main() -> None:
-    """Parse the arguments, build both sides, compare, print, save."""
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("workload", choices=sorted(WORKLOADS))
-    parser.add_argument("--size", type=int, default=128, help="image size in pixels")
-    parser.add_argument("--blocks", type=int, default=9, help="residual blocks per generator")
-    parser.add_argument("--batch", type=int, default=1, help="images of each domain per step")
+    parser.add_argument("workload", nargs="?", choices=["all", *speed_page.WORKLOADS])
+    parser.add_argument("--size", type=int, help="image size in pixels; by default the published one")
+    parser.add_argument("--batch", type=int, help="samples per step; by default as published")
+    parser.add_argument("--width", type=int, help="width of the networks; by default the published one")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu", help="cpu requires one thread")
-    parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
+    parser.add_argument("--side", choices=["reference", "i2i"], help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="add the result to this file")
+    parser.add_argument("--remark", help="a sentence that is kept with the result, e.g. what else was running")
+    parser.add_argument("--render", action="store_true", help="only write docs/performance.md")
     args = parser.parse_args()
     if args.clock == "cpu" and args.threads > 1:
         parser.error("the cpu clock also counts waiting threads: use --clock wall or --threads 1")
+    if args.workload is None and not args.render:
+        parser.error("which workload? Give one of the names, or all, or --render")
+    if args.json and any(getattr(args, name) is not None for name in SIZES):
+        parser.error("the file holds results for the published sizes only: leave out --json")
+    if args.workload == "all" or args.render:
+        args.json = args.json or speed_page.RESULTS
+    return args
 
-    # Must precede the import of torch: a spinning thread pool would slow down the other side.
-    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+
+def measured(args: argparse.Namespace) -> dict[str, Any] | float:
+    """Measure in this process; exit with a sentence if the data of the workload are not here."""
     sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
     import torch
+    from workloads import Missing
 
     torch.set_num_threads(args.threads)
-    result: dict[str, Any] = {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "workload": args.workload,
-        "options": {k: v for k, v in vars(args).items() if k not in ("json", "workload")},
-        "clock": args.clock,
-        "machine": machine(),
-        "load_before": os.getloadavg(),
-    }
-    sides = WORKLOADS[args.workload](args)
-    result |= {"checked": sides.checked} | compare(sides, args.rounds, CLOCKS[args.clock])
-    result["load_after"] = os.getloadavg()
-    print(report(result))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    try:
+        return peak(args) if args.side else timed(args)
+    except Missing as error:
+        print(f"{args.workload} is skipped: {error}", file=sys.stderr)
+        sys.exit(SKIPPED)
+
+
+def save(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Add a result to the file, with what is needed to repeat it."""
+    command = shlex.join(["python", "benchmarks/speed.py", *sys.argv[1:]])
+    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    about = {"command": command, "date": date, "remark": args.remark or "", "versions": versions()}
+    part = "memory" if args.memory else "time"
+    setting = f"{args.threads} thread{'s' * (args.threads > 1)}, {args.clock.replace('cpu', 'CPU')} time"
+    speed_page.merge(args.json, machine(), setting, args.workload, {part: found | about})
+
+
+def main() -> None:
+    """Measure what was asked for, print it, and save it."""
+    args = arguments()
+    # Must precede the import of torch: a spinning thread pool would slow down the other side.
+    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    if args.render:
+        speed_page.write(args.json)
+    elif args.workload == "all":
+        everything(args)
+    elif args.side:
+        print(measured(args))
+    else:
+        found = memory(args) if args.memory else measured(args)
+        print(report(found, args.clock), flush=True)
+        if args.json:
+            save(args, found)
 
 
 if __name__ == "__main__":

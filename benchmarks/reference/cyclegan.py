@@ -1,9 +1,10 @@
 """CycleGAN's training step in plain PyTorch, the baseline for i2i's speed. arXiv:1703.10593.
 
     python benchmarks/speed.py cyclegan
+    python benchmarks/speed.py resnet_inference
 
-The constants below were measured by running the published code: parameters of a generator (by number of residual
-blocks) and of a discriminator, and floating-point operations of one training step on two 128x128 images.
+Generators with nine residual blocks. The constants were measured by running the published code
+(pytorch-CycleGAN-and-pix2pix).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import random
 import torch
 from torch import Tensor, nn
 
-GENERATOR_PARAMETERS = {9: 11_378_179, 6: 7_837_699}
-DISCRIMINATOR_PARAMETERS = 2_764_737
-STEP_GFLOP = {9: 468.8, 6: 338.3}  # at 128x128, batch 1
+from . import require_grad
+
+PARAMETERS = (11_378_179, 11_378_179, 2_764_737, 2_764_737)  # both generators, both discriminators
+SIZE, BATCH, GFLOP = 128, 1, 468.8
+INFERENCE_SIZE, INFERENCE_GFLOP = 256, 99.1  # one generator
 
 
 class Residual(nn.Module):
@@ -39,27 +42,29 @@ class Residual(nn.Module):
         return x + self.inner(x)
 
 
-def generator(blocks: int) -> nn.Sequential:
+def generator(width: int = 64, blocks: int = 9) -> nn.Sequential:
     """Return the generator with `blocks` residual blocks."""
+    w = width
     return nn.Sequential(
-        *(nn.ReflectionPad2d(3), nn.Conv2d(3, 64, 7), nn.InstanceNorm2d(64), nn.ReLU(True)),
-        *(nn.Conv2d(64, 128, 3, 2, 1), nn.InstanceNorm2d(128), nn.ReLU(True)),
-        *(nn.Conv2d(128, 256, 3, 2, 1), nn.InstanceNorm2d(256), nn.ReLU(True)),
-        *(Residual(256) for _ in range(blocks)),
-        *(nn.ConvTranspose2d(256, 128, 3, 2, 1, 1), nn.InstanceNorm2d(128), nn.ReLU(True)),
-        *(nn.ConvTranspose2d(128, 64, 3, 2, 1, 1), nn.InstanceNorm2d(64), nn.ReLU(True)),
-        *(nn.ReflectionPad2d(3), nn.Conv2d(64, 3, 7), nn.Tanh()),
+        *(nn.ReflectionPad2d(3), nn.Conv2d(3, w, 7), nn.InstanceNorm2d(w), nn.ReLU(True)),
+        *(nn.Conv2d(w, 2 * w, 3, 2, 1), nn.InstanceNorm2d(2 * w), nn.ReLU(True)),
+        *(nn.Conv2d(2 * w, 4 * w, 3, 2, 1), nn.InstanceNorm2d(4 * w), nn.ReLU(True)),
+        *(Residual(4 * w) for _ in range(blocks)),
+        *(nn.ConvTranspose2d(4 * w, 2 * w, 3, 2, 1, 1), nn.InstanceNorm2d(2 * w), nn.ReLU(True)),
+        *(nn.ConvTranspose2d(2 * w, w, 3, 2, 1, 1), nn.InstanceNorm2d(w), nn.ReLU(True)),
+        *(nn.ReflectionPad2d(3), nn.Conv2d(w, 3, 7), nn.Tanh()),
     )
 
 
-def discriminator() -> nn.Sequential:
+def discriminator(width: int) -> nn.Sequential:
     """Return the 70x70 patch discriminator."""
+    w = width
     return nn.Sequential(
-        *(nn.Conv2d(3, 64, 4, 2, 1), nn.LeakyReLU(0.2, True)),
-        *(nn.Conv2d(64, 128, 4, 2, 1), nn.InstanceNorm2d(128), nn.LeakyReLU(0.2, True)),
-        *(nn.Conv2d(128, 256, 4, 2, 1), nn.InstanceNorm2d(256), nn.LeakyReLU(0.2, True)),
-        *(nn.Conv2d(256, 512, 4, 1, 1), nn.InstanceNorm2d(512), nn.LeakyReLU(0.2, True)),
-        nn.Conv2d(512, 1, 4, 1, 1),
+        *(nn.Conv2d(3, w, 4, 2, 1), nn.LeakyReLU(0.2, True)),
+        *(nn.Conv2d(w, 2 * w, 4, 2, 1), nn.InstanceNorm2d(2 * w), nn.LeakyReLU(0.2, True)),
+        *(nn.Conv2d(2 * w, 4 * w, 4, 2, 1), nn.InstanceNorm2d(4 * w), nn.LeakyReLU(0.2, True)),
+        *(nn.Conv2d(4 * w, 8 * w, 4, 1, 1), nn.InstanceNorm2d(8 * w), nn.LeakyReLU(0.2, True)),
+        nn.Conv2d(8 * w, 1, 4, 1, 1),
     )
 
 
@@ -84,14 +89,11 @@ class Pool:
 
 
 class CycleGAN:
-    """The four networks, their two optimizers, and the step.
+    """The four networks, their two optimizers, and the step."""
 
-    Weights have PyTorch's default initialisation; the benchmark overwrites them with those of i2i.
-    """
-
-    def __init__(self, blocks: int = 9, device: str = "cpu") -> None:
-        self.G_ab, self.G_ba = generator(blocks).to(device), generator(blocks).to(device)
-        self.D_a, self.D_b = discriminator().to(device), discriminator().to(device)
+    def __init__(self, width: int = 64, blocks: int = 9) -> None:
+        self.G_ab, self.G_ba = generator(width, blocks), generator(width, blocks)
+        self.D_a, self.D_b = discriminator(width), discriminator(width)
         both = itertools.chain(self.G_ab.parameters(), self.G_ba.parameters())
         self.optimizer_g = torch.optim.Adam(both, lr=2e-4, betas=(0.5, 0.999))
         both = itertools.chain(self.D_a.parameters(), self.D_b.parameters())
@@ -114,14 +116,15 @@ class CycleGAN:
         loss.backward()
         return loss
 
-    def step(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """Do one training step on a and b [N, 3, H, W] in [-1, 1] and return the losses."""
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Do one training step on A and B [N, 3, H, W] in [-1, 1] and return the losses."""
+        a, b = batch["A"], batch["B"]
         fake_b = self.G_ab(a)
         rec_a = self.G_ba(fake_b)
         fake_a = self.G_ba(b)
         rec_b = self.G_ab(fake_a)
 
-        self.freeze(True)
+        require_grad([self.D_a, self.D_b], False)
         self.optimizer_g.zero_grad()
         losses = {
             "G/identity_b": self.l1(self.G_ab(b), b) * 10.0 * 0.5,
@@ -134,14 +137,9 @@ class CycleGAN:
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer_g.step()
 
-        self.freeze(False)
+        require_grad([self.D_a, self.D_b], True)
         self.optimizer_d.zero_grad()
         losses["D/a"] = self.learn_to_judge(self.D_a, a, self.pool_a(fake_a.detach()))
         losses["D/b"] = self.learn_to_judge(self.D_b, b, self.pool_b(fake_b.detach()))
         self.optimizer_d.step()
         return losses
-
-    def freeze(self, frozen: bool) -> None:
-        """Disable or enable gradients of the discriminators."""
-        for parameter in itertools.chain(self.D_a.parameters(), self.D_b.parameters()):
-            parameter.requires_grad_(not frozen)

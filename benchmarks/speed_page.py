@@ -1,0 +1,146 @@
+"""The results of benchmarks/speed.py: a JSON file with every kind of CPU side by side, and docs/performance.md.
+
+python benchmarks/speed.py --render
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = ROOT / "benchmarks" / "results" / "speed.json", ROOT / "docs" / "performance.md"
+
+
+class Row(NamedTuple):
+    """What the page says about a workload: its title, and the goals on CPUs without and with AVX-512."""
+
+    title: str
+    goal: float
+    goal_avx512: float
+
+
+WORKLOADS = {
+    "cyclegan": Row("CycleGAN, nine blocks, 128 px", 0.42, 0.60),
+    "pix2pix": Row("pix2pix, U-Net, 256 px", 0.62, 0.62),
+    "spade": Row("SPADE, 19 labels, 128 px, no perceptual loss", 0.50, 0.60),
+    "srresnet": Row("SRResNet (no batch norm) x4, 192 px, batch 4", 0.55, 0.60),
+    "dcgan": Row("DCGAN, 64 px, batch 64", 0.75, 0.75),
+    "vqvae2": Row("VQ-VAE-2, autoencoder, 128 px, batch 2", 0.60, 0.60),
+    "vae": Row("VAE, fully connected, MNIST, batch 128: a tenth of an epoch", 0.40, 0.40),
+    "social_gan": Row("Social GAN, zara1, 3 x 32 scenes", 0.10, 0.10),
+    "resnet_inference": Row("CycleGAN's generator, 256 px", 0.40, 0.60),
+    "srresnet_inference": Row("SRResNet (no batch norm) x4, from 64 px", 0.40, 0.60),
+    "rrdb_inference": Row("ESRGAN's generator x4, from 64 px", 0.55, 0.60),
+}
+
+HEAD = """\
+# Performance
+
+`python benchmarks/speed.py all` measures this page, and `python benchmarks/speed.py --render` writes it again from
+`benchmarks/results/speed.json`.
+
+Each row is i2i's engine, or `Model`, against a plain PyTorch reference of the published recipe: stock layers,
+contiguous float32, eager mode, default Adam, the published order of updates (`benchmarks/reference`). The references
+have the parameters of the published code, and its FLOPs within 1 %. Both sides run in one process on the same weights
+and batches, and must compute the same losses, or results, before they are timed in turn: reference, i2i, reference.
+
+- **Ratio**: time of i2i / time of the reference, the median of the pairs with the least and the greatest; below 1,
+  i2i is faster. **Noise** is the same for the reference against itself.
+- **Goal**: what we work towards, for this kind of CPU.
+- **Peak memory** is beyond that of a process that has imported everything, in a process for each side.
+"""
+
+
+def merge(file: Path, machine: dict[str, Any], setting: str, workload: str, found: dict[str, Any]) -> None:
+    """Add a result to the file, in place of an older one on the same kind of CPU."""
+    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    kind = ", ".join([machine["cpu"], *machine["flags"]])
+    host = results.setdefault(kind, {"machine": machine, "settings": {}})
+    host["machine"] = machine
+    host["settings"].setdefault(setting, {}).setdefault(workload, {}).update(found)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def write(file: Path) -> None:
+    """Write the page of a file of results."""
+    PAGE.write_text(page(json.loads(file.read_text())))
+
+
+def page(results: dict[str, Any]) -> str:
+    """Return docs/performance.md for results of any number of kinds of CPU."""
+    parts = [HEAD]
+    for host in results.values():
+        about, wide = host["machine"], "AVX-512" in host["machine"]["flags"]
+        for setting, rows in host["settings"].items():
+            parts.append(f"\n## {about['cpu']}, {about['cores']} cores: {setting}\n\n{', '.join(about['flags'])}.\n")
+            parts += [f"\n### {kind.capitalize()}\n\n{table(rows, kind, wide)}" for kind in ("training", "inference")]
+            parts.append(f"\n{remarks(rows)}")
+    return "".join(parts)
+
+
+def table(rows: dict[str, Any], kind: str, wide: bool) -> str:
+    """Return the table of training or inference; `wide` for a CPU with AVX-512."""
+    lines = [
+        "| | reference, s | i2i, s | ratio | noise | goal | peak memory, MB: reference | i2i | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in WORKLOADS.items():
+        time, memory = rows.get(name, {}).get("time"), rows.get(name, {}).get("memory", {}).get("memory")
+        if time is None or time["kind"] != kind:
+            continue
+        plain = middle(time["seconds"]["reference"] + time["seconds"]["reference_again"])
+        cells = [row.title, f"{plain:.3g}", f"{middle(time['seconds']['i2i']):.3g}", bold(time["ratio"])]
+        cells += [f"{time['noise']['min']:.2f} to {time['noise']['max']:.2f}"]
+        cells += [f"{row.goal_avx512 if wide else row.goal:.2f}"]
+        cells += (
+            [f"{memory['reference']:.0f}", f"{memory['i2i']:.0f}", f"{memory['ratio']:.2f}"] if memory else 3 * ["-"]
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+        for runtime, ratio in time.get("runtimes", {}).items():
+            lines.append(f"| the same in {runtime} | | | {bold(ratio)} | | | | | |")
+    return "\n".join(lines) + "\n"
+
+
+def bold(ratio: dict[str, float]) -> str:
+    """Return a ratio with its spread."""
+    return f"**{ratio['median']:.2f}** ({ratio['min']:.2f} to {ratio['max']:.2f})"
+
+
+def middle(values: list[float]) -> float:
+    """Return the median: of an even number of values, the mean of the two in the middle."""
+    values = sorted(values)
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+
+
+def remarks(rows: dict[str, Any]) -> str:
+    """Return the notes below the tables: differences on purpose, dates, versions, load and commands."""
+    return "\n".join(f"- {line}" for line in lines_of(rows)) + "\n"
+
+
+def lines_of(rows: dict[str, Any]) -> Iterator[str]:
+    """Yield the notes one by one."""
+    notes: dict[str, list[str]] = {}
+    for name, row in WORKLOADS.items():
+        if rows.get(name, {}).get("time", {}).get("note"):
+            notes.setdefault(rows[name]["time"]["note"], []).append(row.title.split(",")[0])
+    for note, titles in notes.items():
+        yield f"{'; '.join(titles)}: {note}."
+    named = [(name, part) for name, row in rows.items() for part in row.values()]
+    parts = [part for _, part in named]
+    days = sorted({part["date"][:10] for part in parts})
+    versions = sorted({", ".join(f"{name} {v}" for name, v in part["versions"].items()) for part in parts})
+    loads = [value for part in parts if "load" in part for value in part["load"].values()]
+    rounds = sorted({len(part["seconds"]["i2i"]) for part in parts if "seconds" in part})
+    yield f"Measured on {' to '.join(dict.fromkeys([days[0], days[-1]]))} with {'; '.join(versions)}."
+    yield f"{' or '.join(map(str, rounds))} rounds; load average {min(loads):.1f} to {max(loads):.1f}."
+    yield from dict.fromkeys(part["remark"] for part in parts if part["remark"])
+    if any("runtimes" in part and not part["runtimes"] for part in parts):
+        yield "ONNX Runtime and OpenVINO are measured too where they are installed; here they are not."
+    commands = dict.fromkeys(
+        part["command"].partition(" --json")[0].replace(f" {name} ", " NAME ") for name, part in named
+    )
+    yield f"Commands, also with --memory: {', '.join(f'`{command}`' for command in commands)}."
