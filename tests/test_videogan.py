@@ -35,6 +35,7 @@ from i2i_videogan import (
     VideoPrediction,
 )
 from i2i_videogan.frames import ConvGRU
+from i2i_videogan.game import augmented_clips
 from i2i_videogan.layered import placed
 from i2i_videogan.metrics import distances, moved_on
 from i2i_videogan.motion import centres, energy_distance, flow, shuffled, steps, stills
@@ -357,6 +358,45 @@ def test_in_prediction_the_picture_discriminator_sees_no_given_frame_and_the_oth
     assert pictures.seen[0].min() * T > 1.9
     assert torch.equal(whole.seen[0], clip)
     assert torch.equal(whole.seen[1][:, :2], clip[:, :2])
+
+
+@pytest.mark.parametrize("kinds", [["colour"], ["translation"], ["cutout"], ["flip"], ["colour", "translation"]])
+def test_all_frames_of_a_clip_are_augmented_alike(kinds: Any) -> None:
+    torch.manual_seed(0)
+    still = clips(3, frames=1, channels=3, size=16).expand(-1, 5, -1, -1, -1).clone().requires_grad_()
+    changed = augmented_clips(still, kinds)
+    assert changed.shape == still.shape
+    torch.testing.assert_close(changed, changed[:, :1].expand_as(changed))
+    assert not torch.equal(changed, still)
+    moved = [(a - b).abs().max() for a, b in zip(changed[:, 0], augmented_clips(still, kinds)[:, 0], strict=True)]
+    assert max(moved) > 0  # drawn anew for every call
+    changed.square().sum().backward()
+    assert still.grad is not None
+    assert still.grad.abs().sum() > 0
+
+
+def test_both_discriminators_see_augmented_clips_in_every_turn() -> None:
+    seen: list[Tensor] = []
+
+    def spying(network: Any) -> Any:
+        def build(*args: Any) -> nn.Module:
+            found: nn.Module = network(*args)
+            found.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+            return found
+
+        return build
+
+    parts = {"picture": partial(PictureDiscriminator, width=4, norm="spectral", condition="projection")}
+    parts["clip"] = partial(StackedDiscriminator, width=4)
+    task = made(**{name: spying(part) for name, part in parts.items()}, augment=("cutout",))
+    ones = batch() | {"clip": torch.ones(4, T, 1, S, S)}
+    list(task.step(ones))
+    real = [x for x in seen if (x == 1).any() and (x == 0).any()]  # what is cut out is 0
+    assert {x.shape[1] for x in real} == {1, T}
+    assert not any((x == 1).all() for x in seen)
+    seen.clear()
+    list(made(**{name: spying(part) for name, part in parts.items()}).step(ones))
+    assert any((x == 1).all() for x in seen)
 
 
 def test_the_step_of_mocogan_is_the_usual_loop_bit_for_bit() -> None:
