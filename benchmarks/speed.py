@@ -108,7 +108,7 @@ def resident() -> float:
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
     """Measure the peak memory of each side in a process of its own."""
-    given = [args.workload, f"--threads={args.threads}", f"--clock={args.clock}"]
+    given = [args.workload, f"--threads={args.threads}", f"--clock={args.clock}", f"--speed={args.speed}"]
     given += [f"--{name}={value}" for name, value in sizes(args).items()]
     found = {side: float(run(*given, "--memory", "--side", side)) for side in ("reference", "i2i")}
     return {"memory": found | {"ratio": found["i2i"] / found["reference"]}}
@@ -162,6 +162,7 @@ def everything(args: argparse.Namespace) -> None:
     for name in speed_page.WORKLOADS:
         for extra in ([], ["--memory"]):
             options = [f"--threads={args.threads}", f"--clock={args.clock}", f"--rounds={args.rounds}"]
+            options += [f"--speed={args.speed}"]
             options += [f"--json={args.json}", *([f"--remark={args.remark}"] if args.remark else [])]
             print(f"{name} {'memory' if extra else 'time'}", flush=True)
             code = subprocess.run([sys.executable, __file__, name, *options, *extra]).returncode
@@ -207,6 +208,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="cpu", help="cpu requires one thread")
+    parser.add_argument(
+        "--speed", choices=["exact", "auto", "fast"], default="exact", help="of i2i; fast trains in bf16"
+    )
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--side", choices=["reference", "i2i"], help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="add the result to this file")
@@ -245,6 +249,7 @@ def save(args: argparse.Namespace, found: dict[str, Any]) -> None:
     about = {"command": command, "date": date, "remark": args.remark or "", "versions": versions()}
     part = "memory" if args.memory else "time"
     setting = f"{args.threads} thread{'s' * (args.threads > 1)}, {args.clock.replace('cpu', 'CPU')} time"
+    setting += f", speed {args.speed}" * (args.speed != "exact")
     speed_page.merge(args.json, machine(), setting, args.workload, {part: found | about})
 
 
@@ -252,7 +257,7 @@ def main() -> None:
     """Measure what was asked for, print it, and save it."""
     args = arguments()
     # Must precede the import of torch: a spinning thread pool would slow down the other side.
-    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE", "I2I_SPEED": args.speed}
     if args.render:
         speed_page.write(args.json)
     elif args.workload == "all":

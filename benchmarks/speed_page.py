@@ -46,6 +46,7 @@ Each row is i2i's engine, or `Model`, against a plain PyTorch reference of the p
 contiguous float32, eager mode, default Adam, the published order of updates (`benchmarks/reference`). The references
 have the parameters of the published code, and its FLOPs within 1 %. Both sides run in one process on the same weights
 and batches, and must compute the same losses, or results, before they are timed in turn: reference, i2i, reference.
+With `--speed fast`, i2i trains in bf16, and translates in it where a test allows that (see devices.md).
 
 - **Ratio**: time of i2i / time of the reference, the median of the pairs with the least and the greatest; below 1,
   i2i is faster. **Noise** is the same for the reference against itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -79,6 +80,11 @@ def require_close(gap: float, allowed: float, what: str) -> None:
     """Raise SystemExit if both sides differ by more than allowed."""
     if not gap <= allowed:
         sys.exit(f"{what} differ by {gap:.1e}, more than {allowed:.0e}: the two sides do not do the same work")
+
+
+def fp32() -> bool:
+    """Return whether i2i's side computes in float32: not with --speed fast, which may use bf16."""
+    return os.environ.get("I2I_SPEED") != "fast"
 
 
 def no_grad(work: Callable[[], Any]) -> Any:
