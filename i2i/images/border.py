@@ -17,7 +17,7 @@ from PIL import Image
 from ..errors import DataError, NumericError, PluginError
 from .axes import axes_of, from_nchw, to_nchw
 from .carried import NOTHING, Carried, photograph
-from .decode import MAX_PIXELS, Photo, read_labels, read_photo
+from .decode import Photo, read_labels, read_photo
 from .levels import bands, unit_floats
 from .notes import note
 from .pixels import WHITE, check_floats, rescaled, to_image
@@ -129,13 +129,13 @@ def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
     return "tensor" if isinstance(img, torch.Tensor) else "array" if isinstance(img, np.ndarray) else "pil"
 
 
-def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS, large: bool = False) -> Picture:
+def take(img: Any, *, layout: str | None = None, limit: int | None = None, large: bool = False) -> Picture:
     """Convert a picture of any kind to a tensor; the input is not modified.
 
     Args:
         img: PIL image, path, encoded bytes, numpy array or tensor.
         layout: the axes of an array or tensor, e.g. "HWC", if its shape is ambiguous.
-        limit: the maximum number of pixels (H * W).
+        limit: the maximum number of pixels (H * W); by default that of `limits`.
         large: hold it as `levels` instead of floats, unless it consists of floats.
 
     Returns:
@@ -213,13 +213,13 @@ def in_srgb(unit: Tensor, space: Space) -> Tensor:
     return unit
 
 
-def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
+def take_labels(img: Any, *, limit: int | None = None) -> Picture:
     """Convert a label map to a tensor of class indices, without scaling.
 
     Args:
         img: PIL image, path or encoded bytes with one channel; or an array or tensor of integers, [H, W], [1, H, W]
             or [N, 1, H, W].
-        limit: the maximum number of pixels (H * W).
+        limit: the maximum number of pixels (H * W); by default that of `limits`.
 
     Returns:
         The label map, with `tensor` int64 [N, 1, H, W]. `restore` converts an image generated from it to RGB: a PIL

@@ -17,7 +17,7 @@ from PIL import Image
 
 from i2i.data.check import check
 from i2i.errors import DataError
-from i2i.images import read_rgb, whole
+from i2i.images import limits, read_rgb, whole
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(30, 220, (40, 48, 3), np.uint8))
 SMOOTH = Image.fromarray(np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8)).convert("RGB")
@@ -200,7 +200,7 @@ def test_A17_a_small_file_that_claims_many_pixels_is_rejected_before_decoding() 
 
 
 def test_A17_the_densest_pictures_that_encoders_write_are_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "CHEAP", 0)
+    monkeypatch.setattr(limits, "CHEAP", 0)
     flat = Image.new("L", (1000, 800), 200)
     options = {"JPEG": {"quality": 30, "progressive": True}, "TIFF": {"compression": "tiff_lzw"}}
     for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM", "WEBP"):
