@@ -18,7 +18,7 @@ from ..images import Output, Picture, shown
 from ..metrics.base import device_of
 from ..modalities import Image, Modality, Taken
 from ..task import Task
-from .memory import Need, Stage, chosen_tile, need_of
+from .memory import Need, Stage, chosen_tile, keep_few, need_of
 
 
 def halved(tensor: Tensor) -> Tensor:
@@ -46,6 +46,7 @@ class Model:
 
     def __init__(self, task: Task, config: dict[str, Any], source: Path) -> None:
         self.task, self.config, self.source = task.eval(), config, source
+        keep_few(task)
         self._tiler: Any = None  # measured on the first call with tiles
         self._need: Need | None = None  # counted on the first large input
 
