@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -170,6 +172,32 @@ def test_R5_memory_that_runs_out_while_writing_costs_only_one_picture(
     assert len(failed) == 1
     assert "a.png': out of memory in write" in failed[0]
     assert (tmp_path / "out" / "b.png").exists()
+
+
+GROWTH = """
+import sys, numpy as np, i2i
+from i2i.model.many import return_memory
+rng, model, seen = np.random.default_rng(0), i2i.load("upscale-x2"), []
+def resident():
+    return_memory()
+    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+for number in range(90):
+    model(np.zeros((*rng.integers(8, 40, 2), 3), np.uint8))
+    seen.append(resident())
+print(seen[9], seen[-1])
+model.need({})
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_F15_memory_does_not_grow_with_the_sizes_of_pictures() -> None:
+    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True, env=environment)
+    sizes, compiler = done.stdout.splitlines()
+    early, late = map(int, sizes.split())
+    assert late - early < 20
+    assert compiler == "False"  # 75 MB
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
