@@ -67,11 +67,16 @@ class Picture:
         carried, size = NOTHING if strip else self.carried, (tensor.shape[2], tensor.shape[3])
         alpha, channels = self._alpha(size), 1 if self.grey and not colour else 3
         convert, icc = way_back(carried.icc, channels + (alpha is not None))
+        adapted = replace(carried, icc=icc).at(size[1], size[0])
+        if alpha is None and convert is None and tensor.shape[1] == channels:
+            as_stored = tensor[0].permute(1, 2, 0).cpu().numpy()
+            if as_stored.dtype == self.dtype and self.dtype.kind != "f":
+                return np.ascontiguousarray(as_stored), adapted
         values = np.empty((*size, channels + (alpha is not None)), self.dtype)
         for rows in bands(*size):  # floats of all pixels would take many times the memory
             unit = self._unit(tensor[..., rows, :], alpha if alpha is None else alpha[..., rows, :], colour)
             values[rows] = to_pixels(unit, self.dtype, convert)
-        return values, replace(carried, icc=icc).at(size[1], size[0])
+        return values, adapted
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
         """Convert a result to the original type, at the size of the result; alpha is resized to it.

@@ -148,7 +148,10 @@ def tiled(
                 (left - west) * scale : (right - west) * scale,
             ]
             if whole is None:
-                whole = torch.empty(*out.shape[:2], height * scale, width * scale, dtype=depth or torch.float32)
+                shape = (*out.shape[:2], height * scale, width * scale)
+                # As files have them, so that they are written without a copy.
+                order = torch.contiguous_format if depth is None else torch.channels_last
+                whole = torch.empty(shape, dtype=depth or torch.float32, memory_format=order)
             # Each tile is converted now: the whole result as floats would take several times the memory.
             made = out.float().cpu() if depth is None else levels(out, depth).cpu()
             whole[..., top * scale : bottom * scale, left * scale : right * scale] = made

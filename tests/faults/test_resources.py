@@ -20,7 +20,8 @@ from torch import Tensor, nn
 import i2i
 from i2i import Task, api, checkpoint, runs
 from i2i.errors import ResourceError, WeightsError
-from i2i.images import ImageWarning, Output, notes
+from i2i.images import ImageWarning, Output, notes, take, tiled
+from i2i.images.write import write
 from i2i.modalities import Image as ImageModality
 from i2i.model import memory, translate_files
 from i2i.networks import CompactSR
@@ -208,6 +209,23 @@ def test_F15_tiles_keep_the_depth_of_arrays(dtype: Any) -> None:
     cut, whole = model(given, tile=32), model(given)
     assert cut.dtype == whole.dtype == dtype
     assert np.abs(cut.astype(int) - whole).max() <= np.iinfo(dtype).max // 255
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_F15_levels_are_written_as_they_are_and_without_a_copy(dtype: Any, tmp_path: Path) -> None:
+    white = np.iinfo(dtype).max
+    values = np.resize(np.arange(white + 1, dtype=dtype), (256, (white + 1) // 256, 3))
+    whole = torch.from_numpy(values).permute(2, 0, 1)[None]
+    picture = take(values)
+    pixels, _ = picture.pixels(whole)
+    assert np.shares_memory(pixels, values)
+    assert np.array_equal(pixels, values)
+    write(picture, whole, tmp_path / "levels.png")
+    write(picture, picture.tensor, tmp_path / "floats.png")
+    assert np.array_equal(take(tmp_path / "levels.png").tensor, take(tmp_path / "floats.png").tensor)
+    made = tiled(lambda piece: piece, whole, 64, 0, depth=torch.uint8 if dtype is np.uint8 else torch.uint16)
+    assert np.array_equal(made[0].permute(1, 2, 0).numpy(), values)
+    assert made[0].permute(1, 2, 0).is_contiguous()
 
 
 def test_the_memory_of_a_network_grows_with_the_pixels_or_with_their_square() -> None:
