@@ -90,7 +90,9 @@ def iter_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Ite
             check(frame.pixels.shape[1], frame.pixels.shape[0], number)
             yield frame
         if found is not None and number < found.frames:
-            raise DataError(f"damaged: only {number} of its {found.frames} frames can be decoded; copy or download it again")
+            raise DataError(
+                f"damaged: only {number} of its {found.frames} frames can be decoded; copy or download it again"
+            )
 
 
 def check_limits(width: int, height: int, count: int, limit: int | None) -> None:

@@ -21,6 +21,7 @@ from i2i.images import Output, limits, read_rgb, read_video, whole
 from i2i.images.animate import riff_chunk, uint24
 from i2i.images.complete import webp_size
 
+SQUARE = Image.new("RGB", (40, 40))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(30, 220, (40, 48, 3), np.uint8))
 SMOOTH = Image.fromarray(np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8)).convert("RGB")
 PICTURES = [NOISE, SMOOTH, Image.new("RGB", (48, 40)), Image.new("RGB", (33, 21), "white")]
@@ -292,7 +293,9 @@ def test_A17_one_factor_raises_every_limit_and_errors_name_it(monkeypatch: pytes
     monkeypatch.setitem(limits.PIXELS_PER_BYTE, "PNG", 1)
     scans = encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)
     cases = {
-        "40x40 pixels, more than the limit of 800; .* set I2I_LIMITS=2 to raise": encoded(NOISE.resize((40, 40)), "PNG"),
+        "40x40 pixels, more than the limit of 800; .* set I2I_LIMITS=2 to raise": encoded(
+            NOISE.resize((40, 40)), "PNG"
+        ),
         "41x9 pixels, more than 20 on a side; .* set I2I_LIMITS=3": encoded(NOISE.resize((41, 9)), "PNG"),
         "claims 18x18 pixels .* if it is intact, set I2I_LIMITS=": encoded(Image.new("L", (18, 18)), "PNG"),
         "more than 2 frames; .* set I2I_LIMITS=2": animated("GIF", 8, 6),
@@ -306,7 +309,7 @@ def test_A17_one_factor_raises_every_limit_and_errors_name_it(monkeypatch: pytes
         assert read_rgb(data).ndim == 3
     assert Output(scale=2).size_of(100, 100) == (200, 200)
     monkeypatch.setenv("I2I_LIMITS", "0.5")
-    with pytest.raises(DataError, match="20x40 pixels is more than the limit of 400; .* set I2I_LIMITS=1 to"):
+    with pytest.raises(DataError, match=r"20x40 pixels is more than the limit of 400; .* set I2I_LIMITS=1 to"):
         Output(scale=2).size_of(20, 10)
     for wrong in ("many", "0", "inf"):
         monkeypatch.setenv("I2I_LIMITS", wrong)
