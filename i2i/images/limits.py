@@ -1,4 +1,4 @@
-"""How large pictures and clips may be. `$I2I_LIMITS` is a factor for every limit, 1 by default; below 1 it is stricter.
+"""How large pictures and clips may be. `$I2I_LIMITS` is a factor for every limit: 1 by default, less is stricter.
 
     I2I_LIMITS=4 i2i translate mosaic.tif -o out -m upscale-x2
 

@@ -3,9 +3,9 @@
     i2i translate big.png -o out -m RUN --tile 256
 
 Each pixel of the result depends on a neighbourhood of the input. `reach` measures its radius from the gradient of the
-network and from how far a NaN spreads, so the overlap of the tiles is not a guess. If every pixel depends on the whole
-picture (instance normalisation, global attention), there is no such neighbourhood: tiling would change the result, and
-is rejected.
+network and from how far a NaN spreads, so the overlap of the tiles is not a guess. If every pixel depends on the
+whole picture (instance normalisation, global attention), there is no such neighbourhood: tiling would change the
+result, and is rejected.
 """
 
 from __future__ import annotations
