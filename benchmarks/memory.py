@@ -35,7 +35,7 @@ from i2i.model.memory import Plan
 from i2i.networks import CompactSR
 
 GOAL, FLAT, MB = 15, 50, 1e6
-SIZES = {0.5: (816, 612), 3: (2000, 1500), 12: (4000, 3000)}  # width and height by megapixels
+SIZES = {0.5: (816, 612), 0.75: (1000, 750), 3: (2000, 1500), 12: (4000, 3000)}  # width and height by megapixels
 WHOLE = 0.5  # megapixels up to which pictures are translated in one piece too; the others would take hours and swap
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How much memory does a large picture take?")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--models", nargs="+", default=["small-x4", "upscale-x4", "upscale-x2"])
-    parser.add_argument("--megapixels", nargs="+", type=float, default=list(SIZES))
+    parser.add_argument("--megapixels", nargs="*", type=float, default=list(SIZES))
     parser.add_argument("--sizes", type=int, default=1000, help="pictures of the last rows; 0 for none")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

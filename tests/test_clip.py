@@ -25,7 +25,7 @@ from toyclips import Imagine, Predict
 import i2i
 from i2i import images
 from i2i.errors import DataError, PluginError, ResourceError
-from i2i.images import complete, pyav
+from i2i.images import complete, limits, pyav
 from i2i.images import video as videos
 from i2i.images.frame import Tags
 from i2i.modalities import Clip, Image
@@ -307,7 +307,7 @@ def test_a_file_with_fewer_frames_than_it_declares_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path, ".gif", images.Video.of(noise(3, 4, 4), 10))
-    monkeypatch.setattr(videos, "count_frames", lambda stream, kind: 4)
+    monkeypatch.setattr(videos, "outline", lambda stream, kind: complete.Outline(4, 16, 16))
     with pytest.raises(DataError, match="damaged: only 3 of its 4 frames can be decoded"):
         images.read_video(path)
 
@@ -351,7 +351,7 @@ def test_limits_are_checked_before_decoding(tmp_path: Path, monkeypatch: pytest.
             patch.setattr(videos, "MAX_CLIP_FRAMES", 5)
             with pytest.raises(DataError, match="more than 5 frames"):
                 images.read_video(path)
-            patch.setattr(videos, "MAX_PIXELS", 255)
+            patch.setattr(limits, "MAX_PIXELS", 255)
             with pytest.raises(DataError, match="16x16 pixels, more than the limit of 255"):
                 images.read_video(path)
 
@@ -397,7 +397,7 @@ def test_the_structure_of_long_boxes_and_recorded_streams_is_understood(tmp_path
     unbounded = data[:at] + struct.pack(">I", 1) + b"mdat" + struct.pack(">Q", length + 8) + data[at + 8 :]
     (tmp_path / "long.mp4").write_bytes(unbounded)
     with (tmp_path / "long.mp4").open("rb") as stream:
-        assert complete.count_frames(stream, "mov") is None
+        assert complete.outline(stream, "mov") is None
     recorded = saved(tmp_path, ".webm", images.Video.of(smooth(3, 16, 16), 10)).read_bytes()
     at = recorded.index(complete.SEGMENT) + 4
     live = recorded[:at] + b"\x01" + b"\xff" * 7 + recorded[at + 8 :]

@@ -99,6 +99,29 @@ def test_G2_a_network_that_reduces_the_probe_to_one_pixel_has_no_reach() -> None
     assert reach(network, torch.zeros(1, 3, 64, 64), multiple=64, largest=128) is None
 
 
+class Gated(nn.Module):
+    """A network that changes a picture only where it is bright for some distance: on noise it changes nothing."""
+
+    def __init__(self, whole: bool) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = nn.functional.avg_pool2d(x, 17, 1, 8, count_include_pad=False)
+        mean = x.mean((1, 2, 3), keepdim=True) if self.whole else around
+        return x + ((around - 0.6) * 100).sigmoid() * (mean - x)
+
+
+def test_G1_a_network_that_changes_nothing_in_noise_is_tiled_with_some_overlap() -> None:
+    assert reach(Gated(False), torch.zeros(1, 3, 4, 4)) in (4, 5, 6, 7, 8)
+
+
+def test_G2_a_network_that_looks_at_the_whole_of_some_pictures_has_no_reach() -> None:
+    assert reach(Gated(True), torch.zeros(1, 3, 4, 4), largest=128) is None
+    with pytest.raises(ConfigError, match="every pixel of this model's result depends on the whole image"):
+        i2i.load("horse2zebra")(Image.new("RGB", (64, 64)), tile=32)
+
+
 class Local(Task):
     """A task of local convolutions, like super-resolution."""
 

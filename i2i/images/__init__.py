@@ -1,7 +1,8 @@
 """Image input and output: files, bytes, PIL images and arrays <-> float32 tensors [N, 3, H, W] in [-1, 1].
 
     border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the original type
-    decode.py   `read_rgb`, and the decoder with its formats and limits
+    decode.py   `read_rgb`, and the decoder with its formats
+    limits.py   how large pictures may be, and `$I2I_LIMITS`
     write.py    `save`, in the format given by the suffix
     output.py   `Output`: the format, quality, metadata and size asked for
     carried.py, exif.py, profile.py, deep.py    what a photograph carries: metadata, colour profile, 16-bit colour
@@ -20,9 +21,10 @@ from __future__ import annotations
 
 from .animate import gif
 from .border import Picture, fill_hidden, take, take_labels
-from .decode import FORMATS, MAX_FRAMES, MAX_PIXELS, UNSUPPORTED, read_labels, read_rgb
+from .decode import FORMATS, UNSUPPORTED, read_labels, read_rgb
 from .find import find, find_clips
 from .grid import frames, grid, label_colours, png, to_uint8
+from .limits import MAX_FRAMES, MAX_PIXELS
 from .notes import ImageWarning, counts, shown
 from .output import Output
 from .pyav import mp4

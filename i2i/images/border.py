@@ -17,7 +17,7 @@ from PIL import Image
 from ..errors import DataError, NumericError, PluginError
 from .axes import axes_of, from_nchw, to_nchw
 from .carried import NOTHING, Carried, photograph
-from .decode import MAX_PIXELS, Photo, read_labels, read_photo
+from .decode import Photo, read_labels, read_photo
 from .levels import bands, unit_floats
 from .notes import note
 from .pixels import WHITE, check_floats, rescaled, to_image
@@ -67,11 +67,16 @@ class Picture:
         carried, size = NOTHING if strip else self.carried, (tensor.shape[2], tensor.shape[3])
         alpha, channels = self._alpha(size), 1 if self.grey and not colour else 3
         convert, icc = way_back(carried.icc, channels + (alpha is not None))
+        adapted = replace(carried, icc=icc).at(size[1], size[0])
+        if alpha is None and convert is None and tensor.shape[1] == channels:
+            as_stored = tensor[0].permute(1, 2, 0).cpu().numpy()
+            if as_stored.dtype == self.dtype and self.dtype.kind != "f":
+                return np.ascontiguousarray(as_stored), adapted
         values = np.empty((*size, channels + (alpha is not None)), self.dtype)
         for rows in bands(*size):  # floats of all pixels would take many times the memory
             unit = self._unit(tensor[..., rows, :], alpha if alpha is None else alpha[..., rows, :], colour)
             values[rows] = to_pixels(unit, self.dtype, convert)
-        return values, replace(carried, icc=icc).at(size[1], size[0])
+        return values, adapted
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
         """Convert a result to the original type, at the size of the result; alpha is resized to it.
@@ -129,13 +134,13 @@ def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
     return "tensor" if isinstance(img, torch.Tensor) else "array" if isinstance(img, np.ndarray) else "pil"
 
 
-def take(img: Any, *, layout: str | None = None, limit: int = MAX_PIXELS, large: bool = False) -> Picture:
+def take(img: Any, *, layout: str | None = None, limit: int | None = None, large: bool = False) -> Picture:
     """Convert a picture of any kind to a tensor; the input is not modified.
 
     Args:
         img: PIL image, path, encoded bytes, numpy array or tensor.
         layout: the axes of an array or tensor, e.g. "HWC", if its shape is ambiguous.
-        limit: the maximum number of pixels (H * W).
+        limit: the maximum number of pixels (H * W); by default that of `limits`.
         large: hold it as `levels` instead of floats, unless it consists of floats.
 
     Returns:
@@ -213,13 +218,13 @@ def in_srgb(unit: Tensor, space: Space) -> Tensor:
     return unit
 
 
-def take_labels(img: Any, *, limit: int = MAX_PIXELS) -> Picture:
+def take_labels(img: Any, *, limit: int | None = None) -> Picture:
     """Convert a label map to a tensor of class indices, without scaling.
 
     Args:
         img: PIL image, path or encoded bytes with one channel; or an array or tensor of integers, [H, W], [1, H, W]
             or [N, 1, H, W].
-        limit: the maximum number of pixels (H * W).
+        limit: the maximum number of pixels (H * W); by default that of `limits`.
 
     Returns:
         The label map, with `tensor` int64 [N, 1, H, W]. `restore` converts an image generated from it to RGB: a PIL

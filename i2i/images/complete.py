@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..errors import DataError
 
@@ -30,8 +30,16 @@ def kind_of(prefix: bytes) -> str:
     return "mov" if prefix[4:8] == b"ftyp" and prefix[8:12] not in PICTURES else ""
 
 
-def count_frames(stream: BinaryIO, kind: str) -> int | None:
-    """Check that a file is complete, and return its number of frames, or None if only decoding can tell.
+class Outline(NamedTuple):
+    """What an animation says about itself: the number of frames, and their width and height in pixels."""
+
+    frames: int
+    width: int
+    height: int
+
+
+def outline(stream: BinaryIO, kind: str) -> Outline | None:
+    """Check that a file is complete, and return its outline, or None if only decoding can tell.
 
     Raises:
         DataError: it is truncated or damaged.
@@ -46,18 +54,21 @@ def count_frames(stream: BinaryIO, kind: str) -> int | None:
         raise DataError(CUT) from None
 
 
-def gif(data: bytes) -> int:
-    """Count the frames of a GIF."""
+def gif(data: bytes) -> Outline:
+    """Return the outline of a GIF; a frame may be larger than the file says, which Pillow follows."""
+    width, height = struct.unpack_from("<HH", data, 6)
     count, at = 0, 13 + table(data[10])
     while data[at] != 0x3B:
         if data[at] == 0x2C:
             count += 1
+            left, top, wide, tall = struct.unpack_from("<HHHH", data, at + 1)
+            width, height = max(width, left + wide), max(height, top + tall)
             at = blocks_end(data, at + 11 + table(data[at + 9]))
         elif data[at] == 0x21:
             at = blocks_end(data, at + 2)
         else:
             raise DataError(DAMAGED)
-    return count
+    return Outline(count, width, height)
 
 
 def table(flags: int) -> int:
@@ -72,8 +83,8 @@ def blocks_end(data: bytes, at: int) -> int:
     return at + 1
 
 
-def png(data: bytes) -> int:
-    """Count the frames of a PNG, and check its checksums."""
+def png(data: bytes) -> Outline:
+    """Return the outline of a PNG, and check its checksums."""
     at, kind, count, expected = 8, b"", 0, 0
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -86,11 +97,11 @@ def png(data: bytes) -> int:
         at += 12 + length
     if count != expected:
         raise DataError(f"damaged: it has {count} of {expected} frames")
-    return count or 1
+    return Outline(count or 1, *struct.unpack_from(">II", data, 16))
 
 
-def riff(data: bytes) -> int | None:
-    """Count the frames of a WebP; an AVI has several parts, which must be complete."""
+def riff(data: bytes) -> Outline | None:
+    """Return the outline of a WebP; an AVI has several parts, which must be complete."""
     at, count = 0, 0
     while at < len(data):
         _, length, kind = struct.unpack_from("<4sI4s", data, at)
@@ -105,9 +116,23 @@ def riff(data: bytes) -> int | None:
                 at += 8 + length + length % 2
             if at != end + end % 2:
                 raise DataError(DAMAGED)
-            return count or 1
+            return Outline(count or 1, *webp_size(data))
         at = end + end % 2
     return None
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of a WebP, from its first 30 bytes; (0, 0) if they are not there."""
+    kind = data[12:16]
+    if len(data) >= 30 and kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if len(data) >= 25 and kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if len(data) >= 30 and kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return 0, 0
 
 
 def boxes(stream: BinaryIO, size: int) -> None:

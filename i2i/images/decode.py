@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  they register
 
-from ..errors import DataError, ResourceError
-from . import deep, profile, whole
+from ..errors import ConfigError, DataError, ResourceError
+from . import complete, deep, limits, profile, whole
 from .carried import Carried, carried_of
 from .notes import ImageWarning, counts, note, reason_of, shown
 from .pixels import check_floats, on_colour, rescaled
@@ -46,7 +46,6 @@ OTHERS = {  # formats of pictures that are not read, and how their files begin
     "Fujifilm RAF": rb"FUJIFILMCCD-RAW",
 }
 UNSUPPORTED = "format not supported"  # how the reason for refusing them begins
-MAX_PIXELS, MAX_FRAMES = 200_000_000, 1000
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what makes pixels upright, by EXIF orientation
     **{2: np.fliplr, 3: partial(np.rot90, k=2), 4: np.flipud, 5: partial(np.swapaxes, axis1=0, axis2=1)},
     **{6: partial(np.rot90, k=3), 7: lambda pixels: np.rot90(np.flipud(pixels)), 8: np.rot90},
@@ -57,14 +56,14 @@ silence_libtiff()
 
 
 def read_rgb(
-    source: Any, *, background: tuple[int, int, int] = (255, 255, 255), limit: int = MAX_PIXELS
+    source: Any, *, background: tuple[int, int, int] = (255, 255, 255), limit: int | None = None
 ) -> np.ndarray:
     """Read a picture for training.
 
     Args:
         source: a path, encoded bytes or a PIL image.
         background: the colour behind transparent pixels; `counts` counts how often it was needed.
-        limit: the maximum number of pixels (H * W).
+        limit: the maximum number of pixels (H * W); by default that of `limits`.
 
     Returns:
         uint8 [H, W, 3], upright, sRGB, contiguous and writable.
@@ -76,12 +75,12 @@ def read_rgb(
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else np.ascontiguousarray(values)
 
 
-def read_labels(source: Any, *, limit: int = MAX_PIXELS) -> np.ndarray:
+def read_labels(source: Any, *, limit: int | None = None) -> np.ndarray:
     """Read a label map: a one-channel picture, grey or with a palette, whose values are class indices.
 
     Args:
         source: a path, encoded bytes or a PIL image.
-        limit: the maximum number of pixels (H * W).
+        limit: the maximum number of pixels (H * W); by default that of `limits`.
 
     Returns:
         int64 [H, W], upright, non-negative, not scaled; for a palette image the indices, not the colours.
@@ -107,7 +106,7 @@ class Photo(NamedTuple):
     space: profile.Space | None
 
 
-def read_photo(source: Any, *, limit: int = MAX_PIXELS) -> Photo:
+def read_photo(source: Any, *, limit: int | None = None) -> Photo:
     """Read a picture with what it carries; for errors see `read_rgb`."""
     photo: Photo = load(source, limit, _photo)
     return photo
@@ -131,7 +130,7 @@ class Opened(NamedTuple):
     stream: BinaryIO | None
 
 
-def load(source: Any, limit: int, decode: Callable[[Opened], Any]) -> Any:
+def load(source: Any, limit: int | None, decode: Callable[[Opened], Any]) -> Any:
     """Open and check a picture, and return what `decode` makes of it."""
     name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
     try:
@@ -150,6 +149,8 @@ def load(source: Any, limit: int, decode: Callable[[Opened], Any]) -> Any:
             return decode(_read(io.BytesIO(deep.pixels_only(stream.read())), kind, name, limit))
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
+    except ConfigError:  # of the limits
+        raise
     except ImageWarning as error:
         raise DataError(f"{error}, and warnings are turned into errors") from error
     except FileNotFoundError as error:
@@ -171,22 +172,30 @@ def size_of(source: Any) -> tuple[int, int] | None:
         height, width, *_ = (*sorted(source.shape, reverse=True), 1, 1)
         return height, width
     with suppress(Exception), opened(source) as stream:  # decoders raise almost anything on damaged bytes
-        kind = format_of(stream.read(16))
-        stream.seek(0)
-        width, height = Image.OPEN[kind][0](stream, "").size
+        width, height = header_of(stream, format_of(stream.read(16))).size
         return height, width
     return None
 
 
-def _read(stream: BinaryIO, kind: str, name: str, limit: int) -> Opened:
+def _read(stream: BinaryIO, kind: str, name: str, limit: int | None) -> Opened:
     if kind == "JPEG":
         stream.seek(0)
         whole.refuse_scans(stream.read())
-    stream.seek(0)
-    # Not Image.open: its pixel limit is global to the process, and lower than ours.
-    image = Image.OPEN[kind][0](stream, "")
+    image = header_of(stream, kind, limit)
     _first_frame(image, name)
     return _opened(image, name, limit, stream)
+
+
+def header_of(stream: BinaryIO, kind: str, limit: int | None = None) -> Image.Image:
+    """Let Pillow read the header of a file."""
+    stream.seek(0)
+    if kind == "WEBP":  # whose decoder takes memory for the pixels at once
+        size = complete.webp_size(stream.read(30))
+        limits.check_pixels(*size, limit)
+        limits.check_claims(kind, *size, stream.seek(0, os.SEEK_END))
+        stream.seek(0)
+    # Not Image.open: its pixel limit is global to the process, and lower than ours.
+    return Image.OPEN[kind][0](stream, "")
 
 
 def opened(source: Any) -> BinaryIO:
@@ -218,8 +227,7 @@ def _first_frame(image: Any, name: str) -> None:
     """Warn about an animation, and reject one with too many frames."""
     if image.format == "MPO" or not getattr(image, "is_animated", False):  # in MPO: previews, depth maps
         return
-    if _frames(image) > MAX_FRAMES:
-        raise DataError(f"more than {MAX_FRAMES} frames; extract the one you want")
+    limits.check_frames(_frames(image), limits.MAX_FRAMES)
     note(name, "first frame", "has several frames, the first is used")
 
 
@@ -229,19 +237,19 @@ def _frames(image: Any) -> int:
         return int(image.n_frames)  # from the header
     look, count = partial(image._seek, update_image=False) if image.format == "GIF" else image.seek, 1
     with suppress(Exception):  # EOFError at the end, or damage in a later page, which is not read anyway
-        while count <= MAX_FRAMES:
+        while count <= limits.allowed(limits.MAX_FRAMES):
             look(count)
             count += 1
     image.seek(0)
     return count
 
 
-def _opened(image: Image.Image, name: str, limit: int, stream: BinaryIO | None) -> Opened:
+def _opened(image: Image.Image, name: str, limit: int | None, stream: BinaryIO | None) -> Opened:
     width, height = image.size
-    if width * height > limit:
-        raise DataError(f"{width}x{height} pixels, more than the limit of {limit:,}; make it smaller first")
+    limits.check_pixels(width, height, limit)
     if stream is not None:
-        whole.refuse_claims(image, stream)
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        limits.check_claims(kind, width, height, stream.seek(0, os.SEEK_END))
     layout = next(iter(re.findall(r"\w+;16\w*", str(getattr(image, "tile", "")))), "")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_planes(image)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DataError
-from .decode import MAX_PIXELS
+from .limits import MAX_PIXELS, allowed, way_out
 from .write import WRITTEN
 
 TOLERANCE = 0.01  # of a side: how far a size asked for may distort a picture
@@ -87,8 +87,11 @@ class Output:
             if self.scale and min(height, width) * factor < 1:
                 raise DataError(f"scale {self.scale:g} of {width // own}x{height // own} is less than 1 pixel")
             tall, wide = (max(1, round(side * factor)) for side in (height, width))
-        if tall * wide > MAX_PIXELS:
-            raise DataError(f"a result of {wide}x{tall} pixels is more than the limit of {MAX_PIXELS:,}")
+        if tall * wide > allowed(MAX_PIXELS):
+            raise DataError(
+                f"a result of {wide}x{tall} pixels is more than the limit of {allowed(MAX_PIXELS):,}; ask for a "
+                f"smaller one, or {way_out(tall * wide, MAX_PIXELS)}"
+            )
         return tall, wide
 
     def _exact(self, height: int, width: int, own: int) -> tuple[int, int]:
@@ -114,7 +117,7 @@ def parsed(size: Any) -> int | tuple[int, int]:
         whole = all(float(side) == number for side, number in zip(sides, numbers, strict=True))
     except (TypeError, ValueError, OverflowError):
         whole, numbers = False, []
-    if not whole or len(numbers) not in (1, 2) or not all(0 < number <= MAX_PIXELS for number in numbers):
+    if not whole or len(numbers) not in (1, 2) or not all(0 < number <= allowed(MAX_PIXELS) for number in numbers):
         raise ConfigError(f"size {size} is not possible: {SIZES}")
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
@@ -125,6 +128,6 @@ def positive(scale: Any) -> float:
         number = float(scale)
     except (TypeError, ValueError):
         number = math.nan
-    if not 0 < number < MAX_PIXELS:
+    if not 0 < number < allowed(MAX_PIXELS):
         raise ConfigError(f"scale {scale} is not possible: give a number above 0, such as 2.5")
     return number

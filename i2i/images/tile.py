@@ -3,8 +3,9 @@
     i2i translate big.png -o out -m RUN --tile 256
 
 Each pixel of the result depends on a neighbourhood of the input. `reach` measures its radius from the gradient of the
-network, so the overlap of the tiles is not a guess. If every pixel depends on the whole picture (instance
-normalisation, global attention), there is no such neighbourhood: tiling would change the result, and is rejected.
+network and from how far a NaN spreads, so the overlap of the tiles is not a guess. If every pixel depends on the
+whole picture (instance normalisation, global attention), there is no such neighbourhood: tiling would change the
+result, and is rejected.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
 
     The measure is the absolute gradient of a value in the middle of the result, summed over all input beyond a
     radius. Where it is below `NEGLIGIBLE`, no change of that input moves the value by more than half a step of 8
-    bits, to first order. The input is noise, on which every branch of the network is active, at growing sizes.
+    bits, to first order. The input is noise, at growing sizes.
+
+    On noise, a network may ignore what it uses on photographs: one that decides where to change a picture changes
+    nothing there. So the radius is at least half of the `spread`, and there is none if that is the whole picture.
 
     Args:
         network: images [1, C, H, W] in [-1, 1] -> images [1, C', H * scale, W * scale].
@@ -48,6 +52,10 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
     size = 64
     while size <= largest:
         side = -(-size // multiple) * multiple
+        widest = spread(network, like, side, multiple)
+        if widest >= side // 2 - multiple:
+            size *= 2
+            continue
         shape = (1, like.shape[1], side, side)
         x = (torch.rand(shape, generator=noise) * 2 - 1).to(like).requires_grad_()
         with torch.enable_grad():
@@ -59,10 +67,27 @@ def reach(network: Network, like: Tensor, multiple: int = 1, largest: int = LARG
             for value in out[0, :, place, place]:
                 (gradient,) = torch.autograd.grad(value, x, retain_graph=True)
                 found = max(found, radius(gradient.abs().sum((0, 1)), place * side // out.shape[-1]))
-        if found < side // 2 - multiple:
-            return found
-        size *= 2
+        return max(found, widest // 2)
     return None
+
+
+def spread(network: Network, like: Tensor, side: int, multiple: int) -> int:
+    """Return how far a NaN in the middle of a picture spreads, in input pixels, whatever the weights.
+
+    Args:
+        network, like, multiple: see `reach`.
+        side: of the picture, in pixels.
+    """
+    import torch
+
+    x, at = torch.zeros((1, like.shape[1], side, side)).to(like), side // 2
+    x[..., at : at + multiple, at : at + multiple] = torch.nan
+    with torch.inference_mode():
+        hit = network(x)[0].isnan().any(0).cpu()
+    if not hit.any():
+        return 0
+    places = torch.cat([hit.any(axis).nonzero().flatten() for axis in (0, 1)]) * side // hit.shape[-1]
+    return max(at - int(places.min()), int(places.max()) - (at + multiple - 1), 0)
 
 
 def radius(influence: Tensor, at: int) -> int:
@@ -123,7 +148,10 @@ def tiled(
                 (left - west) * scale : (right - west) * scale,
             ]
             if whole is None:
-                whole = torch.empty(*out.shape[:2], height * scale, width * scale, dtype=depth or torch.float32)
+                shape = (*out.shape[:2], height * scale, width * scale)
+                # As files have them, so that they are written without a copy.
+                order = torch.contiguous_format if depth is None else torch.channels_last
+                whole = torch.empty(shape, dtype=depth or torch.float32, memory_format=order)
             # Each tile is converted now: the whole result as floats would take several times the memory.
             made = out.float().cpu() if depth is None else levels(out, depth).cpu()
             whole[..., top * scale : bottom * scale, left * scale : right * scale] = made

@@ -27,12 +27,12 @@ from PIL import Image
 from .. import files
 from ..errors import DataError, I2IError, ResourceError
 from . import animate, pyav
-from .complete import count_frames, kind_of
-from .decode import MAX_PIXELS, opened, read_rgb
+from .complete import kind_of, outline
+from .decode import opened, read_rgb
 from .frame import Frame, Video, alike
+from .limits import MAX_CLIP_FRAMES, MAX_PIXELS, allowed, check_claims, check_frames, check_pixels, way_out
 from .notes import ImageWarning, reason_of, shown
 
-MAX_CLIP_FRAMES = 100_000
 ANIMATIONS = {
     ".gif": animate.encode_gif,
     ".webp": animate.encode_webp,
@@ -44,13 +44,13 @@ MOVING = (*ANIMATIONS, *VIDEOS)  # suffixes of clips that are written
 READ = "GIF, WebP, PNG, MP4, WebM, MOV, MKV, AVI, or a folder of frames"
 
 
-def read_video(source: Any, *, fps: float = 12, limit: int = MAX_PIXELS) -> Video:
+def read_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Video:
     """Read a whole clip.
 
     Args:
         source: a path, encoded bytes, or a folder of pictures, its frames in the order of the numbers in their names.
         fps: the frame rate of a folder.
-        limit: the maximum number of pixels in all frames (T * H * W).
+        limit: the maximum number of pixels in all frames (T * H * W); by default that of `limits`.
 
     Raises:
         DataError: it cannot be read; the message has the reason.
@@ -61,7 +61,7 @@ def read_video(source: Any, *, fps: float = 12, limit: int = MAX_PIXELS) -> Vide
         >>> read_video("black.gif").frames.shape                                              # doctest: +SKIP
         (4, 6, 5, 3)
     """
-    found = list(iter_video(source, fps=fps, limit=limit))
+    found = list(iter_video(source, fps=fps, limit=allowed(MAX_PIXELS) if limit is None else limit))
     times = (*(frame.time for frame in found), found[-1].time + found[-1].duration)
     return Video(np.stack([frame.pixels for frame in found]), times, found[0].tags)
 
@@ -77,30 +77,33 @@ def iter_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Ite
         def check(width: int, height: int, count: int) -> None:
             check_limits(width, height, count, limit)
 
-        count = count_frames(stream, kind)
-        if kind in ("mov", "matroska", "avi"):
+        found = outline(stream, kind)
+        if found is None:
             frames = pyav.decode(stream, kind, name, check)
         else:
+            check(found.width, found.height, found.frames)
+            check_claims(kind.upper(), found.width, found.height, stream.seek(0, os.SEEK_END), found.frames)
             stream.seek(0)
-            image = Image.OPEN[kind.upper()][0](stream, "")
-            check(*image.size, count or 1)
-            frames = animate.decode(image, name)
+            frames = animate.decode(Image.OPEN[kind.upper()][0](stream, ""), name)
         number = 0
         for number, frame in enumerate(alike(frames), start=1):
             check(frame.pixels.shape[1], frame.pixels.shape[0], number)
             yield frame
-        if count is not None and number < count:
-            raise DataError(f"damaged: only {number} of its {count} frames can be decoded; copy or download it again")
+        if found is not None and number < found.frames:
+            raise DataError(
+                f"damaged: only {number} of its {found.frames} frames can be decoded; copy or download it again"
+            )
 
 
 def check_limits(width: int, height: int, count: int, limit: int | None) -> None:
     """Raise DataError if a clip is too large: a single frame, the number of frames, or all pixels together."""
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{width}x{height} pixels, more than the limit of {MAX_PIXELS:,}; make it smaller first")
-    if count > MAX_CLIP_FRAMES:
-        raise DataError(f"more than {MAX_CLIP_FRAMES:,} frames; cut it into shorter clips")
+    check_pixels(width, height)
+    check_frames(count, MAX_CLIP_FRAMES)
     if limit is not None and width * height * count > limit:
-        raise DataError(f"more than {limit:,} pixels in all frames; cut it into shorter clips, or make it smaller")
+        more = f", or {way_out(width * height * count, MAX_PIXELS)}" if limit == allowed(MAX_PIXELS) else ""
+        raise DataError(
+            f"more than {limit:,} pixels in all frames; cut it into shorter clips, or make it smaller{more}"
+        )
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Whether a picture has all the pixels that its header promises.
 
-Before it is decoded: `refuse_claims` bounds its pixels by the size of the file, `refuse_scans` the scans of a JPEG.
+Before it is decoded, `limits.py` bounds its pixels by the size of the file, and `refuse_scans` the scans of a JPEG.
 After it: decoders leave rows black, grey or white where the data ended early inside an intact file. `refuse_partial`
 looks for such rows and, only if there are any, counts what the data really contain.
 """
@@ -18,14 +18,9 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from ..errors import DataError
+from . import limits
 from .animate import png_chunks
 from .deep import tiff_head
-
-MAX_SIDE = 100_000  # pixels of a side
-MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10, and each costs as much as a whole picture
-CHEAP = 16_000_000  # pixels that any file may have
-PIXELS_PER_BYTE = {"PNG": 9000, "JPEG": 2000, "WEBP": 20_000, "TIFF": 25_000, "BMP": 300, "GIF": 4000, "PPM": 10}
-"""Pixels that a byte of a file can hold, at most, of a picture of one colour; with margin."""
 
 SHORT = "truncated: it has fewer pixels than its header says; copy or download it again"
 PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]  # Adam7
@@ -35,30 +30,16 @@ DRAWN_LINE = "00110101" + "110111" * 8  # black and white in turn, two pixels ea
 DRAWN = "001001101011100110101011" * 200  # the same in T.6: several black runs, with the horizontal mode
 
 
-def refuse_claims(image: Image.Image, stream: BinaryIO) -> None:
-    """Reject a picture with more pixels than its file can hold, or too long a side.
-
-    Raises:
-        DataError: names the pixels and the size of the file.
-    """
-    width, height = image.size
-    size = stream.seek(0, os.SEEK_END)
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    if max(width, height) > MAX_SIDE:
-        raise DataError(f"{width}x{height} pixels, more than {MAX_SIDE:,} on a side; crop it first")
-    if width * height > max(CHEAP, PIXELS_PER_BYTE[kind] * size):
-        raise DataError(
-            f"damaged: it claims {width}x{height} pixels and has {size:,} bytes, too few for a {kind}; replace the "
-            f"file or leave it out"
-        )
-
-
 def refuse_scans(data: bytes) -> None:
     """Reject a JPEG with so many scans that decoding takes minutes."""
-    if data.count(b"\xff\xda") > MAX_SCANS:  # or bytes that look like scans
+    most = limits.allowed(limits.MAX_SCANS)
+    if data.count(b"\xff\xda") > most:  # or bytes that look like scans
         count = sum(data[at + 1] == 0xDA for at in segment_ends(data)) + 1
-        if count > MAX_SCANS:
-            raise DataError(f"a JPEG of {count} scans, more than {MAX_SCANS}; save it again, without progression")
+        if count > most:
+            raise DataError(
+                f"a JPEG of {count} scans, more than {most}; save it again, without progression, or "
+                f"{limits.way_out(count, limits.MAX_SCANS)}"
+            )
 
 
 def refuse_partial(image: Image.Image, stream: BinaryIO) -> None:
@@ -224,10 +205,12 @@ MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan: neither stuffed,
 
 
 def tiff_is_short(image: Image.Image, stream: BinaryIO) -> bool:
-    """Return whether a strip or tile of a TIFF gives fewer rows than it should, which libtiff fills."""
+    """Return whether a strip or tile of a TIFF gives fewer rows than it should, which Pillow or libtiff fills."""
     assert isinstance(image, TiffImagePlugin.TiffImageFile)
     tags = image.tag_v2
     method = tags.get(259, 1)
+    if method == 1:
+        return raw_is_short(tags)
     if method not in (3, 4, 7):
         return False  # Pillow itself reports the others
     data = stream.read()
@@ -237,12 +220,34 @@ def tiff_is_short(image: Image.Image, stream: BinaryIO) -> bool:
     pieces = [data[at : at + count] for at, count in zip(offsets, counts, strict=False)]
     if method == 7:
         return any(b"\xff\xd9" not in piece[-4:] for piece in pieces)
-    if 324 in tags:  # tiles
-        sizes = [(tags[322], tags[323])] * len(pieces)
-    else:
-        rows = min(tags.get(278, image.height), image.height)
-        sizes = [(image.width, min(rows, image.height - top)) for top in range(0, image.height, rows)]
+    sizes = tiff_pieces(tags)
     return any(fax_is_short(tags, piece, *size) for piece, size in zip(pieces, sizes, strict=False))
+
+
+def tiff_pieces(tags: Any) -> list[tuple[int, int]]:
+    """Return the width and the rows of each strip or tile of a TIFF, or of one of its planes."""
+    width, height = tags[256], tags[257]  # not those of the image, which is upright
+    if 324 in tags:  # tiles, all of one size
+        wide, rows = tags[322], tags[323]
+        return [(wide, rows)] * (-(-width // wide) * -(-height // rows))
+    rows = min(tags.get(278, height), height)
+    return [(width, min(rows, height - top)) for top in range(0, height, rows)]
+
+
+def raw_is_short(tags: Any) -> bool:
+    """Return whether uncompressed strips or tiles are missing, or have fewer bytes than their pixels need.
+
+    Pillow does not look at these numbers of bytes, and shows what happens to follow.
+    """
+    counts = tags.get(279) or tags.get(325)
+    if not counts:  # an old TIFF
+        return False
+    bits, samples = tags.get(258, (1,)), tags.get(277, 1)
+    bits = bits if len(bits) == samples else bits[:1] * samples
+    planes = bits if tags.get(284, 1) == 2 else [sum(bits)]
+    pieces = tiff_pieces(tags)
+    needed = [(wide * plane + 7) // 8 * rows for plane in planes for wide, rows in pieces]
+    return len(counts) < len(needed) or any(has < needs for has, needs in zip(counts, needed, strict=False))
 
 
 def fax_is_short(tags: Any, piece: bytes, width: int, rows: int) -> bool:

@@ -73,9 +73,12 @@ def write(
         return files.write(path, encode_png(values, **given))
     if kind == "TIFF" and values.dtype == np.uint16 and values.shape[2] > 1:
         return files.write(path, encode_tiff(values, **given))
+    image = to_image(values if kind == "TIFF" else rescaled(values, np.uint8))
+    if kind == "PNG":  # written as it is encoded; other encoders of Pillow would go past the checks of `files`
+        return files.write(path, lambda stream: image.save(stream, format=kind, **given))
     buffer = io.BytesIO()
     given |= {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(kind, {})
-    to_image(values if kind == "TIFF" else rescaled(values, np.uint8)).save(buffer, format=kind, **given)
+    image.save(buffer, format=kind, **given)
     return files.write(path, buffer.getvalue())
 
 

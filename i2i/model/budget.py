@@ -26,7 +26,16 @@ TIMES, SPARE = (
 MODULES, EACH = 1000, 50  # modules allowed, and for each tensor of the file
 
 
-class Budget(TorchDispatchMode):
+class Mode(TorchDispatchMode):
+    """Base class of modes that see every operation."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch would otherwise load its compiler, which takes 75 MB and is not needed."""
+        return False
+
+
+class Budget(Mode):
     """Raises WeightsError, inside the `with` block, before more than `left` bytes are allocated."""
 
     def __init__(self, left: float, refusal: str) -> None:

@@ -163,6 +163,7 @@ def translate_one(
     given = stamp(thing)
     try:
         made, like = model.translated(thing, output, target, condition)
+        return_memory()  # what the network took, before the result is encoded
         files.make_folder(target.parent)
         manifest.begin(target)
         with blame(model.task.makes, "write"):

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..errors import ConfigError, PluginError, ResourceError
 from ..images import Output
 from ..images.notes import note
 from ..modalities import Image, LabelMap
+from .budget import Mode
 
 if TYPE_CHECKING:
     from .trained import Model
@@ -97,7 +97,18 @@ def _of_limit() -> list[float]:
     return []
 
 
-class Live(TorchDispatchMode):
+def keep_few(network: nn.Module) -> None:
+    """Let oneDNN keep what it prepares for a few sizes of pictures, instead of 1024 convolutions.
+
+    Each takes about 60 kB, so a folder of pictures of many sizes would take 70 MB more. The numbers are read at the
+    first convolution of a process; those that the user has set are kept. A training keeps 1024.
+    """
+    layers = sum(parameter.ndim > 2 for parameter in network.parameters())
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, str(max(64, 2 * layers)))
+
+
+class Live(Mode):
     """Counts the bytes of the tensors made inside the `with` block that live at the same time: `peak`."""
 
     def __init__(self) -> None:

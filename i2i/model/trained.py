@@ -20,7 +20,7 @@ from ..metrics.base import device_of
 from ..modalities import Image, Modality, Taken
 from ..speed import Pace, chosen_speed
 from ..task import Task
-from .memory import Need, Stage, chosen_tile, need_of
+from .memory import Need, Stage, chosen_tile, keep_few, need_of
 
 
 def halved(tensor: Tensor) -> Tensor:
@@ -50,6 +50,7 @@ class Model:
     def __init__(self, task: Task, config: dict[str, Any], source: Path, speed: str | None = None) -> None:
         self.task, self.config, self.source = task.eval(), config, source
         self.speed = chosen_speed(speed)
+        keep_few(task)
         self._pace: Pace | None = None  # made with the first translation
         self._tiler: Any = None  # measured on the first call with tiles
         self._need: Need | None = None  # counted on the first large input

@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from i2i.data.check import check
-from i2i.errors import DataError
-from i2i.images import read_rgb, whole
+from i2i.errors import ConfigError, DataError
+from i2i.images import Output, limits, read_rgb, read_video, whole
+from i2i.images.animate import riff_chunk, uint24
+from i2i.images.complete import webp_size
 
+SQUARE = Image.new("RGB", (40, 40))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(30, 220, (40, 48, 3), np.uint8))
 SMOOTH = Image.fromarray(np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8)).convert("RGB")
 PICTURES = [NOISE, SMOOTH, Image.new("RGB", (48, 40)), Image.new("RGB", (33, 21), "white")]
@@ -131,6 +134,45 @@ def test_R6_a_tiff_whose_strips_are_cut(method: str, image: Image.Image) -> None
         read_rgb(halved(data))
 
 
+def raw_tiff(bits: int, samples: int, planes: bool, tile: int, short: str) -> bytes:
+    """An uncompressed TIFF of 21x20 pixels whose first, last or all pieces claim half of their bytes; or "none"."""
+    pieces = [(tile, tile)] * 4 if tile else [(21, 8), (21, 8), (21, 4)]
+    channels = 1 if planes else samples
+    data = [bytes(range(1, 251)) * 20 for _ in pieces * (samples if planes else 1)]
+    data = [one[: (wide * bits * channels + 7) // 8 * rows] for one, (wide, rows) in zip(data, pieces * 9)]
+    halved = {"none": [], "first": [0], "last": [len(data) - 1], "all": range(len(data))}[short]
+    counts = [len(one) // (2 if at in halved else 1) for at, one in enumerate(data)]
+    offsets = [sum(map(len, data[:at])) for at in range(len(data))]
+    tags = {256: 21, 257: 20, 258: (bits,) * samples, 259: 1, 262: 2 if samples == 3 else 1, 277: samples}
+    tags |= {284: 2 if planes else 1}
+    tags |= {322: tile, 323: tile, 324: offsets, 325: counts} if tile else {278: 8, 273: offsets, 279: counts}
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    for tag, value in tags.items():
+        directory[tag] = tuple(value) if isinstance(value, list) else value
+    return whole.tiff_head(directory) + b"".join(data)
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize(("bits", "samples", "planes"), [(1, 1, 0), (8, 1, 0), (8, 3, 0), (8, 3, 1), (16, 3, 0)])
+def test_R6_an_uncompressed_tiff_with_fewer_bytes_than_its_pixels_need(
+    bits: int, samples: int, planes: int, tile: int
+) -> None:
+    assert read_rgb(raw_tiff(bits, samples, bool(planes), tile, "none")).shape == (20, 21, 3)
+    for short in ("first", "last", "all"):
+        with pytest.raises(DataError, match="truncated"):
+            read_rgb(raw_tiff(bits, samples, bool(planes), tile, short))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("method", [None, "group4"])
+def test_R6_the_strips_of_a_tiff_that_is_turned_are_counted_as_stored(method: str | None, orientation: int) -> None:
+    picture = NOISE.convert("1") if method else NOISE
+    data = encoded(picture, "TIFF", compression=method, tiffinfo={274: orientation, 278: 16})
+    assert read_rgb(data).shape == ((40, 48, 3) if orientation == 1 else (48, 40, 3))
+    with pytest.raises(DataError, match="truncated"):
+        read_rgb(halved(data))
+
+
 @pytest.mark.parametrize("interlace", [0, 1])
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_R6_a_gif_whose_data_end_early(interlace: int, keep: float) -> None:
@@ -199,8 +241,84 @@ def test_A17_a_small_file_that_claims_many_pixels_is_rejected_before_decoding() 
     rejected_quickly(bytes(tiff), "claims 12000x12000 pixels")
 
 
+FRAMES = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+
+
+def animated(kind: str, width: int, height: int) -> bytes:
+    """An intact animation of three frames that claims this width and height."""
+    data = bytearray(encoded(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:]))
+    if kind == "GIF":
+        struct.pack_into("<HH", data, 6, width, height)
+    elif kind == "PNG":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    else:
+        data[24:30] = uint24(width - 1) + uint24(height - 1)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_A20_an_animation_that_claims_many_pixels_is_rejected_before_decoding(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(read_video(animated(kind, 8, 6))) == 3
+    monkeypatch.setitem(Image.OPEN, kind, (lambda *_: pytest.fail("decoded"), Image.OPEN[kind][1]))
+    start = time.process_time()
+    with pytest.raises(DataError, match=r"it claims 3 frames of 4000x3000 pixels and has .* bytes, too few for a"):
+        read_video(animated(kind, 4000, 3000))
+    if kind != "GIF":  # its sides have 16 bits
+        with pytest.raises(DataError, match="more than 100,000 on a side"):
+            read_video(animated(kind, 8_650_761, 9), limit=10**9)
+    assert time.process_time() - start < 1
+
+
+def test_A20_a_webp_that_claims_a_huge_canvas_is_rejected_before_its_decoder_takes_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(Image.OPEN, "WEBP", (lambda *_: pytest.fail("opened"), Image.OPEN["WEBP"][1]))
+    rejected_quickly(animated("WEBP", 8_650_761, 9), "8650761x9 pixels, more than 100,000 on a side")
+    rejected_quickly(animated("WEBP", 9000, 9000), "claims 9000x9000 pixels")
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"save_all": True, "append_images": FRAMES}], ids=str)
+def test_A20_the_size_of_a_webp_is_read_from_its_header(options: dict[str, Any]) -> None:
+    assert webp_size(encoded(Image.new("RGB", (8, 6)), "WEBP", **options)[:30]) == (8, 6)
+    assert webp_size(riff_chunk(b"RIFF", b"WEBP")) == (0, 0)
+
+
+def test_A17_one_factor_raises_every_limit_and_errors_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, value in {"MAX_SIDE": 20, "MAX_PIXELS": 800, "MAX_FRAMES": 2, "MAX_SCANS": 1, "CHEAP": 0}.items():
+        monkeypatch.setattr(limits, limit, value)
+    monkeypatch.setattr("i2i.images.output.MAX_PIXELS", 800)
+    monkeypatch.setitem(limits.PIXELS_PER_BYTE, "PNG", 1)
+    scans = encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)
+    cases = {
+        "40x40 pixels, more than the limit of 800; .* set I2I_LIMITS=2 to raise": encoded(
+            NOISE.resize((40, 40)), "PNG"
+        ),
+        "41x9 pixels, more than 20 on a side; .* set I2I_LIMITS=3": encoded(NOISE.resize((41, 9)), "PNG"),
+        "claims 18x18 pixels .* if it is intact, set I2I_LIMITS=": encoded(Image.new("L", (18, 18)), "PNG"),
+        "more than 2 frames; .* set I2I_LIMITS=2": animated("GIF", 8, 6),
+        "scans, more than 1; .* set I2I_LIMITS=": scans,
+    }
+    for sentence, data in cases.items():
+        monkeypatch.delenv("I2I_LIMITS", raising=False)
+        with pytest.raises(DataError, match=sentence):
+            read_rgb(data)
+        monkeypatch.setenv("I2I_LIMITS", "100")
+        assert read_rgb(data).ndim == 3
+    assert Output(scale=2).size_of(100, 100) == (200, 200)
+    monkeypatch.setenv("I2I_LIMITS", "0.5")
+    with pytest.raises(DataError, match=r"20x40 pixels is more than the limit of 400; .* set I2I_LIMITS=1 to"):
+        Output(scale=2).size_of(20, 10)
+    for wrong in ("many", "0", "inf"):
+        monkeypatch.setenv("I2I_LIMITS", wrong)
+        with pytest.raises(ConfigError, match=f"I2I_LIMITS is '{wrong}': give a factor above 0"):
+            read_rgb(scans)
+
+
 def test_A17_the_densest_pictures_that_encoders_write_are_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "CHEAP", 0)
+    monkeypatch.setattr(limits, "CHEAP", 0)
     flat = Image.new("L", (1000, 800), 200)
     options = {"JPEG": {"quality": 30, "progressive": True}, "TIFF": {"compression": "tiff_lzw"}}
     for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM", "WEBP"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 import i2i
 from i2i import Task, api, checkpoint, runs
 from i2i.errors import ResourceError, WeightsError
-from i2i.images import ImageWarning, Output, notes
+from i2i.images import ImageWarning, Output, notes, take, tiled
+from i2i.images.write import write
 from i2i.modalities import Image as ImageModality
 from i2i.model import memory, translate_files
 from i2i.networks import CompactSR
@@ -172,6 +175,32 @@ def test_R5_memory_that_runs_out_while_writing_costs_only_one_picture(
     assert (tmp_path / "out" / "b.png").exists()
 
 
+GROWTH = """
+import sys, numpy as np, i2i
+from i2i.model.many import return_memory
+rng, model, seen = np.random.default_rng(0), i2i.load("upscale-x2"), []
+def resident():
+    return_memory()
+    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+for number in range(90):
+    model(np.zeros((*rng.integers(8, 40, 2), 3), np.uint8))
+    seen.append(resident())
+print(seen[9], seen[-1])
+model.need({})
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_F15_memory_does_not_grow_with_the_sizes_of_pictures() -> None:
+    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True, env=environment)
+    sizes, compiler = done.stdout.splitlines()
+    early, late = map(int, sizes.split())
+    assert late - early < 20
+    assert compiler == "False"  # 75 MB
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_F15_tiles_keep_the_depth_of_arrays(dtype: Any) -> None:
     torch.manual_seed(0)
@@ -180,6 +209,23 @@ def test_F15_tiles_keep_the_depth_of_arrays(dtype: Any) -> None:
     cut, whole = model(given, tile=32), model(given)
     assert cut.dtype == whole.dtype == dtype
     assert np.abs(cut.astype(int) - whole).max() <= np.iinfo(dtype).max // 255
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_F15_levels_are_written_as_they_are_and_without_a_copy(dtype: Any, tmp_path: Path) -> None:
+    white = np.iinfo(dtype).max
+    values = np.resize(np.arange(white + 1, dtype=dtype), (256, (white + 1) // 256, 3))
+    whole = torch.from_numpy(values).permute(2, 0, 1)[None]
+    picture = take(values)
+    pixels, _ = picture.pixels(whole)
+    assert np.shares_memory(pixels, values)
+    assert np.array_equal(pixels, values)
+    write(picture, whole, tmp_path / "levels.png")
+    write(picture, picture.tensor, tmp_path / "floats.png")
+    assert np.array_equal(take(tmp_path / "levels.png").tensor, take(tmp_path / "floats.png").tensor)
+    made = tiled(lambda piece: piece, whole, 64, 0, depth=torch.uint8 if dtype is np.uint8 else torch.uint16)
+    assert np.array_equal(made[0].permute(1, 2, 0).numpy(), values)
+    assert made[0].permute(1, 2, 0).is_contiguous()
 
 
 def test_the_memory_of_a_network_grows_with_the_pixels_or_with_their_square() -> None:
