@@ -88,7 +88,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     record.open()
     numbers = partial(evaluated, engine, metrics, data, run)
     progress = Progress(engine.number, steps, shown=world.rank == 0)
-    with signals(engine), world.watch(lambda: engine.number), samples_of_faults(engine, data):
+    with signals(engine, run), world.watch(lambda: engine.number), samples_of_faults(engine, data):
         record.evaluation(record.missed(steps), numbers)
         for batches in progress.timed(stream(data, settings, engine.number, steps, world)):
             outcome = engine.step(batches)

@@ -10,6 +10,7 @@
     record.py      `Record`: what a training writes into it, and the observers that watch
     observers.py   the `on_log` hooks of plugins, which may look but not change anything
     fitting.py     what does not fit: keys with each other, networks with the channels of the data
+    rehearsal.py   one step on the meta device, which shows how many channels each network gets
     resume.py      where a run continues from, and which settings may change then
     starting.py    the weights of another training to begin with: `train.start_from`
     listing.py     the files of the data set, so that a resume notices changed data

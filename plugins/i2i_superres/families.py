@@ -31,7 +31,9 @@ from .residual import (
 
 def rrdbnet_rules(tensors: Tensors) -> dict[str, str]:
     """Return the rules of the three key generations; the old one numbers the layers behind the blocks."""
-    ends = sorted({int(found[1]) for name in tensors if (found := re.match(r"model\.(\d+)\.(?:weight|bias)$", name))} - {0})
+    ends = sorted(
+        {int(found[1]) for name in tensors if (found := re.match(r"model\.(\d+)\.(?:weight|bias)$", name))} - {0}
+    )
     block = r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb)"
     blocks = count(tensors, rf"{block}1\.")
     rules = {rf"{block}(\d)\.conv(\d)(?:\.0)?": "body.{0}.body.{1-1}.convs.{2-1}"}
@@ -182,7 +184,8 @@ CARN_RULES = {
     r"b(\d)\.c(\d)\.body\.0": "blocks.{0-1}.cascade.joins.{1-1}",
     r"c(\d)\.body\.0": "cascade.joins.{0-1}",
     r"upsample\.up(\d)\.body\.(\d)": "ups.{0}.{1}",
-    r"(sub|add)_mean\.shifter": "shift.{0}",
+    r"sub_mean\.shifter": "shift.sub",
+    r"add_mean\.shifter": "shift.add",
     "exit": "tail",
 }
 
