@@ -71,8 +71,4 @@ def adopt_weights(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) ->
     Returns:
         The `task` of a config, all tensors of that task under its own names, and what was deduced and assumed, in
         words; None if they are not of this family.
-
-    Raises:
-        WeightsError: they almost are, in words, such as "looks like RFDN, but fea_conv.weight is missing". It is
-            reported if no other plugin recognises them.
     """
