@@ -281,7 +281,6 @@ def slim(task: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, An
         others = {name: value for name, value in tensors.items() if not name.startswith("G.")}
         task = {**task, "generator": {**task["generator"], "branches": False}}
         tensors = {f"G.{name}": value for name, value in merged_state(network).items()} | others
-    task.pop("start_from", None)
     large = {name for name, value in tensors.items() if value.is_floating_point() and "running" not in name}
     return task, {name: value.half() if name in large else value for name, value in tensors.items()}
 

@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py                            # all families; writes benchmarks/results/gpu.json and gpu.md
     python benchmarks/gpu.py cyclegan superres --steps 5 --ways fp32 bf16 --out here.json
+    python benchmarks/gpu.py --device cpu --smoke       # does the script work? writes gpu_cpu.json and gpu_cpu.md
 
 Each family is a config on embedded data, at its own size. Three questions:
 
@@ -39,7 +40,8 @@ from i2i.plugins import registry
 FAMILIES = ["cyclegan", "facades", "colorful", "spade", "superres", "vae", "vqvae2", "dcgan", "sagan", "biggan"]
 FAMILIES += ["wgan_gp", "text2image", "videogan", "video_prediction", "trajectory"]
 WAYS = ("fp32", "bf16", "fp16", "channels_last", "compiled", "graphs")
-RESULTS = Path(__file__).parent / "results" / "gpu.json"
+SMOKE = {"steps": 2, "repeats": 1, "ways": ["fp32", "bf16", "channels_last"]}  # 6 CPU minutes for all families
+RESULTS = Path(__file__).parent / "results"
 DRAWN = {torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal}
 LIKE = {torch.rand_like, torch.randn_like, torch.randint_like}
 
@@ -181,8 +183,11 @@ def table(found: dict[str, Any], ways: list[str]) -> str:
         return f"{part['ms']:.1f}" if "ms" in part else "fails"
 
     head = ["family", "losses apart, first / last step", *(f"{way}, ms" for way in ways), "translate fp32 / auto, ms"]
+    smoke = (
+        "Smoke test: every part runs. Each time is that of one call, so it says little. " if found["smoke"] else ""
+    )
     lines = [
-        f"{found['device']}, torch {found['torch']}.",
+        f"{smoke}Device: {found['device']}, torch {found['torch']}.",
         "",
         "| " + " | ".join(head) + " |",
         "|---" * len(head) + "|",
@@ -203,10 +208,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of the comparison with the CPU")
     parser.add_argument("--repeats", type=int, default=10, help="of each timing")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--smoke", action="store_true", help="two steps, and one call of each way that compiles nothing"
+    )
+    parser.add_argument("--out", type=Path, help="results/gpu.json, or results/gpu_cpu.json on a CPU")
     args = parser.parse_args()
+    if args.smoke:
+        vars(args).update(SMOKE)
     device = devices.chosen(args.device)
-    found: dict[str, Any] = {"device": devices.described(device), "torch": torch.__version__, "families": {}}
+    args.out = args.out or RESULTS / ("gpu_cpu.json" if device.type == "cpu" else "gpu.json")
+    found: dict[str, Any] = {"device": devices.described(device), "torch": torch.__version__, "smoke": args.smoke}
+    found["families"] = {}
     with nullcontext() if device.type == "cpu" else exact():
         for family in args.families:
             print(family, flush=True)

@@ -1,7 +1,7 @@
 """Super-resolution by the published protocol: Set5 and Set14, luma, a border of `scale` pixels cropped.
 
     python benchmarks/superres.py $I2I_DATA/sr runs/superres runs/superres_gan --json benchmarks/results/superres.json
-    python benchmarks/superres.py $I2I_DATA/sr --carn $I2I_DATA/weights/carn_m.pth      # with a published network
+    python benchmarks/superres.py $I2I_DATA/sr $I2I_DATA/weights/carn_m.pth             # a published network
     python benchmarks/superres.py $I2I_DATA/sr $I2I_DATA/weights/rfdn_x4.pth --single   # with a weights file
 
 The low-resolution images are the authors' own (LR_x4). First the protocol itself is checked: Pillow's bicubic must
@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -81,39 +80,6 @@ def ensemble(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     return torch.stack(found).mean(0)
 
 
-def carn_m(w: dict[str, Tensor], image: Tensor, scale: int) -> Tensor:
-    """Upscale with CARN-M and the weights `w`, [N, 3, H, W] in [-1, 1].
-
-    Source: arXiv:1803.08664, figures 3 and 5: three blocks of three residual steps that share weights, each followed
-    by a 1x1 convolution on the concatenation of all previous outputs; groups of four.
-    """
-
-    def conv(x: Tensor, name: str) -> Tensor:
-        weight = w[f"{name}.weight"]
-        return F.conv2d(
-            x, weight, w[f"{name}.bias"], padding=weight.shape[2] // 2, groups=x.shape[1] // weight.shape[1]
-        )
-
-    def residual(x: Tensor, name: str) -> Tensor:
-        y = F.relu(conv(F.relu(conv(x, f"{name}.body.0")), f"{name}.body.2"))
-        return F.relu(x + conv(y, f"{name}.body.4"))
-
-    def cascade(x: Tensor, at: str, step: Callable[[Tensor, int], Tensor]) -> Tensor:
-        seen, now = x, x
-        for n in (1, 2, 3):
-            seen = torch.cat([seen, step(now, n)], 1)
-            now = F.relu(conv(seen, f"{at}c{n}.body.0"))
-        return now
-
-    def block(x: Tensor, n: int) -> Tensor:
-        return cascade(x, f"b{n}.", lambda y, _: residual(y, f"b{n}.b1"))
-
-    x = cascade(conv(conv((image + 1) / 2, "sub_mean.shifter"), "entry"), "", block)
-    for layer in ("0", "3") if scale == 4 else ("0",):
-        x = F.pixel_shuffle(F.relu(conv(x, f"upsample.up{scale}.body.{layer}")), 2 if scale == 4 else scale)
-    return conv(conv(x, "exit"), "add_mean.shifter") * 2 - 1
-
-
 def scores(task: Task, data: Held, scale: int) -> dict[str, float]:
     """Return the scores of one task on one set."""
     began = time.perf_counter()
@@ -148,7 +114,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of Set5 and Set14, each with HR and LR_x4")
     parser.add_argument("runs", nargs="*", help="runs, weights files, or names of `i2i models`")
-    parser.add_argument("--carn", type=Path, help="published weights of CARN-M, for comparison")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), default=4)
     parser.add_argument("--single", action="store_true", help="leave out the self-ensemble")
     parser.add_argument("--save", type=Path, help="write the upscaled images to this folder")
@@ -157,11 +122,6 @@ def main() -> None:
 
     tasks: dict[str, Task] = {"bicubic": Enlarger(partial(by_pillow, scale=args.scale), args.scale)}
     weights: dict[str, int] = {}
-    if args.carn:
-        state = torch.load(args.carn, map_location="cpu", weights_only=True)
-        tasks["CARN-M"] = Enlarger(partial(carn_m, state, scale=args.scale), args.scale)
-        ends = [key for key in state if key.startswith("upsample") and f"up{args.scale}." not in key]
-        weights["CARN-M"] = sum(state[key].numel() for key in state if key not in ends and "shifter" not in key)
     for run in args.runs:
         task = api.load(run).task
         if task.makes.scale != args.scale:

@@ -19,9 +19,11 @@ from typing import Any
 
 import torch
 from i2i_trajectory import Trajectories
+from superres import Held
 from trajectory import ZOO, measured
 
 import i2i
+from i2i.metrics import PSNR
 from i2i.model.foreign import read
 
 RESULTS = Path(__file__).parent / "results" / "weights.json"
@@ -38,6 +40,17 @@ def social_gan(root: Path) -> dict[str, Numbers]:
         kept = {"ade": numbers["ade"], "fde": numbers["fde"], "zoo_ade": zoo[0], "zoo_fde": zoo[1], "off": off}
         found[f"{kind}/{scene}_{frames}_model.pt"] = kept
         print(f"{kind} {scene} {frames}: {kept['ade']:.3f}/{kept['fde']:.3f}, at most {off:.3f} away", flush=True)
+    return found
+
+
+def carn_m(root: Path) -> dict[str, Numbers]:
+    """Compare the PSNR of CARN-M at x4 with the table of arXiv:1803.08664: luma, 4 pixels cropped at each border."""
+    task = i2i.load(root / "weights" / "carn_m.pth").task
+    found = {}
+    for name, known in (("Set5", 31.92), ("Set14", 28.42)):
+        measured = PSNR(space="y", crop=4)(task, Held(root / "sr" / name, 4))["db"]
+        found[name] = {"psnr_y": measured, "published": known, "off": abs(measured - known)}
+        print(f"CARN-M x4 on {name}: {measured:.2f} dB, published {known}", flush=True)
     return found
 
 
@@ -68,7 +81,11 @@ def fastest(run: Callable[[], Any], times: int = 5) -> float:
     return min(taken)
 
 
-FAMILIES: dict[str, Callable[[Path], dict[str, Numbers]]] = {"social_gan": social_gan, "reading": reading}
+FAMILIES: dict[str, Callable[[Path], dict[str, Numbers]]] = {
+    "social_gan": social_gan,
+    "carn_m": carn_m,
+    "reading": reading,
+}
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from .runs import (
     refuse_what_does_not_fit,
     refuse_zero_rate,
     signals,
+    start_from,
     state_to_resume,
 )
 
@@ -58,6 +59,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     torch.manual_seed(settings.seed)
     task = config.task()
     refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
+    start_from(config, task, resumed=saved is not None, leads=world.rank == 0)
     log.disabled = world.rank > 0  # problems with the pictures are reported once, by the first process
     schedule = config.schedule() if config.schedule else None
     data = config.data()
@@ -86,7 +88,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     record.open()
     numbers = partial(evaluated, engine, metrics, data, run)
     progress = Progress(engine.number, steps, shown=world.rank == 0)
-    with signals(engine), world.watch(lambda: engine.number), samples_of_faults(engine, data):
+    with signals(engine, run), world.watch(lambda: engine.number), samples_of_faults(engine, data):
         record.evaluation(record.missed(steps), numbers)
         for batches in progress.timed(stream(data, settings, engine.number, steps, world)):
             outcome = engine.step(batches)

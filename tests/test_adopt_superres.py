@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -19,8 +20,8 @@ from torch import Tensor
 
 import i2i
 from i2i import api, checkpoint, config
-from i2i.errors import ConfigError
-from i2i.networks import RFDN, RLFN, SPAN, SRVGG, RRDBNet, merge_branches, merged_state
+from i2i.errors import ConfigError, WeightsError
+from i2i.networks import CARNM, RFDN, RLFN, SPAN, SRVGG, RRDBNet, merge_branches, merged_state
 from i2i.networks.span import Branched
 from i2i.plugins import registry
 from i2i.testing import check_network, check_task
@@ -299,6 +300,142 @@ def rlfn() -> tuple[Weights, Callable[[Tensor], Tensor]]:
     return w, reference
 
 
+# ---- CARN-M
+
+
+def carn_m() -> tuple[Weights, Callable[[Tensor], Tensor]]:
+    def layers() -> Iterator[tuple[str, int, int, int]]:
+        yield "entry", 8, 3, 3
+        for n in (1, 2, 3):
+            yield from (
+                (f"b{n}.b1.body.{place}", 8, 2 if place < 4 else 8, 3 if place < 4 else 1) for place in (0, 2, 4)
+            )
+            yield from ((f"b{n}.c{k}.body.0", 8, 8 * (k + 1), 1) for k in (1, 2, 3))
+        yield from ((f"c{k}.body.0", 8, 8 * (k + 1), 1) for k in (1, 2, 3))
+        yield from ((f"upsample.{layer}", out, 2, 3) for layer, out in (("up2.body.0", 32), ("up3.body.0", 72)))
+        yield from ((f"upsample.up4.body.{place}", 32, 2, 3) for place in (0, 3))
+        yield "exit", 3, 8, 3
+
+    w = random_weights(layers(), 1.0)
+    for way, sign in (("sub", -1), ("add", 1)):
+        w |= {
+            f"{way}_mean.shifter.weight": torch.eye(3)[:, :, None, None],
+            f"{way}_mean.shifter.bias": sign * MEAN.flatten(),
+        }
+
+    def residual(n: int, x: Tensor) -> Tensor:
+        y = F.relu(conv(w, f"b{n}.b1.body.0", x, groups=4))
+        y = F.relu(conv(w, f"b{n}.b1.body.2", y, groups=4))
+        return F.relu(x + conv(w, f"b{n}.b1.body.4", y))
+
+    def block(n: int, x: Tensor) -> Tensor:
+        b1 = residual(n, x)
+        o1 = F.relu(conv(w, f"b{n}.c1.body.0", torch.cat([x, b1], 1)))
+        b2 = residual(n, o1)
+        o2 = F.relu(conv(w, f"b{n}.c2.body.0", torch.cat([x, b1, b2], 1)))
+        b3 = residual(n, o2)
+        return F.relu(conv(w, f"b{n}.c3.body.0", torch.cat([x, b1, b2, b3], 1)))
+
+    def reference(x: Tensor) -> Tensor:
+        h = conv(w, "entry", conv(w, "sub_mean.shifter", x))
+        b1 = block(1, h)
+        o1 = F.relu(conv(w, "c1.body.0", torch.cat([h, b1], 1)))
+        b2 = block(2, o1)
+        o2 = F.relu(conv(w, "c2.body.0", torch.cat([h, b1, b2], 1)))
+        h = F.relu(conv(w, "c3.body.0", torch.cat([h, b1, b2, block(3, o2)], 1)))
+        for place in (0, 3):
+            h = F.pixel_shuffle(F.relu(conv(w, f"upsample.up4.body.{place}", h, groups=4)), 2)
+        return conv(w, "add_mean.shifter", conv(w, "exit", h))
+
+    return w, reference
+
+
+# ---- SRResNet
+
+
+class Names:
+    """The names of SRResNet's layers in three projects."""
+
+    def __init__(self, kind: str, blocks: int) -> None:
+        inner = ["0", "1", "2", "3", "4"]
+        tutorial = [*(f"conv_block1.conv_block.{n}" for n in "012"), *(f"conv_block2.conv_block.{n}" for n in "01")]
+        if kind in ("trunk", "old trunk"):
+            word = "conv_block" if kind == "old trunk" else "conv"
+            self.head, self.after, self.tail = [f"{word}1.0", f"{word}1.1"], [f"{word}2.0", f"{word}2.1"], f"{word}3"
+            self.block = [[f"trunk.{n}.rcb.{part}" for part in inner] for n in range(blocks)]
+            self.ups = [[f"upsampling.{n}.upsample_block.{part}" for part in "02"] for n in range(2)]
+        elif kind == "numbered":
+            self.head, self.after = ["block1.0", "block1.1"], [f"block{blocks + 2}.0", f"block{blocks + 2}.1"]
+            parts = ("conv1", "bn1", "prelu", "conv2", "bn2")
+            self.block = [[f"block{n + 2}.{part}" for part in parts] for n in range(blocks)]
+            self.ups = [[f"block{blocks + 3}.{n}.{part}" for part in ("conv", "prelu")] for n in range(2)]
+            self.tail = f"block{blocks + 3}.2"
+        else:
+            self.head, self.after = ([f"conv_block{n}.conv_block.{part}" for part in "01"] for n in (1, 2))
+            self.block = [[f"residual_blocks.{n}.{part}" for part in tutorial] for n in range(blocks)]
+            self.ups = [[f"subpixel_convolutional_blocks.{n}.{part}" for part in ("conv", "prelu")] for n in range(2)]
+            self.tail = "conv_block3.conv_block.0"
+
+
+def srresnet_weights(kind: str, name: Names) -> Weights:
+    source = torch.Generator().manual_seed(1)
+
+    def layers() -> Iterator[tuple[str, int, int, int]]:
+        yield name.head[0], 6, 3, 9
+        for block in name.block:
+            yield from ((block[place], 6, 6, 3) for place in (0, 3))
+        yield name.after[0], 6, 6, 3
+        yield from ((up[0], 24, 6, 3) for up in name.ups)
+        yield name.tail, 3, 6, 9
+
+    w = random_weights(layers(), 1.0)
+    if "trunk" in kind:  # without biases before batch norm
+        for layer in [name.after[0], *(block[place] for block in name.block for place in (0, 3))]:
+            del w[f"{layer}.bias"]
+    for layer in [name.after[1], *(block[place] for block in name.block for place in (1, 4))]:
+        w |= {
+            f"{layer}.{leaf}": torch.randn(6, generator=source) * 0.2 for leaf in ("weight", "bias", "running_mean")
+        }
+        w |= {f"{layer}.running_var": torch.rand(6, generator=source) + 0.5}
+        w |= {f"{layer}.num_batches_tracked": torch.tensor(7)} if kind != "old trunk" else {}
+    for layer in [name.head[1], *(block[2] for block in name.block), *(up[1] for up in name.ups)]:
+        w[f"{layer}.weight"] = torch.tensor([0.2])
+    return w
+
+
+def srresnet(kind: str) -> tuple[Weights, Callable[[Tensor], Tensor]]:
+    name = Names(kind, 2)
+    w = srresnet_weights(kind, name)
+
+    def plain(layer: str, x: Tensor) -> Tensor:
+        weight = w[f"{layer}.weight"]
+        return F.conv2d(x, weight, w.get(f"{layer}.bias"), padding=weight.shape[2] // 2)
+
+    def norm(layer: str, x: Tensor) -> Tensor:
+        scale, bias, mean, var = (w[f"{layer}.{leaf}"] for leaf in ("weight", "bias", "running_mean", "running_var"))
+        scale = scale / (var + 1e-5).sqrt()
+        return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
+
+    def prelu(layer: str, x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, 0.2 * x)
+
+    def reference(x: Tensor) -> Tensor:
+        if kind == "tutorial":  # takes -1..1 here; the project normalises 0..1 by these
+            mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+            x = ((x + 1) / 2 - mean) / std
+        h = head = prelu(name.head[1], plain(name.head[0], x))
+        for block in name.block:
+            y = prelu(block[2], norm(block[1], plain(block[0], h)))
+            h = h + norm(block[4], plain(block[3], y))
+        h = head + norm(name.after[1], plain(name.after[0], h))
+        for up in name.ups:
+            h = prelu(up[1], F.pixel_shuffle(plain(up[0], h), 2))
+        h = plain(name.tail, h)
+        return {"numbered": (torch.tanh(h) + 1) / 2, "tutorial": torch.tanh(h)}.get(kind, h)
+
+    return w, reference
+
+
 LAYOUTS: dict[str, tuple[Callable[[], tuple[Weights, Callable[[Tensor], Tensor]]], dict[str, Any]]] = {
     "esrgan old x4": (partial(esrgan, "old", 2, 1), {"use": "rrdbnet", "scale": 4, "blocks": 2, "growth": 4}),
     "esrgan old x2": (partial(esrgan, "old", 1, 1), {"scale": 2, "unshuffle": 1}),
@@ -320,6 +457,11 @@ LAYOUTS: dict[str, tuple[Callable[[], tuple[Weights, Callable[[Tensor], Tensor]]
     "edsr x4": (partial(edsr, 4), {"use": "edsr", "scale": 4, "width": 6, "blocks": 2}),
     "edsr x3": (partial(edsr, 3), {"use": "edsr", "scale": 3}),
     "rfdn": (rfdn, {"use": "rfdn", "scale": 3, "width": 8, "blocks": 2}),
+    "carn_m": (carn_m, {"use": "carn_m", "scale": 4, "scales": [2, 3, 4], "width": 8, "groups": 4}),
+    "srresnet trunk": (partial(srresnet, "trunk"), {"use": "srresnet", "scale": 4, "width": 6, "blocks": 2}),
+    "srresnet old trunk": (partial(srresnet, "old trunk"), {"use": "srresnet", "blocks": 2}),
+    "srresnet numbered": (partial(srresnet, "numbered"), {"blocks": 2, "ends": "half_tanh"}),
+    "srresnet tutorial": (partial(srresnet, "tutorial"), {"blocks": 2, "ends": "tanh", "imagenet": True}),
     "rlfn": (rlfn, {"use": "rlfn", "scale": 4, "width": 8, "blocks": 3, "inner": 10, "attention": 4}),
 }
 
@@ -357,14 +499,57 @@ def test_a_published_layout_gives_equal_outputs(layout: str) -> None:
 )
 def test_a_relative_with_other_layers_is_not_recognised(layout: str) -> None:
     weights, _ = LAYOUTS[layout][0]()
-    about = {"file": "x.pth", "format": "torch"}
     first, *_, last = weights
-    assert adopted(weights | {"attention.weight": torch.zeros(1)}, about) is None
-    assert adopted({name: value for name, value in weights.items() if name != last}, about) is None
-    assert adopted(weights | {first: weights[first][:, :2]}, about) is None
-    assert adopted(weights | {first: torch.zeros(5)}, about) is None
     far = re.sub(r"\d+", "99999999", last if re.search(r"\d", last) else first)
-    assert adopted({far if name == last else name: value for name, value in weights.items()}, about) is None
+    relatives = [
+        weights | {"attention.weight": torch.zeros(1)},
+        {name: value for name, value in weights.items() if name != last},
+        weights | {first: weights[first][:, :2]},
+        weights | {first: torch.zeros(5)},
+        {far if name == last else name: value for name, value in weights.items()},
+    ]
+    for relative in relatives:
+        with contextlib.suppress(WeightsError):
+            assert adopted(relative, {"file": "x.pth", "format": "torch"}) is None
+
+
+@pytest.mark.parametrize(
+    ("layout", "change", "said"),
+    [
+        ("rfdn", {"fea_conv.weight": None}, "looks like RFDN, but fea_conv.weight is missing"),
+        ("rfdn", {"B2.c1_r.bias": None}, "looks like RFDN, but B2.c1_r.bias is missing"),
+        ("rfdn", {"B2.c1_r.weight": (8, 6, 3, 3)}, r"looks like RFDN, but B2.c1_r.weight is \[8, 6, 3, 3\], where"),
+        ("rfdn", {"B2.c7.weight": (8,)}, "looks like RFDN, but B2.c7.weight does not belong to it"),
+        ("rlfn", {"block_2.esa.conv3.weight": None}, "looks like RLFN, but block_2.esa.conv3.weight is missing"),
+        ("esrgan old x4", {"model.3.weight": None}, "looks like ESRGAN, but model.3.weight is missing"),
+        (
+            "esrgan new x4",
+            {"conv_body.weight": None},
+            "looks like ESRGAN, but conv_body.weight is missing",
+        ),
+        ("compact x4", {"body.2.bias": None}, "looks like Compact, but body.2.bias is missing"),
+        ("span merged", {"conv_cat.weight": None}, "looks like SPAN, but conv_cat.weight is missing"),
+        ("edsr x4", {"conv_after_body.weight": None}, "looks like EDSR, but conv_after_body.weight is missing"),
+        ("carn_m", {"b2.c3.body.0.weight": None}, "looks like CARN-M, but b2.c3.body.0.weight is missing"),
+        ("srresnet trunk", {"trunk.1.rcb.4.running_var": None}, "SRResNet, but trunk.1.rcb.4.running_var is missing"),
+    ],
+)
+def test_almost_known_weights_name_the_layout_and_the_tensor(
+    layout: str, change: dict[str, tuple[int, ...] | None], said: str, tmp_path: Path
+) -> None:
+    weights = {name: value.clone() for name, value in LAYOUTS[layout][0]()[0].items() if name not in change}
+    weights |= {name: torch.zeros(shape) for name, shape in change.items() if shape is not None}
+    torch.save(weights, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=rf"net.pth: .*{said}"):
+        i2i.load(tmp_path / "net.pth")
+
+
+def test_carn_m_upscales_by_each_of_its_scales(tmp_path: Path) -> None:
+    torch.save(carn_m()[0], tmp_path / "carn_m.pth")
+    task = i2i.load(tmp_path / "carn_m.pth", overrides=["task.generator.scale=3"]).task
+    assert task.translate(torch.zeros(1, 3, 10, 12)).shape == (1, 3, 30, 36)
+    with pytest.raises(ConfigError, match=r"scale 4 is not one of its scales \[2, 3\]"):
+        CARNM(scale=4, scales=[2, 3])
 
 
 def test_branches_equal_the_convolution_that_they_merge_into() -> None:
@@ -391,6 +576,7 @@ def test_a_span_with_branches_equals_the_merged_one() -> None:
         (partial(SRVGG, convs=32), 1_213_296),
         (RFDN, 433_448),
         (RLFN, 317_218),
+        (partial(CARNM, scales=[2, 3, 4]), 414_787),
         (partial(RRDBNet, blocks=6), 4_467_779),
         (partial(RRDBNet, scale=2, unshuffle=2), 16_703_171),
     ],
@@ -407,6 +593,7 @@ def test_parameter_counts_are_the_published_ones(network: Any, published: int) -
         (SRVGG(scale=3, width=8, convs=1, inner=4), (2, 3, 48, 60)),
         (RFDN(width=8, blocks=1), (2, 3, 64, 80)),
         (RLFN(width=8, inner=8, blocks=1), (2, 3, 64, 80)),
+        (CARNM(scale=3, width=8), (2, 3, 48, 60)),
         (RRDBNet(scale=2, width=8, blocks=1, growth=4, unshuffle=2), (2, 3, 32, 40)),
     ],
 )
@@ -490,6 +677,13 @@ def test_a_file_is_used_by_its_path(tmp_path: Path, capsys: pytest.CaptureFixtur
     made = i2i.load(tmp_path / "2x_mine.pth").task.enlarge(image)
     assert torch.allclose(made, image.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.2, atol=1e-5)
     assert "2x_mine.pth: " in capsys.readouterr().err
+
+
+@pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs $I2I_DATA")
+def test_carn_m_as_published_is_recognised() -> None:
+    model = api.load(Path(os.environ["I2I_DATA"]) / "weights" / "carn_m.pth")
+    generator = {"use": "carn_m", "scale": 4, "scales": [2, 3, 4], "width": 64, "groups": 4}
+    assert model.config["task"] == {"use": "superres", "generator": generator, "values": [-1, 1]}
 
 
 @pytest.mark.skipif("I2I_DATA" not in os.environ, reason="needs $I2I_DATA")

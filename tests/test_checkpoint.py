@@ -541,9 +541,9 @@ def test_weights_that_do_not_match_are_rejected_with_the_first_ten_of_each_probl
             checkpoint.load_weights(module, other, "w.safetensors")
         text = str(error.value)
         assert error.value.exit_code == 4
-        assert text.startswith("w.safetensors does not fit Sequential: 10 missing (0.bias, 1.bias, ")
-        assert "21 unexpected (module.0.weight, " in text
-        assert "module.4.bias and 11 more)" in text
+        assert text.startswith("w.safetensors does not fit Sequential: 10 missing (0.bias [2], 1.bias [2], ")
+        assert "21 unexpected (module.0.weight [2, 2, 1, 1], " in text
+        assert "module.4.bias [2] and 11 more)" in text
         assert "11 with another shape or type (0.weight: [3, 2, 1, 1] float32, not [2, 2, 1, 1] float32, " in text
         assert "and 1 more): " in text
         assert "\n" not in text
@@ -556,7 +556,7 @@ def test_partial_loading_loads_what_matches_and_reports_how_much() -> None:
     some = {name: value for name, value in weights.items() if not name.startswith(("0.", "8."))}
     note = checkpoint.load_weights(module, {**some, "new": torch.ones(1)}, "w", partial=True)
     assert note is not None
-    assert note.startswith("w: 14 of 21 tensors loaded, 7 missing (0.weight, ")
+    assert note.startswith("w: 14 of 21 tensors loaded, 7 missing (0.weight [2, 2, 1, 1], ")
     assert module.state_dict()["1.weight"].eq(3).all()
     assert not module.state_dict()["0.weight"].eq(3).all()
 

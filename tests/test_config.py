@@ -184,6 +184,7 @@ FULL: dict[str, Any] = {
         "steps": 7,
         "precision": "bf16",
         "device": "auto",
+        "start_from": "runs/other",
         "seed": 3,
         "ema": 0.999,
         "accumulate": 2,

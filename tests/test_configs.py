@@ -26,6 +26,7 @@ TOY: dict[str, Any] = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_si
 TOY |= {"samples": 4}
 TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}
 TOY |= {"batch_size": 2, "heads": 2, "prior_from": 0, "vq_until": "null", "d_steps": 1}
+TOY |= {"fixed": "false"}  # weights of another training would be needed
 TOY |= {"attention": 16, "accumulate": 1}
 
 

@@ -143,12 +143,14 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_benchmark_for_accelerators_runs_on_the_cpu(tmp_path: Path) -> None:
     out, script = tmp_path / "gpu.json", ROOT / "benchmarks" / "gpu.py"
-    small = ["--steps", "2", "--repeats", "1", "--ways", "fp32", "channels_last", "--out", str(out)]
+    small = ["--smoke", "--out", str(out)]
     subprocess.run([sys.executable, script, "vae", "--device", "cpu", *small], check=True, capture_output=True)
     found = json.loads(out.read_text())["families"]["vae"]
     assert found["equality"] == {"first": 0, "last": 0, "steps": 2}  # the CPU equals itself, run after run
+    assert [*found["training"]] == ["fp32", "bf16", "channels_last"]
     assert all(part["ms"] > 0 for kind in ("training", "inference") for part in found[kind].values())
-    assert "| vae | 0.0e+00 / 0.0e+00 |" in out.with_suffix(".md").read_text()
+    assert "| vae | 0.0e+00 / 0.0e+00 |" in (table := out.with_suffix(".md").read_text())
+    assert table.startswith("Smoke test: every part runs.")
 
 
 def test_random_numbers_can_be_equal_on_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:

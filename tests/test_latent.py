@@ -426,6 +426,44 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     return model(Pixels(), tmp_path)
 
 
+def test_axes_that_do_not_vary_over_the_training_data_are_unused(run: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent.axes, "data_of", lambda model, root=None: Labelled())
+    variances = latent.usage(run)
+    assert variances.shape == (192,)
+    assert variances[0] == 0.25  # half of the pictures have 0 there, and half 1
+    assert variances[191] == 0.0625
+    assert latent.unused(variances) == [*range(1, 191)]
+    assert latent.unused(torch.tensor([0.0, 0.0099, 0.0101])) == [0, 1]
+
+
+def test_traverse_names_unused_axes_and_takes_the_most_used_one(
+    run: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from i2i_latent import commands
+
+    monkeypatch.setattr(latent.axes, "data_of", lambda model, root=None: Labelled())
+    taken = []
+    monkeypatch.setattr(
+        latent, "traverse", lambda model, z, axes, *_, **__: taken.append([*axes]) or torch.zeros(1, 10, 3, 8, 8)
+    )
+    unused = "190 of 192 axes are unused, so changing them shows nothing: 1 to 190"
+    commands.traverse(run, {}, str(tmp_path / "a.png"))
+    assert (
+        f"i2i: {unused}; traversing axis 0, which varies most over the training images\n" in capsys.readouterr().err
+    )
+    commands.traverse(run, {}, str(tmp_path / "b.png"), axis=(7,))
+    assert f"i2i: {unused}\n" in capsys.readouterr().err
+
+    def moved(model: Model, root: str | None = None) -> Data:
+        raise DataError("no such folder")
+
+    monkeypatch.setattr(latent.axes, "data_of", moved)
+    commands.traverse(run, {}, str(tmp_path / "c.png"))
+    said = "which axes are unused is unknown, because the training data cannot be read: no such folder"
+    assert said in capsys.readouterr().err
+    assert taken == [[0], [7], [0]]
+
+
 def test_directions_are_learned_from_the_training_data_of_the_run(run: Model) -> None:
     learned = latent.learn(run)
     assert (learned.attributes, learned.examples) == (("light", "warm"), 40)

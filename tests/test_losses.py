@@ -185,6 +185,15 @@ def test_gradient_penalty_is_taken_at_one_point_between_real_and_fake_per_image(
     assert 0 <= flat.min() < 0.2 < 0.8 < flat.max() <= 1
 
 
+def test_gradient_penalty_takes_fakes_in_half_precision() -> None:
+    D = nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+    real, fake = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4).bfloat16()
+    torch.manual_seed(0)
+    expected = gradient_penalty(D, real, fake.float())
+    torch.manual_seed(0)
+    assert torch.equal(gradient_penalty(D, real, fake), expected)
+
+
 def test_penalties_use_the_mean_logit_over_patches_and_scales() -> None:
     real = torch.rand(2, 1, 4, 4)
 

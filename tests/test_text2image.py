@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, interpolate, relu
 
 import i2i
-from i2i import ConfigError, DataError, WeightsError, api, checkpoint, cli
+from i2i import ConfigError, DataError, api, checkpoint, cli
 from i2i.config import Train
 from i2i.engine import Engine, seed_everything
 from i2i.losses import WGANGP, Hinge, Vanilla
@@ -376,12 +376,15 @@ train: {steps: 2, seed: 0}
 """
 
 
-def with_matching(run: Path | str, **options: Any) -> Text2Image:
+def with_matching(run: Path | None, words: int = 60, **options: Any) -> Text2Image:
     torch.manual_seed(0)
-    given = {"words": 60, "embedding": 4, "width": 6, "shared": 5, "network": "random_conv", "start_from": str(run)}
+    given = {"words": words, "embedding": 4, "width": 6, "shared": 5, "network": "random_conv", "fixed": True}
     networks = partial(TextGenerator, width=4), partial(TextProjectionDiscriminator, width=4)
     weights = {"lambda_matching": 2.0, "lambda_alike": 0.5} | options
-    return Text2Image(*networks, partial(MatchingEncoder, **given), Hinge, latent=3, size=8, **weights)
+    task = Text2Image(*networks, partial(MatchingEncoder, **given), Hinge, latent=3, size=8, **weights)
+    if run is not None:
+        checkpoint.load_weights(task, checkpoint.load_model(run / "model.safetensors")[0], str(run), partial=True)
+    return task
 
 
 def test_matching_fulfils_the_contract_and_learns() -> None:
@@ -414,8 +417,8 @@ def test_the_matching_loss_equals_one_by_hand() -> None:
 
 
 def test_text_matching_trains_only_a_matching_encoder() -> None:
-    for encoder in (WordEncoder, partial(MatchingEncoder, network="random_conv", start_from="runs/x")):
-        with pytest.raises(ConfigError, match=r"text_matching trains a matching_encoder: .* without `start_from`"):
+    for encoder in (WordEncoder, partial(MatchingEncoder, network="random_conv", fixed=True)):
+        with pytest.raises(ConfigError, match=r"text_matching trains a matching_encoder: .* without `fixed`"):
             TextMatching(encoder)
 
 
@@ -427,7 +430,6 @@ def test_the_losses_of_g_with_matching_equal_those_by_hand(matched: Path) -> Non
     assert all(torch.equal(task.encoder.state_dict()[key.removeprefix("encoder.")], weights[key]) for key in weights)
 
     hand = with_matching(matched).train()
-    hand.encoder.begin()
     G, D, E = hand.generator, hand.discriminator, hand.encoder
     seed_everything(3, 0, 0)
     tokens = E.tokens(given["text"])
@@ -455,20 +457,23 @@ def test_the_summary_of_text_matching_suggests_no_call_that_it_lacks(matched: Pa
     assert "use it" not in summary(matched)
 
 
-def test_a_matching_encoder_that_starts_from_a_run_is_fixed(matched: Path) -> None:
+def test_a_fixed_matching_encoder_learns_nothing_and_needs_weights(matched: Path) -> None:
     task = with_matching(matched)
     assert "encoder" not in task.ema
     assert not any(p.requires_grad for p in task.encoder.parameters())
     task.train()
     assert not task.encoder.training
-    task.encoder.begin()
     known = task.encoder.vocabulary.table.clone()
     assert known.any()
     tokens = task.encoder.tokens(codes("a zebra"), learn=True)
     assert torch.equal(task.encoder.vocabulary.table, known)
     assert tokens[0, 1] == 1  # unknown
-    with pytest.raises(WeightsError, match="nowhere"):
-        list(with_matching("nowhere").step(batch()))
+    with pytest.raises(ConfigError, match=r"task.encoder is fixed, so it needs train.start_from=RUN"):
+        list(with_matching(None).step(batch()))
+    with pytest.raises(
+        ConfigError, match=r"has no encoder.vocabulary.table that fits it: name a run of text_matching"
+    ):
+        list(with_matching(matched, words=50).step(batch()))
     with pytest.raises(ConfigError, match="need an encoder that was trained to match pictures"):
         made(lambda_alike=1.0)
 
@@ -661,12 +666,12 @@ def test_a_resumed_run_equals_an_unbroken_one(run: Path, tmp_path: Path) -> None
 
 def test_a_resumed_run_with_matching_equals_an_unbroken_one(matched: Path, tmp_path: Path) -> None:
     options = "words: 60, embedding: 4, width: 6, shared: 5, network: random_conv"
-    encoder = f"{{use: matching_encoder, {options}, start_from: {matched}}}"
+    encoder = f"{{use: matching_encoder, {options}, fixed: true}}"
     discriminator = "{use: text_projected_discriminator, network: random_conv, width: 2, head: 3}"
     losses = "lambda_matching: 1.0\n  lambda_alike: 1.0\n  augment: [translation, cutout]"
     text = CONFIG.replace("{use: word_encoder, words: 60, embedding: 8, width: 8}", encoder)
     text = text.replace("{use: df_gan_discriminator, width: 2}", discriminator)
-    text = text.replace("lambda_gradient: 2.0", losses)
+    text = text.replace("lambda_gradient: 2.0", losses).replace("train: {", f"train: {{start_from: {matched}, ")
     (tmp_path / "tiny.yaml").write_text(text)
     whole = api.run(tmp_path / "tiny.yaml", out=tmp_path / "whole")
     api.run(tmp_path / "tiny.yaml", "train.steps=2", out=tmp_path / "parts")

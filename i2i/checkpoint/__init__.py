@@ -22,13 +22,14 @@ from .states import checkpoints_in, load, newest, save
 from .steps import Steps
 from .tensors import DTYPES, serialise
 from .tree import pack, unpack
-from .weights import load_model, load_weights, save_model
+from .weights import fits, load_model, load_weights, save_model
 
 __all__ = [
     "DTYPES",
     "Damaged",
     "Steps",
     "checkpoints_in",
+    "fits",
     "load",
     "load_model",
     "load_weights",

@@ -87,8 +87,8 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, 
     matching = {name: value for name, value in tensors.items() if name in own and fits(value, own[name])}
     wrong = [name for name in own if name in tensors and name not in matching]
     problems = {
-        "missing": [name for name in own if name not in tensors],
-        "unexpected": [name for name in tensors if name not in own],
+        "missing": [f"{name} {[*own[name].shape]}" for name in own if name not in tensors],
+        "unexpected": [f"{name} {[*tensors[name].shape]}" for name in tensors if name not in own],
         "with another shape or type": [f"{name}: {shown(tensors[name])}, not {shown(own[name])}" for name in wrong],
     }
     listed = "; ".join(f"{len(names)} {problem} ({first_ten(names)})" for problem, names in problems.items() if names)

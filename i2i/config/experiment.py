@@ -18,6 +18,7 @@ from ..catalog import KINDS, Catalog, Entry, Metric
 from ..errors import ConfigError
 from . import shipped
 from .grammar import Grammar, Part, Problems, flaws, plain
+from .renewed import renewed
 from .source import MAX_BYTES, Source, change, dotted, show
 from .write import dump
 
@@ -31,6 +32,7 @@ class Train:
         steps: length of training in steps; give this or `epochs`
         precision: auto picks bf16 on GPUs (fp16 where they lack it), and fp32 elsewhere
         device: auto takes an accelerator if there is one; or cpu, cuda, cuda:1, mps, xpu
+        start_from: a run, weights file or model whose weights the training begins with; null for random ones
         seed: determines weights, data order and augmentation, 0 to 2^32 - 1
         ema: decay per step of the averaged weights, between 0 and 1; null disables averaging
         accumulate: number of batches whose gradients are averaged in one step
@@ -56,6 +58,7 @@ class Train:
     steps: PositiveInt | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = "auto"
+    start_from: str | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
     accumulate: PositiveInt = 1
@@ -177,6 +180,7 @@ def task_of(
     tree = completed(source.tree, source)
     for override in overrides:
         change(tree, override, source)
+    tree = renewed(tree)
     task = {key: value for key, value in tree.items() if key == "task"}
     return tree, arguments_of(task, catalog, source, only=("task",))["task"]
 
@@ -230,6 +234,7 @@ def arguments_of(
     tree: dict[str, Any], catalog: Catalog, source: Source, only: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Return the keyword arguments of `Config` given by the tree, or raise all mistakes."""
+    tree = renewed(tree)
     grammar = Grammar(catalog)
     keys = {name: key for name, key in grammar.keys(CONFIG).items() if only is None or name in only}
     found, problems = list(flaws(tree)), []

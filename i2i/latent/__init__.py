@@ -13,6 +13,7 @@ command line: `i2i latent ...` (plugins/i2i_latent).
 
 from __future__ import annotations
 
+from .axes import unused, usage
 from .codes import can, decode, decode_paths, divided, encode, encoded, need, prepared, prior, unit
 from .examples import Neighbours, Space, arithmetic, attributes_of, batches, data_of, neighbours
 from .learned import Learned, Method, directions, edit, learn, orthogonal
@@ -48,4 +49,6 @@ __all__ = [
     "reconstruct",
     "traverse",
     "unit",
+    "unused",
+    "usage",
 ]

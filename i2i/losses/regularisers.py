@@ -34,12 +34,12 @@ def gradient_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Ten
     Args:
         D: images -> logits, or a list of them.
         real: images [N, C, H, W].
-        fake: images [N, C, H, W]; detached here.
+        fake: images [N, C, H, W], also in half precision, as a generator gives them under autocast; detached here.
 
     Source: arXiv:1704.00028 eq. 3.
     """
     t = torch.rand(real.shape[0], 1, 1, 1, device=real.device, dtype=real.dtype)
-    return (gradient_norms(D, torch.lerp(real, fake.detach(), t)) - 1).square().mean()
+    return (gradient_norms(D, torch.lerp(real, fake.detach().to(real.dtype), t)) - 1).square().mean()
 
 
 def gradient_norms(D: Callable[[Tensor], Tensor | Sequence[Tensor]], images: Tensor) -> Tensor:

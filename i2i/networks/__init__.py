@@ -1,7 +1,7 @@
 """Shared networks, one family per file: plain modules that initialise themselves and know nothing of the engine.
 
 `resnet` has CycleGAN's generator, `unet` pix2pix's, `patch` the PatchGAN discriminator, `spade` the networks for
-label maps, `superres`, `rrdb`, `srvgg`, `span` and `rfdn` the super-resolution networks, with their discriminators in
+label maps, `superres`, `rrdb`, `srvgg`, `span`, `carn` and `rfdn` those for super-resolution, with discriminators in
 `judges`. `dense`, `dcgan`, `sngan` and `biggan` generate images from latent codes. Common layers are in `blocks`,
 `conditional` and `spectral_norm`; `published` recognises weights of others; `average` is the moving average of a
 network's weights. `i2i catalog` lists the names to use in a config.
@@ -13,6 +13,7 @@ from ..catalog import Catalog
 from .augment import Augmentation, augmented
 from .biggan import BigGANDiscriminator, BigGANGenerator
 from .blocks import InstanceNorm, Norm, in_parts, init_normal, needs_bias, norm_layer
+from .carn import CARNM
 from .conditional import ConditionalBatchNorm, Layers, SelfAttention
 from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .dense import DenseDiscriminator, DenseGenerator
@@ -31,6 +32,7 @@ from .superres import EDSR, CompactSR, MSRResNet, SRResNet
 from .unet import UnetGenerator
 
 __all__ = [
+    "CARNM",
     "EDSR",
     "RFDN",
     "RLFN",
@@ -87,6 +89,7 @@ def register(catalog: Catalog) -> None:
     catalog.network("msrresnet", MSRResNet)
     catalog.network("edsr", EDSR)
     catalog.network("compact_sr", CompactSR)
+    catalog.network("carn_m", CARNM)
     catalog.network("rrdbnet", RRDBNet)
     catalog.network("span", SPAN)
     catalog.network("srvgg", SRVGG)

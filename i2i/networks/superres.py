@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 Scale = Literal[2, 3, 4]
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in 0..1
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation, in 0..1
 
 
 def conv(channels: int, out: int, kernel: int = 3) -> nn.Conv2d:
@@ -67,6 +68,10 @@ class SRResNet(nn.Module):
         scale: upscaling factor: 2, 3 or 4.
         width: channels.
         blocks: number of residual blocks, 16 in the paper.
+        ends: what follows the last convolution: nothing ("linear"), "tanh", or "half_tanh", (tanh + 1) / 2. Some
+            published weights need one of these.
+        imagenet: whether the input is normalised by ImageNet's mean and standard deviation, as some published
+            weights expect.
 
     Source: arXiv:1609.04802, section 2.1.1 and figure 4; each PReLU has one parameter.
 
@@ -75,9 +80,19 @@ class SRResNet(nn.Module):
         torch.Size([1, 3, 48, 64])
     """
 
-    def __init__(self, scale: Scale = 4, width: PositiveInt = 64, blocks: PositiveInt = 16) -> None:
+    statistics: Tensor
+
+    def __init__(
+        self,
+        scale: Scale = 4,
+        width: PositiveInt = 64,
+        blocks: PositiveInt = 16,
+        ends: Literal["linear", "tanh", "half_tanh"] = "linear",
+        imagenet: bool = False,
+    ) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.ends, self.imagenet = scale, ends, imagenet
+        self.register_buffer("statistics", torch.tensor(IMAGENET)[:, :, None, None], persistent=False)
         self.head = nn.Sequential(conv(3, width, 9), nn.PReLU())
 
         def normed() -> list[nn.Module]:
@@ -96,7 +111,10 @@ class SRResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscale x [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale]."""
-        return self.tail(self.up(self.body(self.head(x))))
+        if self.imagenet:
+            x = ((x + 1) / 2 - self.statistics[0]) / self.statistics[1]
+        y = self.tail(self.up(self.body(self.head(x))))
+        return y if self.ends == "linear" else y.tanh() if self.ends == "tanh" else (y.tanh() + 1) / 2
 
 
 class MSRResNet(nn.Module):

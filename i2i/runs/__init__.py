@@ -10,7 +10,9 @@
     record.py      `Record`: what a training writes into it, and the observers that watch
     observers.py   the `on_log` hooks of plugins, which may look but not change anything
     fitting.py     what does not fit: keys with each other, networks with the channels of the data
+    rehearsal.py   one step on the meta device, which shows how many channels each network gets
     resume.py      where a run continues from, and which settings may change then
+    starting.py    the weights of another training to begin with: `train.start_from`
     listing.py     the files of the data set, so that a resume notices changed data
     files.py       the plugin files of a run: recorded, found again, and never loaded from untrusted files
     evaluate.py    `evaluate`: the numbers of a task on a data set, during a run and after it
@@ -35,6 +37,7 @@ from .progress import Line, Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume
 from .same import in_common
+from .starting import start_from
 from .stopping import Stopped, signals
 from .summary import summary
 
@@ -55,6 +58,7 @@ __all__ = [
     "refuse_what_does_not_fit",
     "refuse_zero_rate",
     "signals",
+    "start_from",
     "state_to_resume",
     "summary",
     "threads",

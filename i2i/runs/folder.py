@@ -25,6 +25,7 @@ class Run:
             its files.
         checkpoints, samples: its folders.
         plugin_files: the plugin files that this process loaded for the run, see `plugins`.
+        repeatable: whether this process is doing what a resume does again, so that a signal may end it at once.
 
     Example:
         >>> run = Run("runs/cyclegan")
@@ -44,6 +45,7 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.samples = self.folder / "samples"
         self.plugin_files: list[PluginFile] = []
+        self.repeatable = False
 
     @staticmethod
     def weights_of(source: str | Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
-from ..config import Config, changed, load
+from ..config import Config, changed, from_dict, load
 from ..engine import Engine
 from ..errors import ConfigError, WeightsError
 from ..plugins import registry
@@ -50,7 +50,7 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
     if found is None and any(run.checkpoints.glob("step_*")):
         raise WeightsError(f"every checkpoint in {run.checkpoints} is damaged: start over with --force")
     if found is not None:
-        old = found[1]["config"]
+        old = from_dict(found[1]["config"], registry().catalog, str(found[0])).tree
     else:
         old = load(run.config_file, (), registry().catalog).tree if run.config_file.exists() else config.tree
     free = allowed_changes(run, old, config.tree)

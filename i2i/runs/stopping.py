@@ -24,9 +24,6 @@ class Stopped(I2IError):
         self.exit_code = 130 if engine.stop_signal == signal.SIGINT else 75
 
 
-_left: list[Run] = []  # the run that may be left at once, if any
-
-
 @contextmanager
 def repeatable(engine: Engine, run: Run) -> Iterator[None]:
     """Let a signal end the block at once: for work that --resume does again, with everything else saved.
@@ -34,18 +31,18 @@ def repeatable(engine: Engine, run: Run) -> Iterator[None]:
     Raises:
         Stopped: the run was asked to stop, before the block or inside.
     """
-    _left.append(run)
+    run.repeatable = True
     try:
         if engine.stop_signal is None:
             yield
     finally:
-        _left.pop()
+        run.repeatable = False
     if engine.stop_signal is not None:  # or code in the block took `Stopped` for a failure of its own
         raise Stopped(engine, run)
 
 
 @contextmanager
-def signals(engine: Engine) -> Iterator[None]:
+def signals(engine: Engine, run: Run) -> Iterator[None]:
     """Let SIGINT, SIGTERM, SIGUSR1 and SIGHUP end the run after the current step, and a second SIGINT at once."""
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -53,8 +50,8 @@ def signals(engine: Engine) -> Iterator[None]:
             print("i2i: stopped at once; --resume continues from the last checkpoint", file=sys.stderr)
             raise KeyboardInterrupt
         engine.stop_signal = number
-        if _left:
-            raise Stopped(engine, _left[-1])
+        if run.repeatable:
+            raise Stopped(engine, run)
         again = "; press Ctrl-C again to stop at once, without saving" if number == signal.SIGINT else ""
         with suppress(OSError):  # after SIGHUP there may be no terminal
             print(f"i2i: saving after this step, then stopping{again}", file=sys.stderr, flush=True)

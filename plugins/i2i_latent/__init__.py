@@ -73,7 +73,9 @@ def latent(
     seed: Annotated[int | None, typer.Option(help="Random seed for sampled codes.")] = None,
     steps: Annotated[int | None, typer.Option(help="interpolate, traverse, edit: images per path.", min=1)] = None,
     path: Annotated[Path | None, typer.Option(help="interpolate: shape of the path.")] = None,
-    axis: Annotated[list[int] | None, typer.Option(help="traverse: latent dimension; two make a plane.")] = None,
+    axis: Annotated[
+        list[int] | None, typer.Option(help="traverse: latent dimension, else the most used; two make a plane.")
+    ] = None,
     k: Annotated[int | None, typer.Option("-k", help="neighbours: how many per image.", min=1, max=64)] = None,
     space: Annotated[Space | None, typer.Option(help="neighbours: space in which images are compared.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="edit: an attribute; several are summed.")] = None,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2i import ConfigError, DataError, Model, files, images, latent, load
+from i2i import ConfigError, DataError, I2IError, Model, files, images, latent, load
 
 Compare = Callable[[Any, Any], Any]
 
@@ -104,16 +104,21 @@ def traverse(
     out: str,
     pictures: Sequence[str] = (),
     seed: int = 0,
-    axis: Sequence[int] = (0,),
+    axis: Sequence[int] = (),
     steps: int | None = None,
+    root: str | None = None,
 ) -> None:
-    """Write a plane of two latent dimensions, or one row per image with one dimension going through its range."""
+    """Write a plane of two latent dimensions, or one row per image with one dimension going through its range.
+
+    The default is the dimension that varies most over the training images.
+    """
     if pictures:
         draws_nothing(model, condition)
     z = latent.encode(model, listed(pictures)) if pictures else latent.prior(model, 1, seed, **condition)
     steps = steps or (24 if moves(out) else 10)
     if len(axis) == 2 and moves(out):
         raise ConfigError(f"{out}: two axes make a plane, which cannot be animated: use .png, or give one --axis")
+    axis = axis_to_traverse(model, axis, root)
     strip(latent.traverse(model, z, axis, steps, seed=seed, **condition), out, latent.quantiles(steps).numpy())
 
 
@@ -283,6 +288,40 @@ WHATS: dict[str, Callable[..., None]] = {
     "direction": direction,
     "edit": edit,
 }
+
+
+def axis_to_traverse(model: Model, axis: Sequence[int], root: str | None) -> Sequence[int]:
+    """Return the given axes, or else the one that varies most, and say which ones the model does not use."""
+    if not latent.can(model, "encode"):
+        return axis or (0,)
+    try:
+        variances = latent.usage(model, root)
+    except I2IError as error:
+        print(
+            f"i2i: which axes are unused is unknown, because the training data cannot be read: {error}",
+            file=sys.stderr,
+        )
+        return axis or (0,)
+    unused = latent.unused(variances)
+    chosen = axis or (int(variances.argmax()),)
+    said = [] if axis else [f"traversing axis {chosen[0]}, which varies most over the training images"]
+    if unused:
+        which = "all" if len(unused) == len(variances) else ranges(unused)
+        said.insert(0, f"{len(unused)} of {len(variances)} axes are unused, so changing them shows nothing: {which}")
+    if said:
+        print(f"i2i: {'; '.join(said)}", file=sys.stderr)
+    return chosen
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Format ascending numbers: "0, 3 to 7, 9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 # ----------------------------------------------------------------------------------------------- in and out

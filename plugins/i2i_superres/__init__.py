@@ -15,9 +15,8 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
-from i2i.checkpoint import Steps, load_model, load_weights
+from i2i.checkpoint import Steps
 from i2i.modalities import Image
-from i2i.runs import Run
 
 from .adopt import adopted
 
@@ -31,9 +30,6 @@ def charbonnier(fake: Tensor, real: Tensor) -> Tensor:
 
 
 PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss, "charbonnier": charbonnier}
-
-
-UPSAMPLING = ("tail.", "up.", "ups.")  # layers whose shape depends on the scale
 
 
 class SuperResolution(Task):
@@ -53,9 +49,6 @@ class SuperResolution(Task):
         lambda_pixel: weight of the pixel loss in the GAN stage; it is 1 in the pixel stage.
         lambda_perceptual: weight of the perceptual loss in the GAN stage.
         lambda_gan: weight of the generator's adversarial loss.
-        start_from: a `model.safetensors`, or the folder of its run, whose generator initialises the training. Read in
-            the first step only; a finished model does not need it. From a generator of another scale, all but the
-            upsampling layers are taken.
         values: the least and the greatest value of the images that the generator takes and gives: [-1, 1], or that of
             published weights, such as [0, 1] or [0, 255].
 
@@ -78,7 +71,6 @@ class SuperResolution(Task):
         lambda_pixel: Weight = 0.01,
         lambda_perceptual: Weight = 1.0,
         lambda_gan: Weight = 0.005,
-        start_from: str | None = None,
         values: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         super().__init__()
@@ -95,7 +87,7 @@ class SuperResolution(Task):
         self.D = discriminator() if discriminator is not None else None
         self.gan = gan() if gan is not None else None
         self.perceptual = perceptual() if perceptual is not None else None
-        self.pixel, self.pixel_steps, self.start_from = PIXEL[pixel], pixel_steps, start_from
+        self.pixel, self.pixel_steps = PIXEL[pixel], pixel_steps
         self.lambda_pixel, self.lambda_perceptual, self.lambda_gan = lambda_pixel, lambda_perceptual, lambda_gan
         self.takes, self.makes = Image.of(self.G), Image(scale=self.scale)
         self.multiple = getattr(self.G, "multiple", 1)
@@ -110,8 +102,8 @@ class SuperResolution(Task):
         low, real = batch["A"], batch["B"]
         self._check(low, real)
         done = int(self.done)
-        if done == 0:
-            self._begin(real)
+        if done == 0 and self.perceptual is not None:
+            self.perceptual(real, real)  # a missing weights file is reported now, not after the pixel stage
         fake = self.enlarge(low)
 
         # The pixel stage.
@@ -137,24 +129,6 @@ class SuperResolution(Task):
                 f"superres: the generator upscales {self.scale} times, but the data has {list(low.shape[-2:])} "
                 f"pixels for {list(real.shape[-2:])}: set data.scale and task.generator.scale to the same number"
             )
-
-    def _begin(self, real: Tensor) -> None:
-        """Load the initial weights, and run the perceptual loss once, so that a missing weights file fails early.
-
-        Raises:
-            WeightsError: there is no such run, its model is damaged, or its generator differs.
-        """
-        if self.perceptual is not None:
-            self.perceptual(real, real)
-        if self.start_from is None:
-            return
-        file = Run.weights_of(self.start_from)
-        tensors, *_ = load_model(file)
-        own = {key.removeprefix("G."): value for key, value in tensors.items() if key.startswith("G.")}
-        fresh = {key: value for key, value in self.G.state_dict().items() if key.startswith(UPSAMPLING)}
-        if any(key in own and own[key].shape != value.shape for key, value in fresh.items()):  # another scale
-            own = {key: value for key, value in own.items() if not key.startswith(UPSAMPLING)} | fresh
-        load_weights(self.G, own, f"task.start_from: {file}")
 
     def enlarge(self, image: Tensor) -> Tensor:
         """Upscale images [N, 3, H, W] in [-1, 1] to [N, 3, H * scale, W * scale] around [-1, 1]."""

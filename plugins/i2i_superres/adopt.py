@@ -14,38 +14,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2i.networks import EDSR, RFDN, RLFN, SPAN, SRVGG, MSRResNet, RRDBNet
+from i2i import ConfigError, WeightsError
+from i2i.networks import CARNM, EDSR, RFDN, RLFN, SPAN, SRVGG, MSRResNet, RRDBNet, SRResNet
 
+from .families import FAMILIES
 from .graphs import from_ncnn
-from .layouts import FAMILIES, Found
+from .layouts import Found
+from .nearest import nearest
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "rrdbnet": RRDBNet,
     "srvgg": SRVGG,
     "span": SPAN,
+    "srresnet": SRResNet,
     "msrresnet": MSRResNet,
     "edsr": EDSR,
     "rfdn": RFDN,
     "rlfn": RLFN,
+    "carn_m": CARNM,
 }
 RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))  # the usual one first
-CONVERTS = {"rrdbnet", "msrresnet", "edsr"}  # take [-1, 1] and convert it to the published 0..1 inside
+CONVERTS = {"rrdbnet", "msrresnet", "edsr", "carn_m"}  # take [-1, 1] and convert it to the published 0..1 inside
 SURE, CLOSE = 14.0, 0.5  # dB
 
 
 def adopted(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
-    """Return the task, its tensors and what was deduced, or None for another family; see the hook `adopt_weights`."""
-    tensors = {name: value.float() for name, value in tensors.items()}
+    """Return the task, its tensors and what was deduced, or None for another family; see the hook `adopt_weights`.
+
+    Raises:
+        WeightsError: a tensor of a family is missing, or has another shape.
+    """
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     if metadata.get("format") == "ncnn":
         found = from_ncnn(tensors, metadata["layers"])
     else:
         found = next((found for family in FAMILIES if (found := family(tensors)) is not None), None)
     network = built(found) if found is not None else None
     if found is None or network is None:
+        if (wrong := nearest(tensors, shapes_of)) and metadata.get("format") != "ncnn":
+            raise WeightsError(wrong)
         return None
-    values, why = fitted(found, network)
+    if found.values is None:
+        values, why = fitted(found, network)
+    else:
+        values, why = found.values, f"assumed: values {found.values[0]:g}..{found.values[1]:g}, as published"
     task = {"use": "superres", "generator": found.generator, "values": list(values)}
     own = {f"G.{name}": value for name, value in found.weights.items()}
     options = ", ".join(f"{key} {value}" for key, value in found.generator.items() if key != "use")
@@ -54,16 +68,26 @@ def adopted(
 
 def built(found: Found) -> nn.Module | None:
     """Return the network with its weights, or None if a tensor is missing, unexpected or of another shape."""
-    arguments = {key: value for key, value in found.generator.items() if key != "use"}
-    build = NETWORKS[found.generator["use"]]
-    with torch.device("meta"):  # takes no memory, whatever sizes a file claims
-        own = build(**arguments).state_dict()
-    if {name: value.shape for name, value in own.items()} != {name: v.shape for name, v in found.weights.items()}:
+    if shapes_of(found) != {name: value.shape for name, value in found.weights.items()}:
         return None
     with torch.random.fork_rng():
-        network = build(**arguments).eval()
+        network = network_of(found).eval()
     network.load_state_dict(found.weights)
     return network
+
+
+def network_of(found: Found) -> nn.Module:
+    """Return the network, with weights of its own. Raises: ConfigError, no such network can be built."""
+    return NETWORKS[found.generator["use"]](**{key: v for key, v in found.generator.items() if key != "use"})
+
+
+def shapes_of(found: Found) -> dict[str, torch.Size]:
+    """Return the shapes of a network's tensors, {} if no such network can be built."""
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes a file claims
+            return {name: value.shape for name, value in network_of(found).state_dict().items()}
+    except ConfigError:
+        return {}
 
 
 def fitted(found: Found, network: nn.Module) -> tuple[tuple[float, float], str]:

@@ -1,7 +1,8 @@
 """Captions <-> pictures, learned before a GAN, whose generator then has to match its captions: AttnGAN's DAMSM.
 
     i2i run configs/real/matching_flickr.yaml data.root=DIR         # the task text_matching trains a matching_encoder
-    encoder: {use: matching_encoder, start_from: runs/matching_flickr}      # in a config of text2image
+    encoder: {use: matching_encoder, fixed: true}      # in a config of text2image, with
+    train: {start_from: runs/matching_flickr, ...}
 
 Pictures are seen through a fixed network, ResNet-20 trained on CIFAR-10, never through the one of the metrics.
 Paper: arXiv:1711.10485 section 3.2. Test with: `pytest tests/test_text2image.py`.
@@ -19,8 +20,6 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, dropout, layer_norm, normalize
 
 from i2i import ConfigError, Network, Task
-from i2i.checkpoint import load_model, load_weights
-from i2i.runs import Run
 
 from .caption_rank import top1
 from .encoder import WordEncoder
@@ -36,8 +35,7 @@ GRID, COLOURS = 2, 4  # what is compared: features in 2 x 2 fields of a picture,
 class MatchingEncoder(WordEncoder):
     """A word encoder that also embeds pictures, so that those that belong together are similar.
 
-    Pictures are seen through a fixed network, which is not a submodule: it is neither trained nor saved. With
-    `start_from`, nothing of the encoder is trained.
+    Pictures are seen through a fixed network, which is not a submodule: it is neither trained nor saved.
 
     Args:
         words: size of the vocabulary.
@@ -46,7 +44,7 @@ class MatchingEncoder(WordEncoder):
         dropout: share of the words that count as unknown in training, and of the features of pictures left out.
         shared: length of the vectors that are compared.
         network: resnet20, trained on CIFAR-10, whose file must be found, or random_conv, which needs none.
-        start_from: a run of `text_matching`, or its `model.safetensors`; read when training begins. Null to train it.
+        fixed: nothing of the encoder is trained: `train.start_from` names a run of `text_matching`, which trained it.
         weights_dir: another folder to search for the network's file.
 
     Raises:
@@ -64,34 +62,39 @@ class MatchingEncoder(WordEncoder):
         dropout: Share = 0.3,
         shared: PositiveInt = 128,
         network: Fixed = "resnet20",
-        start_from: str | None = None,
+        fixed: bool = False,
         weights_dir: str | None = None,
     ) -> None:
         super().__init__(words, embedding, width, dropout)
-        self.network, self.start_from, self.weights_dir = network, start_from, weights_dir
+        self.network, self.fixed, self.weights_dir = network, fixed, weights_dir
         self.of_image = nn.Linear(GRID**2 * sum(LAYERS[network].values()) + COLOURS**2 * 3, shared)
         self.of_text = nn.Linear(width, shared)
-        self.requires_grad_(start_from is None)
+        self.requires_grad_(not fixed)
+        self.lacking: list[str] | None = None  # the tensors that loaded weights did not contain, once there are any
+        self.register_load_state_dict_pre_hook(note_lacking)
 
     def begin(self) -> None:
-        """Load the weights of `start_from`.
+        """Check that a fixed encoder has got its weights.
 
         Raises:
-            WeightsError: there is no such run, its model is damaged, or its encoder differs.
+            ConfigError: `train.start_from` is missing, or its encoder differs.
         """
-        if self.start_from is not None:
-            file = Run.weights_of(self.start_from)
-            tensors, *_ = load_model(file)
-            own = {key.removeprefix("encoder."): tensor for key, tensor in tensors.items()}
-            load_weights(self, own, f"task.encoder.start_from: {file}")
+        if not self.fixed or self.lacking == []:
+            return
+        if self.lacking is None:
+            raise ConfigError("task.encoder is fixed, so it needs train.start_from=RUN, a run of text_matching")
+        raise ConfigError(
+            f"task.encoder is fixed, but train.start_from has no {self.lacking[0]} that fits it: name a run of "
+            f"text_matching, and give the encoder the settings of that run"
+        )
 
     def tokens(self, codes: Tensor, learn: bool = False) -> Tensor:
         """Return the word numbers int64 [N, T] of captions, code points int64 [N, L]; a fixed encoder learns none."""
-        return super().tokens(codes, learn and self.start_from is None)
+        return super().tokens(codes, learn and not self.fixed)
 
     def train(self, mode: bool = True) -> MatchingEncoder:
         """Set the mode; a fixed encoder leaves nothing out in training either."""
-        return super().train(mode and self.start_from is None)
+        return super().train(mode and not self.fixed)
 
     def of_pictures(self, image: Tensor) -> Tensor:
         """Return vectors [N, shared] of length 1 of images [N, C, H, W] in [-1, 1]."""
@@ -106,6 +109,11 @@ class MatchingEncoder(WordEncoder):
         return normalize(self.of_text(sentence))
 
 
+def note_lacking(encoder: MatchingEncoder, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Note which tensors of an encoder are not in a state that is about to be loaded."""
+    encoder.lacking = [f"encoder.{name}" for name in encoder.state_dict() if prefix + name not in state]
+
+
 class TextMatching(Task):
     """Trains an encoder to find the caption of each picture in a batch, and the picture of each caption.
 
@@ -115,7 +123,7 @@ class TextMatching(Task):
         encoder: the network matching_encoder.
 
     Raises:
-        ConfigError: another encoder, or one that is trained already.
+        ConfigError: another encoder, or a fixed one.
 
     Source: arXiv:1711.10485 eq. 10, on whole pictures and sentences; the loss as in arXiv:2103.00020.
     """
@@ -127,8 +135,8 @@ class TextMatching(Task):
     def __init__(self, encoder: Network) -> None:
         super().__init__()
         self.encoder = encoder()
-        if not isinstance(self.encoder, MatchingEncoder) or self.encoder.start_from is not None:
-            raise ConfigError("text_matching trains a matching_encoder: use that as `encoder`, without `start_from`")
+        if not isinstance(self.encoder, MatchingEncoder) or self.encoder.fixed:
+            raise ConfigError("text_matching trains a matching_encoder: use that as `encoder`, without `fixed`")
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The encoder."""

@@ -113,7 +113,7 @@ class Text2Image(Painter):
         judge = refiner_discriminator
         self.refiner_discriminator = judge(channels, size, condition) if judge else None
         self.gan = gan()
-        self.fixed = getattr(self.encoder, "start_from", None) is not None  # trained before
+        self.fixed = getattr(self.encoder, "fixed", False)  # trained before
         self._check_losses()
         parts = (
             *(() if self.fixed else ("encoder",)),
@@ -135,7 +135,7 @@ class Text2Image(Painter):
         if (self.lambda_matching or self.lambda_alike) and not self.fixed:
             raise ConfigError(
                 "text2image: lambda_matching and lambda_alike need an encoder that was trained to match pictures: "
-                "{use: matching_encoder, start_from: RUN}, where RUN is a run of text_matching; or use 0"
+                "{use: matching_encoder, fixed: true} and train.start_from=RUN, a run of text_matching; or use 0"
             )
         for network in (self.discriminator, self.refiner_discriminator):
             if self.lambda_match and network and not hasattr(network, "similarity"):

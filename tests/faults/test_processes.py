@@ -20,17 +20,9 @@ from i2i.plugins import registry
 from i2i.processes import launch
 from i2i.processes.joining import refuse_disagreement
 
-CONFIG = """
-task:
-  use: vae
-  encoder: {use: dense_encoder, widths: [8]}
-  decoder: {use: dense_decoder, widths: [8]}
-  latent: 2
-  size: 28
-data: {use: digits, size: 28, batch_size: 4, samples: 20, validation_samples: 4}
-optimizer: {use: adam, lr: 1.0e-3}
-train: {steps: 2, log_every: 1, sample_every: 100000, checkpoint_every: 100000, threads: 1, timeout: 60}
-"""
+from .tiny import digits
+
+CONFIG = digits(steps=2, timeout=60)
 MET = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999"}
 
 

@@ -14,17 +14,9 @@ import pytest
 
 from i2i import checkpoint
 
-CONFIG = """
-task:
-  use: vae
-  encoder: {use: dense_encoder, widths: [8]}
-  decoder: {use: dense_decoder, widths: [8]}
-  latent: 2
-  size: 28
-data: {use: digits, size: 28, batch_size: 4, samples: 20, validation_samples: 4}
-optimizer: {use: adam, lr: 1.0e-3}
-train: {steps: 6, log_every: 1, sample_every: 100000, checkpoint_every: 2, threads: 1, timeout: 60}
-"""
+from .tiny import digits
+
+CONFIG = digits(steps=6, checkpoint_every=2, timeout=60)
 NAN = """
 import os
 from i2i import hookimpl

@@ -27,18 +27,9 @@ from i2i.model import memory, translate_files
 from i2i.networks import CompactSR
 from i2i.testing import check_task
 
-CONFIG = """
-task:
-  use: vae
-  encoder: {use: dense_encoder, widths: [8]}
-  decoder: {use: dense_decoder, widths: [8]}
-  latent: 2
-  size: 28
-data: {use: digits, size: 28, batch_size: 4, samples: 20, validation_samples: 4}
-metrics: [{use: slow_STEP}]
-optimizer: {use: adam, lr: 1.0e-3}
-train: {steps: 6, log_every: 1, sample_every: 100000, checkpoint_every: 100000, threads: 1}
-"""
+from .tiny import digits
+
+CONFIG = digits("metrics: [{use: slow_STEP}]", steps=6)
 SLOW = """
 import os
 import signal

@@ -46,13 +46,17 @@ def recognised(
     """Return the first answer of a plugin to the hook `adopt_weights`, with a sentence on what it deduced.
 
     Raises:
-        WeightsError: no plugin recognises the weights.
+        WeightsError: no plugin recognises the weights; if one says what is wrong with them, this.
         PluginError: a plugin failed.
     """
+    refused: WeightsError | None = None
     for part in networks_in(tensors):
         for plugin, call in registry().each("adopt_weights", tensors=part, metadata=metadata):
             try:
                 found = call()
+            except WeightsError as error:
+                refused = refused or error  # another plugin may recognise them
+                continue
             except I2IError as error:
                 raise type(error)(f"{path}: {error}") from error
             except Exception as error:
@@ -60,6 +64,8 @@ def recognised(
             if found is not None:
                 task_config, own, said = found
                 return task_config, own, said
+    if refused is not None:
+        raise WeightsError(f"{path}: {refused}") from refused
     some = ", ".join(list(tensors)[:3])
     raise WeightsError(
         f"{path}: no installed plugin recognises these weights ({len(tensors)} tensors: {some} ...); "
