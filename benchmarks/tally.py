@@ -32,12 +32,13 @@ class Tally:
         self.old: dict[str, Any] = {}  # what is added to
         if chosen.add and self.file and self.file.exists():
             self.old = json.loads(self.file.read_text())
+            self.old.setdefault("commands", [self.old.pop("command")] if "command" in self.old else [])
 
     def write(self, result: dict[str, Any]) -> None:
         """Write the figures of this run, all that it has so far, together with the old ones."""
         if self.file:
             commands = [*self.old.get("commands", []), shlex.join(["python", *sys.argv])]
-            everything = {**added(self.old, result), "command": commands[0], "commands": commands}
+            everything = {**added(self.old, result), "commands": commands}
             self.file.write_text(json.dumps(everything, indent=1) + "\n")
 
 

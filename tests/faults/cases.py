@@ -666,6 +666,7 @@ CASES = [
         "kill -9 in the middle of a save",
         "as F1",
         "test_run.py::test_F2_a_run_killed_at_any_point_of_a_save_resumes_exactly",
+        "benchmarks/results/kills.json",
     ),
     held(
         "F3",
