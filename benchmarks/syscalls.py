@@ -4,7 +4,7 @@
     python benchmarks/syscalls.py --every 5 --errors ENOSPC
     python benchmarks/syscalls.py --add --json benchmarks/results/syscalls.json  # go on where that was stopped
 
-The run trains CycleGAN on a folder of pictures, with loaders off, so that everything happens in one process. Counted
+The run trains pix2pix on folders of pictures, with loaders off, so that everything happens in one process. Counted
 are the calls with which i2i writes (open, write, fsync, rename, mkdir, ...; all go through `i2i.files.calls.system`)
 and every file that Python opens below the folder of the run or of the pictures, seen by an audit hook. One of them
 fails, with ENOSPC, EIO or EMFILE, in a process of its own, forked from one that has trained once. It leaves out the
@@ -149,9 +149,9 @@ def campaign(
     """Let every `every`-th call fail with each of the errors; yield what happened so far, after each."""
     registry()
     folder_of_pictures(folder / "pictures")
-    data = f"data: {{use: unpaired_folders, root: {folder / 'pictures'}, size: 32, load_size: 36, batch_size: 1}}"
+    data = f"data: {{use: paired_folders, root: {folder / 'pictures'}, size: 32, load_size: 36, workers: 0}}"
     lines = ["train: {steps: 2, ema: 0.9, log_every: 1, sample_every: 2, checkpoint_every: 1, keep: 1, threads: 1}"]
-    kept = [line for line in CONFIGS["cyclegan"].splitlines() if not line.startswith(("data:", "train:"))]
+    kept = [line for line in CONFIGS["pix2pix"].splitlines() if not line.startswith(("data:", "train:"))]
     (folder / "c.yaml").write_text("\n".join([*kept, data, *lines]))
     with contextlib.redirect_stderr(io.StringIO()):
         api.run(folder / "c.yaml", out=folder / "warm")  # imports all that a training imports, once for all children
