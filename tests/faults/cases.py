@@ -559,6 +559,8 @@ CASES = [
         "any system call of a save fails: no space, a disk error, read-only",
         "the old state or the new one, never neither",
         "test_files.py::test_if_any_call_of_a_save_fails_the_old_or_the_new_state_remains",
+        "faults/test_resources.py::test_D17_a_log_that_cannot_be_read_is_one_sentence",
+        "faults/test_resources.py::test_D17_too_many_open_files_names_the_limit",
         "benchmarks/results/syscalls.json",
     ),
     held(
