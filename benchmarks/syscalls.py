@@ -143,6 +143,15 @@ def fresh(folder: Path) -> None:
         shutil.rmtree(cache)
 
 
+def without_findings(old: dict[str, Any]) -> dict[str, Any]:
+    """Forget the faults that broke something, so that they are tried again."""
+    for finding in old.get("found", []):
+        old["tried"][finding["error"]].remove(finding["call"])
+        old["faults"] -= 1
+        old["outcomes"][finding["outcome"].split(":")[0]] -= 1
+    return {**old, "found": []} if old else old
+
+
 def campaign(
     folder: Path, every: int, errors: list[str], seconds: float, old: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
@@ -161,7 +170,7 @@ def campaign(
     if old and old["calls"] != total:
         raise SystemExit(f"the run now makes {total} calls, not the {old['calls']} of the recorded one: start over")
     expected = fingerprint(folder / "run")
-    began, outcomes, found = time.monotonic(), Counter[str](), list[str]()
+    began, outcomes, found = time.monotonic(), Counter[str](), list[dict[str, Any]]()
     faults = [(n, error) for n in range(1, total + 1, every) for error in errors]
     faults = [(n, error) for n, error in faults if n not in old.get("tried", {}).get(error, [])]
     random.Random(0).shuffle(faults)  # so that a campaign that ends early has been everywhere
@@ -180,7 +189,7 @@ def campaign(
         elif fingerprint(folder / "run") != expected:
             trouble += "; a resume gives another result"
         if trouble:
-            found.append(f"{error} at call {n} ({failed}): {trouble}")
+            found.append({"error": error, "call": n, "of": failed, "outcome": outcome, "trouble": trouble})
             print(found[-1], file=sys.stderr)
         yield {
             "calls": total,
@@ -201,6 +210,7 @@ def main() -> None:
     tally.arguments(parser)
     chosen = parser.parse_args()
     figures, result = tally.Tally(chosen), dict[str, Any]()
+    figures.old = without_findings(figures.old)
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         for result in campaign(Path(folder), chosen.every, chosen.errors.split(","), chosen.seconds, figures.old):
             figures.write(result)
