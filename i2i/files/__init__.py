@@ -12,7 +12,7 @@ torch.
 
 from __future__ import annotations
 
-from .calls import free_bytes, lacking, read
+from .calls import free_bytes, lacking, read, refuse_shortage
 from .find import find
 from .held import lock
 from .log import append_line, truncate_log
@@ -26,6 +26,7 @@ __all__ = [
     "lock",
     "make_folder",
     "read",
+    "refuse_shortage",
     "remove",
     "sweep",
     "truncate_log",

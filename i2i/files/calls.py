@@ -81,5 +81,11 @@ def read(path: str | Path, size: int = -1) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        todo = TO_DO.get(error.errno or 0, "check the disk and the permissions")
-        raise ResourceError(f"cannot read {path}: {error.strerror or error}; {todo}") from error
+        refuse_shortage(path, error)
+        raise ResourceError(f"cannot read {path}: {error.strerror}; check the disk and the permissions") from error
+
+
+def refuse_shortage(path: str | Path, error: Exception) -> None:
+    """Raise a ResourceError if an error is one of the process, such as too many open files, and not of this file."""
+    if isinstance(error, OSError) and error.errno in TO_DO:
+        raise ResourceError(f"cannot read {path}: {error.strerror}; {TO_DO[error.errno]}") from error

@@ -281,7 +281,9 @@ def test_D17_a_log_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str
 
 
 def test_D17_too_many_open_files_names_the_limit(tmp_path: Path) -> None:
+    """It must not be reported as a damaged checkpoint either."""
     (tmp_path / "log.jsonl").write_text("{}\n")
+    checkpoint.save(tmp_path / "checkpoints", 1, {"w": torch.zeros(2)}, keep=1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
@@ -289,9 +291,11 @@ def test_D17_too_many_open_files_names_the_limit(tmp_path: Path) -> None:
             files.read(tmp_path / "log.jsonl")
         with pytest.raises(ResourceError) as writing:
             files.write(tmp_path / "metrics.json", b"{}")
+        with pytest.raises(ResourceError) as resuming:
+            checkpoint.newest(tmp_path / "checkpoints", say=print)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    for error in (reading, writing):
+    for error in (reading, writing, resuming):
         assert "Too many open files; raise the limit of open files (`ulimit -n`)" in str(error.value)
     assert files.read(tmp_path / "log.jsonl", 2) == b"{}"
-    assert [file.name for file in tmp_path.iterdir()] == ["log.jsonl"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoints", "log.jsonl"]
