@@ -101,3 +101,10 @@ def test_the_recorded_campaigns_lost_nothing() -> None:
     endless = recorded("endless")
     assert endless["growth"] < 0.05
     assert endless["files"][0] >= endless["files"][1]
+
+
+def test_figures_of_two_campaigns_are_added() -> None:
+    old = {"kills": 2, "kinds": {"vae": {"kills": 2}}, "found": [1], "calls": 9}
+    new = {"kills": 3, "kinds": {"gan": {"kills": 3}}, "found": [2], "calls": 8}
+    both = {"kills": 5, "kinds": {"vae": {"kills": 2}, "gan": {"kills": 3}}, "found": [1, 2], "calls": 8}
+    assert script("benchmarks/tally.py").added(old, new) == both
