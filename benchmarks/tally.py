@@ -45,7 +45,7 @@ class Tally:
 def added(old: Any, new: Any, name: str = "") -> Any:
     """Return two results as one: numbers summed, lists joined, dicts merged."""
     if old is None or name in REPLACED:
-        return new
+        return {**old, **new} if old and isinstance(new, dict) else new
     if isinstance(new, dict):
         return {**old, **{key: added(old.get(key), value, key) for key, value in new.items()}}
     return old + new if isinstance(new, int | float | list) else new
