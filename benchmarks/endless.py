@@ -1,6 +1,6 @@
 """Train a tiny task for a million steps, and watch the memory and the open files of the process: both must stay flat.
 
-    python benchmarks/endless.py --json benchmarks/results/endless.json          # ten minutes
+    python benchmarks/endless.py --json benchmarks/results/endless.json          # 20 minutes of a core
     python benchmarks/endless.py --steps 20000
 
 It is a whole training, as `i2i run` does it: a data stream, an optimizer, an average, a log, sample pictures,
