@@ -2,6 +2,7 @@
 
     python benchmarks/flips.py --flips 10000 --json benchmarks/results/flips.json
     python benchmarks/flips.py --seconds 60
+    python benchmarks/flips.py --flips 5000 --add --json benchmarks/results/flips.json   # more of them
 
 Each flip hits a checkpoint, the weights, the config or the log of one of three small runs (tiny.py: gan, vae and
 pix2pix), and is undone afterwards. What reads the file then is called as a command would:
@@ -21,36 +22,44 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import functools
 import io
 import json
 import math
 import os
 import random
-import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import tally
 import torch
-from tiny import write
+from tiny import memory_folder, write
 
 from i2i import I2IError, api, checkpoint, config
 from i2i.plugins import registry
 from i2i.runs import Run
 from i2i.runs.resume import state_to_resume
 
+OFTEN = 100  # flips between two records
 KINDS = ("gan", "vae", "pix2pix")
 SHARES = {"checkpoint": 0.4, "weights": 0.25, "config": 0.15, "log": 0.2}
 
 
+@functools.cache
+def given(folder: Path) -> config.Config:
+    """Return the config that a resume is started with, which is not damaged."""
+    return config.load(folder / "given.yaml", (), registry().catalog)
+
+
 def resumed(run: Run) -> Any:
     """Return the state that a resume starts from."""
-    return state_to_resume(run, config.load(run.folder / "given.yaml", (), registry().catalog), leads=True)
+    return state_to_resume(run, given(run.folder), leads=True)
 
 
 def weights(run: Run) -> Any:
@@ -135,8 +144,8 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
-def campaign(folder: Path, flips: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Flip `flips` bits, or for `seconds`; return the outcomes by kind of file and in all."""
+def campaign(folder: Path, flips: int, seconds: float, seed: str) -> Iterator[dict[str, Any]]:
+    """Flip `flips` bits, or for `seconds`; yield the outcomes so far, by kind of file and in all, now and then."""
     dice = random.Random(seed)
     registry()
     targets = [Target(kind, folder) for kind in KINDS]
@@ -152,6 +161,13 @@ def campaign(folder: Path, flips: int, seconds: float, seed: int) -> dict[str, A
         if outcome in ("silent", "crashed"):
             found.append(f"{KINDS[number % len(KINDS)]}: {outcome}: {hit}")
             print(found[-1], file=sys.stderr)
+        if number % OFTEN == OFTEN - 1:
+            yield recorded(outcomes, found, began)
+    yield recorded(outcomes, found, began)
+
+
+def recorded(outcomes: dict[str, collections.Counter[str]], found: list[str], began: float) -> dict[str, Any]:
+    """Return what is recorded."""
     total = sum(outcomes.values(), collections.Counter())
     return {
         "flips": total.total(),
@@ -167,14 +183,14 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    tally.arguments(parser)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        result = campaign(Path(folder), chosen.flips, chosen.seconds, chosen.seed)
-    result["command"] = shlex.join(["python", *sys.argv])
+    figures, result = tally.Tally(chosen), dict[str, Any]()
+    seed = f"{chosen.seed} {figures.old.get('flips', 0)}"  # so that more flips are other flips
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        for result in campaign(Path(folder), chosen.flips, chosen.seconds, seed):
+            figures.write(result)
     print(json.dumps(result, indent=1))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
     raise SystemExit(1 if result["silent"] or result["crashed"] else 0)
 
 

@@ -1,6 +1,7 @@
 """Damage inputs at random and read them: only documented errors are allowed, in bounded time and memory.
 
     python benchmarks/fuzz.py --seconds 3600 --json benchmarks/results/fuzz.json          # an hour for each kind
+    python benchmarks/fuzz.py --seconds 600 --add --json benchmarks/results/fuzz.json  # go on with it
     python benchmarks/fuzz.py --kinds pictures --seed 7 --case 1234                         # one case again
 
 Kinds: pictures (read for training and for translation), configs, headers of weights files (half of them with a
@@ -15,91 +16,30 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 import json
 import math
 import os
 import random
-import re
 import resource
 import select
-import shlex
 import sys
 import tempfile
 import time
 import warnings
-import zlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
-from PIL import Image
-from tiny import CONFIGS, write
+import tally
+from corpora import configs, edited, headers, labels, pictures, with_checksums, with_other_words, with_sha256
 
-from i2i import I2IError, api, checkpoint, config
-from i2i.checkpoint.manifest import BLANK, sha256
+from i2i import I2IError, checkpoint, config
 from i2i.images import read_labels, read_rgb, take, take_labels
 from i2i.plugins import registry
 
 SLOWEST, LARGEST, BATCH = 10.0, 512, 500  # seconds for a case, MB, cases for a child
-NUMBERS = [0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 Read = Callable[[bytes], Any]
-
-
-# ---- the corpora
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return a picture as the bytes of a file."""
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def pictures() -> list[bytes]:
-    """Return small pictures of every format and mode."""
-    noise = np.random.default_rng(0)
-    rgb = Image.fromarray(noise.integers(0, 256, (24, 30, 3), np.uint8))
-    deep = Image.fromarray(noise.integers(0, 65536, (12, 17), np.uint16))
-    frames = [Image.fromarray(noise.integers(0, 256, (9, 9, 3), np.uint8)) for _ in range(3)]
-    found = [encoded(rgb.convert(mode), "PNG") for mode in ("RGB", "RGBA", "P", "L", "LA", "1")]
-    found += [encoded(deep, "PNG"), encoded(deep, "TIFF"), encoded(rgb, "PNG", dpi=(72, 72))]
-    found += [encoded(rgb, "JPEG"), encoded(rgb, "JPEG", progressive=True), encoded(rgb.convert("CMYK"), "JPEG")]
-    found += [encoded(rgb, "TIFF", compression=c) for c in (None, "tiff_lzw", "jpeg", "packbits", "tiff_deflate")]
-    found += [encoded(rgb.convert("1"), "TIFF", compression="group4"), encoded(rgb, "BMP"), encoded(rgb, "PPM")]
-    found += [encoded(rgb, "WEBP"), encoded(rgb, "WEBP", lossless=True), encoded(rgb, "GIF")]
-    found += [encoded(frames[0], k, save_all=True, append_images=frames[1:]) for k in ("GIF", "WEBP", "PNG", "TIFF")]
-    return found
-
-
-def labels() -> list[bytes]:
-    """Return small label maps."""
-    classes = np.random.default_rng(0).integers(0, 12, (24, 30), np.uint8)
-    grey = Image.fromarray(classes)
-    coloured = grey.copy()
-    coloured.putpalette(bytes(range(256)) * 3)
-    deep = Image.fromarray(classes.astype(np.uint16) * 300)
-    found = [encoded(grey, kind) for kind in ("PNG", "BMP", "TIFF", "GIF", "PPM")]
-    return [*found, encoded(coloured, "PNG"), encoded(deep, "PNG"), encoded(grey.convert("RGB"), "PNG")]
-
-
-def configs() -> list[bytes]:
-    """Return the text of configs."""
-    return [text.encode() for text in CONFIGS.values()]
-
-
-def headers() -> list[bytes]:
-    """Return weights files: those of two small runs."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        runs = [api.run(write(kind, folder), "train.steps=1", out=folder / kind) for kind in ("vae", "gan")]
-        return [(run / "model.safetensors").read_bytes() for run in runs]
-
-
-# ---- how they are read
 
 
 def read_picture(data: bytes) -> None:
@@ -126,76 +66,6 @@ def read_weights(data: bytes) -> None:
         file.write(data)
         file.flush()
         checkpoint.load_model(file.name)
-
-
-# ---- edits
-
-
-def edited(corpus: list[bytes], dice: random.Random) -> bytes:
-    """Return a member of the corpus with a few random edits."""
-    data = bytearray(dice.choice(corpus))
-    for _ in range(min(8, 1 + int(dice.expovariate(0.7)))):
-        at = dice.randrange(len(data) + 1)
-        # Half of the edits are near the start, where headers are.
-        at = min(at, dice.randrange(200)) if dice.random() < 0.5 else at
-        length = min(len(data), 1 + int(dice.expovariate(0.05)))
-        edit = dice.randrange(8)
-        if edit == 0 and data:
-            data[at % len(data)] ^= 1 << dice.randrange(8)
-        elif edit == 1 and data:
-            data[at % len(data)] = dice.randrange(256)
-        elif edit == 2:
-            number = dice.choice(NUMBERS).to_bytes(8, dice.choice(["little", "big"]))
-            width = dice.choice([1, 2, 4])
-            data[at : at + width] = number[:width] if number[0] else number[-width:]
-        elif edit == 3:
-            del data[at : at + length]
-        elif edit == 4:
-            data[at:at] = data[at : at + length] * dice.choice([1, 2, 30])
-        elif edit == 5:
-            other = dice.choice(corpus)
-            start = dice.randrange(len(other))
-            data[at : at + length] = other[start : start + length]
-        elif edit == 6:
-            del data[at:]
-        else:
-            data[at:at] = dice.randbytes(dice.randrange(1, 9))
-    return bytes(data)
-
-
-def with_checksums(data: bytes) -> bytes:
-    """Return a PNG whose chunks have the right checksums as far as they can be followed."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        return data
-    out, at = bytearray(data[:8]), 8
-    while at + 12 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        end = at + 8 + size
-        if end + 4 > len(data):
-            break
-        out += data[at:end] + zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
-        at = end + 4
-    return bytes(out + data[at:])
-
-
-def with_sha256(data: bytes) -> bytes:
-    """Return a weights file whose sha256 fits, if it has one."""
-    try:
-        end = 8 + int.from_bytes(data[:8], "little")
-        digest = json.loads(data[8:end])["__metadata__"]["sha256"].encode()
-        header = data[:end].replace(digest, BLANK, 1)
-        return header.replace(BLANK, sha256([header, data[end:]]).encode(), 1) + data[end:]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return data
-
-
-def with_other_words(data: bytes, dice: random.Random) -> bytes:
-    """Return text with some words exchanged for words elsewhere in it, numbers or values that are often wrong."""
-    words = re.split(rb"(\W+)", data)
-    for _ in range(dice.randrange(1, 4)):
-        odd = [b"-1", b"0", b"null", b"1e400", b"true", b"9" * 30, b"[]", b"{}", b"~", b"0.5", b".nan", b"''"]
-        words[2 * dice.randrange(len(words) // 2 + 1)] = dice.choice([*odd, *words[::2]])
-    return b"".join(words)
 
 
 KINDS: dict[str, tuple[Callable[[], list[bytes]], Read, Callable[[bytes], bytes]]] = {
@@ -270,14 +140,17 @@ class Kind:
         return outcomes, following if over else None
 
 
-def campaign(kinds: list[str], seconds: float, cases: float, seed: int) -> dict[str, Any]:
-    """Read cases of each kind in turn for so many seconds; return what came of them."""
+def campaign(
+    kinds: list[str], seconds: float, cases: float, seed: int, old: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Read cases of each kind in turn for so many seconds, after the old ones; yield what came of them so far."""
     result: dict[str, Any] = {"kinds": {}, "found": []}
     registry()
     for name in kinds:
-        kind, counts, number = Kind(name, seed), dict[str, int](), 0
+        kind, counts = Kind(name, seed), dict[str, int]()
+        first = number = old.get("kinds", {}).get(name, {}).get("cases", 0)
         began = time.monotonic()
-        while time.monotonic() - began < seconds and number < cases:
+        while time.monotonic() - began < seconds and number - first < cases:
             outcomes, stuck = kind.batch(number, number + BATCH)
             if stuck is not None:
                 outcomes[stuck] = "found: killed, or no answer in time"
@@ -289,9 +162,24 @@ def campaign(kinds: list[str], seconds: float, cases: float, seed: int) -> dict[
                     result["found"].append({"kind": name, "case": case, "what": what, "input": data})
                     print(f"{name} {case}: {what}", file=sys.stderr)
             number += len(outcomes)
-        result["kinds"][name] = {"cases": number, "outcomes": counts, "seconds": round(time.monotonic() - began)}
-    result["found"] = result["found"][:50]
-    return result
+            taken = round(time.monotonic() - began)
+            result["kinds"][name] = {"cases": number - first, "outcomes": counts, "seconds": taken}
+            yield result
+
+
+def without_repaired(old: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Read the recorded findings again, and leave out those that are none any more."""
+    left = []
+    for finding in old.get("found", []):
+        kind, case = Kind(finding["kind"], seed), finding["case"]
+        outcome = kind.batch(case, case + 1)[0].get(case, "found")
+        if outcome.startswith("found"):
+            left.append(finding)
+        else:
+            counts = old["kinds"][kind.name]["outcomes"]
+            counts[outcome] = counts.get(outcome, 0) + 1
+            counts["found"] -= 1
+    return {**old, "found": left} if old else old
 
 
 def main() -> None:
@@ -301,18 +189,18 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", type=int, help="read one case again, with its traceback")
-    parser.add_argument("--json", type=Path)
+    tally.arguments(parser)
     chosen = parser.parse_args()
     kinds = chosen.kinds.split(",")
     if chosen.case is not None:
         kind = Kind(kinds[0], chosen.seed)
         kind.read(kind.case(chosen.case))
         return
-    result = campaign(kinds, chosen.seconds, chosen.cases, chosen.seed)
-    result["command"] = shlex.join(["python", *sys.argv])
+    figures, result = tally.Tally(chosen), dict[str, Any]()
+    figures.old = without_repaired(figures.old, chosen.seed)
+    for result in campaign(kinds, chosen.seconds, chosen.cases, chosen.seed, figures.old):
+        figures.write(result)
     print(json.dumps(result, indent=1))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
     raise SystemExit(1 if result["found"] else 0)
 
 

@@ -2,11 +2,13 @@
 
     python benchmarks/syscalls.py --json benchmarks/results/syscalls.json        # all places, three errors
     python benchmarks/syscalls.py --every 5 --errors ENOSPC
+    python benchmarks/syscalls.py --add --json benchmarks/results/syscalls.json  # go on where that was stopped
 
-The run trains CycleGAN on a folder of pictures, with loaders off, so that everything happens in one process. Counted
+The run trains pix2pix on folders of pictures, with loaders off, so that everything happens in one process. Counted
 are the calls with which i2i writes (open, write, fsync, rename, mkdir, ...; all go through `i2i.files.calls.system`)
 and every file that Python opens below the folder of the run or of the pictures, seen by an audit hook. One of them
-fails, with ENOSPC, EIO or EMFILE, in a process of its own.
+fails, with ENOSPC, EIO or EMFILE, in a process of its own, forked from one that has trained once. It leaves out the
+rehearsals before the first step, which write nothing.
 
 What must hold, for each: the process ends by itself, with success (a read that is tried again, a cache that is not
 needed) or with an error of i2i's; then `--resume` without a fault finishes, and the weights, the log, the metrics and
@@ -24,24 +26,24 @@ import json
 import math
 import os
 import random
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import tally
 from PIL import Image
-from tiny import CONFIGS
+from tiny import CONFIGS, memory_folder
 
-from i2i import I2IError, api
+from i2i import I2IError, api, loop
 from i2i.files import calls
 from i2i.plugins import registry
 
@@ -103,6 +105,7 @@ def train(folder: Path, n: int = 0, error: str = "EIO") -> tuple[str, int, str]:
         faults = Faults(n, getattr(errno, error), (str(folder / "run"), str(folder / "pictures")))
         calls.system = faults.system  # type: ignore[assignment]
         sys.addaudithook(faults.hook)
+        loop.refuse_other_channels = loop.check_answers = lambda *_: None  # type: ignore[assignment]
         try:
             api.run(folder / "c.yaml", out=folder / "run", resume=True)
             outcome = "done"
@@ -140,28 +143,42 @@ def fresh(folder: Path) -> None:
         shutil.rmtree(cache)
 
 
-def campaign(folder: Path, every: int, errors: list[str], seconds: float) -> dict[str, Any]:
-    """Let every `every`-th call fail with each of the errors; return what happened."""
+def without_findings(old: dict[str, Any]) -> dict[str, Any]:
+    """Forget the faults that broke something, so that they are tried again."""
+    for finding in old.get("found", []):
+        old["tried"][finding["error"]].remove(finding["call"])
+        old["faults"] -= 1
+        old["outcomes"][finding["outcome"].split(":")[0]] -= 1
+    return {**old, "found": []} if old else old
+
+
+def campaign(
+    folder: Path, every: int, errors: list[str], seconds: float, old: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Let every `every`-th call fail with each of the errors; yield what happened so far, after each."""
     registry()
     folder_of_pictures(folder / "pictures")
-    data = f"data: {{use: unpaired_folders, root: {folder / 'pictures'}, size: 32, load_size: 36, batch_size: 1}}"
-    lines = ["train: {steps: 4, ema: 0.9, log_every: 1, sample_every: 2, checkpoint_every: 2, keep: 1, threads: 1}"]
-    kept = [line for line in CONFIGS["cyclegan"].splitlines() if not line.startswith(("data:", "train:"))]
+    data = f"data: {{use: paired_folders, root: {folder / 'pictures'}, size: 32, load_size: 36, workers: 0}}"
+    lines = ["train: {steps: 2, ema: 0.9, log_every: 1, sample_every: 2, checkpoint_every: 1, keep: 1, threads: 1}"]
+    kept = [line for line in CONFIGS["pix2pix"].splitlines() if not line.startswith(("data:", "train:"))]
     (folder / "c.yaml").write_text("\n".join([*kept, data, *lines]))
     with contextlib.redirect_stderr(io.StringIO()):
         api.run(folder / "c.yaml", out=folder / "warm")  # imports all that a training imports, once for all children
     fresh(folder)
     outcome, total, _ = train(folder)
     assert outcome == "done", outcome
+    if old and old["calls"] != total:
+        raise SystemExit(f"the run now makes {total} calls, not the {old['calls']} of the recorded one: start over")
     expected = fingerprint(folder / "run")
-    began, outcomes, found = time.monotonic(), Counter[str](), []
+    began, outcomes, found = time.monotonic(), Counter[str](), list[dict[str, Any]]()
     faults = [(n, error) for n in range(1, total + 1, every) for error in errors]
+    faults = [(n, error) for n, error in faults if n not in old.get("tried", {}).get(error, [])]
     random.Random(0).shuffle(faults)  # so that a campaign that ends early has been everywhere
-    tried: set[int] = set()
+    tried: dict[str, list[int]] = {error: [] for error in errors}
     for n, error in faults:
         if time.monotonic() - began > seconds:
             break
-        tried.add(n)
+        tried[error].append(n)
         fresh(folder)
         outcome, _, failed = train(folder, n, error)
         outcomes[outcome.split(":")[0]] += 1
@@ -172,17 +189,17 @@ def campaign(folder: Path, every: int, errors: list[str], seconds: float) -> dic
         elif fingerprint(folder / "run") != expected:
             trouble += "; a resume gives another result"
         if trouble:
-            found.append(f"{error} at call {n} ({failed}): {trouble}")
+            found.append({"error": error, "call": n, "of": failed, "outcome": outcome, "trouble": trouble})
             print(found[-1], file=sys.stderr)
-    return {
-        "calls": total,
-        "places": len(tried),
-        "faults": outcomes.total(),
-        "errors": errors,
-        "outcomes": outcomes,
-        "found": found,
-        "seconds": round(time.monotonic() - began),
-    }
+        yield {
+            "calls": total,
+            "faults": outcomes.total(),
+            "errors": errors,
+            "outcomes": outcomes,
+            "found": found,
+            "seconds": round(time.monotonic() - began),
+            "tried": tried,
+        }
 
 
 def main() -> None:
@@ -190,15 +207,16 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="let only each n-th call fail")
     parser.add_argument("--errors", default=",".join(ERRORS))
     parser.add_argument("--seconds", type=float, default=math.inf)
-    parser.add_argument("--json", type=Path)
+    tally.arguments(parser)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        result = campaign(Path(folder), chosen.every, chosen.errors.split(","), chosen.seconds)
-    result["command"] = shlex.join(["python", *sys.argv])
+    figures, result = tally.Tally(chosen), dict[str, Any]()
+    figures.old = without_findings(figures.old)
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        for result in campaign(Path(folder), chosen.every, chosen.errors.split(","), chosen.seconds, figures.old):
+            figures.write(result)
+    result.pop("tried", None)
     print(json.dumps(result, indent=1))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
-    raise SystemExit(1 if result["found"] else 0)
+    raise SystemExit(1 if result.get("found") else 0)
 
 
 if __name__ == "__main__":

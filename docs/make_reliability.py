@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -74,15 +75,26 @@ def campaigns() -> Iterator[str]:
     for name, describe in DESCRIBED.items():
         result = json.loads((RESULTS / name).read_text())
         done, found = describe(result)
-        lines.append(f"| {done} | {found} | `{result['command'].partition(' --json')[0]}` |")
+        commands = result["commands"] if "commands" in result else [result["command"]]
+        shown = "<br>".join(f"`{line}`" for line in dict.fromkeys(map(without_file, commands)))
+        lines.append(f"| {done} | {found} | {shown} |")
     yield "\n".join(lines) + "\n"
+
+
+def without_file(command: str) -> str:
+    """Return a command without the file that its figures went to."""
+    return re.sub(r" --(add|json \S+)", "", command)
 
 
 def kills(result: dict[str, Any]) -> tuple[str, str]:
     """Describe kills.json."""
     kinds = sum(kind["kills"] > 0 for kind in result["kinds"].values())
     done = f"{result['kills']:,} kills (-9) of {result['runs']:,} runs of {kinds} kinds of tasks"
-    return f"{done}, {result['kills_in_a_save']:,} of them in a save", f"{result['runs_that_differ']} runs differ"
+    when = (
+        f"{result['kills_in_a_save']:,} of them in a save, {result['kills_before_the_first_step']:,} in a start or a "
+        f"resume before its first step, {result['kills_of_a_resumed_run']:,} of a run that had been resumed"
+    )
+    return f"{done}: {when}", f"{result['runs_that_differ']} runs differ"
 
 
 def flips(result: dict[str, Any]) -> tuple[str, str]:
@@ -93,8 +105,12 @@ def flips(result: dict[str, Any]) -> tuple[str, str]:
 
 def syscalls(result: dict[str, Any]) -> tuple[str, str]:
     """Describe syscalls.json."""
+    places = len(set().union(*result["tried"].values()))
     done = f"{result['faults']:,} failing system calls: {', '.join(result['errors'])}"
-    return f"{done}, at {result['places']:,} places of a run", f"{len(result['found'])} that lost or broke something"
+    return (
+        f"{done}, at {places:,} of the {result['calls']:,} calls of a run",
+        f"{len(result['found'])} that lost or broke something",
+    )
 
 
 def mutants(result: dict[str, Any]) -> tuple[str, str]:
@@ -111,12 +127,24 @@ def fuzz(result: dict[str, Any]) -> tuple[str, str]:
     return f"damaged inputs: {done}", f"{len(result['found'])} that gave a traceback, a hang or a flood of memory"
 
 
+def endless(result: dict[str, Any]) -> tuple[str, str]:
+    """Describe endless.json."""
+    (before, after), (few, many) = result["memory_mb"], result["files"]
+    first = result["marks"][1][0]
+    return (
+        f"{result['steps']:,} steps of one training",
+        f"from step {first:,} on, memory grew from {before:g} to {after:g} MB ({100 * result['growth']:.1f} %), and "
+        f"open files from {few} to {many}",
+    )
+
+
 DESCRIBED = {
     "kills.json": kills,
     "flips.json": flips,
     "syscalls.json": syscalls,
     "mutants.json": mutants,
     "fuzz.json": fuzz,
+    "endless.json": endless,
 }
 
 

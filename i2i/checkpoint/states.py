@@ -73,6 +73,7 @@ def load(path: str | Path) -> tuple[int, Any]:
 
     Raises:
         WeightsError: it is damaged, not a checkpoint, or from a newer i2i; names the file and the reason.
+        ResourceError: too many files are open, so that nothing can be read.
     """
     path = Path(path)
     try:
@@ -86,6 +87,7 @@ def load(path: str | Path) -> tuple[int, Any]:
             raise ValueError(f"{TREE} belongs to step {document['step']}")
         return listed["step"], unpack(safetensors.torch.load(contents[TENSORS]), document["tree"])
     except Malformed as error:
+        files.refuse_shortage(path, error)
         raise Damaged(path, str(error)) from error
 
 
@@ -110,6 +112,10 @@ def newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, Any] |
 
 def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
     """Return step and path of the checkpoints in a folder, oldest first, ignoring symlinks."""
-    paths = folder.iterdir() if folder.is_dir() else ()
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        files.refuse_shortage(folder, error)
+        raise
     named = [path for path in paths if re.fullmatch(r"step_\d{8,}", path.name, re.ASCII)]
     return sorted((int(path.name[5:]), path) for path in named if path.is_dir() and not path.is_symlink())

@@ -12,7 +12,7 @@ torch.
 
 from __future__ import annotations
 
-from .calls import free_bytes, lacking
+from .calls import free_bytes, lacking, read, refuse_shortage
 from .find import find
 from .held import lock
 from .log import append_line, truncate_log
@@ -25,6 +25,8 @@ __all__ = [
     "lacking",
     "lock",
     "make_folder",
+    "read",
+    "refuse_shortage",
     "remove",
     "sweep",
     "truncate_log",

@@ -16,7 +16,13 @@ from typing import Any, Literal
 
 from ..errors import ResourceError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+TO_DO = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE), "raise the limit of open files (`ulimit -n`), or lower data.workers"
+    ),
+}
+"""What to do after an error of the system."""
 
 
 def system(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -58,5 +64,28 @@ def explained(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        todo = "free some space" if error.errno in FULL else "check the disk and the path, or use another with -o"
+        todo = TO_DO.get(error.errno or 0, "check the disk and the path, or use another with -o")
         raise ResourceError(f"cannot write {path}: {error.strerror or error}; {todo}") from error
+
+
+def read(path: str | Path, size: int = -1) -> bytes:
+    """Return the first `size` bytes of a file that i2i has written, or all of them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ResourceError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        refuse_shortage(path, error)
+        raise ResourceError(f"cannot read {path}: {error.strerror}; check the disk and the permissions") from error
+
+
+def refuse_shortage(path: str | Path, error: Exception) -> None:
+    """Raise a ResourceError if an error is one of the process, such as too many open files, and not of this file."""
+    if isinstance(error, OSError) and error.errno in TO_DO:
+        raise ResourceError(f"cannot read {path}: {error.strerror}; {TO_DO[error.errno]}") from error

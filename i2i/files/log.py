@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -32,8 +33,8 @@ def append_line(path: str | Path, text: str, *, sync: bool = False) -> None:
 def truncate_log(path: str | Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Keep only the complete lines of a JSON log for which `keep` is true, byte for byte."""
     kept = []
-    with suppress(FileNotFoundError), open(path, "rb") as source:
-        for line in source:
+    with suppress(FileNotFoundError):
+        for line in io.BytesIO(calls.read(path)):
             with suppress(ValueError):
                 entry = json.loads(line)
                 if line.endswith(b"\n") and isinstance(entry, dict) and keep(entry):

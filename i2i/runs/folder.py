@@ -71,7 +71,7 @@ class Run:
 
     def config_text(self) -> str:
         """Return the resolved config as YAML, or "" before the run has started."""
-        return self.config_file.read_text(encoding="utf8") if self.config_file.exists() else ""
+        return files.read(self.config_file).decode() if self.config_file.exists() else ""
 
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of the log, each with "step", "epoch" and its numbers by name, NaN if not finite."""
@@ -83,7 +83,7 @@ class Run:
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the final evaluation by name, with "step"; {} for a run that is not finished."""
-        return json.loads(self.metrics_file.read_text(encoding="utf8")) if self.finished else {}
+        return json.loads(files.read(self.metrics_file)) if self.finished else {}
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what `i2i evaluate` has appended: dicts with "step", "overrides" and "metrics"."""
@@ -184,5 +184,4 @@ class Run:
         return [self.folder / ".lock", self.plugins_file, self.config_file]
 
     def _lines(self, file: Path) -> list[dict[str, Any]]:
-        text = file.read_text(encoding="utf8") if file.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in files.read(file).splitlines()] if file.exists() else []

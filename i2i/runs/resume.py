@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoint
+from .. import checkpoint, files
 from ..config import Config, changed, from_dict, load
 from ..engine import Engine
 from ..errors import ConfigError, WeightsError
@@ -116,6 +116,6 @@ def longer(old: dict[str, Any], new: dict[str, Any]) -> bool:
 def log_digest(file: Path, size: int = -1) -> dict[str, Any]:
     """Return the length in bytes and the sha256 of the first `size` bytes of a log, or of all of it."""
     content = b""
-    with suppress(FileNotFoundError), file.open("rb") as source:
-        content = source.read(size)
+    with suppress(FileNotFoundError):
+        content = files.read(file, size)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,32 @@ def test_each_planted_bug_still_fits_the_sources() -> None:
         source = (ROOT / mutant.file).read_text()
         assert source.count(mutant.old) == 1, f"benchmarks/mutants.py: {mutant.name}: update its text"
         assert (ROOT / mutant.tests[0]).is_file()
+
+
+def recorded(name: str) -> Any:
+    """Return the figures of a campaign."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def test_each_planted_bug_was_caught() -> None:
+    """The figures are of all bugs in the list, and of no others."""
+    figures, mutants = recorded("mutants"), script("benchmarks/mutants.py").MUTANTS
+    assert [*figures["mutants"]] == [mutant.name for mutant in mutants]
+    assert all(figure["caught_by"] for figure in figures["mutants"].values())
+
+
+def test_the_recorded_campaigns_lost_nothing() -> None:
+    assert recorded("kills")["runs_that_differ"] == 0
+    assert all(figures["kills"] > 0 for figures in recorded("kills")["kinds"].values())
+    assert recorded("flips")["silent"] == recorded("flips")["crashed"] == 0
+    assert recorded("syscalls")["found"] == []
+    endless = recorded("endless")
+    assert endless["growth"] < 0.05
+    assert endless["files"][0] >= endless["files"][1]
+
+
+def test_figures_of_two_campaigns_are_added() -> None:
+    old = {"kills": 2, "kinds": {"vae": {"kills": 2}}, "found": [1], "calls": 9}
+    new = {"kills": 3, "kinds": {"gan": {"kills": 3}}, "found": [2], "calls": 8}
+    both = {"kills": 5, "kinds": {"vae": {"kills": 2}, "gan": {"kills": 3}}, "found": [1, 2], "calls": 8}
+    assert script("benchmarks/tally.py").added(old, new) == both

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import i2i
-from i2i import Task, api, checkpoint, runs
+from i2i import Task, api, checkpoint, files, runs
 from i2i.errors import ResourceError, WeightsError
 from i2i.images import ImageWarning, Output, notes, take, tiled
 from i2i.images.write import write
@@ -298,3 +299,40 @@ class Mute(Locked):
 def test_E7_check_task_names_what_is_wrong(task: type[Task], sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
         check_task(task(), {"A": torch.rand(2, 3, 16, 16) * 2 - 1}, steps=4)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "timing.jsonl"])
+def test_D17_a_log_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str) -> None:
+    """Reading fails here because there is a folder in place of the file."""
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("metrics: [{use: slow_STEP}]", ""))
+    run = api.run(tmp_path / "c.yaml", "train.steps=2", out=tmp_path / "run")
+    log = (run / name).read_bytes()
+    (run / name).unlink()
+    (run / name).mkdir()
+    with pytest.raises(ResourceError, match=rf"^cannot read .*{name}: Is a directory; check the disk"):
+        api.run(tmp_path / "c.yaml", "train.steps=3", out=run, resume=True)
+    (run / name).rmdir()
+    (run / name).write_bytes(log)
+    api.run(tmp_path / "c.yaml", "train.steps=3", out=run, resume=True)
+    assert [line["step"] for line in runs.Run(run).log() if "epoch" in line][-1] == 3
+
+
+def test_D17_too_many_open_files_names_the_limit(tmp_path: Path) -> None:
+    """It must not be reported as a damaged checkpoint either."""
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    checkpoint.save(tmp_path / "checkpoints", 1, {"w": torch.zeros(2)}, keep=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(ResourceError) as reading:
+            files.read(tmp_path / "log.jsonl")
+        with pytest.raises(ResourceError) as writing:
+            files.write(tmp_path / "metrics.json", b"{}")
+        with pytest.raises(ResourceError) as resuming:
+            checkpoint.newest(tmp_path / "checkpoints", say=print)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for error in (reading, writing, resuming):
+        assert "Too many open files; raise the limit of open files (`ulimit -n`)" in str(error.value)
+    assert files.read(tmp_path / "log.jsonl", 2) == b"{}"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoints", "log.jsonl"]
