@@ -280,7 +280,11 @@ def test_A20_a_webp_that_claims_a_huge_canvas_is_rejected_before_its_decoder_tak
     rejected_quickly(animated("WEBP", 9000, 9000), "claims 9000x9000 pixels")
 
 
-@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"save_all": True, "append_images": FRAMES}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lossless": True}, {"save_all": True, "append_images": FRAMES}],
+    ids=["lossy", "lossless", "animated"],
+)
 def test_A20_the_size_of_a_webp_is_read_from_its_header(options: dict[str, Any]) -> None:
     assert webp_size(encoded(Image.new("RGB", (8, 6)), "WEBP", **options)[:30]) == (8, 6)
     assert webp_size(riff_chunk(b"RIFF", b"WEBP")) == (0, 0)
