@@ -74,18 +74,18 @@ def rounded(values: Array) -> Array:
 
 # ------------------------------------------------------------------------------------------ JPEG and noise
 
-CLEAN, NOISY, UNCOMPRESSED = 0.15, 0.3, 0.3  # probabilities: unchanged, with noise, and of those without JPEG
-ALIGNED, HALVED = 0.5, 0.75  # probabilities: the 8 x 8 grid starts at 0, chroma has half the resolution
-STRENGTH = 25.0  # the greatest standard deviation of noise, on a scale of 0..255
-STRONG, RANGES = 0.75, ((5, 51), (51, 96))  # probability of the first of these ranges of JPEG quality
+CLEAN, NOISY, UNCOMPRESSED = 0.15, 0.12, 0.3  # probabilities: unchanged, with noise, and of those without JPEG
+ALIGNED, HALVED = 0.9, 0.9  # probabilities: the 8 x 8 grid starts at 0, chroma has half the resolution
+STRENGTH = 3, 25  # range of the standard deviation of noise, on a scale of 0..255
+STRONG, RANGES = 0.8, ((8, 41), (41, 96))  # probability of the first of these ranges of JPEG quality
 
 
 def jpeg(picture: Array, scale: int, rng: np.random.Generator) -> Array:
     """Add Gaussian noise and compress as JPEG; 15 % of the images stay clean, so that such are left alone.
 
-    Noise (three images in ten) has a standard deviation of 0 to 25 of 255 levels, JPEG a quality of 5 to 95, mostly
-    below 50, and mostly halved chroma. Half of the images have been cropped since: the grid of 8 x 8 blocks starts at
-    a random offset.
+    Noise (12 % of the others) has a standard deviation of 3 to 25 of 255 levels. JPEG has a quality of 8 to 95,
+    mostly below 41, and mostly halved chroma. One image in ten has been cropped since: its grid of 8 x 8 blocks
+    starts at a random offset. With more noise and such crops, a small network learns to remove less of JPEG.
 
     Args:
         picture: uint8 [H, W, 3]; downsampled with `bicubic` first if the scale is not 1.
@@ -101,7 +101,7 @@ def jpeg(picture: Array, scale: int, rng: np.random.Generator) -> Array:
     if rng.random() < CLEAN:
         return x
     if rng.random() < NOISY:
-        x = rounded(x + rng.standard_normal(x.shape, np.float32) * np.float32(rng.uniform(0, STRENGTH)))
+        x = rounded(x + rng.standard_normal(x.shape, np.float32) * np.float32(rng.uniform(*STRENGTH)))
         if rng.random() < UNCOMPRESSED:
             return x
     top, left = (0, 0) if rng.random() < ALIGNED else rng.integers(8, size=2)
