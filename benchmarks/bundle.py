@@ -1,7 +1,7 @@
 """Turn a trained run into a model that comes with i2i: 16 bits a weight, and its card inside.
 
     python benchmarks/bundle.py upscale-x2 runs/upscale_x2 SCORES $I2I_DATA/caltech101/val     # superres.py --json
-    python benchmarks/bundle.py restore runs/restore_l1 SCORES $I2I_DATA/caltech101/val           # restore.py --json
+    python benchmarks/bundle.py restore runs/restore_l1b SCORES $I2I_DATA/caltech101/val           # restore.py --json
     python benchmarks/bundle.py colorize runs/colorful SCORES $I2I_DATA/caltech101/val        # colorization.py --json
     python benchmarks/bundle.py horse2zebra runs/cyclegan
     python benchmarks/bundle.py digits runs/cgan_mnist
@@ -109,15 +109,16 @@ def restore(args: Args, model: Any) -> tuple[Card, Columns]:
         "quality": f"{gains} dB at JPEG quality 10, 20, 30; clean input {found['clean']['rgb']:.1f} dB",
         "data": CALTECH,
         "command": "i2i run configs/real/restore.yaml data.root=CALTECH101/train data.validation=CALTECH101/val, "
-        "then in L1 from there, as in its header",
+        "then 6,000 and 4,000 steps in L1 from there, as in its header",
         "numbers": f"{found['pictures']} pictures of Caltech-101's validation part at half size, RGB: "
         + "; ".join(
             f"{name} {one['rgb']:.2f} dB" + (f" ({one['gain_rgb']:+.2f})" if "gain_rgb" in one else "")
             for name, one in found.items()
             if isinstance(one, dict)
         ),
-        "weaknesses": "It smooths away fine texture that looks like noise, more so the worse the picture is. Blur, "
-        "scratches, and artefacts that were enlarged after compression stay.",
+        "weaknesses": "It smooths away fine texture that looks like noise, more so the worse the picture is. It is "
+        "better at JPEG artefacts than at noise, and of little use from quality 80 on. Blur, scratches, and "
+        "artefacts that were enlarged after compression stay.",
         "shown": f"JPEG quality 10, quality 20, noise of 20 levels; {HALVED}",
     }
     columns: dict[str, list[Tensor]] = {"input": [], "output": [], "truth": []}
