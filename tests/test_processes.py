@@ -20,6 +20,7 @@ from i2i.data.base import Data, Sample
 from i2i.data.stream import stream
 from i2i.errors import ConfigError
 from i2i.processes import ProcessGroup, launch
+from i2i.processes.launch import culprit
 
 CONFIG = """
 task:
@@ -248,6 +249,19 @@ def test_I4_an_error_on_one_rank_stops_all_and_is_shown(config: Path, tmp_path: 
     assert done.returncode == 7, done.stderr
     assert "rank 1: Lame (lame) failed in step 2: ValueError: a bad picture" in done.stderr
     assert "rank 1 ended with exit code 7" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failures", "found"),
+    [
+        ({0: (5, 6), 1: (5, 7)}, (1, 7)),  # rank 0 only noticed it
+        ({0: (4, 6), 1: (5, -9)}, (1, -9)),
+        ({0: (5, 5), 1: (4, 5)}, (1, 5)),
+        ({0: (5, 6), 1: (4, 6)}, (1, 6)),
+    ],
+)
+def test_the_rank_that_failed_first_is_named(failures: dict[int, tuple[int, int]], found: tuple[int, int]) -> None:
+    assert culprit(failures) == found
 
 
 @pytest.mark.timeout(120)

@@ -39,8 +39,7 @@ def launch(arguments: list[str], nproc: int) -> int:
         start = f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_module('i2i', run_name='__main__')"
         elastic_launch(config, sys.executable)("-c", start, *arguments)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        code = failure.exitcode
+        rank, code = culprit({rank: (each.timestamp, each.exitcode) for rank, each in error.failures.items()})
         if code in (75, 130):
             return code
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -56,3 +55,15 @@ def launch(arguments: list[str], nproc: int) -> int:
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
     return 0
+
+
+def culprit(failures: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Return the rank that failed first, and its exit code.
+
+    One that only noticed that another does not answer ends with a ResourceError, perhaps within the same second.
+
+    Args:
+        failures: by rank, the time in seconds and the exit code; below 0 for a signal.
+    """
+    rank = min(failures, key=lambda rank: (failures[rank][1] == ResourceError.exit_code, failures[rank][0], rank))
+    return rank, failures[rank][1]
