@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,8 @@ def started(home: Path, source: Path, out: Path, *options: str) -> subprocess.Po
     """Start `i2i translate` and return once the second result is there."""
     command = [sys.executable, "-m", "i2i", "translate", str(source), "-o", str(out), "-m", str(home / "a")]
     command += ["--plugin", str(home / "moody.py"), *options]
-    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell ignore
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert job.stderr is not None
     for start in ("[1/12]", "[2/12]"):
         line = job.stderr.readline()
