@@ -310,7 +310,8 @@ def main() -> None:
     tensors, text, about = load_model(Run.weights_of(args.run))
     model = api.load(args.run)
     tree: Any = Source(text, args.run).tree
-    task, stored = slim(dict(tree["task"]), tensors)
+    config_of_task = {name: value for name, value in tree["task"].items() if name != "start_from"}  # a path, if any
+    task, stored = slim(config_of_task, tensors)
     card, columns = MODELS[args.name](args, model)
     card = {
         "takes": "image",
