@@ -369,7 +369,7 @@ def test_all_frames_of_a_clip_are_augmented_alike(kinds: Any) -> None:
     torch.testing.assert_close(changed, changed[:, :1].expand_as(changed))
     assert not torch.equal(changed, still)
     moved = [(a - b).abs().max() for a, b in zip(changed[:, 0], augmented_clips(still, kinds)[:, 0], strict=True)]
-    assert max(moved) > 0  # drawn anew for every call
+    assert max(moved) > 0  # random for every call
     changed.square().sum().backward()
     assert still.grad is not None
     assert still.grad.abs().sum() > 0

@@ -119,7 +119,9 @@ def skipped(data: bytes, at: int) -> int:
 
 
 def lzw_length(data: bytes, bits: int, enough: int) -> int:
-    """Return the number of pixels in LZW data, counting up to `enough`."""
+    """Return the number of pixels in LZW data, counting up to `enough`; 0 for codes that no decoder accepts."""
+    if bits > 12:
+        return 0
     clear, end = 1 << bits, (1 << bits) + 1
     lengths, width, total, before = [1] * (clear + 2), bits + 1, 0, 0
     buffer = held = 0

@@ -2,8 +2,8 @@
 
     i2i translate photo.jpg -o out -m upscale-x4 --speed fast
 
-CPUs with AMX (Intel, from 2023) run large convolutions in a quarter of the time. Whether a model bears it is tested
-on the first picture it gets.
+CPUs with AMX (Intel, from 2023) run large convolutions in a quarter of the time. Whether a model tolerates it is
+tested on the first picture it gets.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ class Half:
     def __call__(self, network: Network, given: Tensor) -> Tensor:
         """Run a network in bf16 and return a float32 result."""
         with torch.autocast(self.device.type, torch.bfloat16):
-            made = network(given.contiguous(memory_format=torch.channels_last) if given.ndim == 4 else given)
+            made = network(given.contiguous(memory_format=torch.channels_last))
         return made.float()

@@ -36,7 +36,7 @@ class Pace:
     Args:
         speed: "exact", "auto" or "fast".
         device: of the network.
-        name: of the model, for what is said.
+        name: of the model, for messages.
         images: whether the network makes images, of which alone `fast` can tell whether they are nearly the same.
     """
 

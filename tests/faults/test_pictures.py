@@ -347,3 +347,8 @@ def test_R6_libtiff_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "cut.tif"], capture_output=True, text=True)
     assert "cut.tif" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("bits", [13, 62, 255])
+def test_A17_a_gif_with_impossible_codes_takes_no_memory(bits: int) -> None:
+    assert whole.lzw_length(bytes(8), bits, 10) == 0
