@@ -350,5 +350,5 @@ def test_R6_libtiff_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [13, 62, 255])
-def test_A17_a_gif_with_impossible_codes_takes_no_memory(bits: int) -> None:
+def test_a_gif_with_impossible_codes_takes_no_memory(bits: int) -> None:
     assert whole.lzw_length(bytes(8), bits, 10) == 0
