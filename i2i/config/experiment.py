@@ -18,7 +18,6 @@ from ..catalog import KINDS, Catalog, Entry, Metric
 from ..errors import ConfigError
 from . import shipped
 from .grammar import Grammar, Part, Problems, flaws, plain
-from .renewed import renewed
 from .source import MAX_BYTES, Source, change, dotted, show
 from .write import dump
 
@@ -180,7 +179,6 @@ def task_of(
     tree = completed(source.tree, source)
     for override in overrides:
         change(tree, override, source)
-    tree = renewed(tree)
     task = {key: value for key, value in tree.items() if key == "task"}
     return tree, arguments_of(task, catalog, source, only=("task",))["task"]
 
@@ -234,7 +232,6 @@ def arguments_of(
     tree: dict[str, Any], catalog: Catalog, source: Source, only: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Return the keyword arguments of `Config` given by the tree, or raise all mistakes."""
-    tree = renewed(tree)
     grammar = Grammar(catalog)
     keys = {name: key for name, key in grammar.keys(CONFIG).items() if only is None or name in only}
     found, problems = list(flaws(tree)), []

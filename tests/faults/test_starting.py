@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from i2i import api, checkpoint, config
+from i2i import api, checkpoint
 from i2i.errors import WeightsError
-from i2i.plugins import registry
 from i2i.runs import Run
 
 from .tiny import digits
@@ -150,42 +149,20 @@ def test_F2_two_processes_start_alike(given: Path, tmp_path: Path) -> None:
     assert equal(weights(tmp_path / "run"), weights(first), 1e-8)
 
 
-OLD = """
+SMALL_SR = """
 task:
   use: superres
   generator: {use: compact_sr, scale: 2, width: 4, blocks: 1}
-  start_from: SOURCE
 data: {use: synthetic_photos, scale: 2, size: 32, samples: 2, validation_samples: 1, batch_size: 2}
 train: {steps: 1, threads: 1}
 """
 
 
-@pytest.mark.parametrize("source", ["null", "runs/gone"])
-def test_a_recorded_config_with_task_start_from_still_loads(source: str, tmp_path: Path) -> None:
-    text = OLD.replace("SOURCE", source)
-    read = config.parse(text, "old.yaml", (), registry().catalog)
-    assert "start_from" not in read.tree["task"]
-    assert read.tree["train"]["start_from"] == (None if source == "null" else source)
-    task = read.task()
-    own = {name: value for name, value in task.state_dict().items() if isinstance(value, torch.Tensor)}
-    checkpoint.save_model(tmp_path / "model.safetensors", own, text)
-    model = api.load(tmp_path / "model.safetensors")
-    assert model.task.scale == 2
-    assert "start_from" not in model.config["task"]
-
-
-def test_a_recorded_encoder_with_start_from_is_fixed() -> None:
-    encoder = {"use": "matching_encoder", "network": "random_conv", "start_from": "runs/matching"}
-    _, build = config.task_of(str({"task": {"use": "text_matching", "encoder": encoder}}), "old", registry().catalog)
-    assert build.keywords["encoder"].keywords["fixed"] is True
-
-
 def test_a_run_of_an_older_version_can_be_resumed(tmp_path: Path) -> None:
-    (tmp_path / "old.yaml").write_text(OLD.replace("SOURCE", "null"))
+    (tmp_path / "old.yaml").write_text(SMALL_SR)
     run = api.run(tmp_path / "old.yaml", out=tmp_path / "run")
     step, state = checkpoint.load(run / "checkpoints" / "step_00000001")
-    del state["config"]["train"]["start_from"]
-    state["config"]["task"]["start_from"] = None  # as it was recorded
+    del state["config"]["train"]["start_from"]  # a setting that is newer than the run
     checkpoint.save(run / "checkpoints", step, state, keep=1)
     (run / "metrics.json").unlink()
     api.run(tmp_path / "old.yaml", "train.steps=2", out=run, resume=True)
