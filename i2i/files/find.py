@@ -75,7 +75,7 @@ def _walk(folder: Path) -> list[Found]:
             path = here / entry.name
             if entry.name.startswith("."):
                 hits.append((path, "hidden"))
-            elif os.path.isdir(path):
+            elif entry.is_dir():
                 (waiting.append if entry.is_symlink() else waiting.appendleft)(path)
             else:
                 hits.append((path, None))
