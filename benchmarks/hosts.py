@@ -1,7 +1,7 @@
 """Training on two hosts, on one machine: `sudo python benchmarks/hosts.py [--json benchmarks/results/hosts.json]`
 
 Two network namespaces joined by a virtual cable stand for the hosts; they share a folder, as hosts share a network
-drive. Each runs one process, started by torchrun as docs/scale.md says. Checked:
+drive. Each runs one process, started by docs/scale/torchrun.sh. Checked:
 
 1. the losses of every step equal those of one process with the same config (in float64: in float32 the two sides of
    a GAN amplify the order of a sum, 1e-7 in the first step, until nothing is alike);
@@ -30,6 +30,7 @@ from i2i import checkpoint
 
 HOSTS = {"i2i-a": "10.199.7.1", "i2i-b": "10.199.7.2"}  # name of the namespace, address
 PORT = 29411
+SCRIPT = Path(__file__).parents[1] / "docs" / "scale" / "torchrun.sh"
 PLUGIN = """
 from i2i import Loss, Network, hookimpl
 from i2i_cyclegan import CycleGAN
@@ -70,7 +71,12 @@ def main() -> None:
         (folder / "tiny.yaml").write_text(CONFIG)
         (folder / "double.py").write_text(PLUGIN)
         alone = folder / "alone"
-        subprocess.run([sys.executable, "-m", "i2i", "run", *words(folder, alone)], check=True, env=environment(), capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "i2i", "run", *words(folder, alone)],
+            check=True,
+            env=environment(),
+            capture_output=True,
+        )
         result = {**equal_losses(folder, alone), **replaced(folder), **ended(folder)}
     result["cpus"], result["torch"] = os.cpu_count(), torch.__version__
     print(json.dumps(result, indent=1))
@@ -125,20 +131,20 @@ def started(folder: Path, run: Path, restarts: int, steps: int = 60) -> list[sub
     """Start torchrun on both hosts."""
     children = []
     for name in HOSTS:
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
-        torchrun += ["--rdzv-backend=c10d", f"--rdzv-endpoint={HOSTS['i2i-a']}:{PORT}", f"--rdzv-id={run.name}"]
-        torchrun += [f"--rdzv-conf=is_host={int(name == 'i2i-a')}"]  # both namespaces have the same host name
-        torchrun += [f"--max-restarts={restarts}", f"--local-addr={HOSTS[name]}"]
-        torchrun += ["-m", "i2i", "run", *words(folder, run, f"train.steps={steps}")]
+        number = list(HOSTS).index(name)
+        torchrun = ["bash", str(SCRIPT), str(number), *words(folder, run, f"train.steps={steps}")]
         log = open(folder / f"{run.name}-{name}.log", "wb")  # noqa: SIM115  # closed with this process
         command = ["ip", "netns", "exec", name, *torchrun]
-        children.append(subprocess.Popen(command, env=environment(), stdout=log, stderr=log))
+        chosen = {"HOST0": HOSTS["i2i-a"], "HOSTS": "2", "RESTARTS": str(restarts), "ADDRESS": HOSTS[name]}
+        variables = {**environment(), **chosen, "RUN_ID": run.name, "PORT": str(PORT)}
+        children.append(subprocess.Popen(command, env=variables, stdout=log, stderr=log))
     return children
 
 
 def environment() -> dict[str, str]:
     """Return the variables for a process: gloo must be told which network to use."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "i2i0"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "i2i0", "PATH": path}
 
 
 def finish(children: list[subprocess.Popen[bytes]]) -> list[int]:
