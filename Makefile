@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs install
+.PHONY: run test check docs site install
 
 run: install
 	$(BIN)/i2i run configs/cyclegan.yaml --resume
@@ -20,6 +20,9 @@ check: install
 docs: install
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_reliability.py
+
+site: install
+	PATH=$(abspath $(BIN)):$$PATH python docs/make_site.py
 
 install: $(VENV)/installed
 

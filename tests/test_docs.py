@@ -32,6 +32,7 @@ PAGES = [
     *sorted((ROOT / "plugins").glob("*/README.md")),
     *sorted((ROOT / "configs").rglob("*.yaml")),
 ]
+FENCED = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.stem not in ("tutorial", "plugin_hooks")]
 TOY = [
     "task.generator.width=4",
     "task.generator.blocks=1",
@@ -47,12 +48,15 @@ TOY = [
 
 def commands(page: Path) -> list[list[str]]:
     """Return the `i2i` commands of a page, or of the header of a config, as lists of words."""
-    shown = re.findall(r"^(?: {4}|# )(i2i .*?)(?: +[#(].*)?$", page.read_text(), flags=re.M)
+    text = page.read_text()
+    for fence in re.findall(r"^```bash\n(.*?)^```", text, flags=re.M | re.S):
+        text += textwrap.indent(fence, " " * 4)
+    shown = re.findall(r"^(?: {4}|# )(i2i .*?)(?: +[#(].*)?$", text, flags=re.M)
     return [shlex.split(line) for both in shown for line in re.split(" +then: +", both)]
 
 
 def named() -> Iterator[Any]:
-    for page in PAGES:
+    for page in [*PAGES, *FENCED]:
         for words in commands(page):
             yield pytest.param(words, id=f"{page.relative_to(ROOT)}: {' '.join(words[1:4])}")
 
