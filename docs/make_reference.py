@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import re
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,7 +167,9 @@ def built(entry: Entry, root: Path) -> Data:
     given: dict[str, Any] = {name: value for name, value in SMALL.items() if name in parameters}
     if "root" in parameters:
         LAYOUTS.get(entry.name, photographs)(root)
-        given["root"] = str(root)
+        given["root"] = str(root / "*.tar" if entry.name == "shards" else root)
+    if "parts" in parameters:
+        given["parts"] = {"A": "a.png", "B": "b.png"}
     if "source" in parameters:  # another data set, of which it uses one picture
         given["picture"] = "image"
         LAYOUTS["labelled_folders"](root)
@@ -249,6 +252,14 @@ def recordings(root: Path) -> None:
         (root / part / "a.txt").write_text(rows)
 
 
+def shards(root: Path) -> None:
+    """Write a tar file of ten pairs."""
+    picture(root / "x.png")
+    with tarfile.open(root / "x.tar", "w") as tar:
+        for name in [f"{number}.{end}.png" for number in range(10) for end in "ab"]:
+            tar.add(root / "x.png", name)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "paired_side_by_side": pairs_side_by_side,
     "clips": clips,
@@ -257,6 +268,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "faces_with_attributes": faces,
     "mnist": mnist,
     "captions": captions,
+    "shards": shards,
     "trajectories": recordings,
 }
 

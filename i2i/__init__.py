@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .data.base import Data
     from .errors import ConfigError, DataError, I2IError, NumericError, PluginError, ResourceError, WeightsError
     from .hookspecs import Card, hookimpl
-    from .model import Model, load
+    from .model import BatchTranslator, Model, load
     from .task import Task
     from .version import __version__
 
@@ -29,7 +29,7 @@ _HOMES = {
     "data.base": "Data",
     "errors": "ConfigError DataError I2IError NumericError PluginError ResourceError WeightsError",
     "hookspecs": "Card hookimpl",
-    "model": "Model load",
+    "model": "BatchTranslator Model load",
     "task": "Task",
     "version": "__version__",
 }
@@ -42,6 +42,7 @@ __all__ = [  # noqa: RUF022 - in order of importance
     "evaluate",
     "load",
     "Model",
+    "BatchTranslator",
     "Task",
     "Data",
     "Catalog",

@@ -3,7 +3,8 @@
 `base` has the base class. `folders` reads pictures, `paired` pairs of them (`derive` computes one from the other),
 `segmaps` photographs with label maps, `labelled` pictures with a class (`classes` maps names to numbers, `conditions`
 parses other conditions, `shapes` rejects batches that do not fit a task), `attributes` faces with numeric attributes,
-`superres` photographs with downscaled versions (made by `degrade`), `mnist` handwritten digits, `clips` videos.
+`superres` photographs with downscaled versions (made by `degrade`), `mnist` handwritten digits, `clips` videos,
+`shards` pictures in tar files.
 `transforms` augments, `memory` and `cache` keep decoded pictures, `stream` yields the training batches, and `check`
 implements `i2i data check`. `i2i catalog` lists the names for configs. Data sets drawn by code are in
 plugins/i2i_scenes and plugins/i2i_relief.
@@ -63,6 +64,7 @@ def register(catalog: Catalog) -> None:
     from .attributes import FacesWithAttributes
     from .clips import Clips
     from .mnist import MNIST
+    from .shards import Shards
 
     catalog.data("unpaired_folders", UnpairedFolders)
     catalog.data("paired_folders", PairedFolders)
@@ -74,4 +76,5 @@ def register(catalog: Catalog) -> None:
     catalog.data("label_maps", LabelMaps)
     catalog.data("labelled_folders", LabelledFolders)
     catalog.data("mnist", MNIST)
+    catalog.data("shards", Shards)
     catalog.data("superres", SuperResolution)

@@ -243,10 +243,12 @@ class Quarantine:
         root: the folder of the data set, for messages.
         paths: its training images.
         limit: the fraction of them that may be unreadable.
+        advice: what to do, if it is not `i2i data check`.
     """
 
-    def __init__(self, root: Path, paths: Sequence[Path], limit: float) -> None:
-        self.root, self.paths, self.limit = root, paths, limit
+    def __init__(self, root: Path, paths: Sequence[Path], limit: float, advice: str | None = None) -> None:
+        self.paths, self.limit = paths, limit
+        self.advice = advice or f"`i2i data check {images.shown(root)}` lists all of them"
         self._number = {path: number for number, path in enumerate(paths)}
         self._bad = torch.zeros(len(paths), dtype=torch.uint8).share_memory_()  # written by loader processes
 
@@ -264,7 +266,7 @@ class Quarantine:
             names = ", ".join(images.shown(path) for path in bad[:10]) + (", ..." if len(bad) > 10 else "")
             raise DataError(
                 f"{len(bad)} of {len(self.paths)} training images cannot be read, more than the allowed fraction of "
-                f"{self.limit:g}: {names}; `i2i data check {images.shown(self.root)}` lists all of them"
+                f"{self.limit:g}: {names}; {self.advice}"
             )
 
     def found(self) -> list[Path]:

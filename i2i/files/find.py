@@ -75,7 +75,7 @@ def _walk(folder: Path) -> list[Found]:
             path = here / entry.name
             if entry.name.startswith("."):
                 hits.append((path, "hidden"))
-            elif entry.is_dir():
+            elif os.path.isdir(path) if entry.is_symlink() else entry.is_dir():  # the latter asks no disk
                 (waiting.append if entry.is_symlink() else waiting.appendleft)(path)
             else:
                 hits.append((path, None))

@@ -5,6 +5,7 @@ out = model("horse.jpg", direction="BtoA")
 
 trained.py    `Model`: translate inputs into outputs of the same type, or generate samples
 chain.py      `Chain`: several models, one after the other, as one: `load("restore | colorize")`
+batches.py    `BatchTranslator`: a step of a data pipeline, e.g. of Ray Data
 many.py       `translate_files`: translate files and folders into a folder
 workers.py    the same in several processes
 manifest.py   what was translated, from what and with what, so that a stopped job continues
@@ -17,9 +18,10 @@ loading.py    `load`: a model from a run folder or weights file, or the newest r
 
 from __future__ import annotations
 
+from .batches import BatchTranslator
 from .loading import default_model, load, ready
 from .many import translate_files
 from .samples import sample_files
 from .trained import Model
 
-__all__ = ["Model", "default_model", "load", "ready", "sample_files", "translate_files"]
+__all__ = ["BatchTranslator", "Model", "default_model", "load", "ready", "sample_files", "translate_files"]
