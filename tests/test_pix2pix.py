@@ -315,3 +315,25 @@ def test_a_greyscale_image_becomes_colour_at_the_same_size() -> None:
     out = Model(task, {}, Path("none"))(Image.fromarray(((pictures(37, 50).numpy() + 1) * 127.5).astype(np.uint8)))
     assert (out.mode, out.size) == ("RGB", (50, 37))
     assert np.ptp(np.asarray(out).astype(int), axis=2).max() > 50
+
+
+def test_what_the_discriminator_sees_is_augmented_alike_for_both_images_of_a_pair() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Looking(nn.Module):
+        def forward(self, pair: torch.Tensor) -> torch.Tensor:
+            seen.append(pair.detach())
+            return pair.mean((1, 2, 3), keepdim=True)
+
+    def network() -> nn.Module:
+        return nn.Conv2d(3, 3, 1)
+
+    given = torch.rand(4, 3, 16, 16) + 1
+    task = Pix2Pix(network, Looking, Vanilla, augment=("cutout",))
+    list(task.step({"A": given, "B": given}))
+    real, fake, again = seen
+    hidden = real == 0
+    assert 0 < hidden.float().mean() < 0.5
+    assert torch.equal(hidden[:, :3], hidden[:, 3:])
+    assert torch.equal(real[:, :3], real[:, 3:])
+    assert not torch.equal(fake[:, :3] == 0, again[:, :3] == 0)  # each drawn anew

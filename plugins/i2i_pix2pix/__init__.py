@@ -23,7 +23,7 @@ from torch.nn.functional import l1_loss
 from i2i import Catalog, ConfigError, Loss, Network, Task, WeightsError, hookimpl
 from i2i.data import whole_seed
 from i2i.modalities import Image
-from i2i.networks import published_generator
+from i2i.networks import augmented, published_generator
 
 from .colorful import ColorfulColorization
 from .lab import from_lab, to_lab
@@ -57,6 +57,8 @@ class Pix2Pix(Task):
         gan: adversarial objective, vanilla in the paper; null if and only if there is no discriminator.
         lambda_l1: weight of the L1 distance (eq. 4), 100 in the paper.
         test_mode: dropout and batch norm in `translate`, see above.
+        augment: augmentations of all that the discriminator sees, the same for both images of a pair, for small data
+            sets: translation, cutout, flip (arXiv:2006.10738).
 
     Raises:
         ConfigError: a discriminator without an objective, or the reverse.
@@ -74,6 +76,7 @@ class Pix2Pix(Task):
         gan: Loss | None = None,
         lambda_l1: Weight = 100.0,
         test_mode: Literal["train", "eval"] = "train",
+        augment: tuple[Literal["translation", "cutout", "flip"], ...] = (),
     ) -> None:
         super().__init__()
         if (discriminator is None) != (gan is None):
@@ -83,7 +86,7 @@ class Pix2Pix(Task):
         self.G = generator()
         self.D = discriminator() if discriminator is not None else None
         self.gan = gan() if gan is not None else None
-        self.lambda_l1, self.test_mode = lambda_l1, test_mode
+        self.lambda_l1, self.test_mode, self.augment = lambda_l1, test_mode, augment
         self.takes = Image.of(self.G)
 
     def players(self) -> dict[str, list[Any]]:
@@ -99,11 +102,16 @@ class Pix2Pix(Task):
         if self.D is not None and self.gan is not None:
             # The discriminator: tell the pair (A, B) from (A, fake) (eq. 1).
             real_pair, fake_pair = torch.cat([a, b], 1), torch.cat([a, fake], 1)
-            yield "D", {"pairs": self.gan.discriminator(self.D, real_pair, fake_pair)}
-            losses["gan"] = self.gan.generator(self.D, fake_pair)
+            yield "D", {"pairs": self.gan.discriminator(self._judge, real_pair, fake_pair)}
+            losses["gan"] = self.gan.generator(self._judge, fake_pair)
 
         # The generator: fool the updated discriminator, and stay close to B (eq. 4).
         yield "G", losses
+
+    def _judge(self, pair: Tensor) -> Tensor:
+        """Return the discriminator's logits on augmented pairs."""
+        assert self.D is not None
+        return self.D(augmented(pair, self.augment))
 
     def translate(self, image: Tensor, seed: int | str = 0) -> Tensor:
         """Translate images [N, C, H, W] in [-1, 1], H and W divisible by `multiple`.
