@@ -145,7 +145,7 @@ def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPa
             cli.main()
         assert not end.value.code, words
     assert len(done) >= 8
-    made = {".i2i-translate.jsonl", "a.png", "b.jpg", "zebra.png", "horse.webp"}
+    made = {".i2i-translate.jsonl", "a.png", "b.jpg", "zebra.png", "horse.webp", "horse.jpg"}
     made |= {"two-red-circles-above-a-blue-square.png", "captions-0001.png", "captions-0002.png"}
     made |= {"scene.txt", "scene.png", "scene.gif", *(f"0000{n}.gif" for n in range(8))}
     made |= {f"{n:05}.png" for n in range(20)}  # digits
@@ -154,9 +154,7 @@ def test_the_readme_runs_as_written(newcomer: Path, monkeypatch: pytest.MonkeyPa
     variables = {"array": np.zeros((33, 21, 3), np.uint8), "img": Image.open("horse.jpg")}
     exec(compile(calls, "README.md", "exec"), variables)
     assert variables["out"].shape == (33, 21, 3)  # type: ignore[attr-defined]
-    (call,) = re.findall(r"^ {4}(out = i2i\.translate.*?) +#", page, flags=re.M)
-    exec(compile(call, "README.md", "exec"), variables)
-    assert variables["out"].size == (75, 70)  # type: ignore[attr-defined]
+    assert max(variables["large"].size) >= 75  # type: ignore[attr-defined]
     compile("class Fragment:\n" + textwrap.indent(step, "    "), "README.md", "exec")
 
 
