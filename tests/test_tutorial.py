@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import sysconfig
 import textwrap
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -114,3 +117,18 @@ def test_a_new_package_installs_passes_its_tests_and_trains(fresh: Path, tmp_pat
     odd = sh("i2i new Gl-ow", tmp_path, fresh)
     assert odd.returncode == 2
     assert "lower-case letters" in odd.stderr
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "docs" / "i2i.ipynb").read_text())["cells"]
+    notebook = ModuleType("notebook")
+    monkeypatch.setitem(sys.modules, "notebook", notebook)  # where its class is looked up
+    variables: dict[str, Any] = notebook.__dict__
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec(compile("".join(cell["source"]), "i2i.ipynb", "exec"), variables)
+    assert variables["large"].size == (256, 192)
+    assert variables["digits"].shape == (8, 1, 28, 28)
+    assert variables["sevens"].shape == (8, 1, 32, 32)
