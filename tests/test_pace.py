@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import i2i
+from i2i.devices import multiplies_bf16
 from i2i.errors import ConfigError
-from i2i.speed import Choices, Convolutions, Half, Pace, bf16_is_fast, choices, chosen_speed, convolutions
+from i2i.speed import Choices, Convolutions, Half, Pace, choices, chosen_speed, convolutions
 
 CPU = torch.device("cpu")
 
@@ -151,7 +152,7 @@ def test_bf16_is_used_where_it_changes_hardly_anything() -> None:
 
 def test_the_speed_used_is_said_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     network, x = nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 8, 8)
-    monkeypatch.setattr("i2i.speed.pace.bf16_is_fast", lambda device: True)
+    monkeypatch.setattr("i2i.speed.pace.multiplies_bf16", lambda device: True)
     with torch.inference_mode():
         pace = Pace("fast", CPU, "zebras")
         for _ in range(2):
@@ -159,7 +160,7 @@ def test_the_speed_used_is_said_once(capsys: pytest.CaptureFixture[str], monkeyp
         assert capsys.readouterr().err.count("zebras runs in bf16; 100.00% of the levels of a test are within 1") == 1
         Pace("fast", CPU, "digits", images=False)
         assert "digits runs as with speed=auto: it does not make images" in capsys.readouterr().err
-        monkeypatch.setattr("i2i.speed.pace.bf16_is_fast", lambda device: False)
+        monkeypatch.setattr("i2i.speed.pace.multiplies_bf16", lambda device: False)
         slow = Pace("fast", CPU, "zebras")
         assert "this cpu has no instructions for bf16" in capsys.readouterr().err
         assert torch.equal(slow.run(network, x), network(x))
@@ -189,7 +190,7 @@ def test_the_command_line_takes_a_speed(tmp_path: Path) -> None:
     assert done.stderr == "i2i: speed is 'quick': choose from exact, auto, fast\n"
 
 
-@pytest.mark.skipif(not bf16_is_fast(CPU), reason="this CPU has no instructions for bf16")
+@pytest.mark.skipif(not multiplies_bf16(CPU), reason="this CPU has no instructions for bf16")
 @pytest.mark.parametrize("tile", [None, 64])
 def test_a_bundled_model_in_bf16_is_within_one_level(tile: int | None) -> None:
     torch.manual_seed(0)
@@ -208,3 +209,15 @@ def test_machines_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert choices.machine() != here
     choices.machine.cache_clear()
+
+
+def test_the_part_of_an_image_that_is_tested_in_bf16_has_sides_that_the_network_takes() -> None:
+    sizes: list[torch.Size] = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        sizes.append(image.shape)
+        assert image.shape[-2] % 48 == image.shape[-1] % 48 == 0
+        return image
+
+    assert Half(CPU, multiple=48).bears(network, torch.zeros(1, 3, 480, 96))
+    assert {*sizes} == {(1, 3, 240, 96)}

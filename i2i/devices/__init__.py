@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .choose import chosen, described, move, peak_memory, random_state_kept
 from .late import Late, Read
-from .precision import LossScale, Precision, cpu_multiplies_bf16, full_precision, precision_for
+from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for
 
 __all__ = [
     "Late",
@@ -18,10 +18,10 @@ __all__ = [
     "Precision",
     "Read",
     "chosen",
-    "cpu_multiplies_bf16",
     "described",
     "full_precision",
     "move",
+    "multiplies_bf16",
     "peak_memory",
     "precision_for",
     "random_state_kept",

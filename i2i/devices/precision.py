@@ -23,7 +23,7 @@ def precision_for(wanted: Precision, device: torch.device) -> Precision:
         ConfigError: bf16 was requested on a CPU without instructions for it, where it is 26 times slower. CPUs with
             them train most networks in 0.5 to 0.7 of the time.
     """
-    if wanted == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
+    if wanted == "bf16" and device.type == "cpu" and not multiplies_bf16(device):
         raise ConfigError(
             "train.precision: bf16 is many times slower than fp32 on this CPU, which has neither AVX512-BF16 nor "
             "AMX; use auto or fp32"
@@ -32,7 +32,7 @@ def precision_for(wanted: Precision, device: torch.device) -> Precision:
         return wanted
     if device.type not in ("cuda", "xpu"):
         return "fp32"
-    return "bf16" if getattr(torch, device.type).is_bf16_supported() else "fp16"
+    return "bf16" if multiplies_bf16(device) else "fp16"
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
@@ -41,8 +41,11 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
-def cpu_multiplies_bf16() -> bool:
-    """Return whether this CPU has instructions that multiply bf16 numbers."""
+def multiplies_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions that multiply bf16 numbers."""
+    if device.type != "cpu":
+        supported = getattr(getattr(torch, device.type, None), "is_bf16_supported", None)
+        return bool(supported is not None and supported())
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 

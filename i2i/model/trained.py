@@ -133,7 +133,8 @@ class Model:
         if self._pace is None:
             images = isinstance(self.task.takes, Image) and isinstance(self.task.makes, Image)
             name = self.source.parent.name if self.source.stem == "model" else self.source.stem
-            self._pace = Pace(self.speed, device_of(self.task), name, images)
+            multiple = getattr(self.task.takes, "multiple", 1)
+            self._pace = Pace(self.speed, device_of(self.task), name, images, multiple)
         return self._pace
 
     def _network(self, condition: dict[str, Any]) -> Callable[[Tensor], Tensor]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from .choices import Choices
 from .convolutions import Convolutions
-from .half import Half, bf16_is_fast
+from .half import Half
 from .pace import SPEEDS, Pace, Speed, chosen_speed
 
-__all__ = ["SPEEDS", "Choices", "Convolutions", "Half", "Pace", "Speed", "bf16_is_fast", "chosen_speed"]
+__all__ = ["SPEEDS", "Choices", "Convolutions", "Half", "Pace", "Speed", "chosen_speed"]

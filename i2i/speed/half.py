@@ -13,19 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..devices import cpu_multiplies_bf16
-
 SIDE = 256  # largest height and width of the part of a picture that is tested, in pixels
 WANTED = 0.999  # share of levels that may differ by at most one
 Network = Callable[[Tensor], Tensor]
-
-
-def bf16_is_fast(device: torch.device) -> bool:
-    """Return whether a device has instructions for bf16."""
-    if device.type == "cpu":
-        return cpu_multiplies_bf16()
-    supported = getattr(getattr(torch, device.type, None), "is_bf16_supported", None)
-    return bool(supported is not None and supported())
 
 
 class Half:
@@ -33,13 +23,14 @@ class Half:
 
     Args:
         device: of the network.
+        multiple: what the height and width of its input are divisible by.
 
     Attributes:
         share: of the levels of a test that differed by at most one of 255; None until the first call.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, multiple: int = 1) -> None:
+        self.device, self.side = device, max(multiple, SIDE // multiple * multiple)
         self.share: float | None = None
 
     def bears(self, network: Network, given: Tensor) -> bool:
@@ -50,8 +41,8 @@ class Half:
             given: images that it will be given.
         """
         if self.share is None:
-            top, left = ((side - min(side, SIDE)) // 2 for side in given.shape[-2:])
-            part = given[:1, ..., top : top + SIDE, left : left + SIDE]
+            top, left = ((side - min(side, self.side)) // 2 for side in given.shape[-2:])
+            part = given[:1, ..., top : top + self.side, left : left + self.side]
             levels = [(made.clamp(-1, 1) * 127.5).round() for made in (network(part), self(network, part))]
             self.share = ((levels[0] - levels[1]).abs() <= 1).float().mean().item()
         return self.share >= WANTED

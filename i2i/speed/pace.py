@@ -9,10 +9,11 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
+from ..devices import multiplies_bf16
 from ..errors import ConfigError
 from .choices import Choices, cache_file
 from .convolutions import Convolutions
-from .half import WANTED, Half, Network, bf16_is_fast
+from .half import WANTED, Half, Network
 
 Speed = Literal["exact", "auto", "fast"]
 SPEEDS = get_args(Speed)
@@ -37,12 +38,13 @@ class Pace:
         speed: "exact", "auto" or "fast".
         device: of the network.
         name: of the model, for messages.
+        multiple: what the height and width of its input are divisible by.
         images: whether the network makes images, of which alone `fast` can tell whether they are nearly the same.
     """
 
-    def __init__(self, speed: Speed, device: torch.device, name: str, images: bool = True) -> None:
+    def __init__(self, speed: Speed, device: torch.device, name: str, images: bool = True, multiple: int = 1) -> None:
         self.speed, self.device, self.name = speed, device, name
-        self.half = Half(device) if speed == "fast" and images and bf16_is_fast(device) else None
+        self.half = Half(device, multiple) if speed == "fast" and images and multiplies_bf16(device) else None
         self.choices = Choices(cache_file()) if speed != "exact" and device.type == "cpu" else None
         if speed == "fast" and self.half is None:
             why = "it does not make images" if not images else f"this {device.type} has no instructions for bf16"
