@@ -141,6 +141,7 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.precision_for("fp32", gpu) == "fp32"
 
 
+@pytest.mark.timeout(480)
 def test_the_benchmark_for_accelerators_runs_on_the_cpu(tmp_path: Path) -> None:
     out, script = tmp_path / "gpu.json", ROOT / "benchmarks" / "gpu.py"
     small = ["--smoke", "--out", str(out)]
