@@ -27,7 +27,7 @@ from ..errors import ConfigError, DataError, ResourceError
 from . import complete, deep, limits, profile, whole
 from .carried import Carried, carried_of
 from .notes import ImageWarning, counts, note, reason_of, shown
-from .pixels import check_floats, on_colour, rescaled
+from .pixels import check_floats, on_colour, rescaled, to_image
 from .quiet import silence_libtiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # other parsers are never called
@@ -279,7 +279,7 @@ def _training(opened: Opened) -> np.ndarray:
         # Warn once, not per file: a training set may have thousands, and 8 bits suffice.
         note("16-bit colour", "16 bits made 8", f"is read in 8 bits for training ({opened.name} is the first)")
     if not _is_deep(opened.image):
-        return _channels(profile.convert(opened.image, opened.name)[0])
+        return _channels(profile.convert(_eight(opened), opened.name)[0])
     values, _, space = _photo(opened)
     if space is None:
         return values
@@ -336,6 +336,16 @@ def _sixteen(opened: Opened) -> np.ndarray | None:
     values = deep.read(opened.stream.read(), opened.stored, opened.layout.startswith("LA"))
     orientation = 1 if opened.image is opened.stored else opened.stored.getexif().get(0x0112, 1)
     return None if values is None else TURNS.get(orientation, np.asarray)(values)
+
+
+def _eight(opened: Opened) -> Image.Image:
+    """Return a picture with 8 bits per channel, rounded: of 16-bit colour Pillow returns the high bytes instead."""
+    values = _sixteen(opened)
+    if values is None:
+        return opened.image
+    image = to_image(rescaled(values, np.uint8))
+    image.info = {key: value for key, value in opened.image.info.items() if key == "icc_profile"}
+    return image
 
 
 def _indices(opened: Opened) -> np.ndarray:
