@@ -34,8 +34,8 @@ in any language can be checked against, without i2i:
 
 `trap*` is what the usual mistake returns: if your result equals it, you know what to change. Other files are
 intermediate values or variants that the text explains. Pictures are 8- or 16-bit PNG or JPEG. Arrays are npy: uint8
-[H, W, C] or [H, W] for levels, float64 [C, H, W] or [N, C, H, W] for values in the range of a network. Scores are JSON.
-`cases.json` has this page for programs.
+[H, W, C] or [H, W] for levels, float64 [C, H, W] or [N, C, H, W] for values in the range of a network. Scores are
+JSON. `cases.json` has this page for programs.
 
     python conformance/make.py --check    # NumPy and Pillow: the files are what the formulas give
     python conformance/references.py      # how far Pillow, OpenCV and PyTorch are from them

@@ -142,8 +142,8 @@ def bicubic_matlab() -> Files:
     sum to 1, rows before columns, rounded to 8 bits after each. The border is repeated, as in the published pictures
     of Set5 and Set14; newer versions of MATLAB, and BasicSR, mirror it (`mirrored_*`).
 
-    Trap: OpenCV's and torch's bicubic has a = -0.75 and no antialiasing: aliased pictures, on which a network
-    trained on the published ones loses several dB. Pillow's differs at the border and in the order of the axes.
+    Trap: OpenCV's and torch's bicubic has a = -0.75 and no antialiasing: aliased pictures, unlike the
+    published one. Pillow's differs at the border and in the order of the axes.
 
     Made: by the formula, in float64, x2, x3 and x4.
     """

@@ -9,7 +9,7 @@ end with, and either says in one sentence what is broken.
 """
 
 from ..modalities.conformance import check_modality
-from .configs import check_config
+from .configs import check_config, read_config, shipped_configs
 from .data import check_data
 from .metrics import check_metric
 from .networks import check_network
@@ -24,4 +24,6 @@ __all__ = [
     "check_network",
     "check_task",
     "check_translate",
+    "read_config",
+    "shipped_configs",
 ]

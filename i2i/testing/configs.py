@@ -1,4 +1,4 @@
-"""`check_config`: a config file is valid, builds, and trains for one step."""
+"""`check_config`: a config file is valid, builds, and trains for one step; `read_config`, `shipped_configs`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..config import Config, load, parse
+from ..config.shipped import Shipped, shipped
 from ..contract import check_answers
 from ..data.stream import stream, validation_batch
 from ..engine import Engine
@@ -45,3 +46,21 @@ def check_config(path: str | Path, *overrides: str) -> Config:
     check_answers(task, validation_batch(data))
     engine.step(next(stream(data, config.train, 0, 1, ProcessGroup())))
     return config
+
+
+def read_config(path: str | Path, *overrides: str) -> Config:
+    """Return a config that is valid against the catalog, without building its parts: `.task()` builds the task.
+
+    Args:
+        path: a file, or the name of a shipped config.
+        overrides: `KEY=VALUE` as on the command line.
+
+    Raises:
+        ConfigError: it is not valid, every mistake with its line.
+    """
+    return load(path, overrides, registry().catalog)
+
+
+def shipped_configs() -> list[Shipped]:
+    """Return the configs that come with i2i and with plugins, each with its `name`, `path` and `about()`."""
+    return shipped()
