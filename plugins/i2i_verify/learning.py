@@ -26,7 +26,7 @@ class Check:
         start: the score after one step.
         reached: the score when it was recorded.
         bar: the score that has to be reached; between the two, as other processors round otherwise.
-        seconds: what it took then, on one core.
+        seconds: CPU time that it took then, of this process.
     """
 
     config: str
@@ -57,7 +57,7 @@ class Check:
 
 
 def rerun(check: Check, *more: str) -> tuple[float, float]:
-    """Train again; return the score and the seconds it took.
+    """Train again; return the score and the CPU seconds it took.
 
     Args:
         check: what is trained.
@@ -66,10 +66,10 @@ def rerun(check: Check, *more: str) -> tuple[float, float]:
     Raises:
         ConfigError: the run has no such score.
     """
-    begun = time.monotonic()
+    begun = time.process_time()
     with tempfile.TemporaryDirectory(prefix="i2i-verify-") as folder:
         made = run(check.config, *check.overrides, *more, out=Path(folder) / "run")
         scores = json.loads((made / "metrics.json").read_text())
     if check.number not in scores:
         raise ConfigError(f"{check.command()}: no score {check.number}, only {', '.join(sorted(scores))}")
-    return float(scores[check.number]), time.monotonic() - begun
+    return float(scores[check.number]), time.process_time() - begun

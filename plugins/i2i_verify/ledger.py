@@ -133,7 +133,7 @@ def checked(check: Check, say: Callable[[str], None]) -> bool:
     verdict = "reached" if check.passes(score) else "MISSED"
     sign = ">=" if check.higher else "<="
     say(
-        f"  {check.command()}\n  {check.number} {score:.4g} after {seconds:.0f} s: {verdict} {sign} {check.bar:g} "
+        f"  {check.command()}\n  {check.number} {score:.4g} after {seconds:.0f} CPU-seconds: {verdict} {sign} {check.bar:g} "
         f"(recorded {check.reached:g}; {check.start:g} after one step)"
     )
     return check.passes(score)
@@ -159,7 +159,7 @@ def section(method: Method, folder: Path) -> str:
     lines += ["\nLearning check:\n"] if method.learning else []
     lines += [
         f"- `{check.command()}`: `{check.number}` {check.start:g} after one step, {check.reached:g} at the end "
-        f"(at {'least' if check.higher else 'most'} {check.bar:g} required), {check.seconds:g} s on one core"
+        f"(at {'least' if check.higher else 'most'} {check.bar:g} required), {check.seconds:g} CPU-seconds"
         for check in method.learning
     ]
     moved = re.sub(r"\]\((?!https?:|#)", f"]({root}/plugins/i2i_{method.name}/", method.distance())

@@ -38,16 +38,18 @@ def findings(entry: Mapping[str, Any]) -> list[Finding]:
     """Return the comparisons of one config.
 
     Args:
-        entry: from `published.json`: config, overrides, source, and any of parameters, shapes and order.
+        entry: from `published.json`: config, overrides, source, and any of parameters, shapes and order; "built_on_cpu"
+            for a task whose constructor computes values.
 
     Raises:
         ConfigError: the config does not exist, or cannot be built.
     """
     overrides = entry.get("overrides", [])
     config = read_config(entry["config"], *overrides)
-    device = torch.device(entry.get("device", "meta"))
-    with device if device.type == "meta" else nullcontext():
+    device = torch.device("meta")
+    with nullcontext() if "built_on_cpu" in entry else device:
         task = config.task()
+    task.to(device)
     name = " ".join([entry["config"], *(text for text in overrides if not text.startswith(("data", "task.perceptual")))])
 
     def finding(what: str, published: Any, found: Any) -> Finding:
