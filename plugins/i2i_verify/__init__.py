@@ -5,8 +5,8 @@ i2i verify paper/spade_coco --quick   # one config, without the learning check
 i2i verify --all                      # every method; writes docs/ledger.md
 i2i record check                      # rerun the records: fewest CPU-minutes to a fixed bar
 
-parity.py compares networks with `published.json`, learning.py trains, ledger.py reports, records.py keeps records. All
-are imported on first use, so that `i2i --help` stays fast.
+parity.py compares networks with `published.json`, learning.py trains, ledger.py reports, records.py keeps records.
+All are imported on first use, so that `i2i --help` stays fast.
 """
 
 from __future__ import annotations

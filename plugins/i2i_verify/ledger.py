@@ -1,7 +1,7 @@
 """The ledger: for each method its parity with published numbers, what was measured, and its distance from the paper.
 
-Nothing is copied by hand: published numbers come from `published.json`, ours are computed, results come from the headers
-of the configs, and the distance from the README of the plugin.
+Nothing is copied by hand: published numbers come from `published.json`, ours are computed, results come from the
+headers of the configs, and the distance from the README of the plugin.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ HEAD = """\
 
 `i2i verify --all` writes this page; a test checks that it is up to date. For each method:
 
-- **Parity**: the published number, and what this version of i2i has. Numbers of parameters come from the published code,
-  instantiated, unless the source says otherwise; shapes and the order of updates are those of the published training.
+- **Parity**: the published number, and what this version of i2i has. Numbers of parameters come from the published
+  code, instantiated, unless the source says otherwise; shapes and the order of updates from its training.
 - **Measured**: what training with a config has reached, from the first lines of the config.
 - **Learning check**: a training of seconds that has to reach a recorded number again: `i2i verify NAME` runs it.
 - **Distance from the paper**: what differs.
@@ -49,7 +49,9 @@ class Method:
 
     def configs(self) -> list[tuple[str, str, str]]:
         """Return the name of each shipped config of its tasks, what it is, and the time and result in its header."""
-        return [(one.name, one.about()[0], one.about()[2]) for one in shipped_configs() if task_of(one.path) in self.tasks]
+        return [
+            (one.name, one.about()[0], one.about()[2]) for one in shipped_configs() if task_of(one.path) in self.tasks
+        ]
 
     def distance(self) -> str:
         """Return what its README says about the distance from the paper, or that there is none."""
@@ -133,8 +135,8 @@ def checked(check: Check, say: Callable[[str], None]) -> bool:
     verdict = "reached" if check.passes(score) else "MISSED"
     sign = ">=" if check.higher else "<="
     say(
-        f"  {check.command()}\n  {check.number} {score:.4g} after {seconds:.0f} CPU-seconds: {verdict} {sign} {check.bar:g} "
-        f"(recorded {check.reached:g}; {check.start:g} after one step)"
+        f"  {check.command()}\n  {check.number} {score:.4g} after {seconds:.0f} CPU-seconds: "
+        f"{verdict} {sign} {check.bar:g} (recorded {check.reached:g}; {check.start:g} after one step)"
     )
     return check.passes(score)
 

@@ -1,13 +1,15 @@
 """Parity: the networks of a published config against the published numbers in `published.json`.
 
-Everything runs on the meta device, which computes shapes and no values: networks of 160 million parameters take seconds.
+Everything runs on the meta device, which computes shapes and no values: 160 million parameters take seconds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,22 +37,29 @@ class Finding:
 
 
 def findings(entry: Mapping[str, Any]) -> list[Finding]:
-    """Return the comparisons of one config.
+    """Return the comparisons of one config, which are computed once.
 
     Args:
-        entry: from `published.json`: config, overrides, source, and any of parameters, shapes and order; "built_on_cpu"
+        entry: from `published.json`: config, overrides, source, any of parameters, shapes and order; "built_on_cpu"
             for a task whose constructor computes values.
 
     Raises:
         ConfigError: the config does not exist, or cannot be built.
     """
+    return list(_findings(json.dumps(entry)))
+
+
+@cache
+def _findings(text: str) -> tuple[Finding, ...]:
+    entry = json.loads(text)
     overrides = entry.get("overrides", [])
     config = read_config(entry["config"], *overrides)
     device = torch.device("meta")
     with nullcontext() if "built_on_cpu" in entry else device:
         task = config.task()
     task.to(device)
-    name = " ".join([entry["config"], *(text for text in overrides if not text.startswith(("data", "task.perceptual")))])
+    changed = [text for text in overrides if not text.startswith(("data", "task.perceptual"))]
+    name = " ".join([entry["config"], *changed])
 
     def finding(what: str, published: Any, found: Any) -> Finding:
         return Finding(what, text_of(published), text_of(found), name, entry["source"])
@@ -68,7 +77,7 @@ def findings(entry: Mapping[str, Any]) -> list[Finding]:
         task.train()
         batch = batch_of(entry["batch"], config.data if entry["batch"] == "data" else None, task, device)
         found.append(finding("update order", entry["order"], [player for player, _ in task.step(batch)]))
-    return found
+    return tuple(found)
 
 
 def part(task: Task, name: str) -> Any:
@@ -85,7 +94,7 @@ def value_of(spec: Any, device: torch.device) -> Any:
     """Return a value for a specification.
 
     Args:
-        spec: a shape, for floats in [-1, 1]; {"shape": ..., "below": n}, for integers; or a number, returned as it is.
+        spec: a shape, for floats in [-1, 1]; {"shape": ..., "below": n}, for integers; or a number, as it is.
         device: where the tensor is created.
     """
     if isinstance(spec, Mapping):

@@ -63,6 +63,10 @@ class Bar:
         """Return whether a score reaches the bar."""
         return score >= self.value if self.higher else score <= self.value
 
+    def verdict(self, score: float) -> str:
+        """Return whether a score reaches the bar, in words."""
+        return f"{'reached' if self.reached(score) else 'MISSED'} {self}"
+
     def __str__(self) -> str:
         return f"{self.score} {'>=' if self.higher else '<='} {self.value:g} on {self.data}"
 
@@ -94,9 +98,8 @@ def check(folder: Path, root: str | None, say: Say) -> bool:
     for place in found:
         bar, kept = Bar.read(place.parent), read(place / "record.json")
         made = train(place / "config.yaml", bar, root)
-        verdict = "reached" if bar.reached(made.score) else "MISSED"
         say(
-            f"{place}: {made.score:.2f} in {made.minutes:.2f} CPU-minutes, {verdict} {bar}\n"
+            f"{place}: {made.score:.2f} in {made.minutes:.2f} CPU-minutes: {bar.verdict(made.score)}\n"
             f"  recorded: {kept['score']:.2f} in {kept['cpu_minutes']:.2f} on {kept['machine']}"
         )
         good &= bar.reached(made.score)
@@ -122,7 +125,7 @@ def new(folder: Path, config: str | None, root: str | None, note: str, say: Say)
         raise ConfigError(f"{folder} already exists: give the record another name")
     bar = Bar.read(folder.parent)
     made = train(Path(config), bar, root)
-    say(f"{made.score:.2f} in {made.minutes:.2f} CPU-minutes: {'reached' if bar.reached(made.score) else 'MISSED'} {bar}")
+    say(f"{made.score:.2f} in {made.minutes:.2f} CPU-minutes: {bar.verdict(made.score)}")
     if not bar.reached(made.score):
         return False
     about = {
@@ -200,7 +203,7 @@ def machine() -> str:
     names = [line.partition(":")[2].strip() for line in processor() if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     threads = os.environ.get("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    return f"{name}, {threads} thread{'s' * (threads != '1')}, torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{name}, threads: {threads}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def processor() -> list[str]:
