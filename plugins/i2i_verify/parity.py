@@ -6,7 +6,7 @@ Everything runs on the meta device, which computes shapes and no values: 160 mil
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i import Task
+from i2i.devices import random_state_kept
 from i2i.testing import read_config
 
 
@@ -51,7 +52,12 @@ def findings(entry: Mapping[str, Any]) -> list[Finding]:
 
 @cache
 def _findings(text: str) -> tuple[Finding, ...]:
-    entry = json.loads(text)
+    with random_state_kept(torch.device("cpu")):
+        return tuple(compared(json.loads(text)))
+
+
+def compared(entry: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the comparisons of one config; see `findings`."""
     overrides = entry.get("overrides", [])
     config = read_config(entry["config"], *overrides)
     device = torch.device("meta")
@@ -64,20 +70,17 @@ def _findings(text: str) -> tuple[Finding, ...]:
     def finding(what: str, published: Any, found: Any) -> Finding:
         return Finding(what, text_of(published), text_of(found), name, entry["source"])
 
-    found = [
-        finding(f"parameters of {parts}", published, sum(count(part(task, one)) for one in parts.split("+")))
-        for parts, published in entry.get("parameters", {}).items()
-    ]
+    for parts, published in entry.get("parameters", {}).items():
+        yield finding(f"parameters of {parts}", published, sum(count(part(task, one)) for one in parts.split("+")))
     task.eval()
     for shape in entry.get("shapes", []):
         with torch.no_grad():
             made = part(task, shape["call"])(*(value_of(spec, device) for spec in shape["given"]))
-        found.append(finding(f"{shape['call']} of {text_of(shape['given'])}", shape["made"], shapes_of(made)))
+        yield finding(f"{shape['call']} of {text_of(shape['given'])}", shape["made"], shapes_of(made))
     if "order" in entry:
         task.train()
         batch = batch_of(entry["batch"], config.data if entry["batch"] == "data" else None, task, device)
-        found.append(finding("update order", entry["order"], [player for player, _ in task.step(batch)]))
-    return tuple(found)
+        yield finding("update order", entry["order"], [player for player, _ in task.step(batch)])
 
 
 def part(task: Task, name: str) -> Any:
@@ -94,12 +97,12 @@ def value_of(spec: Any, device: torch.device) -> Any:
     """Return a value for a specification.
 
     Args:
-        spec: a shape, for floats in [-1, 1]; {"shape": ..., "below": n}, for integers; or a number, as it is.
+        spec: a shape, for floats; {"integers": shape}; or a number, which is returned as it is.
         device: where the tensor is created.
     """
     if isinstance(spec, Mapping):
-        return torch.randint(spec["below"], spec["shape"], device=device)
-    return torch.rand(spec, device=device) * 2 - 1 if isinstance(spec, list) else spec
+        return torch.zeros(spec["integers"], dtype=torch.int64, device=device)
+    return torch.zeros(spec, device=device) if isinstance(spec, list) else spec
 
 
 def batch_of(specs: Any, data: Any, task: Task, device: torch.device) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return text_of(value["shape"])
+        return text_of(value["integers"])
     if isinstance(value, list) and all(isinstance(one, int) for one in value):
         return "x".join(map(str, value)) if len(value) > 1 else str(value[0])
     return ", ".join(map(text_of, value)) if isinstance(value, list) else str(value)
