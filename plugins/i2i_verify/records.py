@@ -191,7 +191,7 @@ def commit() -> str:
         return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip()[:12] + ("+" if git("status", "--porcelain", "-uno").strip() else "")
+        return git("rev-parse", "HEAD").strip()[:12] + ("+" if git("status", "-s", "-uno").strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
