@@ -48,10 +48,9 @@ class Method:
     learning: tuple[Check, ...]
 
     def configs(self) -> list[tuple[str, str, str]]:
-        """Return the name of each shipped config of its tasks, what it is, and the time and result in its header."""
-        return [
-            (one.name, one.about()[0], one.about()[2]) for one in shipped_configs() if task_of(one.path) in self.tasks
-        ]
+        """Return the name of each config of i2i with its tasks, what it is, and the time and result in its header."""
+        own = [one for one in shipped_configs() if one.owner == "i2i" and task_of(one.path) in self.tasks]
+        return [(one.name, one.about()[0], one.about()[2]) for one in own]
 
     def distance(self) -> str:
         """Return what its README says about the distance from the paper, or that there is none."""
@@ -157,7 +156,9 @@ def section(method: Method, folder: Path) -> str:
     else:
         lines += ["No published numbers to compare with.\n"]
     lines += ["| config | measured |", "|---|---|"]
-    lines += [f"| `{name}`: {what} | {reached} |".replace("\n", " ") for name, what, reached in method.configs()]
+    for name, what, reached in method.configs():
+        cells = (text.replace("|", "\\|") for text in (f"`{name}`: {what}", reached))
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["\nLearning check:\n"] if method.learning else []
     lines += [
         f"- `{check.command()}`: `{check.number}` {check.start:g} after one step, {check.reached:g} at the end "
