@@ -275,6 +275,7 @@ class Landscapes(Data):
     """
 
     classes = Classes(len(NAMES))
+    names = NAMES
 
     def __init__(
         self,

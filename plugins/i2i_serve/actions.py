@@ -1,0 +1,103 @@
+"""What the worker does with a model: one function for each kind of job.
+
+Each is called with the model, the uploads by name and the options, and returns data for JSON and pictures. Only what
+is in the request is read: a condition that is a picture must be an upload, and a caption is never taken for a file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from i2i import ConfigError, Model, latent
+
+from .abilities import abilities
+from .encoding import Options, encoded, encoded_samples
+from .jobs import Result
+
+Answer = tuple[Any, list[Result]]
+EXAMPLES = 2000  # training pictures from which directions are learned
+learned: dict[int, tuple[Model, Any]] = {}  # by id of the model, which is kept so that the id stays its own
+
+
+def describe(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Return what a model can do; see `abilities`."""
+    return abilities(model), []
+
+
+def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Translate the upload "picture", or the option "text".
+
+    Raises:
+        ConfigError: the model takes something else, or a condition is not possible.
+    """
+    takes = model.task.takes.name
+    text = options.get("text")
+    given = blobs.get("picture") if text is None else text.encode()
+    if given is None or (takes == "caption") != (text is not None):
+        what = "a caption in the field text" if takes == "caption" else f"a file of a {takes} in the field picture"
+        raise ConfigError(f"this model takes {what}")
+    made = model(given, **conditions(model, blobs, options))
+    return None, [encoded(made, model.task.makes, Options.of(options))]
+
+
+def sample(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Make `n` new pictures."""
+    made = model.sample(options["n"], options["seed"], **conditions(model, blobs, options))
+    return None, encoded_samples(made, model.task.makes, Options.of(options))
+
+
+def encode(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Return the latent code of the upload "picture", and the picture decoded from it."""
+    code = latent.encode(model, blobs["picture"])
+    return code.flatten(1).tolist(), []
+
+
+def draw(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Return `n` latent codes."""
+    own = conditions(model, blobs, options)
+    return latent.prior(model, options["n"], options["seed"], **own).flatten(1).tolist(), []
+
+
+def decode(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Return the pictures of the latent codes `codes`.
+
+    Raises:
+        ConfigError: the codes have another length.
+    """
+    shape = latent.prior(model, 1).shape[1:] if latent.can(model, "prior") else None
+    codes = torch.tensor(options["codes"], dtype=torch.float32)
+    if shape is not None:
+        if codes.shape[1] != shape.numel():
+            raise ConfigError(f"the codes of this model have {shape.numel()} numbers, not {codes.shape[1]}")
+        codes = codes.reshape(len(codes), *shape)
+    made = latent.decode(model, codes, options["seed"], **conditions(model, blobs, options))
+    return None, encoded_samples(made, model.task.makes, Options.of(options))
+
+
+def directions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
+    """Return what changes each attribute from 0 to 1, in the latent space."""
+    if id(model) not in learned:
+        learned[id(model)] = model, latent.learn(model, keep=False, n=EXAMPLES)
+    found = learned[id(model)][1]
+    return {
+        "attributes": list(found.attributes),
+        "vectors": found.vectors.flatten(1).tolist(),
+        "fit": found.fit.tolist(),
+    }, []
+
+
+def conditions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the conditions of a request as keyword arguments.
+
+    Raises:
+        ConfigError: one that must be a picture is not an upload.
+    """
+    given: dict[str, Any] = {name: data for name, data in blobs.items() if name != "picture"}
+    for name, value in options.get("conditions", {}).items():
+        kind = model.task.conditions.get(name)
+        if kind is not None and kind.name != "caption":
+            raise ConfigError(f"{name} is a picture: send it as a file")
+        given[name] = value.encode() if kind is not None and isinstance(value, str) else value
+    return given

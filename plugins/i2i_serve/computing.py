@@ -1,0 +1,224 @@
+"""The routes that compute: translate, sample and the latent space.
+
+With `wait` (the default) the answer is the picture, or the finished job if there are several; a client that leaves
+cancels its job. Without, it is the job, and GET /v1/jobs/{id} says how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.responses import JSONResponse, Response
+
+from i2i import DataError, images
+from i2i.modalities import Image
+
+from .form import Form, read_form
+from .limits import Account, Refusal
+from .routes import ERRORS, client_of, ended, file, shown, state_of
+from .schema import Conditions, Decode, Directions, Draw, Error, JobState, Sample
+from .server import State
+
+Read = TypeVar("Read", bound=BaseModel)
+PICTURES = {
+    f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("png", "jpeg", "webp", "gif")
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {"model": JobState, "content": PICTURES, "description": "The picture, or the job if there are several."},
+    202: {"model": JobState, "description": "The job, with wait = false."},
+    503: {**ERRORS[503], "model": Error},
+}
+GONE = Refusal(503, "The client has gone.", 1)
+router = APIRouter(responses=ANSWERS)
+
+
+class Translate(BaseModel):
+    """The fields of a translation beside the files."""
+
+    model: str = Field(max_length=200)
+    text: str | None = Field(None, max_length=10_000)
+    conditions: Conditions
+    format: str = Field("png", pattern="^(png|jpeg|webp)$")
+    wait: bool = True
+
+
+def form_of(properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
+    """Return the description of a form for the OpenAPI."""
+    schema = {"type": "object", "properties": dict(properties), "required": required, "additionalProperties": False}
+    encoding = {"conditions": {"contentType": "application/json"}} if "conditions" in properties else {}
+    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+FILE = {"type": "string", "format": "binary"}
+NAME = {"type": "string", "maxLength": 200, "description": "A name of GET /v1/models.", "example": "upscale-x2"}
+WAIT = {"type": "string", "enum": ["true", "false"], "default": "true"}
+TRANSLATE = form_of(
+    {
+        "model": NAME,
+        "picture": {**FILE, "description": "The picture, label map or clip."},
+        "text": {"type": "string", "maxLength": 10_000, "description": "The caption, for text to image."},
+        "style": {**FILE, "description": "A picture, for a model with the condition style."},
+        "instance": {**FILE, "description": "An instance map, for a model with the condition instance."},
+        "conditions": {"type": "string", "description": 'Other conditions as JSON, such as {"direction": "BtoA"}.'},
+        "format": {"type": "string", "enum": ["png", "jpeg", "webp"], "default": "png"},
+        "wait": WAIT,
+    },
+    ["model"],
+)
+ENCODE = form_of({"model": NAME, "picture": FILE, "wait": WAIT}, ["model", "picture"])
+
+
+@router.post("/v1/translate", summary="Translate a picture, label map, clip or caption", openapi_extra=TRANSLATE)
+async def translate(request: Request) -> Response:
+    """Translate one upload, or one caption."""
+    state = state_of(request)
+    state.queue.room(client_of(request))
+    texts, files = ("model", "text", "conditions", "format", "wait"), ("picture", "style", "instance")
+    with state.queue.budget.account() as account:
+        form = await read_form(request, texts, files, state.limits, account)
+        asked = read(Translate, form)
+        takes = card(state, asked.model)["takes"]
+        for name, content in form.files.items():
+            await check(content, state, "image" if name != "picture" else takes)
+        options = asked.model_dump(exclude={"model", "wait"})
+        return await computed(request, "translate", asked.model, options, form.files, account, asked.wait)
+
+
+@router.post("/v1/sample", summary="Make new pictures")
+async def sample(request: Request, asked: Sample) -> Response:
+    """Make `n` new pictures, of a class or a caption if the model has these conditions."""
+    return await of_json(request, "sample", asked)
+
+
+@router.post("/v1/latent/encode", summary="The latent code of a picture", openapi_extra=ENCODE)
+async def encode(request: Request) -> Response:
+    """Return a job whose data is a list of one code."""
+    state = state_of(request)
+    state.queue.room(client_of(request))
+    with state.queue.budget.account() as account:
+        form = await read_form(request, ("model", "wait"), ("picture",), state.limits, account)
+        asked = read(Translate, form)
+        needs_space(state, asked.model)
+        if "picture" not in form.files:
+            raise Refusal(422, "The field picture is missing: send a file.")
+        await check(form.files["picture"], state, "image")
+        return await computed(request, "encode", asked.model, {}, form.files, account, asked.wait)
+
+
+@router.post("/v1/latent/draw", summary="New latent codes")
+async def draw(request: Request, asked: Draw) -> Response:
+    """Return a job whose data is a list of `n` codes."""
+    return await of_json(request, "draw", asked)
+
+
+@router.post("/v1/latent/decode", summary="The pictures of latent codes")
+async def decode(request: Request, asked: Decode) -> Response:
+    """Return the picture of each code."""
+    return await of_json(request, "decode", asked)
+
+
+@router.post("/v1/latent/directions", summary="The directions of attributes")
+async def directions(request: Request, asked: Directions) -> Response:
+    """Return a job whose data has "attributes", their "vectors", which are added to a code, and their "fit"."""
+    return await of_json(request, "directions", asked)
+
+
+async def of_json(request: Request, do: str, asked: Any) -> Response:
+    """Compute what a request of JSON asks for."""
+    state = state_of(request)
+    card(state, asked.model)
+    options = asked.model_dump(exclude={"model", "wait"})
+    with state.queue.budget.account() as account:
+        return await computed(request, do, asked.model, options, {}, account, asked.wait)
+
+
+async def computed(
+    request: Request,
+    do: str,
+    model: str,
+    options: Mapping[str, Any],
+    blobs: Mapping[str, bytes],
+    account: Account,
+    wait: bool,
+) -> Response:
+    """Let a job wait; return its result if the client waits for it, else the job."""
+    state = state_of(request)
+    job = state.queue.add(do, model, options, blobs, client_of(request), account)
+    if not wait:
+        return JSONResponse(shown(state, job).model_dump(), 202, {"Location": f"/v1/jobs/{job.id}"})
+    kept = False
+    try:
+        if not await ended(request, job):
+            raise GONE
+        if job.error is not None:
+            raise job.error
+        if len(job.results) == 1:
+            return file(job.results[0])
+        kept = len(job.results) > 1
+        return JSONResponse(shown(state, job).model_dump())
+    finally:
+        if not kept:
+            state.queue.forget(job)
+
+
+def card(state: State, name: str) -> dict[str, Any]:
+    """Return the card of a model. Raises: Refusal, there is none of this name."""
+    found = state.worker.models.get(name)
+    if found is None:
+        raise Refusal(422, "There is no such model; GET /v1/models lists those that there are.")
+    return found
+
+
+def needs_space(state: State, name: str) -> None:
+    """Raise Refusal if there is no such model."""
+    card(state, name)
+
+
+def read(kind: type[Read], form: Form) -> Read:
+    """Return the texts of a form, checked. Raises: Refusal, one is not possible."""
+    values: dict[str, Any] = dict(form.texts)
+    if "conditions" in values:
+        try:
+            values["conditions"] = TypeAdapter(dict[str, Any]).validate_python(json.loads(values["conditions"]))
+        except (ValueError, RecursionError) as error:
+            raise Refusal(422, 'The field conditions is not a JSON object, such as {"direction": "BtoA"}.') from error
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise Refusal(422, sentence(error.errors())) from error
+
+
+def sentence(errors: Any) -> str:
+    """Return the first error of a validation, without what was given, which may be anything."""
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or "The body"
+    return f"{where[:80]}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+
+
+async def check(content: bytes, state: State, kind: str) -> None:
+    """Refuse an upload by its first bytes and its header, before it waits: 415 if it is no picture, 422 if too large.
+
+    Clips are checked by the worker: their formats are other ones.
+    """
+    if kind in ("image", "label map"):
+        await asyncio.to_thread(check_picture, content, state.limits.pixels)
+
+
+def check_picture(content: bytes, most: int) -> None:
+    """Raise Refusal if a picture cannot be read, or has more pixels than possible; it is not decoded."""
+    size = Image().size_of(content)
+    if size is not None and size[0] * size[1] <= most:
+        return
+    try:
+        images.read_rgb(content, limit=most)
+    except DataError as error:
+        text = str(error).removeprefix("the given bytes: ").partition(", or set I2I_LIMITS")[0]
+        foreign = text.startswith(("not an image", images.UNSUPPORTED))
+        raise Refusal(415 if foreign else 422, f"{text[:1].upper()}{text[1:]}.") from error

@@ -1,0 +1,82 @@
+"""Results as files: always encoded again, as PNG, JPEG, WebP or GIF, and without any metadata of the upload."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+
+from i2i import ConfigError, images
+from i2i.modalities import Modality
+
+from .jobs import Result
+
+Format = Literal["png", "jpeg", "webp"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a picture is encoded."""
+
+    format: Format = "png"
+    quality: int = 90
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Options:
+        """Return those of a request."""
+        return cls(options.get("format", "png"), options.get("quality", 90))
+
+
+def encoded(made: Any, makes: Modality, options: Options) -> Result:
+    """Encode what a model made of an upload.
+
+    Raises:
+        ConfigError: it is nothing that can be shown.
+    """
+    if isinstance(made, images.Video):
+        return animated(np.stack(list(made.frames)), made.fps)
+    if isinstance(made, PIL.Image.Image):
+        return still(plain(made), options)
+    raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")
+
+
+def encoded_samples(made: Any, makes: Modality, options: Options) -> list[Result]:
+    """Encode samples as `i2i.sample` returns them: images [n, C, H, W] or clips [n, T, C, H, W] in [0, 1]."""
+    shape = getattr(made, "shape", ())
+    if len(shape) == 5:
+        clips = images.to_uint8(made.flatten(0, 1) * 2 - 1)
+        return [animated(frames, getattr(makes, "fps", 12)) for frames in clips.reshape(*shape[:2], *clips.shape[1:])]
+    if len(shape) != 4:
+        raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")
+    return [still(PIL.Image.fromarray(pixels), options) for pixels in images.to_uint8(made * 2 - 1)]
+
+
+def plain(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return a picture in sRGB without metadata; alpha and 16 bits of grey are kept."""
+    if image.info.get("icc_profile"):
+        return images.to_pil(image)
+    bare = image.copy()
+    bare.info = {}
+    return bare
+
+
+def still(image: PIL.Image.Image, options: Options) -> Result:
+    """Encode a picture; JPEG has no alpha, which becomes white."""
+    if options.format != "png" and image.mode not in ("L", "RGB", "RGBA"):
+        image = image.convert("RGBA" if "A" in image.mode else "RGB")
+    if options.format == "jpeg" and image.mode == "RGBA":
+        white = PIL.Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    buffer = io.BytesIO()
+    more: dict[str, Any] = {"compress_level": 3} if options.format == "png" else {"quality": options.quality}
+    image.save(buffer, format=options.format.upper(), **more)
+    return Result(buffer.getvalue(), f"image/{options.format}", image.width, image.height)
+
+
+def animated(frames: np.ndarray, fps: float) -> Result:
+    """Encode frames uint8 [T, H, W, 3] as a GIF."""
+    return Result(images.gif(frames, fps), "image/gif", frames.shape[2], frames.shape[1])

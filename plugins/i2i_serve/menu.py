@@ -1,0 +1,54 @@
+"""The models that are served: a card of each, and what `i2i.load` takes, by a name in which there is no path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from i2i import Card, ConfigError, Task, load
+from i2i.cli import load_plugins
+from i2i.runs import cards
+
+
+def menu(wanted: list[str], plugin: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the cards as dicts, and the sources by name.
+
+    Args:
+        wanted: what `-m` takes; [] for all of `i2i models`.
+        plugin: files of plugins.
+
+    Raises:
+        ConfigError: there is no model at all.
+        I2IError: as `i2i.load`.
+    """
+    load_plugins(plugin)
+    known = {card.name.rstrip("/"): card for card in cards()}
+    chosen = [known.get(one.rstrip("/")) or card_of(one) for one in wanted] if wanted else list(known.values())
+    if not chosen:
+        raise ConfigError("there is no model to serve: train one with `i2i run`, or give one with -m")
+    models, sources = [], dict[str, str]()
+    for card in chosen:
+        name = public_name(card.name, sources)
+        sources[name] = card.name
+        models.append({**card._asdict(), "name": name})
+    return models, sources
+
+
+def card_of(source: str) -> Card:
+    """Return the card of a model that `i2i models` does not list, such as a chain or a file."""
+    model = load(source)
+    takes = model.task.takes.name if type(model.task).translate is not Task.translate else ""
+    makes, scale = model.task.makes, getattr(model.task.makes, "scale", 1)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.task.state_dict().values())
+    return Card(source, type(model.task).__name__, takes, makes.name, scale, size, "", "")
+
+
+def public_name(source: str, taken: dict[str, str]) -> str:
+    """Return a name for a model: its own, or for a path the last part of it."""
+    parts = [part.strip() for part in source.split("|")]
+    names = [Path(part).parent.name if Path(part).name == "model.safetensors" else Path(part).stem for part in parts]
+    name = base = " | ".join(names)
+    number = 2
+    while name in taken:
+        name, number = f"{base} ({number})", number + 1
+    return name
