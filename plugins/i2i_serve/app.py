@@ -53,8 +53,7 @@ def application(state: State, hosts: Collection[str], token: str | None) -> ASGI
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(ClientDisconnect, on_gone)
     app.add_exception_handler(Exception, on_bug)
-    app.middleware("http")(counted)
-    return Guard(app, hosts, token, state.limits)
+    return Guard(app, hosts, token, state.limits, state.counts)
 
 
 async def page(name: str = "index.html") -> Response:
@@ -63,14 +62,6 @@ async def page(name: str = "index.html") -> Response:
     if path is None:
         raise HTTPException(404)
     return FileResponse(path, media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
-
-
-async def counted(request: Request, answer: Any) -> Response:
-    """Count the requests by route and status."""
-    response: Response = await answer(request)
-    route = request.scope.get("route")
-    request.app.state.server.counts.answered(getattr(route, "path", "other"), response.status_code)
-    return response
 
 
 async def on_refusal(request: Request, error: Any) -> Response:

@@ -198,8 +198,12 @@ def read(kind: type[Read], form: Form) -> Read:
 def sentence(errors: Any) -> str:
     """Return the first error of a validation, without what was given, which may be anything."""
     first = errors[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or "The body"
-    return f"{where[:80]}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+    if first["type"] == "extra_forbidden":
+        return "There is a field that is not known here; /openapi.json lists those that are."
+    where = [
+        str(part) for part in first["loc"] if part not in ("body", "query", "path")
+    ]  # below it, names are theirs
+    return f"{where[0] if where else 'The body'}: {first['msg'][:1].lower()}{first['msg'][1:]}."
 
 
 async def check(content: bytes, state: State, kind: str) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection
-from typing import Any
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .counts import Counts
 from .limits import Limits, Refusal
 
 POLICY = (
@@ -29,6 +30,7 @@ ALWAYS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+HEADERS = 16_000  # bytes
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -44,10 +46,13 @@ class Guard:
         hosts: possible values of the header Host, without the port.
         token: what a client must know; None if none is needed.
         limits: of the server.
+        counts: of answers, by route and status.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], token: str | None, limits: Limits) -> None:
-        self.app, self.hosts, self.token, self.limits = app, set(hosts), token, limits
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], token: str | None, limits: Limits, counts: Counts
+    ) -> None:
+        self.app, self.hosts, self.token, self.limits, self.counts = app, set(hosts), token, limits, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -55,9 +60,14 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        body = Body(receive, Headers(scope=scope), self.limits)
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if message["status"] >= 400 and not await body.dropped():
+                    headers["Connection"] = "close"  # else the rest would still be read
+                self.counts.answered(getattr(scope.get("route"), "path", "other"), message["status"])
                 for name, value in ALWAYS.items():
                     headers.setdefault(name, value)
                 if not scope["path"].startswith("/page/"):
@@ -68,7 +78,7 @@ class Guard:
         if refusal is not None:
             await refused(refusal)(scope, receive, with_headers)
             return
-        await self.app(scope, self._bounded(scope, receive), with_headers)
+        await self.app(scope, body.receive, with_headers)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
         """Return why a request is refused before its body is read, or None."""
@@ -86,9 +96,11 @@ class Guard:
             return Refusal(401, "A token is needed: send the header Authorization: Bearer TOKEN.")
         if headers.get("content-encoding", "identity").lower() != "identity":
             return Refusal(415, "Compressed requests are refused: send the body as it is.")
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.limits.body:
-            return too_large(self.limits)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS:
+            return Refusal(431, f"The headers have more than {HEADERS:,} bytes.")
+        length, most = headers.get("content-length", "0"), limit_of(headers, self.limits)
+        if not length.isdecimal() or int(length) > most:
+            return too_large(most)
         return None
 
     def _knows(self, headers: Headers) -> bool:
@@ -98,21 +110,41 @@ class Guard:
         kind, _, given = headers.get("authorization", "").partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode())
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Return `receive` with a limit on the bytes of the body, which need not have a length."""
-        read, headers = 0, Headers(scope=scope)
-        limit = self.limits.body if headers.get("content-type", "").startswith("multipart/") else self.limits.text
 
-        async def bounded() -> Any:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > limit:
-                error = too_large(self.limits, limit)
-                raise TooLarge(error.status, error.sentence, {"Connection": "close"})
-            return message
+class Body:
+    """The body of a request, with a limit on its bytes; it need not say its length.
 
-        return bounded
+    Attributes:
+        complete: whether all of it has been read.
+    """
+
+    def __init__(self, receive: Receive, headers: Headers, limits: Limits) -> None:
+        self.more, self.read = receive, 0
+        self.limit = limit_of(headers, limits)
+        length = headers.get("content-length", "0")
+        self.complete = length == "0" and "transfer-encoding" not in headers
+        self.hopeless = not length.isdecimal() or int(length) > self.limit or "expect" in headers
+
+    async def receive(self) -> Message:
+        """Return the next message. Raises: TooLarge."""
+        message = await self.more()
+        self.read += len(message.get("body", b""))
+        if self.read > self.limit:
+            error = too_large(self.limit)
+            raise TooLarge(error.status, error.sentence)
+        self.complete = self.complete or not message.get("more_body", False)
+        return message
+
+    async def dropped(self) -> bool:
+        """Read the rest of a body that is refused, within the limit; return whether it is complete.
+
+        A client that is still sending would not see the answer if the connection were closed at once. With the header
+        Expect it has not begun to send, and is not asked to.
+        """
+        with suppress(TooLarge):
+            while not self.complete and not self.hopeless and self.read <= self.limit:
+                await self.receive()
+        return self.complete
 
 
 def host_of(header: str) -> str:
@@ -123,16 +155,19 @@ def host_of(header: str) -> str:
     return name.rpartition(":")[0] if name.count(":") == 1 else name
 
 
-def too_large(limits: Limits, limit: int | None = None) -> Refusal:
-    """Return the refusal of a body that is too large."""
-    return Refusal(413, f"The request has more than {limit or limits.body:,} bytes: send a smaller picture.")
+def limit_of(headers: Headers, limits: Limits) -> int:
+    """Return how many bytes a body may have: only forms have files."""
+    return limits.body if headers.get("content-type", "").startswith("multipart/") else limits.text
+
+
+def too_large(limit: int) -> Refusal:
+    """Return the refusal of a body of more bytes than this."""
+    return Refusal(413, f"The request has more than {limit:,} bytes: send a smaller picture.")
 
 
 def refused(refusal: Refusal) -> JSONResponse:
     """Return the answer to a request that is refused; the rest of its body is not read."""
     headers = {}
-    if refusal.status in (403, 413, 415):
-        headers["Connection"] = "close"
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if refusal.retry is not None:

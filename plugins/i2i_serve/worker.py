@@ -74,14 +74,21 @@ class Worker:
         try:
             head, _ = await asyncio.wait_for(frames.read(self.reader), STARTS)
         except (EOFError, OSError, TimeoutError, asyncio.TimeoutError) as error:
-            with suppress(ProcessLookupError):
-                self.process.kill()
-            code = await self.process.wait()
+            code = await self._ended(5 if isinstance(error, EOFError) else 0)
             if code > 0:
                 raise Stopped(code) from error
             raise ResourceError(f"the process that computes did not start (exit code {code})") from error
         self.models = {model["name"]: model for model in head["models"]}
         self.ready.set()
+
+    async def _ended(self, seconds: float) -> int:
+        """Return the exit code of the process, which is killed if it does not end within this time."""
+        assert self.process is not None
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            return await asyncio.wait_for(self.process.wait(), seconds)
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        return await self.process.wait()
 
     async def watch(self) -> None:
         """Start the process again whenever it ends, for ever."""

@@ -19,7 +19,9 @@ async function start() {
     const first = models.find((one) => one.name === sessionStorage.getItem("i2i-model")) ||
       models.find((one) => one.name === "upscale-x2") || models[0];
     document.getElementById("models").hidden = false;
-    cards.querySelectorAll("input")[models.indexOf(first)].checked = true;
+    const input = cards.querySelectorAll("input")[models.indexOf(first)];
+    input.checked = true;
+    input.parentElement.scrollIntoView({ block: "nearest", inline: "center" });
     await choose(first);
   } catch (error) {
     if (error.status === 401) {
@@ -34,7 +36,7 @@ async function start() {
 }
 
 function card(one) {
-  const way = one.takes ? `${one.takes} → ${one.makes}` : `makes a ${one.makes}`;
+  const way = one.takes ? `${one.takes} → ${one.makes}` : `new ${one.makes}s`;
   const facts = [way, one.scale > 1 ? `×${one.scale}` : "", `${(one.bytes / 1e6).toFixed(1)} MB`, one.licence];
   return make("label", { class: "card" },
     make("input", { type: "radio", name: "model", value: one.name, onchange: () => choose(one) }),

@@ -7,7 +7,7 @@ const FIRST = 12;  // sliders that are shown at once
 export function latent(model) {
   const { size, encode } = model.latent;
   const form = conditions(model.latent.decode);
-  const made = sharp(make("img", { class: "made", alt: "The picture of the code" }));
+  const made = sharp(make("img", { class: "made", alt: "The picture of the code", hidden: true }));
   const saved = make("div", { class: "actions" });
   const sliders = make("div", { class: "sliders" }), attributes = make("div", { class: "sliders" });
   const number = make("input", { type: "number", min: 0, step: 1, value: 0 });
@@ -86,6 +86,10 @@ export function latent(model) {
 
   // One job at a time; the newest position of the sliders is decoded next.
   async function decode() {
+    if (model.latent.decode.some((one) => one.kind === "caption" && !form.values()[one.name])) {
+      say("Write a text to see the picture of a code.");
+      return;
+    }
     if (busy) {
       wanted = true;
       return;
@@ -97,6 +101,7 @@ export function latent(model) {
       const { blobs } = await api.run("/v1/latent/decode", body, { signal: cancel.signal });
       URL.revokeObjectURL(made.src);
       made.src = URL.createObjectURL(blobs[0]);
+      made.hidden = false;
       saved.replaceChildren(link(blobs[0], `${model.name}-code`));
       say("Decoded");
     } catch (error) { fail(error); }

@@ -7,7 +7,8 @@ export function painting(model) {
   const side = Math.max(model.multiple, Math.ceil((model.size || 256) / model.multiple) * model.multiple);
   const paper = board(model.labels, side);
   const form = conditions(model.translate);
-  const made = make("img", { class: "made", alt: "The picture appears here" });
+  const made = make("img", { class: "made", alt: "", hidden: true });
+  const frame = make("div", { class: "frame" }, make("p", { class: "hint" }, "The picture appears here."), made);
   const live = make("input", { type: "checkbox", checked: true });
   const go = make("button", { type: "button", class: "main", onclick: () => draw() }, "Make the picture");
   const saved = make("span", { class: "actions" });
@@ -60,6 +61,8 @@ export function painting(model) {
       URL.revokeObjectURL(made.src);
       made.src = URL.createObjectURL(blobs[0]);
       made.alt = "The picture of the label map";
+      made.hidden = false;
+      frame.firstChild.hidden = true;
       saved.replaceChildren(link(blobs[0], model.name, "Download the picture"), link(map, `${model.name}-labels`, "Download the label map"));
       say("Done");
     } catch (error) {
@@ -72,12 +75,11 @@ export function painting(model) {
     }
   }
 
-  const check = make("label", { class: "swatch" }, live, "Draw after each stroke");
-  live.className = "plain";
+  const check = make("label", { class: "check" }, live, "Draw after each stroke");
   const element = make("div", {}, palette,
     make("div", { class: "fields" }, field("tool", tool), field("brush width", width), undo, clear, check, field("open a label map", open)),
     make("p", { class: "hint" }, "By keyboard: arrows move, Space paints, Ctrl+Z undoes; a number chooses a class."),
-    make("div", { class: "painter" }, paper.element, made), form.element, make("div", { class: "actions" }, go, saved));
+    make("div", { class: "painter" }, paper.element, frame), form.element, make("div", { class: "actions" }, go, saved));
   return { element, leave: () => cancel?.abort() };
 }
 

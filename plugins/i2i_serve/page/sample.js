@@ -4,18 +4,18 @@ import { conditions, field, link, make, say, seed, sharp } from "./dom.js";
 
 export function sampling(model) {
   const list = model.sample || model.translate;
-  const form = conditions(list, ["seed"]);
+  const form = conditions(list, ["seed"]), things = model.makes === "clip" ? "clips" : "pictures";
   const count = make("input", { type: "number", min: 1, max: 64, step: 1, value: model.makes === "clip" ? 4 : 8, required: true });
   const number = make("input", { type: "number", min: 0, step: 1, value: 0, required: true });
   const another = make("button", { type: "button", onclick: () => { number.value = seed(); } }, "Another seed");
-  const go = make("button", { class: "main" }, "Make pictures");
+  const go = make("button", { class: "main" }, `Make ${things}`);
   const stop = make("button", { type: "button", hidden: true }, "Cancel");
   const made = make("ul", { class: "grid", "aria-label": "Results" });
   let cancel = null;
 
   form.element.append(field("how many", count), field("seed", number), another);
   const element = make("form", { class: "panel-sample", onsubmit: submit },
-    make("h3", {}, model.takes === "caption" ? "Pictures of a text" : "New pictures"),
+    make("h3", {}, model.takes === "caption" ? "Pictures of a text" : `New ${things}`),
     form.element, make("div", { class: "actions" }, go, stop), made);
   const text = element.querySelector("textarea");
   if (text) text.required = true;
