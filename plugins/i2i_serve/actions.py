@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from i2i import ConfigError, Model, latent
+from i2i import ConfigError, Model, Task, latent
 
 from .abilities import abilities
 from .encoding import Options, encoded, encoded_samples
@@ -33,6 +33,8 @@ def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) ->
         ConfigError: the model takes something else, or a condition is not possible.
     """
     takes = model.task.takes.name
+    if type(model.task).translate is Task.translate:
+        raise ConfigError("this model does not translate, it makes new pictures: use /v1/sample")
     text = options.get("text")
     given = blobs.get("picture") if text is None else text.encode()
     if given is None or (takes == "caption") != (text is not None):
@@ -43,7 +45,9 @@ def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) ->
 
 
 def sample(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
-    """Make `n` new pictures."""
+    """Make `n` new pictures. Raises: ConfigError, the model does not make any."""
+    if not latent.can(model, "sample"):
+        raise ConfigError("this model does not make new pictures, it translates: use /v1/translate")
     made = model.sample(options["n"], options["seed"], **conditions(model, blobs, options))
     return None, encoded_samples(made, model.task.makes, Options.of(options))
 

@@ -72,8 +72,16 @@ async def on_refusal(request: Request, error: Any) -> Response:
 async def on_http(request: Request, error: Any) -> Response:
     """Answer with a sentence."""
     response = refused(Refusal(error.status_code, SENTENCES.get(error.status_code, str(error.detail))))
-    response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(methods(request))
     return response
+
+
+def methods(request: Request) -> list[str]:
+    """Return the methods that an address takes; Starlette would only say those of the first route that fits."""
+    ours: list[Any] = [*routes.router.routes, *computing.router.routes]
+    fitting = [route for route in ours if route.path_regex.match(request.scope["path"])]
+    return sorted({method for route in fitting for method in route.methods}) or ["GET"]
 
 
 async def on_invalid(request: Request, error: Any) -> Response:

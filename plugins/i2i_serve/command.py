@@ -121,6 +121,7 @@ async def serve(
 
 def config(app: Any, limits: Limits) -> uvicorn.Config:
     """Return the settings of uvicorn."""
+    logging.getLogger("python_multipart").setLevel("CRITICAL")  # it warns of every malformed form
     logging.getLogger("uvicorn.error").setLevel(os.environ.get("I2I_SERVE_LOG", "ERROR"))
     return uvicorn.Config(
         app,

@@ -55,6 +55,14 @@ class Shelf:
             self.loaded.popitem(last=False)
         return self.loaded[name]
 
+    def paths(self, name: str) -> list[str]:
+        """Return how errors may name a model: its file, and what `i2i.load` took; longer ones first."""
+        source = self.sources.get(name, "")
+        found = [source, os.path.abspath(source)] if source else []
+        if name in self.loaded:
+            found.append(str(self.loaded[name].source))
+        return sorted(found, key=len, reverse=True)
+
 
 def answer(shelf: Shelf, head: dict[str, Any], blobs: list[bytes]) -> bytes:
     """Do what a request asks for, and return the answer, packed."""
@@ -65,13 +73,13 @@ def answer(shelf: Shelf, head: dict[str, Any], blobs: list[bytes]) -> bytes:
         about = [{"type": r.type, "width": r.width, "height": r.height} for r in results]
         return frames.packed({"data": data, "results": about}, [r.content for r in results])
     except BaseException as error:
-        return frames.packed(failure(error, head["id"], shelf.sources.get(name, ""), name))
+        return frames.packed(failure(error, head["id"], shelf.paths(name), name))
 
 
-def failure(error: BaseException, id: str, source: str, name: str) -> dict[str, Any]:
+def failure(error: BaseException, id: str, paths: list[str], name: str) -> dict[str, Any]:
     """Return what a client learns of an error."""
     if isinstance(error, ConfigError | DataError):
-        return {"status": 422, "error": public(str(error), source, name)}
+        return {"status": 422, "error": public(str(error), paths, name)}
     print(f"i2i: request {id} failed: {type(error).__name__}: {error}", file=sys.stderr)
     if isinstance(error, ResourceError | MemoryError):
         return {"status": 503, "error": f"There is not enough memory for this: send less ({id}).", "retry": 10}
@@ -84,10 +92,10 @@ def failure(error: BaseException, id: str, source: str, name: str) -> dict[str, 
     return {"status": 503, "error": f"The model failed; the log of the server says why ({id}).", "retry": 60}
 
 
-def public(text: str, source: str, name: str) -> str:
+def public(text: str, paths: list[str], name: str) -> str:
     """Return the sentence of an error for a client: without paths, and without advice for who runs the server."""
-    for path in (str(source), os.path.abspath(source)):
-        text = text.replace(path, name) if source else text
+    for path in paths:
+        text = text.replace(path, name)
     text = re.sub(r"the given bytes: ", "", text)
     text = re.sub(r",? or set I2I_LIMITS=\d+ to raise all limits on pictures", "", text)
     text = re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "a file", text)

@@ -53,8 +53,6 @@ def missing(id: str, fault: str, answer: str, why: str) -> Case:
     return Case(id, fault, answer, "missing", why=why)
 
 
-SERVER = "i2i has no server"
-
 CASES = [
     # ---- A. Pictures
     held(
@@ -869,24 +867,126 @@ CASES = [
         "test_translate_many.py::test_a_job_that_ends_early_leaves_no_process_and_is_continued",
     ),
     # ---- H. Server
-    missing("H1", "bodies larger than the limit, or than they say", "413, nothing is kept", SERVER),
-    missing("H2", "pixel bombs over HTTP", "422 within 100 ms", SERVER),
-    missing("H3", "hostile names of uploads", "never used as a path", SERVER),
-    missing("H4", "markup in names and messages", "escaped", SERVER),
-    missing("H5", "malformed multipart bodies", "400, 415 or 422, never 500", SERVER),
-    missing("H6", "SVG, HTML and files of two formats", "415; answers are encoded again", SERVER),
-    missing("H7", "addresses and paths in any field", "there is no such field", SERVER),
-    missing("H8", "clients that send or read a byte a second", "cut off; the others are not affected", SERVER),
-    missing("H9", "200 translations at once", "done, or 503 at once", SERVER),
-    missing("H10", "clients that leave early", "nothing leaks", SERVER),
-    missing("H11", "an error in one request", "that request fails alone", SERVER),
-    missing("H12", "the worker is killed", "replaced within 5 s", SERVER),
-    missing("H13", "SIGTERM under load", "requests are finished, exit 0", SERVER),
-    missing("H14", "requests from other sites and hosts", "rejected; local addresses only by default", SERVER),
-    missing("H15", "two users", "neither sees the other's pictures", SERVER),
-    missing("H16", "odd paths, methods and headers", "404, 405 or 431", SERVER),
-    missing("H17", "generated requests from the schema", "no server error", SERVER),
-    missing("H18", "a port that is taken", "one line, exit 6", SERVER),
+    held(
+        "H1",
+        "bodies larger than the limit, or than they say",
+        "413 before or while they are read; nothing is written to the disk",
+        "faults/test_server.py::test_H1_a_body_larger_than_the_limit_is_refused_before_or_while_it_is_read",
+        "faults/test_server.py::test_H1_a_length_that_is_not_true_is_a_bad_request_or_waits_for_the_rest",
+        "faults/test_server.py::test_H1_json_may_only_be_small",
+    ),
+    held(
+        "H2",
+        "pixel bombs over HTTP",
+        "422 from the header, before decoding, in little memory",
+        "faults/test_server.py::test_H2_pixel_bombs_are_refused_before_they_are_decoded",
+    ),
+    held(
+        "H3",
+        "hostile names of uploads",
+        "never used: results have names of ours",
+        "faults/test_server.py::test_H3_the_name_of_an_upload_is_never_used",
+    ),
+    held(
+        "H4",
+        "markup in names and messages",
+        "never answered as HTML, and the page runs no scripts but its own",
+        "faults/test_server.py::test_H4_markup_is_never_answered_as_html_and_pages_run_only_our_scripts",
+    ),
+    held(
+        "H5",
+        "malformed multipart bodies",
+        "400, 413, 415 or 422 within a second, never 500",
+        "faults/test_server.py::test_H5_malformed_forms_are_refused_quickly",
+    ),
+    held(
+        "H6",
+        "SVG, HTML and files of two formats",
+        "415; results are always encoded again, without metadata",
+        "faults/test_server.py::test_H6_what_is_no_picture_is_refused_and_answers_are_encoded_again",
+    ),
+    held(
+        "H7",
+        "addresses and paths in any field",
+        "422: no field is taken for one",
+        "faults/test_server.py::test_H7_nothing_that_is_sent_is_taken_for_an_address_or_a_path",
+    ),
+    held(
+        "H8",
+        "clients that send or read a byte a second",
+        "cut off after 10 s; the others are not affected",
+        "faults/test_serving.py::test_H8_a_client_that_does_not_read_its_answer_is_cut_off",
+        "faults/test_serving.py::test_H8_slow_clients_are_cut_off_and_others_are_not_affected",
+    ),
+    held(
+        "H9",
+        "200 translations at once",
+        "done, or 503 at once with Retry-After; clients take turns",
+        "faults/test_serving.py::test_H9_clients_take_turns",
+        "faults/test_serving.py::test_H9_more_than_can_wait_is_refused_at_once_and_the_rest_is_done",
+    ),
+    held(
+        "H10",
+        "clients that leave early",
+        "their jobs are dropped, and nothing leaks",
+        "faults/test_serving.py::test_H10_a_job_that_waits_can_be_cancelled",
+        "faults/test_serving.py::test_H10_clients_that_leave_leave_nothing_behind",
+    ),
+    held(
+        "H11",
+        "an error in one request",
+        "that request fails alone: 422 or 503 with an id, and no details",
+        "faults/test_serving.py::test_H11_a_failing_model_fails_one_request_without_details",
+        "faults/test_serving.py::test_H11_what_takes_too_long_is_ended",
+    ),
+    held(
+        "H12",
+        "the worker is killed",
+        "replaced within 5 s; its request gets 503",
+        "faults/test_serving.py::test_H12_a_killed_worker_is_replaced",
+    ),
+    held(
+        "H13",
+        "SIGTERM under load",
+        "what runs is finished, the rest gets 503, exit 0 within 10 s",
+        "faults/test_serving.py::test_H13_sigterm_finishes_what_runs_and_exits_with_0",
+    ),
+    held(
+        "H14",
+        "requests from other sites and hosts",
+        "403; local addresses only by default, a token for others",
+        "faults/test_server.py::test_H14_a_token_is_asked_for",
+        "faults/test_server.py::test_H14_an_address_that_others_reach_needs_a_token",
+        "faults/test_server.py::test_H14_other_hosts_and_other_sites_are_refused",
+    ),
+    held(
+        "H15",
+        "two users",
+        "neither sees the other's pictures: ids have 128 random bits and are not listed",
+        "faults/test_server.py::test_H15_each_client_gets_its_own_picture_and_ids_cannot_be_guessed",
+    ),
+    held(
+        "H16",
+        "odd paths, methods and headers",
+        "404, 405, 422 or 431",
+        "faults/test_server.py::test_H16_large_and_malformed_heads",
+        "faults/test_server.py::test_H16_odd_paths_and_methods",
+    ),
+    held(
+        "H17",
+        "generated requests from the schema",
+        "no server error, and answers as the schema says",
+        "faults/test_serving.py::test_H17_generated_requests_are_answered_as_the_openapi_says",
+    ),
+    held(
+        "H18",
+        "a port that is taken",
+        "one line, exit 6",
+        "faults/test_serving.py::test_H18_a_missing_extra_is_one_line",
+        "faults/test_serving.py::test_H18_a_model_that_does_not_exist_is_one_line",
+        "faults/test_serving.py::test_H18_a_port_that_is_taken_is_one_line",
+        "faults/test_serving.py::test_H18_an_address_of_another_computer_is_one_line",
+    ),
     # ---- I. Several processes
     held(
         "I1",

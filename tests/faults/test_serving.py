@@ -210,6 +210,17 @@ def test_H12_a_killed_worker_is_replaced(server: Server) -> None:
     assert server.worker != old
 
 
+def test_H17_generated_requests_are_answered_as_the_openapi_says(server: Server, tmp_path: Path) -> None:
+    """All checks but one: that a model exists and can do what is asked is not in the schema."""
+    pytest.importorskip("schemathesis", reason="needs schemathesis")
+    checks = ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--seed", "1"]
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", *checks]
+    few = ["--phases", "examples,coverage", "--max-examples", "1", "--no-color"]
+    done = subprocess.run([*command, *few], capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "Operations" in done.stdout
+
+
 def test_H18_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
