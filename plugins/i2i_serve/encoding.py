@@ -37,7 +37,7 @@ def encoded(made: Any, makes: Modality, options: Options) -> Result:
         ConfigError: it is nothing that can be shown.
     """
     if isinstance(made, images.Video):
-        return animated(np.stack(list(made.frames)), made.fps)
+        return animated(np.stack(list(made.frames)), float(made.fps))
     if isinstance(made, PIL.Image.Image):
         return still(plain(made), options)
     raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")

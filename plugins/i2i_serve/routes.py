@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from .jobs import Job, Result
 from .limits import Refusal
-from .schema import Abilities, CardOf, Error, Health, JobState
+from .schema import Abilities, CardOf, Error, Health, JobState, Picture
 from .server import State
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -141,8 +141,9 @@ def file(result: Result) -> Response:
 def shown(state: State, job: Job) -> JobState:
     """Return the state of a job for a client."""
     results = [
-        {"url": f"/v1/jobs/{job.id}/results/{n}", "type": r.type, "width": r.width, "height": r.height}
-        | {"bytes": len(r.content)}
+        Picture(
+            url=f"/v1/jobs/{job.id}/results/{n}", type=r.type, width=r.width, height=r.height, bytes=len(r.content)
+        )
         for n, r in enumerate(job.results)
     ]
     return JobState(

@@ -1,0 +1,276 @@
+"""The page of `i2i serve` in a real browser: every control is used, with the mouse and with the keyboard."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="needs i2i[serve]")
+pytest.importorskip("playwright", reason="needs the Python package playwright")
+
+from faults.server import Server, picture
+from playwright import sync_api
+
+CHROMIUM = os.environ.get("I2I_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
+ARGUMENTS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
+    "--no-first-run"
+)
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
+EVIL = "<img src=x onerror=document.title='owned'>.png"
+
+
+def spade(folder: Path) -> str:
+    """Write an untrained SPADE with a style encoder, for label maps of 32 pixels."""
+    from i2i import checkpoint, config
+    from i2i.plugins import registry
+
+    text = """
+task:
+  use: spade
+  generator: {use: spade_generator, width: 2, size: 32, hidden: 4}
+  encoder: {use: style_encoder, width: 2, z: 4, size: 32}
+  classes: 8
+data: {use: landscapes, size: 32, batch_size: 1, samples: 4}
+optimizer: {use: adam, lr: 1.0e-3}
+train: {steps: 1}
+"""
+    _, build = config.task_of(text, "spade", registry().catalog)
+    file = folder / "spade.safetensors"
+    checkpoint.save_model(file, build().state_dict(), text, {})
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("page")
+    server = Server(folder, spade(folder), "upscale-x2", "digits", "digits-vae")
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(server: Server, browser: Any) -> Iterator[Any]:
+    """Yield the page, which must load nothing from elsewhere and report no error."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda one: None if one.url.startswith((server.url, "blob:")) else wrong.append(one.url))
+    page.goto(server.url)
+    page.locator(".drop").wait_for()
+    yield page
+    context.close()
+    assert not [line for line in wrong if "415" not in line], wrong
+
+
+def choose(page: Any, name: str) -> None:
+    """Choose a model by its card."""
+    page.locator(f"input[value='{name}']").check(force=True)
+    sync_api.expect(page.locator("#work-title")).to_have_text(name)
+    sync_api.expect(page.locator("#about")).to_have_text("")
+
+
+def pixels(page: Any, locator: str, folder: Path) -> np.ndarray:
+    """Download what a link gives, and return its pixels."""
+    with page.expect_download() as download:
+        page.locator(locator).first.click()
+    file = folder / download.value.suggested_filename
+    download.value.save_as(file)
+    return np.asarray(Image.open(io.BytesIO(file.read_bytes())))
+
+
+def upload(name: str, content: bytes) -> dict[str, Any]:
+    return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
+def test_pictures_are_translated_shown_and_downloaded(page: Any, tmp_path: Path) -> None:
+    choose(page, "upscale-x2")
+    page.set_input_files(".drop input", [upload("a.png", picture(20, 10)), upload("b.png", picture(8, 8, seed=1))])
+    sync_api.expect(page.locator("#status")).to_have_text("2 of 2 done", timeout=30_000)
+    assert pixels(page, ".files li:nth-child(1) a", tmp_path).shape == (20, 40, 3)
+    page.locator(".files li:nth-child(2) >> text=Show").click()
+    sync_api.expect(page.locator(".files li:nth-child(2)")).to_have_class("chosen")
+    slider = page.locator(".stage input")
+    slider.focus()
+    before = float(slider.input_value())
+    page.keyboard.press("ArrowRight")
+    assert float(slider.input_value()) > before
+    assert "% of the picture before" in slider.get_attribute("aria-valuetext")
+    shown = page.locator(".viewer output")
+    page.get_by_label("One pixel for one").click()
+    sync_api.expect(shown).to_have_text("100 %")
+    page.get_by_label("Zoom in").click()
+    sync_api.expect(shown).to_have_text("200 %")
+    page.get_by_label("Zoom out").click()
+    sync_api.expect(shown).to_have_text("100 %")
+    page.locator("text=Fit").click()
+    page.locator(".viewer >> text=Download").click()
+    page.get_by_label("Remove a.png").click()
+    sync_api.expect(page.locator(".files li")).to_have_count(1)
+
+
+def test_a_file_that_is_no_picture_is_reported_and_the_others_go_on(page: Any) -> None:
+    choose(page, "upscale-x2")
+    page.set_input_files(".drop input", [upload("notes.png", b"hello"), upload("b.png", picture())])
+    sync_api.expect(page.locator("#status")).to_have_text("1 of 2 done, 1 failed", timeout=30_000)
+    sync_api.expect(page.locator(".files .bad .state")).to_contain_text("Not an image")
+
+
+def test_pictures_can_be_dropped_and_pasted(page: Any) -> None:
+    choose(page, "upscale-x2")
+    give = """([content, kind, target]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(content)], `${kind}.png`, {type: "image/png"}));
+        const event = kind === "drop" ? new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})
+          : new ClipboardEvent("paste", {clipboardData: data, bubbles: true});
+        document.querySelector(target).dispatchEvent(event);
+    }"""
+    page.evaluate(give, [list(picture()), "drop", ".drop"])
+    page.evaluate(give, [list(picture()), "paste", "body"])
+    sync_api.expect(page.locator("#status")).to_have_text("2 of 2 done", timeout=30_000)
+    assert page.locator(".files .name").all_inner_texts() == ["drop.png", "paste.png"]
+
+
+def test_H4_a_name_with_markup_makes_no_element(page: Any) -> None:
+    choose(page, "upscale-x2")
+    page.set_input_files(".drop input", [upload(EVIL, picture())])
+    sync_api.expect(page.locator("#status")).to_have_text("1 of 1 done", timeout=30_000)
+    assert page.locator(".files .name").inner_text() == EVIL
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() == "i2i"
+
+
+def test_digits_are_made_of_a_class(page: Any, tmp_path: Path) -> None:
+    choose(page, "digits")
+    form = page.locator(".panel-sample")
+    form.get_by_label("class").select_option("7")
+    form.get_by_label("how many").fill("3")
+    form.locator("text=Another seed").click()
+    form.get_by_label("seed", exact=True).fill("5")
+    form.locator("text=Make pictures").click()
+    sync_api.expect(page.locator(".grid li")).to_have_count(3, timeout=30_000)
+    first = pixels(page, ".grid a", tmp_path)
+    form.locator("text=Make pictures").click()
+    sync_api.expect(page.locator("#status")).to_have_text("3 made", timeout=30_000)
+    assert (first == pixels(page, ".grid a", tmp_path)).all()
+
+
+def test_a_label_map_is_painted_filled_undone_and_translated(page: Any, tmp_path: Path) -> None:
+    choose(page, "spade")
+    page.get_by_label("Draw after each stroke").uncheck()
+    page.locator(".swatch", has_text="water").click()
+    page.get_by_label("brush width").fill("6")
+    canvas = page.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.get_by_label("tool").select_option("fill")
+    page.locator(".swatch", has_text="grass").click()
+    canvas.click(position={"x": 20, "y": box["height"] - 10})
+    canvas.press("8")  # tree
+    page.get_by_label("tool").select_option("brush")
+    canvas.press("ArrowUp")
+    canvas.press("Space")
+    page.locator("text=Make the picture").click()
+    link = "text=Download the label map"
+    page.locator(link).wait_for(timeout=30_000)
+    labels = pixels(page, link, tmp_path)
+    assert labels.shape == (32, 32)
+    assert (labels[0] == 0).all()
+    assert (labels[16, :8] == 4).all()
+    assert (labels[-1] == 3).all()
+    assert (labels == 7).sum() > 10
+    assert pixels(page, "text=Download the picture", tmp_path).shape == (32, 32, 3)
+    canvas.press("Control+z")
+    page.get_by_label("style").set_input_files(upload("style.png", picture(40, 40)))
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_label("Draw after each stroke").check()
+    page.get_by_role("button", name="Undo").click()
+    sync_api.expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    page.wait_for_timeout(500)
+    sync_api.expect(page.locator("#status")).to_have_text("Done", timeout=30_000)
+    sync_api.expect(page.locator(link)).to_have_count(1)
+    assert (pixels(page, link, tmp_path) == 0).all()
+    page.get_by_label("open a label map").set_input_files(upload("labels.png", encoded(labels)))
+    sync_api.expect(page.locator("#status")).to_have_text("Done", timeout=30_000)
+
+
+def encoded(labels: np.ndarray) -> bytes:
+    """Return a label map as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(labels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_sliders_move_a_code_and_a_picture_is_encoded(page: Any, tmp_path: Path) -> None:
+    choose(page, "digits-vae")
+    made = ".latent a"
+    page.locator(made).wait_for(timeout=30_000)
+    first = pixels(page, made, tmp_path)
+    page.get_by_label("z1", exact=True).fill("3")
+    page.get_by_label("z2", exact=True).fill("-3")
+    sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+    page.wait_for_timeout(500)
+    assert (pixels(page, made, tmp_path) != first).any()
+    sliders = page.locator(".slider")
+    shown = sliders.count()
+    page.locator("text=More sliders").click()
+    assert sliders.count() > shown
+    page.get_by_label("or encode a picture").set_input_files(upload("digit.png", picture(28, 28)))
+    page.wait_for_timeout(300)
+    sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+    page.locator("text=Random").click()
+    sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+
+
+def test_the_cards_are_chosen_with_the_keyboard_and_say_the_licence(page: Any) -> None:
+    card = page.locator(".card", has_text="upscale-x2")
+    for text in ("upscale x2", "×2", "Apache-2.0", "Set5"):
+        assert text in card.inner_text()
+    choose(page, "upscale-x2")
+    page.locator("input[value='upscale-x2']").focus()
+    page.keyboard.press("ArrowDown")
+    sync_api.expect(page.locator("#work-title")).not_to_have_text("upscale-x2")
+    page.keyboard.press("ArrowUp")
+    sync_api.expect(page.locator("#work-title")).to_have_text("upscale-x2")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (390, "dark"), (1400, "dark")])
+def test_it_fits_small_and_large_screens_and_every_control_has_a_name(
+    server: Server, browser: Any, width: int, scheme: Any
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(server.url)
+    page.locator(".drop").wait_for()
+    for name in ("upscale-x2", "digits", "spade", "digits-vae"):
+        choose(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        nameless = """[...document.querySelectorAll("button, input, select, textarea, canvas, a")].filter((one) =>
+            one.offsetParent && !(one.labels?.length || one.getAttribute("aria-label") || one.innerText)).length"""
+        assert page.evaluate(nameless) == 0, name
+    back = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (int(back[4:].split(",")[0]) < 100) == (scheme == "dark")
+    context.close()
