@@ -1,0 +1,345 @@
+"""`i2i serve` under load.
+
+    python benchmarks/serve.py --clients 200 --minutes 10 [--json benchmarks/results/serve.json]
+
+Clients translate small pictures, sample digits and follow jobs, each with a picture of its own size, so that an
+answer for another client would be noticed. 5 % of them are hostile: bombs, endless and malformed bodies, silence, other
+hosts, odd paths, and leaving early. A process of its own asks for /healthz all the time. At the end the worker is
+killed once.
+
+Goals: no unplanned 5xx (503 with Retry-After is planned), no mixed-up answer, health p99 < 250 ms, memory flat
+within 5 % and 20 MB, and a killed worker replaced within 5 s. The load of the computer at the start is recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import platform
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MODELS = ("upscale-x2", "restore", "digits")
+HOSTILE = 0.05  # share of the clients
+THINK = 2.0  # seconds between two requests of a client, on average
+HEALTH = 0.05  # seconds between two looks at the health
+FORM = "Content-Type: multipart/form-data; boundary=B"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Tally:
+    """What was answered: counts by kind and status, seconds of translations, and what must not happen."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+        self.seconds: list[float] = []
+        self.wrong: list[str] = []
+
+
+def main() -> None:
+    """Start a server, load it, print the figures, and exit with 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description="How does the server behave under load?")
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--probe", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.probe:
+        probe(given.probe, given.minutes)
+        return
+    load = os.getloadavg()
+    server, port = started()
+    try:
+        figures = asyncio.run(measured(server, port, given.clients, given.minutes))
+        figures["worker_restart_seconds"] = restarted(server, port)
+        server.send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        figures["exit_code"], figures["exit_seconds"] = server.wait(20), round(time.monotonic() - start, 2)
+    finally:
+        server.kill()
+    words = ["benchmarks/serve.py", "--clients", str(given.clients), "--minutes", f"{given.minutes:g}"]
+    figures = {"command": f"python {' '.join(words)}", "cpu": platform.processor() or platform.machine()} | figures
+    figures |= {"cores": os.cpu_count(), "load_at_start": [round(one, 1) for one in load]}
+    figures["missed"] = missed(figures)
+    print(json.dumps(figures, indent=1))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    sys.exit(bool(figures["missed"]))
+
+
+def missed(figures: dict[str, Any]) -> list[str]:
+    """Return the goals that were missed."""
+    memory = figures["memory_mb"]
+    flat = all(after <= before * 1.05 + 20 for before, after in memory.values())
+    goals = {
+        "no unplanned 5xx": not figures["wrong"],
+        "health p99 < 250 ms": figures["health"]["p99_ms"] < 250,
+        "flat memory": flat,
+        "worker replaced within 5 s": figures["worker_restart_seconds"] < 5,
+        "exit code 0 within 10 s": figures["exit_code"] == 0 and figures["exit_seconds"] < 10,
+    }
+    return [name for name, met in goals.items() if not met]
+
+
+def started() -> tuple[subprocess.Popen[bytes], int]:
+    """Start a server, and return it with its port."""
+    models = [word for model in MODELS for word in ("-m", model)]
+    command = [sys.executable, "-m", "i2i", "serve", "--port", "0", *models]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE)
+    assert server.stderr is not None
+    for line in server.stderr:
+        found = re.search(rb"http://[\d.]+:(\d+)", line)
+        if found:
+            os.set_blocking(server.stderr.fileno(), False)
+            return server, int(found[1])
+    raise SystemExit("the server did not start")
+
+
+async def measured(server: subprocess.Popen[bytes], port: int, clients: int, minutes: float) -> dict[str, Any]:
+    """Load the server, and return the figures."""
+    tally, until = Tally(), time.monotonic() + 60 * minutes
+    command = [sys.executable, __file__, "--probe", str(port), "--minutes", str(minutes)]
+    health = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    hostile = max(1, round(HOSTILE * clients))
+    tasks = [asyncio.create_task(attack(port, until, tally, n)) for n in range(hostile)]
+    tasks += [asyncio.create_task(use(port, until, tally, n)) for n in range(clients - hostile)]
+    memory: dict[str, list[float]] = {"server": [], "worker": []}
+    while time.monotonic() < until:
+        await asyncio.sleep(min(2, 6 * minutes))
+        for name, pid in (("server", server.pid), ("worker", worker_of(server.pid))):
+            memory[name].append(resident(pid))
+    await asyncio.gather(*tasks)
+    shown, _ = await health.communicate()
+    held = number(await ask(port, get("/metrics")), "i2i_held_bytes")
+    return {
+        "clients": clients,
+        "hostile": hostile,
+        "minutes": minutes,
+        "answers": dict(sorted(tally.answers.items())),
+        "wrong": tally.wrong[:20],
+        "translate": quantiles(tally.seconds),
+        "health": json.loads(shown),
+        "memory_mb": {name: [round(one, 1) for one in ends(values)] for name, values in memory.items()},
+        "held_bytes_at_the_end": held,
+    }
+
+
+def ends(values: list[float]) -> tuple[float, float]:
+    """Return the median of the second tenth and of the last tenth: the first is of warming up."""
+    tenth = max(1, len(values) // 10)
+    return float(np.median(values[tenth : 2 * tenth] or values)), float(np.median(values[-tenth:]))
+
+
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    """Return the number of samples, and their quantiles in milliseconds."""
+    values = np.quantile(seconds or [0.0], [0.5, 0.99, 1]) * 1000
+    return {"count": len(seconds)} | dict(zip(("p50_ms", "p99_ms", "max_ms"), np.round(values, 1).tolist()))
+
+
+def probe(port: int, minutes: float) -> None:
+    """Ask for /healthz until the end, one connection each, and print the quantiles."""
+    seconds, until = [], time.monotonic() + 60 * minutes
+    while time.monotonic() < until:
+        start = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+            line.sendall(get("/healthz"))
+            assert line.recv(4096).startswith(b"HTTP/1.1 200")
+        seconds.append(time.monotonic() - start)
+        time.sleep(HEALTH)
+    print(json.dumps(quantiles(seconds)))
+
+
+# ---- clients
+
+
+async def use(port: int, until: float, tally: Tally, client: int) -> None:
+    """Behave as a client, until the end."""
+    chance = random.Random(client)
+    size = 32 + client % 64, 32 + client // 64
+    noise = np.random.default_rng(client).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, format="PNG")
+    while time.monotonic() < until:
+        await asyncio.sleep(chance.expovariate(1 / THINK))
+        kind = chance.choice(("upscale", "restore", "digits", "job"))
+        start = time.monotonic()
+        try:
+            if kind == "digits":
+                answer = await ask(port, post_json("/v1/sample", {"model": "digits", "n": 1, "seed": client}))
+                expected = (32, 32)
+            else:
+                scale, model = (1, "restore") if kind == "restore" else (2, "upscale-x2")
+                answer = await ask(port, translation(model, buffer.getvalue(), kind != "job"))
+                expected = size[0] * scale, size[1] * scale
+            if kind == "job" and answer[0] == 202:
+                answer = await followed(port, json.loads(answer[2]))
+        except (OSError, EOFError, asyncio.IncompleteReadError, ValueError) as error:
+            tally.wrong.append(f"{kind}: {type(error).__name__}: {error}")
+            continue
+        note(tally, kind, answer)
+        if answer[0] == 200:
+            tally.seconds.append(time.monotonic() - start)
+            made = Image.open(io.BytesIO(answer[2])).size
+            if made != expected:
+                tally.wrong.append(f"{kind}: {made} for {expected}")
+
+
+async def followed(port: int, job: dict[str, Any]) -> tuple[int, bytes, bytes]:
+    """Wait for a job, fetch its result, and forget it."""
+    address = f"/v1/jobs/{job['id']}"
+    while job.get("state") in ("queued", "running"):
+        status, head, body = await ask(port, get(f"{address}?wait=10"))
+        if status != 200:
+            return status, head, body
+        job = json.loads(body)
+    answer = await ask(port, get(f"{address}/results/0"))
+    await ask(port, get(address, "DELETE"))
+    return answer
+
+
+def note(tally: Tally, kind: str, answer: tuple[int, bytes, bytes]) -> None:
+    """Count an answer; a 5xx other than 503 with Retry-After must not happen."""
+    status, head, body = answer
+    tally.answers[f"{kind} {status}"] += 1
+    if status >= 500 and not (status == 503 and b"retry-after" in head):
+        tally.wrong.append(f"{kind}: {status} {body[:100]!r}")
+
+
+async def attack(port: int, until: float, tally: Tally, client: int) -> None:
+    """Behave as a hostile client, until the end; what it is answered must be 4xx, or planned."""
+    chance = random.Random(-client)
+    bomb = translation("upscale-x2", png_bomb(13_000), True)
+    good = translation("upscale-x2", png_bomb(64), True)
+    while time.monotonic() < until:
+        await asyncio.sleep(chance.expovariate(1 / THINK))
+        kind = chance.choice(("bomb", "endless", "malformed", "silent", "host", "path", "leaves", "garbage"))
+        with suppress(OSError, EOFError, asyncio.IncompleteReadError, ValueError):
+            if kind in ("silent", "leaves"):
+                await quiet(port, good, kind == "silent")
+                tally.answers[f"hostile {kind}"] += 1
+                continue
+            request = {
+                "bomb": bomb,
+                "endless": good.split(b"\r\n\r\n")[0].replace(b"Content-Length", b"X") + ENDLESS,
+                "malformed": good.replace(b"--B--", b"--C--"),
+                "host": good.replace(b"Host: 127.0.0.1", b"Host: evil.com"),
+                "path": get("/%2e%2e%2f%2e%2e%2fetc/passwd"),
+                "garbage": random.randbytes(300) + b"\r\n\r\n",
+            }[kind]
+            note(tally, f"hostile {kind}", await ask(port, request))
+
+
+async def quiet(port: int, request: bytes, silent: bool) -> None:
+    """Send half a request and nothing more, or all of it and leave."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request[: len(request) // 2] if silent else request)
+    await writer.drain()
+    await asyncio.sleep(15 if silent else 0.01)
+    writer.close()
+
+
+ENDLESS = b"\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 25
+
+
+# ---- HTTP
+
+
+async def ask(port: int, request: bytes) -> tuple[int, bytes, bytes]:
+    """Send a request, and return status, head in lower case, and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 180)).lower()
+        length = re.search(rb"content-length: (\d+)", head)
+        return int(head.split()[1]), head, await reader.readexactly(int(length[1])) if length else b""
+    finally:
+        writer.close()
+
+
+def get(path: str, method: str = "GET") -> bytes:
+    """Return a request without a body."""
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+
+
+def posted(path: str, kind: str, body: bytes) -> bytes:
+    """Return a request with a body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{kind}\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n".encode() + body
+
+
+def post_json(path: str, value: dict[str, Any]) -> bytes:
+    """Return a request of JSON."""
+    return posted(path, "Content-Type: application/json", json.dumps(value).encode())
+
+
+def translation(model: str, picture: bytes, wait: bool) -> bytes:
+    """Return a request for a translation."""
+    fields = {"model": model, "wait": str(wait).lower()}
+    parts = [f'--B\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
+    start = b'--B\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+    return posted("/v1/translate", FORM, b"".join([*parts, start, picture, b"\r\n--B--\r\n"]))
+
+
+def png_bomb(side: int) -> bytes:
+    """Return a black PNG of 1 bit."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    head = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    data = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+# ---- the server
+
+
+def worker_of(pid: int) -> int:
+    """Return the id of the process that computes; 0 if there is none."""
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    return int(found[0]) if found else 0
+
+
+def resident(pid: int) -> float:
+    """Return the memory of a process in MB; 0 if there is none."""
+    with suppress(OSError):
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) / 1000 if found else 0.0
+    return 0.0
+
+
+def number(answer: tuple[int, bytes, bytes], name: str) -> float:
+    """Return a number of /metrics."""
+    found = re.search(rf"^{name} (\S+)$", answer[2].decode(), flags=re.M)
+    assert found is not None
+    return float(found[1])
+
+
+def restarted(server: subprocess.Popen[bytes], port: int) -> float:
+    """Kill the worker, and return the seconds until the server works again."""
+    os.kill(worker_of(server.pid), signal.SIGKILL)
+    start = time.monotonic()
+    time.sleep(0.2)
+    while asyncio.run(ask(port, get("/healthz")))[0] != 200:
+        time.sleep(0.05)
+    return round(time.monotonic() - start, 2)
+
+
+if __name__ == "__main__":
+    main()
