@@ -79,10 +79,15 @@ def space(model: Model) -> dict[str, Any] | None:
     """Return what a latent space has; None for a model without one, or with one of integers."""
     if not latent.can(model, "decode", "prior"):
         return None
+    try:
+        code = latent.prior(model, 1)[0]
+    except I2IError:  # it needs a condition, or another stage of the training
+        return None
+    if (code == code.round()).all():
+        return None
     own = [one["name"] for one in conditions(model, model.task.prior)]
     needs = [one for one in conditions(model, model.task.decode) if one["name"] not in own]
-    size = latent.prior(model, 1)[0].numel()
-    return {"size": size, "encode": latent.can(model, "encode"), "draw": own, "decode": needs}
+    return {"size": code.numel(), "encode": latent.can(model, "encode"), "draw": own, "decode": needs}
 
 
 def labels(model: Model) -> list[dict[str, Any]]:

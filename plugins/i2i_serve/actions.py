@@ -7,10 +7,11 @@ is in the request is read: a condition that is a picture must be an upload, and 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
-from i2i import ConfigError, Model, Task, latent
+from i2i import ConfigError, Model, Task, data, latent
 
 from .abilities import abilities
 from .encoding import Options, encoded, encoded_samples
@@ -18,7 +19,8 @@ from .jobs import Result
 
 Answer = tuple[Any, list[Result]]
 EXAMPLES = 2000  # training pictures from which directions are learned
-learned: dict[int, tuple[Model, Any]] = {}  # by id of the model, which is kept so that the id stays its own
+learned: WeakKeyDictionary[Model, latent.Learned] = WeakKeyDictionary()
+shapes: WeakKeyDictionary[Model, torch.Size] = WeakKeyDictionary()  # of codes
 
 
 def describe(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
@@ -70,21 +72,22 @@ def decode(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> An
     Raises:
         ConfigError: the codes have another length.
     """
-    shape = latent.prior(model, 1).shape[1:] if latent.can(model, "prior") else None
-    codes = torch.tensor(options["codes"], dtype=torch.float32)
-    if shape is not None:
-        if codes.shape[1] != shape.numel():
-            raise ConfigError(f"the codes of this model have {shape.numel()} numbers, not {codes.shape[1]}")
-        codes = codes.reshape(len(codes), *shape)
+    if model not in shapes:
+        shapes[model] = latent.prior(model, 1).shape[1:]
+    shape = shapes[model]
+    wrong = next((len(code) for code in options["codes"] if len(code) != shape.numel()), None)
+    if wrong is not None:
+        raise ConfigError(f"the codes of this model have {shape.numel()} numbers, not {wrong}")
+    codes = torch.tensor(options["codes"], dtype=torch.float32).reshape(-1, *shape)
     made = latent.decode(model, codes, options["seed"], **conditions(model, blobs, options))
     return None, encoded_samples(made, model.task.makes, Options.of(options))
 
 
 def directions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
     """Return what changes each attribute from 0 to 1, in the latent space."""
-    if id(model) not in learned:
-        learned[id(model)] = model, latent.learn(model, keep=False, n=EXAMPLES)
-    found = learned[id(model)][1]
+    if model not in learned:
+        learned[model] = latent.learn(model, keep=False, n=EXAMPLES)
+    found = learned[model]
     return {
         "attributes": list(found.attributes),
         "vectors": found.vectors.flatten(1).tolist(),
@@ -100,8 +103,18 @@ def conditions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -
     """
     given: dict[str, Any] = {name: data for name, data in blobs.items() if name != "picture"}
     for name, value in options.get("conditions", {}).items():
-        kind = model.task.conditions.get(name)
-        if kind is not None and kind.name != "caption":
+        kinds = kinds_of(model, name)
+        if kinds - {"caption"}:
             raise ConfigError(f"{name} is a picture: send it as a file")
-        given[name] = value.encode() if kind is not None and isinstance(value, str) else value
+        given[name] = str(value).encode() if kinds else value  # a str may be taken for a path
     return given
+
+
+def kinds_of(model: Any, name: str) -> set[str]:
+    """Return the modalities that a condition has in the parts of a chain, or in a single model; none for values."""
+    parts = getattr(model, "parts", None)
+    if parts is not None:
+        _, base = data.address(name)
+        return set().union(*(kinds_of(part, base) for part in parts))
+    kind = model.task.conditions.get(name)
+    return set() if kind is None else {kind.name}

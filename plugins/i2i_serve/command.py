@@ -24,6 +24,7 @@ from .limits import Limits
 from .server import State
 from .worker import Stopped, Worker
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -91,10 +92,9 @@ async def serve(
     """Serve on a socket; return the exit code."""
     counts = Counts()
     worker = Worker(list(models), list(plugin), limits, counts)
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has finished
-        signal.signal(number, lambda *_: None)
     try:
-        await worker.start()
+        if not await started(worker):
+            return 0
     except Stopped as stopped:
         return stopped.code
     queue = Queue(worker, limits, counts)
@@ -117,6 +117,23 @@ async def serve(
             with suppress(asyncio.CancelledError):
                 await task
     return 0
+
+
+async def started(worker: Worker) -> bool:
+    """Start the worker; return False if a signal came first."""
+    loop, start = asyncio.get_running_loop(), asyncio.ensure_future(worker.start())
+    for number in SIGNALS:
+        loop.add_signal_handler(number, start.cancel)
+    try:
+        await start
+        return True
+    except asyncio.CancelledError:
+        await worker.stop()
+        return False
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda *_: None)  # uvicorn raises them again when it has finished
 
 
 def config(app: Any, limits: Limits) -> uvicorn.Config:

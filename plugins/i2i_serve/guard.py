@@ -7,6 +7,7 @@ A page of another site that is open in the same browser must not reach the serve
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -84,7 +85,7 @@ class Guard:
         """Return why a request is refused before its body is read, or None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if host_of(host) not in self.hosts:
+        if host_of(host) not in self.hosts and not is_address(host_of(host)):
             return Refusal(403, "This host name is not served: use the address that `i2i serve` printed.")
         origin = headers.get("origin")
         foreign = origin is not None and origin.partition("://")[2] != host
@@ -153,6 +154,15 @@ def host_of(header: str) -> str:
     if name.startswith("["):
         return name[1:].partition("]")[0]
     return name.rpartition(":")[0] if name.count(":") == 1 else name
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is given by its number: unlike a name, it cannot be made to mean another computer."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def limit_of(headers: Headers, limits: Limits) -> int:

@@ -61,7 +61,7 @@ class Worker:
             Stopped: it ended with an error of i2i, which it has printed.
         """
         ours, theirs = socket.socketpair()
-        factor = float(os.environ.get("I2I_LIMITS", "1")) * self.limits.pixels / images.MAX_PIXELS
+        factor = self.limits.pixels / images.MAX_PIXELS
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "i2i_serve.inference", str(theirs.fileno())),

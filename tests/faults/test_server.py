@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -192,6 +193,20 @@ def test_H7_nothing_that_is_sent_is_taken_for_an_address_or_a_path(server: Serve
         assert server.client.post("/v1/sample", json={"model": value}).status_code == 422
 
 
+def test_H7_a_condition_that_is_a_picture_is_never_a_path_in_a_chain_either() -> None:
+    from i2i_serve.actions import conditions
+
+    from i2i.errors import ConfigError
+    from i2i.modalities import Image as Images
+
+    plain, styled = (SimpleNamespace(task=SimpleNamespace(conditions=kinds)) for kinds in ({}, {"style": Images()}))
+    chain = SimpleNamespace(parts=[plain, styled], task=SimpleNamespace(conditions={}))
+    for model, name in ((styled, "style"), (chain, "style"), (chain, "2.style")):
+        with pytest.raises(ConfigError, match="send it as a file"):
+            conditions(model, {}, {"conditions": {name: "/etc/passwd"}})  # type: ignore[arg-type]
+    assert conditions(chain, {}, {"conditions": {"seed": 3}}) == {"seed": 3}  # type: ignore[arg-type]
+
+
 def test_H14_other_hosts_and_other_sites_are_refused(server: Server) -> None:
     good = multipart(MODEL, upload(picture()))
     for headers, status in [
@@ -199,6 +214,7 @@ def test_H14_other_hosts_and_other_sites_are_refused(server: Server) -> None:
         ({"host": f"evil.com:{server.port}"}, 403),
         ({"host": "127.0.0.1.evil.com"}, 403),
         ({"host": ""}, 403),
+        ({"host": "192.168.0.7"}, 200),
         ({"origin": "http://evil.com"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": f"http://127.0.0.1:{server.port + 1}"}, 403),
