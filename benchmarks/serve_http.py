@@ -1,4 +1,4 @@
-"""Requests and a minimal HTTP client for benchmarks/serve.py; and what it looks up about the processes of the server."""
+"""Requests, a minimal HTTP client, and the memory of processes, for benchmarks/serve.py."""
 
 from __future__ import annotations
 

@@ -126,6 +126,13 @@ def test_pictures_are_translated_shown_and_downloaded(page: Any, tmp_path: Path)
     page.locator(".viewer >> text=Download").click()
     page.get_by_label("Remove a.png").click()
     sync_api.expect(page.locator(".files li")).to_have_count(1)
+    choose(page, "trouble")
+    page.get_by_label("how").select_option("nan")
+    page.locator("text=Use the same 2 files").click()
+    sync_api.expect(page.locator("#status")).to_have_text("0 of 2 done, 2 failed", timeout=30_000)
+    page.get_by_label("how").select_option("fine")
+    page.locator("text=Try again").first.click()
+    sync_api.expect(page.locator("#status")).to_have_text("1 of 2 done, 1 failed", timeout=30_000)
 
 
 def test_a_file_that_is_no_picture_is_reported_and_the_others_go_on(page: Any) -> None:

@@ -14,6 +14,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .limits import Limits
 
+FULL = b"""HTTP/1.1 503 Service Unavailable\r
+Content-Type: application/json\r
+Content-Length: 61\r
+Retry-After: 5\r
+Connection: close\r
+\r
+{"error":"Too many clients are connected: try again later."}
+"""
 TICK = 1.0  # seconds between two looks at a connection
 
 
@@ -27,8 +35,12 @@ class Connection(H11Protocol):
     left = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Start watching."""
+        """Start watching; refuse a connection of which there are too many."""
         super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            transport.write(FULL)
+            transport.close()
+            return
         self.since = self.loop.time()
         self.loop.call_later(TICK, self._look)
 

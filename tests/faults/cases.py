@@ -917,6 +917,7 @@ CASES = [
         "clients that send or read a byte a second",
         "cut off after 10 s; the others are not affected",
         "faults/test_serving.py::test_H8_a_client_that_does_not_read_its_answer_is_cut_off",
+        "faults/test_serving.py::test_H8_more_connections_than_possible_are_refused_at_once",
         "faults/test_serving.py::test_H8_slow_clients_are_cut_off_and_others_are_not_affected",
     ),
     held(

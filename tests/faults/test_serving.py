@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -23,7 +24,9 @@ from .server import Server, field, multipart, picture, received, upload
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("serving"), grace=1, rate=100_000, queue=40, seconds=3, drain=3)
+    server = Server(
+        tmp_path_factory.mktemp("serving"), grace=1, rate=100_000, queue=40, seconds=3, drain=3, connections=250
+    )
     yield server
     server.stop()
     assert "Traceback (most recent call last)" not in server.log.read_text(), server.log.read_text()
@@ -79,6 +82,19 @@ def test_H8_slow_clients_are_cut_off_and_others_are_not_affected(server: Server)
             assert not received(line).startswith(b"HTTP/1.1 200")
             assert is_cut(line, b"x", 3)
     assert sorted(took)[int(0.95 * len(took))] < 0.25
+
+
+def test_H8_more_connections_than_possible_are_refused_at_once(server: Server) -> None:
+    lines = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(260)]
+    said = received(lines[-1])
+    assert said.startswith(b"HTTP/1.1 503")
+    assert b"Retry-After: 5" in said
+    assert json.loads(said.partition(b"\r\n\r\n")[2])["error"].endswith(".")
+    for line in lines:
+        line.close()
+    while len(os.listdir(f"/proc/{server.process.pid}/fd")) > 100:
+        time.sleep(0.05)
+    assert server.translate(picture()).status_code == 200
 
 
 def test_H8_a_client_that_does_not_read_its_answer_is_cut_off(server: Server) -> None:

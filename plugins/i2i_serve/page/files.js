@@ -1,9 +1,10 @@
 // Pictures that are dropped, pasted or chosen: a list that is translated one after the other, and a viewer.
 import * as api from "./api.js";
-import { conditions, link, make, say, sharp, unique } from "./dom.js";
+import { conditions, link, make, say, unique } from "./dom.js";
 import { viewer } from "./viewer.js";
 
 const AT_ONCE = 2;  // jobs of this page in the server's queue
+let latest = [];  // the files that were added last, to translate them with another model too
 
 export function translating(model) {
   const clips = model.takes === "clip";
@@ -19,6 +20,9 @@ export function translating(model) {
   const zone = make("div", { class: "drop" },
     make("label", { class: "button", for: id }, clips ? "Choose clips" : "Choose pictures"), input,
     make("p", {}, clips ? "or drop them here" : "or drop them here, or paste one"));
+  const same = make("button", { type: "button", hidden: !latest.length, onclick: () => add([...latest]) },
+    `Use the same ${latest.length === 1 ? "file" : `${latest.length} files`}`);
+  zone.append(same);
   for (const [name, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
     zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.toggle("over", over); });
   }
@@ -30,6 +34,9 @@ export function translating(model) {
   document.addEventListener("drop", stray);
 
   function add(files) {
+    if (!items.length) latest = [];
+    latest.push(...files);
+    same.hidden = true;
     for (const file of files) items.push(entry(file));
     next();
   }
