@@ -111,7 +111,6 @@ async def serve(
     try:
         await server.serve([listening])
     finally:
-        await worker.stop()
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -128,7 +127,6 @@ async def started(worker: Worker) -> bool:
         await start
         return True
     except asyncio.CancelledError:
-        await worker.stop()
         return False
     finally:
         for number in SIGNALS:

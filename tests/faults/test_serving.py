@@ -24,9 +24,8 @@ from .server import Server, field, multipart, picture, received, upload
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(
-        tmp_path_factory.mktemp("serving"), grace=1, rate=100_000, queue=40, seconds=3, drain=3, connections=250
-    )
+    limits = {"grace": 1, "rate": 100_000, "queue": 40, "seconds": 3, "drain": 3, "connections": 250}
+    server = Server(tmp_path_factory.mktemp("serving"), **limits)
     yield server
     server.stop()
     assert "Traceback (most recent call last)" not in server.log.read_text(), server.log.read_text()
