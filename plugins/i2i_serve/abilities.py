@@ -85,9 +85,8 @@ def space(model: Model) -> dict[str, Any] | None:
         return None
     if (code == code.round()).all():
         return None
-    own = [one["name"] for one in conditions(model, model.task.prior)]
-    needs = [one for one in conditions(model, model.task.decode) if one["name"] not in own]
-    return {"size": code.numel(), "encode": latent.can(model, "encode"), "draw": own, "decode": needs}
+    draw, decode = (conditions(model, call) for call in (model.task.prior, model.task.decode))
+    return {"size": code.numel(), "encode": latent.can(model, "encode"), "draw": draw, "decode": decode}
 
 
 def labels(model: Model) -> list[dict[str, Any]]:

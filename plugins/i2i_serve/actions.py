@@ -62,7 +62,7 @@ def encode(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> An
 
 def draw(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
     """Return `n` latent codes."""
-    own = conditions(model, blobs, options)
+    own = conditions(model, blobs, options, taken=False)
     return latent.prior(model, options["n"], options["seed"], **own).flatten(1).tolist(), []
 
 
@@ -79,7 +79,7 @@ def decode(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> An
     if wrong is not None:
         raise ConfigError(f"the codes of this model have {shape.numel()} numbers, not {wrong}")
     codes = torch.tensor(options["codes"], dtype=torch.float32).reshape(-1, *shape)
-    made = latent.decode(model, codes, options["seed"], **conditions(model, blobs, options))
+    made = latent.decode(model, codes, options["seed"], **conditions(model, blobs, options, taken=False))
     return None, encoded_samples(made, model.task.makes, Options.of(options))
 
 
@@ -95,8 +95,14 @@ def directions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -
     }, []
 
 
-def conditions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
+def conditions(model: Model, blobs: dict[str, bytes], options: dict[str, Any], taken: bool = True) -> dict[str, Any]:
     """Return the conditions of a request as keyword arguments.
+
+    Args:
+        model: which has the conditions.
+        blobs, options: of the request.
+        taken: whether modalities take them, which read a str as a path: captions are bytes then. The functions of
+            `i2i.latent` pass them on as they are.
 
     Raises:
         ConfigError: one that must be a picture is not an upload.
@@ -106,7 +112,7 @@ def conditions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -
         kinds = kinds_of(model, name)
         if kinds - {"caption"}:
             raise ConfigError(f"{name} is a picture: send it as a file")
-        given[name] = str(value).encode() if kinds else value  # a str may be taken for a path
+        given[name] = str(value).encode() if kinds and taken else value
     return given
 
 

@@ -106,7 +106,7 @@ class Space(BaseModel):
 
     size: int = Field(description="Numbers of a code.")
     encode: bool = Field(description="Whether pictures can be encoded.")
-    draw: list[str]
+    draw: list[Condition]
     decode: list[Condition]
 
 
