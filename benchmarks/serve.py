@@ -1,6 +1,7 @@
 """`i2i serve` under load.
 
-    python benchmarks/serve.py --clients 200 --minutes 10 [--json benchmarks/results/serve.json]
+    python benchmarks/serve.py --clients 200 --minutes 10 --json benchmarks/results/serve.json
+    python benchmarks/serve.py --schema 40 --json benchmarks/results/serve.json    # requests made from /openapi.json
 
 Clients translate small pictures, sample digits and follow jobs, each with a picture of its own size, so that an
 answer for another client would be noticed. 5 % of them are hostile: bombs, endless and malformed bodies, silence,
@@ -56,10 +57,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument(
+        "--schema", type=int, help="instead: so many generated requests for each route, added to --json"
+    )
     parser.add_argument("--probe", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.probe:
         probe(given.probe, given.minutes)
+        return
+    if given.schema:
+        schema(given.schema, given.json)
         return
     load = os.getloadavg()
     server, port = started()
@@ -79,6 +86,29 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n")
     sys.exit(bool(figures["missed"]))
+
+
+def schema(examples: int, file: Path) -> None:
+    """Send requests that Schemathesis generates from the OpenAPI, and add what came of it to the figures in a file.
+
+    One check is left out: that a model exists and can do what is asked is not in the schema.
+    """
+    server, port = started()
+    try:
+        options = ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--seed", "1", "--no-color"]
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json", *options]
+        said = subprocess.run(
+            [*command, "--max-examples", str(examples)], capture_output=True, text=True, check=False
+        )
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+    generated, passed = re.findall(r"(\d+) generated, (\d+) passed", said.stdout)[0]
+    line = f"python benchmarks/serve.py --schema {examples}"
+    figures = json.loads(file.read_text())
+    figures["schemathesis"] = {"command": line, "requests": int(generated), "passed": int(passed)}
+    file.write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures["schemathesis"]))
 
 
 def missed(figures: dict[str, Any]) -> list[str]:

@@ -138,6 +138,17 @@ def endless(result: dict[str, Any]) -> tuple[str, str]:
     )
 
 
+def serve(result: dict[str, Any]) -> tuple[str, str]:
+    """Describe serve.json."""
+    clients, hostile, requests = result["clients"], result["hostile"], sum(result["answers"].values())
+    done = f"{requests:,} requests to a server, of {clients} clients at once, of which {hostile} were hostile"
+    before, after = result["memory_mb"]["server"]
+    return done, (
+        f"{len(result['wrong'])} unplanned errors or answers for another client; the server's memory went from "
+        f"{before:g} to {after:g} MB, and a killed worker was replaced in {result['worker_restart_seconds']:g} s"
+    )
+
+
 DESCRIBED = {
     "kills.json": kills,
     "flips.json": flips,
@@ -145,6 +156,7 @@ DESCRIBED = {
     "mutants.json": mutants,
     "fuzz.json": fuzz,
     "endless.json": endless,
+    "serve.json": serve,
 }
 
 

@@ -34,7 +34,6 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"model": JobState, "description": "The job, with wait = false."},
     503: {**ERRORS[503], "model": Error},
 }
-GONE = Refusal(503, "The client has gone.", 1)
 router = APIRouter(responses=ANSWERS)
 
 
@@ -105,7 +104,7 @@ async def encode(request: Request) -> Response:
     with state.queue.budget.account() as account:
         form = await read_form(request, ("model", "wait"), ("picture",), state.limits, account)
         asked = read(Translate, form)
-        needs_space(state, asked.model)
+        card(state, asked.model)
         if "picture" not in form.files:
             raise Refusal(422, "The field picture is missing: send a file.")
         await check(form.files["picture"], state, "image")
@@ -156,7 +155,7 @@ async def computed(
     kept = False
     try:
         if not await ended(request, job):
-            raise GONE
+            raise Refusal(503, "The client has gone.", 1)
         if job.error is not None:
             raise job.error
         if len(job.results) == 1:
@@ -174,11 +173,6 @@ def card(state: State, name: str) -> dict[str, Any]:
     if found is None:
         raise Refusal(422, "There is no such model; GET /v1/models lists those that there are.")
     return found
-
-
-def needs_space(state: State, name: str) -> None:
-    """Raise Refusal if there is no such model."""
-    card(state, name)
 
 
 def read(kind: type[Read], form: Form) -> Read:

@@ -113,7 +113,6 @@ def main(descriptor: int) -> None:
     """Answer requests until the server is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server says when to end
         signal.signal(number, signal.SIG_IGN)
-    os.nice(5)  # so that the server answers quickly while all cores compute
     with socket.socket(fileno=descriptor) as line, line.makefile("rb") as requests:
         wanted, _ = frames.read_now(requests)
         limit_memory(wanted["memory"])

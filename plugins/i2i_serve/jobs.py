@@ -18,7 +18,6 @@ from .limits import Account, Budget, Limits, Refusal
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 SWEEP = 5.0  # seconds between two looks for results to forget
-STOPPING = Refusal(503, "The server is stopping: try again later.", 10)
 
 
 @dataclass
@@ -92,7 +91,7 @@ class Queue:
     def room(self, client: str) -> None:
         """Raise Refusal unless a job of this client could wait; called before an upload is read, too."""
         if self.stopping:
-            raise STOPPING
+            raise stopping()
         wait = max(1.0, len(self) * self.usual)
         if len(self) >= self.limits.queue:
             raise Refusal(503, f"The server is busy, {len(self)} pictures are waiting: try again later.", wait)
@@ -199,5 +198,10 @@ class Queue:
         while (self.waiting or self.running) and time.monotonic() < latest:
             await asyncio.sleep(0.05)
         for job in [job for job in self.jobs.values() if not job.done.is_set()]:
-            self._end(job, "failed", STOPPING)
+            self._end(job, "failed", stopping())
         self.waiting.clear()
+
+
+def stopping() -> Refusal:
+    """Return the refusal of a server that is stopping."""
+    return Refusal(503, "The server is stopping: try again later.", 10)

@@ -24,7 +24,6 @@ class Limits:
         queue: jobs that wait; clients that are not on this computer get a quarter of it each.
         memory: bytes of uploads and results together.
         keep: seconds for which a result can be fetched.
-        samples: pictures of one request.
         connections: at the same time.
         grace, rate: a client has `grace` seconds, and one more for every `rate` bytes that it sends or reads.
         drain: seconds to finish running jobs after SIGTERM.
@@ -38,7 +37,6 @@ class Limits:
     queue: int = 64
     memory: int = 512 * MB
     keep: float = 600
-    samples: int = 64
     connections: int = 400
     grace: float = 10
     rate: int = 16_000

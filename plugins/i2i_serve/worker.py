@@ -23,7 +23,6 @@ from .limits import Limits, Refusal
 
 STARTS = 120.0  # seconds that a start may take: torch may be on a slow disk
 AGAIN = 1.0  # seconds before the next try, if a start failed
-GONE = Refusal(503, "The process that computes ended and is being started again: try again.", 3)
 
 
 class Stopped(Exception):
@@ -169,7 +168,7 @@ class Worker:
             await asyncio.wait_for(self.ready.wait(), 30)
         process = self.current
         if process is None or not self.ready.is_set():
-            raise GONE
+            raise gone()
         head = {"do": job.do, "model": job.model, "options": job.options, "names": list(job.blobs), "id": job.id[:8]}
         try:
             answer, blobs = await asyncio.wait_for(process.ask(head, list(job.blobs.values())), self.limits.seconds)
@@ -181,8 +180,13 @@ class Worker:
         except (EOFError, OSError, ValueError) as error:
             self.ready.clear()
             process.kill()
-            raise GONE from error
+            raise gone() from error
         if "error" in answer:
             raise Refusal(answer["status"], answer["error"], answer.get("retry"))
         results = [Result(blob, **about) for blob, about in zip(blobs, answer["results"], strict=True)]
         return answer["data"], results
+
+
+def gone() -> Refusal:
+    """Return the refusal of a job whose process ended."""
+    return Refusal(503, "The process that computes ended and is being replaced: try again.", 3)

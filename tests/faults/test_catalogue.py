@@ -98,6 +98,10 @@ def test_the_recorded_campaigns_lost_nothing() -> None:
     assert all(figures["kills"] > 0 for figures in recorded("kills")["kinds"].values())
     assert recorded("flips")["silent"] == recorded("flips")["crashed"] == 0
     assert recorded("syscalls")["found"] == []
+    served = recorded("serve")
+    assert served["wrong"] == []
+    assert all(after <= before * 1.05 + 20 for before, after in served["memory_mb"].values())
+    assert served["schemathesis"]["requests"] == served["schemathesis"]["passed"] > 0
     endless = recorded("endless")
     assert endless["growth"] < 0.05
     assert endless["files"][0] >= endless["files"][1]

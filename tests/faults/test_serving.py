@@ -236,6 +236,24 @@ def test_H17_generated_requests_are_answered_as_the_openapi_says(server: Server,
     assert "Operations" in done.stdout
 
 
+def test_H17_odd_requests_to_every_route_get_a_status_and_an_error_that_the_openapi_declares(server: Server) -> None:
+    described = server.client.get("/openapi.json").json()
+    odd = [None, {}, [], "x", 10**30, {"model": 1}, {"model": "trouble", "n": 10**30}, {"model": "trouble", "n": -1}]
+    odd += [{"model": "trouble", "codes": [[]]}, {"model": "trouble", "conditions": {"a": [1]}}, {"unknown": 1}]
+    count = 0
+    for path, methods in described["paths"].items():
+        address = path.replace("{id}", "0" * 32).replace("{name}", "nobody").replace("{number}", "0")
+        for method, operation in methods.items():
+            for body in odd if method == "post" else [None]:
+                answer = server.client.request(method, address, json=body)
+                assert str(answer.status_code) in operation["responses"], (path, body, answer.text)
+                if answer.status_code >= 400:
+                    assert list(answer.json()) == ["error"], answer.text
+                    assert answer.json()["error"].endswith("."), answer.text
+                count += 1
+    assert count > 70
+
+
 def test_H18_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
