@@ -57,6 +57,7 @@ class Job:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     ended: float = 0.0  # time.monotonic()
     seen: float = field(default_factory=time.monotonic)  # when its client last asked for it
+    watchers: int = 0  # requests that wait for its end
 
 
 class Worker(Protocol):
@@ -187,7 +188,7 @@ class Queue:
             now = time.monotonic()
             for job in list(self.jobs.values()):
                 old = job.done.is_set() and now - job.ended > self.limits.keep
-                alone = job.state == "queued" and now - job.seen > max(60.0, self.limits.seconds)
+                alone = job.state == "queued" and not job.watchers and now - job.seen > max(60.0, self.limits.seconds)
                 if old or alone:
                     self.forget(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -160,12 +161,15 @@ async def ended(request: Request, job: Job, seconds: float | None = None) -> boo
     """Wait until a job has ended; return whether it has, or the client has gone, or the time is over."""
     done = asyncio.ensure_future(job.done.wait())
     gone = asyncio.ensure_future(disconnected(request))
+    job.watchers += 1
     try:
         await asyncio.wait({done, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return job.done.is_set()
     finally:
         done.cancel()
         gone.cancel()
+        job.watchers -= 1
+        job.seen = time.monotonic()
 
 
 async def disconnected(request: Request) -> None:

@@ -932,6 +932,7 @@ CASES = [
         "H10",
         "clients that leave early",
         "their jobs are dropped, and nothing leaks",
+        "faults/test_serving.py::test_H10_a_job_that_nobody_waits_for_is_dropped_and_others_are_not",
         "faults/test_serving.py::test_H10_a_job_that_waits_can_be_cancelled",
         "faults/test_serving.py::test_H10_clients_that_leave_leave_nothing_behind",
     ),

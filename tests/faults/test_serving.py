@@ -156,6 +156,31 @@ def test_H9_clients_take_turns() -> None:
     assert order[:3] == ["many", "few", "one"]
 
 
+def test_H10_a_job_that_nobody_waits_for_is_dropped_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    from i2i_serve import jobs
+    from i2i_serve.counts import Counts
+    from i2i_serve.limits import Limits
+
+    async def act() -> list[bool]:
+        queue = jobs.Queue(None, Limits(), Counts())  # type: ignore[arg-type]  # nothing is computed
+        for watchers, seen in ((0, -1000), (1, -1000), (0, 0)):
+            with queue.budget.account() as account:
+                account.take(10)
+                job = queue.add("translate", "m", {}, {}, "", account)
+            job.watchers, job.seen = watchers, job.seen + seen
+        made = list(queue.jobs.values())
+        task = asyncio.create_task(queue.sweep())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        assert queue.budget.held == 10 * len(queue.jobs)
+        return [job.id in queue.jobs for job in made]
+
+    monkeypatch.setattr(jobs, "SWEEP", 0.01)
+    assert asyncio.run(act()) == [False, True, True]
+
+
 def test_H10_clients_that_leave_leave_nothing_behind(server: Server) -> None:
     settled(server)
     threads, files = server.memory(), len(os.listdir(f"/proc/{server.process.pid}/fd"))

@@ -60,7 +60,7 @@ async function choose(one) {
     const parts = [];
     if (model.labels) parts.push(painting(model));
     else if (model.takes === "caption") parts.push(sampling(model));
-    else if (model.translate) parts.push(translating(model));
+    else if (["image", "clip"].includes(model.takes)) parts.push(translating(model));
     if (model.sample && model.takes !== "caption") parts.push(sampling(model));
     if (model.latent && model.makes === "image") parts.push(latent(model));
     panel.replaceChildren(...parts.map((part) => part.element));
