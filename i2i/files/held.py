@@ -1,20 +1,24 @@
 """Locks a run folder for one process at a time: `with lock(folder): ...`.
 
-Under the lock, nothing is written through symlinks that lead out of the folder. The lock ends with the process.
+Under the lock, nothing is written through symlinks that lead out of the folder. The lock ends with the process. The
+file `.lock` then tells how: it contains "ended", or the error that ended the block; a killed process leaves its pid.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import WeightsError
 from .calls import explained, opened
 
 HELD: set[Path] = set()  # the run folders that this process has locked
+FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi"  # the C struct of fcntl: order and sizes of its fields
 
 
 @contextmanager
@@ -28,11 +32,45 @@ def lock(folder: str | Path) -> Iterator[None]:
     with explained(folder):
         handle = _acquire(home)
     HELD.add(home)
+    end = "ended"
     try:
         yield
+    except BaseException as error:
+        end = f"{type(error).__name__}: {error}"
+        raise
     finally:
+        with suppress(OSError):  # a full disk, which whatever ends the block reports
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, end.encode("utf-8", "replace")[:1000], 0)
         HELD.discard(home)
         os.close(handle)
+
+
+def locked(folder: str | Path) -> bool:
+    """Return whether a running process holds the lock of a run folder, without taking it."""
+    home = Path(os.path.abspath(folder))
+    if home in HELD:
+        return True  # and closing the file here would end the lock
+    try:
+        handle = os.open(home / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        order = (0, 0, 0, fcntl.F_WRLCK, 0) if sys.platform == "darwin" else (fcntl.F_WRLCK, 0, 0, 0, 0)
+        answer = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(FLOCK, *order)))
+        return bool(answer[3 if sys.platform == "darwin" else 0] != fcntl.F_UNLCK)
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+
+
+def ending(folder: str | Path) -> str:
+    """Return how the last process that locked a run folder has ended; see above. "" if there was none."""
+    try:
+        return (Path(folder) / ".lock").read_text(encoding="utf8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def stay_inside(path: Path) -> None:

@@ -23,7 +23,7 @@ from .animate import gif
 from .border import Picture, fill_hidden, take, take_labels
 from .decode import FORMATS, UNSUPPORTED, read_labels, read_rgb
 from .find import find, find_clips
-from .grid import frames, grid, label_colours, png, to_uint8
+from .grid import frames, grid, label_colours, layout, png, texts, to_uint8
 from .limits import MAX_FRAMES, MAX_PIXELS
 from .notes import ImageWarning, counts, shown
 from .output import Output
@@ -54,6 +54,7 @@ __all__ = [
     "grid",
     "iter_video",
     "label_colours",
+    "layout",
     "mp4",
     "pad_to_multiple",
     "png",
@@ -65,6 +66,7 @@ __all__ = [
     "shown",
     "take",
     "take_labels",
+    "texts",
     "tiled",
     "to_pil",
     "to_uint8",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
+
+
+HEADER = 16  # pixels, for the names
 
 
 def grid(columns: Mapping[str, Tensor | np.ndarray], gap: int = 4, least: int = 128) -> np.ndarray:
@@ -26,20 +31,44 @@ def grid(columns: Mapping[str, Tensor | np.ndarray], gap: int = 4, least: int = 
         uint8 [H, W, 3].
     """
     drawn = {name: cells if isinstance(cells, np.ndarray) else to_uint8(cells) for name, cells in columns.items()}
-    side = max(max(cell.shape[1:3]) for cell in drawn.values())
-    factor = max(1, -(-least // side))
-    rows, header = max(map(len, drawn.values())), 16
-    scales = {name: max(1, side * factor // max(cells.shape[1:3])) for name, cells in drawn.items()}
-    down, across = (max(cells.shape[axis] * scales[name] for name, cells in drawn.items()) + gap for axis in (1, 2))
-    sheet = Image.new("RGB", (len(drawn) * across + gap, header + rows * down + gap), "white")
+    places = layout({name: cells.shape for name, cells in drawn.items()}, gap, least)
+    rows = max(map(len, drawn.values()))
+    size = max(place.left + place.width for place in places) + gap, HEADER + rows * (places[0].height + gap) + gap
+    sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    for column, (name, images) in enumerate(drawn.items()):
-        left, scale = gap + column * across, scales[name]
-        pen.text((left, 2), name, fill="black")
+    for (name, images), place in zip(drawn.items(), places, strict=True):
+        pen.text((place.left, 2), name, fill="black")
         for row, image in enumerate(images):
-            cell = Image.fromarray(np.repeat(np.repeat(image, scale, 0), scale, 1))
-            sheet.paste(cell, (left, header + row * down))
+            cell = Image.fromarray(np.repeat(np.repeat(image, place.scale, 0), place.scale, 1))
+            sheet.paste(cell, (place.left, HEADER + row * (place.height + gap)))
     return np.array(sheet)
+
+
+class Column(NamedTuple):
+    """Where a column is in a sheet, in pixels: its cells are at most `width` wide and `height` high."""
+
+    name: str
+    left: int
+    width: int
+    height: int
+    scale: int
+
+
+def layout(shapes: Mapping[str, Sequence[int]], gap: int = 4, least: int = 128) -> list[Column]:
+    """Return where `grid` puts its columns.
+
+    Args:
+        shapes: by name, [N, H, W, 3], or [N, T, H, W, 3] of clips.
+        gap, least: see `grid`.
+    """
+    sizes = {name: (shape[-3], shape[-2]) for name, shape in shapes.items()}
+    side = max(map(max, sizes.values()))
+    factor = max(1, -(-least // side))
+    scales = {name: max(1, side * factor // max(size)) for name, size in sizes.items()}
+    height, width = (max(size[axis] * scales[name] for name, size in sizes.items()) for axis in (0, 1))
+    return [
+        Column(name, gap + number * (width + gap), width, height, scales[name]) for number, name in enumerate(sizes)
+    ]
 
 
 def frames(columns: Mapping[str, np.ndarray], gap: int = 4, least: int = 128) -> np.ndarray:
@@ -72,8 +101,19 @@ def label_colours(classes: int) -> np.ndarray:
     return colours.round().astype(np.uint8)
 
 
-def png(picture: np.ndarray) -> bytes:
-    """Encode uint8 [H, W, 3] as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
+def png(picture: np.ndarray, about: Mapping[str, str] | None = None) -> bytes:
+    """Encode uint8 [H, W, 3] as PNG, with texts by name, which `texts` reads."""
+    buffer, chunks = io.BytesIO(), PngInfo()
+    for name, text in (about or {}).items():
+        chunks.add_itxt(name, text)
+    Image.fromarray(picture).save(buffer, format="PNG", pnginfo=chunks)
     return buffer.getvalue()
+
+
+def texts(file: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the texts in a PNG that `png` has written; {} for another file."""
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            return {name: str(text) for name, text in getattr(image, "text", {}).items()}
+    except (OSError, ValueError, SyntaxError):
+        return {}

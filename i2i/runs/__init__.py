@@ -5,6 +5,7 @@
     model.safetensors  averaged weights, config inside    metrics.json       written last: the run is finished
     report.html        written by the plugin `report`     evaluations.jsonl  one line per `i2i evaluate`
     plugins.json       the files given by --plugin, with their sha256
+    timing.jsonl       seconds of training                environment.jsonl  versions and device, one line per start
 
     folder.py      `Run`: claim a folder, read its log, metrics, pictures and config, find the newest finished run
     record.py      `Record`: what a training writes into it, and the observers that watch
@@ -20,6 +21,10 @@
     stopping.py    SIGINT, SIGTERM, SIGUSR1 and SIGHUP end a run after the current step
     progress.py    the line on stderr
     models.py      `cards`: the models of plugins and the finished runs, for `i2i models`
+    overview.py    `overviews`: the state of every run in a folder, for `i2i runs`
+    settings.py    `settings_of`: the config as a table, with the defaults
+    sheets.py      `sheet_of`: the sample pictures over time, for pages
+    environment.py where a run was trained, and the facts about its weights
     same.py        what all processes of a training must have in common
     summary.py     what is printed at the end
 
@@ -33,19 +38,24 @@ from .fitting import refuse_other_channels, refuse_what_does_not_fit
 from .folder import Run
 from .folders import evaluate_folders
 from .models import cards, file_of
+from .overview import Overview, overviews
 from .progress import Line, Progress
 from .record import Record
 from .resume import refuse_zero_rate, state_to_resume
 from .same import in_common
+from .settings import Setting, settings_of
+from .sheets import sheet_of
 from .starting import start_from
 from .stopping import Stopped, signals
 from .summary import summary
 
 __all__ = [
     "Line",
+    "Overview",
     "Progress",
     "Record",
     "Run",
+    "Setting",
     "Stopped",
     "cards",
     "evaluate",
@@ -53,10 +63,13 @@ __all__ = [
     "evaluated",
     "file_of",
     "in_common",
+    "overviews",
     "refuse_other_channels",
     "refuse_what_cannot_be_judged",
     "refuse_what_does_not_fit",
     "refuse_zero_rate",
+    "settings_of",
+    "sheet_of",
     "signals",
     "start_from",
     "state_to_resume",

@@ -13,6 +13,7 @@ from typing import Any
 from .. import files
 from ..errors import ConfigError
 from ..plugins import PluginFile, load_files
+from .environment import weights_card
 from .files import load_recorded, loading
 
 
@@ -21,8 +22,8 @@ class Run:
 
     Attributes:
         folder: the folder as it was given.
-        config_file, log_file, timing_file, metrics_file, evaluations_file, weights_file, plugins_file, report_file:
-            its files.
+        config_file, log_file, timing_file, environment_file, metrics_file, evaluations_file, weights_file,
+            plugins_file, report_file: its files.
         checkpoints, samples: its folders.
         plugin_files: the plugin files that this process loaded for the run, see `plugins`.
         repeatable: whether this process is doing what a resume does again, so that a signal may end it at once.
@@ -37,6 +38,7 @@ class Run:
         self.config_file = self.folder / "config.yaml"
         self.log_file = self.folder / "log.jsonl"
         self.timing_file = self.folder / "timing.jsonl"
+        self.environment_file = self.folder / "environment.jsonl"
         self.metrics_file = self.folder / "metrics.json"
         self.evaluations_file = self.folder / "evaluations.jsonl"
         self.weights_file = self.folder / "model.safetensors"
@@ -81,6 +83,10 @@ class Run:
         """Return "seconds" since the last line and the share of them spent "waiting" for data, by "step"."""
         return self._lines(self.timing_file)
 
+    def environment(self) -> list[dict[str, Any]]:
+        """Return where it was trained: for each start, the "step" and, by name, versions, device and threads."""
+        return self._lines(self.environment_file)
+
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the final evaluation by name, with "step"; {} for a run that is not finished."""
         return json.loads(files.read(self.metrics_file)) if self.finished else {}
@@ -92,6 +98,10 @@ class Run:
     def pictures(self) -> list[Path]:
         """Return the sample pictures, the oldest first; their names are steps."""
         return sorted(self.samples.glob("*.png"))
+
+    def card(self) -> dict[str, str]:
+        """Return what there is to say about the published weights, by name; {} if there are none yet."""
+        return weights_card(self.weights_file)
 
     def claim(self, *, resume: bool, force: bool) -> None:
         """Make the run's folder, and never mix a new run into an old one.

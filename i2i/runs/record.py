@@ -18,9 +18,10 @@ from ..devices import described as described_device
 from ..devices import move, peak_memory
 from ..engine import Engine, StepOutcome
 from ..errors import ConfigError, I2IError, blame
-from ..images import frames, gif, png
+from ..images import frames, gif, layout, png
 from ..modalities import columns
 from ..version import __version__
+from .environment import environment
 from .files import described, write_record
 from .folder import Run
 from .listing import listing
@@ -67,6 +68,7 @@ class Record:
                 self.run.log_file, lambda line: line["step"] <= self.engine.number and not line.get("final")
             )
             files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
+            files.append_line(self.run.environment_file, json.dumps(environment(self.engine)))
             write_record(self.run.plugins_file, self.run.plugin_files)
             files.write(self.run.config_file, self.config.text().encode())
 
@@ -125,9 +127,9 @@ class Record:
             self._blind = True
         if drawn and self.leads:
             sheets, name = frames(drawn), f"{self.engine.number:08d}"
-            still = sheets[len(sheets) // 2]
+            still, places = sheets[len(sheets) // 2], layout({name: cells.shape for name, cells in drawn.items()})
             files.make_folder(self.run.samples)
-            files.write(self.run.samples / f"{name}.png", png(still))
+            files.write(self.run.samples / f"{name}.png", png(still, {"columns": json.dumps(places)}))
             if len(sheets) > 1:
                 files.write(self.run.samples / f"{name}.gif", gif(sheets))
             self._notify(images={"samples": torch.from_numpy(still)})

@@ -57,9 +57,18 @@ def run(
         print(f"{out}: written", file=sys.stderr)
 
 
-def refuse_out(out: str, picture: str, force: bool) -> None:
+def only(things: Sequence[str]) -> str:
+    """Return the one picture that several models translate. Raises: ConfigError, there are several."""
+    if len(things) > 1:
+        raise ConfigError(
+            f"{len(things)} inputs ({', '.join(things)}) and -m: give one picture to compare models, or only runs, "
+            f"without -m, to compare trainings"
+        )
+    return things[0]
+
+
+def refuse_out(out: str, picture: str, force: bool, possible: Sequence[str] = (*images.WRITTEN, *PAGES)) -> None:
     """Reject a file that cannot be written, that exists unless forced, or that is the picture itself."""
-    possible = (*images.WRITTEN, *PAGES)
     if Path(out).suffix.lower() not in possible:
         raise DataError(f"{images.shown(out)}: this suffix cannot be written; possible: {', '.join(possible)}")
     if not Path(out).exists():

@@ -90,7 +90,7 @@ def test_F8_a_run_with_a_broken_generator_warns_on_stderr_and_in_the_report(
     said = [record.getMessage() for record in caplog.records if "told real from generated" in record.getMessage()]
     assert len(said) == 1
     assert "D/pairs 0" in said[0]
-    assert "class=alarm>Step " in (run / "report.html").read_text()
+    assert 'class="warning">Step ' in (run / "report.html").read_text()
     assert said[0][5:40] in (run / "report.html").read_text()
 
 
