@@ -167,14 +167,13 @@ def translate(
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write into.")],
     model: ModelOption = None,
     condition: Conditions = None,
-    tile: Annotated[
-        int | None, typer.Option(help="Cut large pictures into squares of this side, in pixels.", min=16)
-    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Cut large pictures into tiles of so many pixels.", min=16)] = None,
     size: Annotated[str | None, typer.Option(help="Of the result: 1920x1080, or its longer side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Of the result, e.g. 2.5 times the input.")] = None,
     format: Annotated[str | None, typer.Option(help="png, jpg, jpeg, webp, tif, tiff, bmp, ppm; else kept.")] = None,
     quality: Annotated[int | None, typer.Option(help="1 to 100, for jpg and webp; 95 by default.")] = None,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and other metadata.")] = False,
+    steady: Annotated[bool, typer.Option("--steady", help="Make the frames of videos flicker less.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make all results again, whatever is there.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Keep what is there, whichever model made it.")
@@ -184,14 +183,14 @@ def translate(
     speed: SpeedOption = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Translate images, or whatever the model takes, keeping their names and sizes.
+    """Translate images, videos, or whatever the model takes, keeping their names and sizes.
 
     The same command continues a job that was stopped, and redoes what another input, model or condition has made.
     """
     from . import api, images, runs
     from . import model as models
 
-    output = images.Output(tile, size, scale, format, quality, strip)
+    output = images.Output(tile, size, scale, format, quality, strip, steady)
     line = runs.Line()
     failed = models.translate_files(
         sources,

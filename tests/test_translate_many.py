@@ -230,19 +230,21 @@ def test_processes_give_the_same_results_and_one_that_is_killed_costs_one_pictur
     Image.new("RGB", (13, 8)).save(source / "0-deadly.png")
     (source / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
+    frames[0].save(source / "pages.tif", save_all=True, append_images=frames[1:])
     frames[0].save(source / "moving.gif", save_all=True, append_images=frames[1:])
     with pytest.warns(UserWarning, match="has several frames, the first is used"):
         said = translated(source, tmp_path / "two", model, nproc=2)
-    assert said[-3] == "9 translated, 0 already existed, 2 failed:"  # and both again
+    assert said[-3] == "10 translated, 0 already existed, 2 failed:"  # and both again
     assert any(f"'{source}/0-deadly.png': the process that translated it was killed by signal 9" in s for s in said)
     assert any(f"'{source}/bad.png'" in sentence for sentence in said)
     made = contents(tmp_path / "two")
-    assert made.pop("moving.png")
+    assert made.pop("pages.tif")
+    assert made.pop("moving.gif")
     assert made == contents(tmp_path / "one")
-    assert sum("done" in line for line in lines(tmp_path / "two")) == 9
+    assert sum("done" in line for line in lines(tmp_path / "two")) == 10
     (source / "0-deadly.png").unlink()
     (source / "bad.png").unlink()
-    assert translated(source, tmp_path / "two", model, nproc=2) == ["0 translated, 9 already existed, 0 failed"]
+    assert translated(source, tmp_path / "two", model, nproc=2) == ["0 translated, 10 already existed, 0 failed"]
 
 
 def test_an_error_that_concerns_all_inputs_ends_all_processes(home: Path, tmp_path: Path) -> None:

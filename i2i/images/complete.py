@@ -14,7 +14,7 @@ from ..errors import DataError
 
 CUT, DAMAGED = "truncated: copy or download it again", "damaged: copy or download it again"
 MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-PICTURES = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # brands of MP4 that are pictures
+PICTURES = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"crx ")  # brands of MP4 that are pictures
 
 
 def kind_of(prefix: bytes) -> str:

@@ -21,6 +21,20 @@ def find(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], l
     return files.find(sources, _why_not)
 
 
+def find_moving(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Find images as `find` does, and videos."""
+    return files.find(sources, lambda path: None if is_video(path) else _why_not(path))
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file is an MP4, MOV, MKV, WebM or AVI, by its first bytes."""
+    try:
+        with opened(path) as stream:
+            return kind_of(stream.read(16)) in ("mov", "matroska", "avi")
+    except (OSError, ValueError, DataError):
+        return False
+
+
 def find_clips(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Find clips by their first bytes: animations, videos, and folders of at least two still pictures, their frames.
 

@@ -26,6 +26,7 @@ class Output:
         format: a suffix without its dot, e.g. "png".
         quality: 1 to 100, for JPEG and WebP.
         strip: leave out metadata.
+        steady: mix the frames of a clip with those before along the motion, so that they flicker less.
 
     Raises:
         ConfigError: a value is not possible.
@@ -37,6 +38,7 @@ class Output:
     format: str | None = None
     quality: int | None = None
     strip: bool = False
+    steady: bool = False
 
     def __post_init__(self) -> None:
         if self.size is not None and self.scale is not None:

@@ -49,7 +49,9 @@ def library() -> Any:
 # ---- reading
 
 
-def decode(stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, int], None]) -> Iterator[Frame]:
+def decode(
+    stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, int], None], silent: bool = False
+) -> Iterator[Frame]:
     """Yield the frames of a video file, upright.
 
     Args:
@@ -57,17 +59,16 @@ def decode(stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, in
         kind: "mov" (which includes MP4), "matroska" (which includes WebM) or "avi".
         name: for warnings.
         check: called before decoding with width, height and number of frames (0 if unknown); raises DataError.
+        silent: do not warn about sound, because the caller copies it.
 
     Raises:
         DataError: it has no video, or frames are missing.
     """
     stream.seek(0)
     with library().open(stream, "r", format=kind) as container:
-        video = next((s for s in container.streams.video if not s.disposition & s.disposition.attached_pic), None)
-        if video is None:
-            raise DataError("contains no video")
+        video = pictures_of(container)
         check(video.width, video.height, video.frames)
-        if container.streams.audio:
+        if container.streams.audio and not silent:
             note(name, "sound dropped", "has sound, which is dropped")
         begin: Fraction | None = None
         tags: Tags | None = None
@@ -87,6 +88,14 @@ def decode(stream: BinaryIO, kind: str, name: str, check: Callable[[int, int, in
             raise DataError("contains no frames")
         last = ending(container, video, begin) - held.time
         yield held._replace(duration=last if last > 0 else held.duration or USUAL)
+
+
+def pictures_of(container: Any) -> Any:
+    """Return the video stream of an opened file, not one that is the picture of a cover; raise DataError if none."""
+    video = next((s for s in container.streams.video if not s.disposition & s.disposition.attached_pic), None)
+    if video is None:
+        raise DataError("contains no video")
+    return video
 
 
 def complete(container: Any, video: Any) -> Iterator[Any]:
@@ -166,7 +175,7 @@ def mp4(frames: np.ndarray, fps: float = 12) -> bytes:
     return buffer.getvalue()
 
 
-def encode(stream: BinaryIO, frames: Iterable[Frame], kind: str) -> None:
+def encode(stream: BinaryIO, frames: Iterable[Frame], kind: str, like: Frame | None = None) -> None:
     """Write frames as H.264 in MP4 or as VP9 in WebM, with the colour tags of the first one.
 
     Chroma has half the resolution, as players expect. In MP4 an odd height or width does not allow this, so chroma
@@ -177,6 +186,7 @@ def encode(stream: BinaryIO, frames: Iterable[Frame], kind: str) -> None:
         stream: the file, which must be seekable.
         frames: at least one; all of one size.
         kind: "mp4" or "webm".
+        like: the first frame of the clip that these frames are a part of; its rate and units are used.
 
     Raises:
         DataError: there are no frames, or they differ in size.
@@ -190,9 +200,10 @@ def encode(stream: BinaryIO, frames: Iterable[Frame], kind: str) -> None:
             f"the installed PyAV has no encoder {codec}: pip install 'i2i[video]', or use GIF or WebP"
         )
     (height, width, _), tags = first.pixels.shape, first.tags
-    base = Fraction(1, units(first))
+    like = like or first
+    base = Fraction(1, units(like))
     with av.open(stream, "w", format=kind) as container:
-        video = container.add_stream(codec, rate=1 / first.duration, options=options)
+        video = container.add_stream(codec, rate=1 / like.duration, options=options)
         context = video.codec_context
         context.width, context.height, context.time_base = width, height, base
         context.pix_fmt = "yuv444p" if kind == "mp4" and (height % 2 or width % 2) else "yuv420p"

@@ -66,8 +66,11 @@ def read_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Vid
     return Video(np.stack([frame.pixels for frame in found]), times, found[0].tags)
 
 
-def iter_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Iterator[Frame]:
-    """Yield the frames of a clip one by one, so that it need not fit in memory; see `read_video`."""
+def iter_video(source: Any, *, fps: float = 12, limit: int | None = None, silent: bool = False) -> Iterator[Frame]:
+    """Yield the frames of a clip one by one, so that it need not fit in memory; see `read_video`.
+
+    With `silent`, nothing is said about sound, which the caller copies.
+    """
     if isinstance(source, str | os.PathLike) and os.path.isdir(source):
         yield from of_folder(Path(source), fps, limit)
         return
@@ -79,7 +82,7 @@ def iter_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Ite
 
         found = outline(stream, kind)
         if found is None:
-            frames = pyav.decode(stream, kind, name, check)
+            frames = pyav.decode(stream, kind, name, check, silent)
         else:
             check(found.width, found.height, found.frames)
             check_claims(kind.upper(), found.width, found.height, stream.seek(0, os.SEEK_END), found.frames)
@@ -169,6 +172,30 @@ def moves(path: Path) -> bool:
             return bool(getattr(Image.OPEN[kind.upper()][0](stream, ""), "is_animated", False))
         except Exception:  # damaged: reading it raises the reason
             return False
+
+
+def animated(path: Path) -> bool:
+    """Return whether a file is a GIF, WebP or PNG of several frames, without decoding it; damaged ones are not."""
+    try:
+        with opened(path) as stream:
+            kind = kind_of(stream.read(16))
+            if f".{kind}" not in ANIMATIONS:
+                return False
+            stream.seek(0)
+            return bool(getattr(Image.OPEN[kind.upper()][0](stream, ""), "is_animated", False))
+    except Exception:  # decoders raise almost anything on damaged bytes
+        return False
+
+
+def count_of(path: Path) -> int:
+    """Return the number of frames that a clip claims to have, or 0 if it does not say."""
+    with explained(shown(path)), opened_clip(path) as (stream, kind):
+        found = outline(stream, kind)
+        if found is not None:
+            return found.frames
+        stream.seek(0)
+        with pyav.library().open(stream, "r", format=kind) as container:
+            return int(pyav.pictures_of(container).frames)
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[Frame]) -> None:

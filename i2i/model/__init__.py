@@ -7,6 +7,7 @@ trained.py    `Model`: translate inputs into outputs of the same type, or genera
 chain.py      `Chain`: several models, one after the other, as one: `load("restore | colorize")`
 batches.py    `BatchTranslator`: a step of a data pipeline, e.g. of Ray Data
 many.py       `translate_files`: translate files and folders into a folder
+moving.py     videos and animations through models of pictures
 workers.py    the same in several processes
 manifest.py   what was translated, from what and with what, so that a stopped job continues
 evaluating.py `evaluate_run`: the metrics of a run, also with other data

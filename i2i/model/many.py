@@ -24,6 +24,7 @@ from ..files.find import UNLISTED
 from ..images import UNSUPPORTED, Output, shown
 from ..modalities import Modality
 from ..runs.progress import pace
+from . import moving
 from .manifest import Manifest, job_of, stamp
 from .trained import Model
 from .workers import Results, Todo, in_processes
@@ -75,7 +76,8 @@ def translate_files(
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
-    share = in_this_process if nproc == 1 else partial(in_processes, nproc=nproc)
+    alone = partial(in_this_process, note=note or say)
+    share = alone if nproc == 1 else partial(in_processes, nproc=nproc)
     try:
         with ended_by_sigterm(), closing(share(todo, model, manifest, output, condition)) as results:
             for number, (at, error) in enumerate(results, start=1):
@@ -127,12 +129,18 @@ def chosen(
 
 
 def in_this_process(
-    todo: Todo, model: Model, manifest: Manifest, output: Output, condition: dict[str, Any]
+    todo: Todo,
+    model: Model,
+    manifest: Manifest,
+    output: Output,
+    condition: dict[str, Any],
+    note: Callable[[str], None],
 ) -> Results:
     """Translate (target, input) pairs one after the other; yield the number of each, and its error."""
     for at, (target, thing) in enumerate(todo):
         try:
-            translate_one(thing, target, model, manifest, output, condition)
+            tell = partial(tell_of, f"[{at + 1}/{len(todo)}]", note)
+            translate_one(thing, target, model, manifest, output, condition, tell)
         except (DataError, NumericError) as error:
             yield at, error
         else:
@@ -156,12 +164,31 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def tell_of(count: str, note: Callable[[str], None], progress: str) -> None:
+    """Tell the progress of one of many inputs."""
+    note(f"{count} {progress}")
+
+
 def translate_one(
-    thing: Any, target: Path, model: Model, manifest: Manifest, output: Output, condition: dict[str, Any]
+    thing: Any,
+    target: Path,
+    model: Model,
+    manifest: Manifest,
+    output: Output,
+    condition: dict[str, Any],
+    note: Callable[[str], None] | None = None,
 ) -> None:
-    """Translate one input into a file; a DataError, also for a lack of memory, concerns only this input."""
+    """Translate one input into a file; a DataError, also for a lack of memory, concerns only this input.
+
+    `note` is called with the progress of a clip.
+    """
     given = stamp(thing)
     try:
+        if moving.is_clip(thing, model.task.takes, model.task.makes, output):
+            key, begin = f"{manifest.job['job']} {given}", partial(manifest.begin, target)
+            moving.translate(thing, target, model, output, condition, key, begin, note)
+            manifest.done(target, given)
+            return
         made, like = model.translated(thing, output, target, condition)
         return_memory()  # what the network took, before the result is encoded
         files.make_folder(target.parent)
@@ -214,7 +241,7 @@ def plan(
     others: Counter[str] = Counter()
     for source in sources:
         with blame(takes, "find"):
-            found, skipped = takes.find(source)
+            found, skipped = moving.found(source, takes, makes)
         for path, why in skipped:
             sentence = f"{shown(path)}: {why}"
             lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(FAILS)
@@ -228,7 +255,7 @@ def plan(
             failed.append(f"{shown(source)}: contains no {takes.plural}")
             say(failed[-1])
         for thing, name in found:
-            target = out / output.name(makes.file_name(name))
+            target = out / moving.name_of(thing, name, takes, makes, output)
             if isinstance(thing, Path) and target.exists() and target.samefile(thing):
                 raise ConfigError(f"{shown(thing)} would be overwritten by its own translation: use another folder")
             if targets.setdefault(target, thing) != thing:
