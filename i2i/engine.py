@@ -89,7 +89,7 @@ class Engine:
         gated = all(getattr(o, "_step_supports_amp_scaling", False) for o in self.optimizers.values())
         self.late = self.device.type != "cpu" and self.world.size == 1 and gated  # read losses only when asked for
         self.unread = devices.Late(sticky=train.on_nan == "stop")
-        self.seen, self.losses = -1, dict[str, float]()  # the last step that was read, and its losses
+        self.seen, self.losses, self.norms = -1, dict[str, float](), dict[str, float]()  # of the last step that was read
 
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
         """Run one training step on the micro-batches of this process and return its losses.
@@ -166,6 +166,7 @@ class Engine:
             if turn.step != self.seen:
                 self.seen, self.losses = turn.step, {}
             self.losses |= {f"{turn.player}/{name}": value for name, value in turn.losses.items()}
+            self.norms[f"norm/{turn.player}"] = turn.norm  # of its gradient, before clipping
             if not turn.finite and self.train.on_nan == "stop":
                 error = NumericError(not_finite(turn.step, turn.player, self.losses))
                 error.step = turn.step

@@ -2,13 +2,14 @@
 
     late = Late(sticky=True)
     optimizer.found_inf = late.add(number, "G", ["gan"], torch.stack([loss, norm]))    # 1 where one is not finite
-    for step, player, losses, finite in late.read(): ...                               # the only read
+    for step, player, losses, finite, norm in late.read(): ...                         # the only read
 
 A fused optimizer with `found_inf` 1 leaves weights and state as they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,12 +20,13 @@ MOST = 1000  # turns that are kept unread
 
 
 class Read(NamedTuple):
-    """One turn of a player: its step, its losses by name, and whether all numbers were finite."""
+    """One turn of a player: its step, its losses by name, whether all numbers were finite, and the norm, if given."""
 
     step: int
     player: str
     losses: dict[str, float]
     finite: bool
+    norm: float = math.nan
 
 
 class Late:
@@ -46,7 +48,7 @@ class Late:
             step: the number of the step.
             player: whose turn it is.
             names: of the losses.
-            numbers: the losses, and others that must be finite, [len(names) + ...].
+            numbers: the losses, and the norm of the gradient, which must be finite too, [len(names) + 1].
         """
         self._turns.append((step, player, names, numbers))
         hold = (~numbers.isfinite().all()).float()
@@ -69,5 +71,6 @@ class Late:
         for step, player, names, numbers in turns:
             own = torch.tensor([next(values) for _ in range(len(numbers))])
             losses = dict(zip(names, own.tolist(), strict=False))
-            found.append(Read(step, player, losses, bool(own.isfinite().all())))
+            norm = float(own[len(names)]) if len(own) > len(names) else math.nan
+            found.append(Read(step, player, losses, bool(own.isfinite().all()), norm))
         return found

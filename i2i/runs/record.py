@@ -88,11 +88,11 @@ class Record:
             self.metrics(numbers(), final=False)
 
     def losses(self, outcome: StepOutcome) -> None:
-        """Log losses, learning rates, how many turns were skipped so far, and the peak memory of an accelerator."""
+        """Log losses, learning rates, norms of gradients, turns skipped so far, and an accelerator's peak memory."""
         losses, peak = outcome.losses, peak_memory(self.engine.device)
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
         skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
-        self._write({**losses, **rates, **skipped, **({} if peak is None else {"memory/peak_mb": peak / 2**20})})
+        self._write({**losses, **rates, **self.engine.norms, **skipped, **({} if peak is None else {"memory/peak_mb": peak / 2**20})})
 
     def timing(self, progress: Progress) -> None:
         """Log how fast the training is: in a file of its own, because log.jsonl is equal in every run of a config."""

@@ -16,6 +16,7 @@ from .watch import Watch
 Series = dict[str, list[tuple[float, float]]]
 OTHERS = {  # titles of the charts of values that are not losses, by how their names start
     "lr/": "Learning rates",
+    "norm/": "Norms of the gradients",
     "skipped/": "Turns skipped because of NaN",
     "memory/": "Peak memory of the accelerator, MB",
 }
