@@ -89,7 +89,7 @@ class Engine:
         gated = all(getattr(o, "_step_supports_amp_scaling", False) for o in self.optimizers.values())
         self.late = self.device.type != "cpu" and self.world.size == 1 and gated  # read losses only when asked for
         self.unread = devices.Late(sticky=train.on_nan == "stop")
-        self.seen, self.losses, self.norms = -1, dict[str, float](), dict[str, float]()  # of the last step that was read
+        self.seen, self.losses, self.norms = -1, dict[str, float](), dict[str, float]()  # of the last step read
 
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
         """Run one training step on the micro-batches of this process and return its losses.

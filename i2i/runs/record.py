@@ -92,7 +92,15 @@ class Record:
         losses, peak = outcome.losses, peak_memory(self.engine.device)
         rates = {f"lr/{name}": o.param_groups[0]["lr"] for name, o in self.engine.optimizers.items()}
         skipped = {f"skipped/{name}": float(count) for name, count in self.engine.skipped.items()}
-        self._write({**losses, **rates, **self.engine.norms, **skipped, **({} if peak is None else {"memory/peak_mb": peak / 2**20})})
+        self._write(
+            {
+                **losses,
+                **rates,
+                **self.engine.norms,
+                **skipped,
+                **({} if peak is None else {"memory/peak_mb": peak / 2**20}),
+            }
+        )
 
     def timing(self, progress: Progress) -> None:
         """Log how fast the training is: in a file of its own, because log.jsonl is equal in every run of a config."""

@@ -11,8 +11,6 @@ from i2i.pages import charts, table, viewer, warning
 from i2i.pages import page as page_of
 from i2i.runs import Run, settings_of, sheet_of
 
-from .watch import Watch
-
 Series = dict[str, list[tuple[float, float]]]
 OTHERS = {  # titles of the charts of values that are not losses, by how their names start
     "lr/": "Learning rates",
@@ -28,7 +26,7 @@ def page(run: Run) -> str:
     step = lines[-1]["step"] if lines else 0
     series = curves(lines)
     body = [
-        *(warning(text) for text in warnings(lines, series)),
+        *(warning(text) for text in [*warnings(lines), *alarms(series)]),
         *(warning(text) for text in waiting(run.timing())),
         section("Metrics", metrics(run)),
         section("Pictures", viewer([sheet_of(run)])),
@@ -81,13 +79,11 @@ def grouped(series: Series) -> dict[str, Series]:
     return groups
 
 
-def warnings(lines: list[dict[str, Any]], series: Series) -> Iterator[str]:
-    """Yield what the losses show, as it was printed to stderr, and the alarms of the task itself."""
-    watch = Watch()
+def warnings(lines: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the warnings in the log, as they were printed to stderr."""
     for line in lines:
-        for text in watch.see(line["step"], line):
-            yield f"{text[0].upper()}{text[1:]}."
-    yield from alarms(series)
+        if "warning" in line:
+            yield f"Step {line['step']}: {line['warning']}."
 
 
 def alarms(series: Series) -> Iterator[str]:

@@ -6,10 +6,10 @@ import math
 import random
 from pathlib import Path
 
-import i2i_report
+import i2i_watch
 import pytest
-from i2i_report import watch
-from i2i_report.watch import Watch
+from i2i_watch import losses as watch
+from i2i_watch.losses import Watch
 
 from i2i import api
 
@@ -31,7 +31,12 @@ train: {steps: 80, log_every: 4, sample_every: 1000, threads: 1}
 def seen(values: list[dict[str, float]], every: int = 50) -> list[str]:
     """Return all that a watch says of these values, logged every so many steps."""
     seen_by = Watch()
-    return [text for n, scalars in enumerate(values) for text in seen_by.see((n + 1) * every, scalars)]
+    steps = ((n + 1) * every for n in range(len(values)))
+    return [
+        f"step {step}: {text}"
+        for step, scalars in zip(steps, values, strict=True)
+        for text in seen_by.see(step, scalars).values()
+    ]
 
 
 def test_F8_a_discriminator_that_always_wins_is_reported_once() -> None:
@@ -56,7 +61,7 @@ def test_F8_a_certain_discriminator_is_reported_by_its_accuracy() -> None:
         [{"D/gan": -0.5}] * 40,  # a critic
         [{"D/gan": 0.69, "D/accuracy": 0.6}] * 40,
         [{"D/gan": 0.0, "D/accuracy": 1.0, "D/alarm": 0.0}] * 40,  # the task watches it itself
-        [{"G/pixel": 0.0, "vae/kl": 0.0}] * 40,
+        [{"G/pixel": 0.1 + 0.001 * n, "vae/kl": 0.02 + 0.001 * n} for n in range(40)],
     ],
 )
 def test_F8_what_is_usual_raises_no_alarm(values: list[dict[str, float]]) -> None:
@@ -95,12 +100,17 @@ def test_F8_a_run_with_a_broken_generator_warns_on_stderr_and_in_the_report(
 
 
 def test_F8_a_resumed_run_knows_what_came_before(tmp_path: Path) -> None:
-    run = i2i_report.Run(tmp_path)
+    run = i2i_watch.Run(tmp_path)
     line = '{{"step": {}, "epoch": 0, "D/gan": 0.0}}\n'
-    (tmp_path / "log.jsonl").write_text("".join(line.format(step) for step in range(100, 700, 100)))
-    assert i2i_report.new_alarms(run, 700, {"D/gan": 0.0}) == []  # reported before, at step 600
+    told = '{"step": 600, "epoch": 0, "fault": "D wins", "warning": "D has won"}\n'
+    (tmp_path / "log.jsonl").write_text("".join(line.format(step) for step in range(100, 700, 100)) + told)
+
+    def new(run: i2i_watch.Run, step: int) -> list[str]:
+        return [*i2i_watch.new_warnings(run, step, {"D/gan": 0.0}, False).values()]
+
+    assert new(run, 700) == []  # reported before, at step 600
     (tmp_path / "log.jsonl").write_text(line.format(100))
-    assert i2i_report.new_alarms(run, 200, {"D/gan": 0.0}) == []  # a resume from an earlier step
+    assert new(run, 200) == []  # a resume from an earlier step
     for step in (300, 400, 500):
-        assert i2i_report.new_alarms(run, step, {"D/gan": 0.0}) == []
-    assert len(i2i_report.new_alarms(run, 600, {"D/gan": 0.0})) == 1
+        assert new(run, step) == []
+    assert len(new(run, 600)) == 1
