@@ -10,19 +10,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import files
-from ..errors import DataError
+from ..errors import DataError, I2IError
 from ..images import Output, shown
 from ..images.find import find_moving, is_video
 from ..images.frame import Frame
+from ..images.notes import reason_of
 from ..images.segments import Segments
 from ..images.steady import Steady
-from ..images.video import ANIMATIONS, animated, count_of, explained, iter_video, write_video
+from ..images.video import ANIMATIONS, animated, count_of, iter_video, write_video
 from ..modalities import Modality
 from ..modalities.base import relative
 from ..runs.progress import pace
@@ -101,7 +103,7 @@ def translate(
         begin()
         write_video(target, clip.results(0))
         return
-    with Segments(target, key) as parts:
+    with encoding(thing), Segments(target, key) as parts:
         clip.steady_after(parts.state)
         try:
             rest = clip.results(parts.done)
@@ -111,8 +113,21 @@ def translate(
             parts.forget()
             raise
         begin()
-        with explained(shown(thing)):
-            parts.join(thing, clip.like(), output.strip)
+        parts.join(thing, clip.like(), output.strip)
+
+
+@contextmanager
+def encoding(thing: Path) -> Iterator[None]:
+    """Turn an error of the encoder into one that names the file; all others are explained where they occur."""
+    try:
+        yield
+    except (I2IError, MemoryError):
+        raise
+    except Exception as error:  # FFmpeg's have no common base class but this
+        raise DataError(
+            f"{shown(thing)}: its result cannot be encoded ({reason_of(error)}); ask for a smaller --size, or "
+            f"translate its frames as pictures"
+        ) from error
 
 
 class Clip:

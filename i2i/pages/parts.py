@@ -14,6 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 POINTS = 1000  # of a curve, at most
+GAP = 8  # pixels below the last row of a sheet
 COLOURS = ("#4269d0", "#e08a00", "#e5533d", "#2aa198", "#3ca951", "#a463f2", "#5b9bd5", "#9c6b4e")
 Curve = Sequence[tuple[float, float]]
 
@@ -211,7 +212,8 @@ def choices(number: int, sheet: Sheet, named: bool) -> list[tuple[str, str]]:
     found = []
     before = f"{sheet.name}: " if named else ""
     places: list[tuple[str, list[int] | None]] = [
-        (name, [left, sheet.top, width, max(1, sheet.size[1] - sheet.top)]) for name, left, width in sheet.columns
+        (name, [left, sheet.top, width, max(1, sheet.size[1] - sheet.top - GAP)])
+        for name, left, width in sheet.columns
     ]
     places = places or [("samples", None)]
     for name, place in places:

@@ -191,7 +191,7 @@ class Run:
         return target, target.with_name(f".{target.name}.replaced")
 
     def _first_files(self) -> list[Path]:
-        return [self.folder / ".lock", self.plugins_file, self.config_file]
+        return [self.folder / ".lock", self.plugins_file, self.environment_file, self.config_file]
 
     def _lines(self, file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in files.read(file).splitlines()] if file.exists() else []

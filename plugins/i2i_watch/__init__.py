@@ -1,4 +1,4 @@
-"""Warns while a run trains, in plain words and with what to try: a discriminator that has won, a collapse, and others.
+"""Warns while a run trains, in plain words and with what to try: a discriminator that has won, a collapse and others.
 
 losses.py looks at the logged values, pictures.py at the sample sheets. Each fault is reported once, on stderr and as
 a line with "warning" in log.jsonl, which the report shows.
