@@ -25,6 +25,7 @@ PUBLIC = [
     "evaluate",
     "load",
     "Model",
+    "BatchTranslator",
     "Task",
     "Data",
     "Catalog",
