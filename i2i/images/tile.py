@@ -10,9 +10,9 @@ result, and is rejected.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
 from .levels import floats, levels
@@ -110,6 +110,7 @@ def tiled(
     scale: int = 1,
     multiple: int = 1,
     depth: torch.dtype | None = None,
+    check: Network | None = None,
 ) -> Tensor:
     """Apply a network tile by tile; the result is assembled on the CPU.
 
@@ -121,6 +122,7 @@ def tiled(
         scale: output size / input size.
         multiple: the sides of a tile are divisible by this.
         depth: uint8 or uint16, to return `levels` of this type.
+        check: is given each part of the result, and returns it.
 
     Returns:
         [N, C', H * scale, W * scale], float32 or `levels`, on the CPU.
@@ -128,14 +130,18 @@ def tiled(
     Raises:
         ConfigError: the tile is smaller than `multiple`.
     """
-    import torch
-
     if tile < multiple:
         raise ConfigError(f"tiles of {tile} pixels are too small: this network needs a multiple of {multiple}")
+    return assembled(pieces(network, image, tile, overlap, scale, multiple), depth, check)
+
+
+def pieces(
+    network: Network, image: Tensor, tile: int, overlap: int, scale: int = 1, multiple: int = 1
+) -> Iterator[Piece]:
+    """Yield the result of `tiled` piece by piece, row by row."""
     tile -= tile % multiple
     overlap = -(-overlap // multiple) * multiple
     height, width = image.shape[-2:]
-    whole: Tensor | None = None
     # The last tile of a row is moved back into the picture, so that all have the same size.
     for top in (min(at, max(0, height - tile)) for at in range(0, height, tile)):
         for left in (min(at, max(0, width - tile)) for at in range(0, width, tile)):
@@ -147,14 +153,38 @@ def tiled(
                 (top - up) * scale : (bottom - up) * scale,
                 (left - west) * scale : (right - west) * scale,
             ]
-            if whole is None:
-                shape = (*out.shape[:2], height * scale, width * scale)
-                # As files have them, so that they are written without a copy.
-                order = torch.contiguous_format if depth is None else torch.channels_last
-                whole = torch.empty(shape, dtype=depth or torch.float32, memory_format=order)
-            # Each tile is converted now: the whole result as floats would take several times the memory.
-            made = out.float().cpu() if depth is None else levels(out, depth).cpu()
-            whole[..., top * scale : bottom * scale, left * scale : right * scale] = made
+            yield Piece(out, top * scale, left * scale, (height * scale, width * scale))
+
+
+class Piece(NamedTuple):
+    """A part of a result.
+
+    Attributes:
+        values: images [N, C, h, w] in [-1, 1].
+        top, left: where it begins.
+        size: height and width of the whole result.
+    """
+
+    values: Tensor
+    top: int
+    left: int
+    size: tuple[int, int]
+
+
+def assembled(parts: Iterable[Piece], depth: torch.dtype | None = None, check: Network | None = None) -> Tensor:
+    """Return the whole result on the CPU; for the arguments see `tiled`."""
+    import torch
+
+    whole: Tensor | None = None
+    for values, top, left, size in parts:
+        part = values if check is None else check(values)
+        if whole is None:
+            # As files have them, so that they are written without a copy.
+            order = torch.contiguous_format if depth is None else torch.channels_last
+            whole = torch.empty((*part.shape[:2], *size), dtype=depth or torch.float32, memory_format=order)
+        # Each tile is converted now: the whole result as floats would take several times the memory.
+        made = part.float().cpu() if depth is None else levels(part, depth).cpu()
+        whole[..., top : top + part.shape[-2], left : left + part.shape[-1]] = made
     assert whole is not None
     return whole
 
@@ -166,6 +196,7 @@ class Tiler:
     overlap: int
     scale: int
     multiple: int
+    in_pieces: ClassVar[bool] = True  # the network is called on pieces of the picture
 
     def __call__(self, network: Network, tile: int, **options: Any) -> Network:
         """Return the network that works in tiles of this side."""

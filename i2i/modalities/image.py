@@ -199,16 +199,29 @@ class Image(Modality):
         return fitted, undo
 
     def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[..., Translate]:
-        """Measure the receptive field of the network and tile with that overlap; see `i2i.images.reach`."""
-        scale = makes.scale if isinstance(makes, Image) else 0
-        like = floats(like[..., : self.multiple, : self.multiple])
-        overlap = images.reach(translate, like, self.multiple) if scale else None
-        if overlap is None:
-            raise ConfigError(
-                "every pixel of this model's result depends on the whole image (as with instance norm or "
-                "attention), so tiles would change it: do not use --tile"
-            )
-        return Tiler(overlap, scale, self.multiple)
+        """Run a network that sees the whole picture in stages; tile others with a margin that is measured.
+
+        See `i2i.staged` and `i2i.images.reach`.
+        """
+        from ..staged import Staged, why_not
+
+        if not isinstance(makes, Image):
+            return super().tiler(translate, like, makes)
+        # Large enough that no convolution of a usual network is a whole one.
+        side = -(-max(self.minimum, 64) // self.multiple) * self.multiple
+        like = like.new_zeros((1, like.shape[1], side, side))
+        reason, staged = why_not(translate, floats(like))
+        if staged:
+            return Staged(like.device)
+        overlap = images.reach(translate, floats(like), self.multiple)
+        if overlap is not None:
+            return Tiler(overlap, makes.scale, self.multiple)
+        if reason is None:
+            return Staged(like.device)
+        raise ConfigError(
+            f"this model cannot be run in tiles, because every pixel of its result depends on the whole image, and "
+            f"{reason}: do not use --tile"
+        )
 
     def then(self, makes: Modality) -> Modality:
         """Multiply the scales; the result has colour if either adds it, or if the first is not an image."""

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from .. import images
-from ..errors import DataError, PluginError
+from ..errors import ConfigError, DataError, PluginError
 from .base import Modality, Taken
 from .image import Image
 
@@ -90,8 +90,15 @@ class LabelMap(Image):
         return Modality.gather(self, things)
 
     def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[..., Translate]:
-        """Reject tiles: the receptive field is measured by gradients, which class indices do not have."""
-        return Modality.tiler(self, translate, like, makes)
+        """Run the network in stages: its margin cannot be measured, as class indices have no gradients."""
+        from ..staged import Staged, why_not
+
+        if type(makes) is not Image:
+            return Modality.tiler(self, translate, like, makes)
+        reason, _ = why_not(translate, like.new_zeros((1, 1, *[max(self.minimum, self.multiple)] * 2)))
+        if reason is not None:
+            raise ConfigError(f"this model cannot be run in tiles, because {reason}: do not use --tile")
+        return Staged(like.device)
 
     def receive(self, values: Tensor, made: Modality, like: Any = None) -> Tensor:
         """Return the class indices as they are."""

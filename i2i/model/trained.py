@@ -17,7 +17,7 @@ from ..devices import move, random_state_kept
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
 from ..images import Output, Picture, shown
 from ..metrics.base import device_of
-from ..modalities import Image, Modality, Taken
+from ..modalities import Image, LabelMap, Modality, Taken
 from ..speed import Pace, chosen_speed
 from ..task import Task
 from .memory import Need, Stage, chosen_tile, keep_few, need_of
@@ -120,10 +120,13 @@ class Model:
             batch, undo = task.takes.fit({task.source: taken.values}, task.source)
             given, run = batch[task.source], partial(self.pace().run, network)
             if tile is not None:
-                options = {} if depth is None else {"depth": depth}
-                whole = run
-                checked = lambda piece: self._accept(whole(piece), who, condition)  # noqa: E731
-                run = self.tiler(condition, given)(checked, tile, **options)
+                options: dict[str, Any] = {} if depth is None else {"depth": depth}
+                options["check"] = lambda piece: self._accept(piece, who, condition)
+                tiler = self.tiler(condition, given)
+                if tiler.in_pieces:
+                    run = tiler(run, tile, **options)
+                else:
+                    run = partial(self.pace().auto, tiler(network, tile, **options))
             with torch.inference_mode():
                 made = undo(run(given), task.makes, who)
             return made if tile is not None else self._accept(made, who, condition)
@@ -158,7 +161,9 @@ class Model:
         if self._tiler is None:
             takes = self.task.takes
             side = getattr(takes, "multiple", 1)
-            like = torch.zeros(1, 3, side, side) if like is None else like
+            if like is None:
+                labels = isinstance(takes, LabelMap)
+                like = torch.zeros(1, 1, side, side, dtype=torch.int64) if labels else torch.zeros(1, 3, side, side)
             with blame(self.task, "translate"):
                 like = like.to(device_of(self.task))
                 self._tiler = takes.tiler(self._network(condition), like, self.task.makes)

@@ -54,9 +54,10 @@ class Pace:
         """Return what a network makes of images [N, C, H, W]."""
         if self.half is not None and self._bears(self.half, network, given):
             return self.half(network, given)
-        return self._auto(network, given)
+        return self.auto(network, given)
 
-    def _auto(self, network: Network, given: Tensor) -> Tensor:
+    def auto(self, network: Network, given: Tensor) -> Tensor:
+        """Return what a network makes of images, in float32."""
         if self.choices is None:
             return network(given)
         with Convolutions(self.choices):
@@ -64,7 +65,7 @@ class Pace:
 
     def _bears(self, half: Half, network: Network, given: Tensor) -> bool:
         new = half.share is None
-        bears = half.bears(lambda part: self._auto(network, part), given)
+        bears = half.bears(lambda part: self.auto(network, part), given)
         if new:
             does = "runs in bf16" if bears else "runs as with speed=auto: bf16 is too coarse for it"
             self._say(f"{does}; {half.share:.2%} of the levels of a test are within 1 of 255 (wanted: {WANTED:.1%})")

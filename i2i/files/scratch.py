@@ -1,0 +1,46 @@
+"""`scratch(size)`: temporary space on a disk, used like memory, for what does not fit into memory.
+
+The file has no name, so nothing is left of it however the process ends. It is in $TMPDIR, or else in /var/tmp, as
+/tmp is in memory on many systems.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from contextlib import suppress
+
+from ..errors import ResourceError
+
+GB = 1e9
+
+
+def scratch_folder() -> str:
+    """Return the folder of temporary files."""
+    return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
+
+
+def scratch(size: int) -> mmap.mmap:
+    """Return `size` bytes on the disk as a buffer.
+
+    Raises:
+        ResourceError: the disk has less space.
+    """
+    folder = scratch_folder()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # Reserved now: a disk that is full later would kill the process.
+            getattr(os, "posix_fallocate", lambda number, _, size: os.ftruncate(number, size))(file.fileno(), 0, size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot write {size / GB:.1f} GB of temporary files in {folder}: {error.strerror}; free some space, or "
+            f"set TMPDIR to a folder on another disk"
+        ) from error
+
+
+def release(space: mmap.mmap) -> None:
+    """Let the pages of a buffer leave memory; they stay in the file."""
+    with suppress(AttributeError, OSError, ValueError):
+        space.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,292 @@
+"""How a part of a feature map is computed from parts of the maps before it: one rule for each kind of operation.
+
+A rule gets the node, the part (a `Box`), and the `Run`, whose `read(node, box)` returns a part of an input. Pixels
+beyond the picture are never asked for: where a convolution reaches beyond it, the rule pads, as PyTorch does there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from . import resample
+
+if TYPE_CHECKING:
+    from .record import Node
+    from .run import Run
+
+aten = torch.ops.aten
+
+
+class Box(NamedTuple):
+    """A part of a map: rows from `top` to `bottom` and columns from `left` to `right`, the last ones excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+
+Rule = Callable[["Node", Box, "Run"], Tensor]
+
+
+def pointwise(node: Node, box: Box, run: Run) -> Tensor:
+    """Run an operation whose every value depends on one of each input, whatever the other dimensions."""
+
+    def part(leaf: Any) -> Any:
+        return run.part(leaf, box, node.size) if isinstance(leaf, Tensor | type(node)) else leaf
+
+    made: Tensor = node.func(*tree_map(part, node.args), **tree_map(part, node.kwargs))
+    return made
+
+
+def reshaped(node: Node, box: Box, run: Run) -> Tensor:
+    """Change the dimensions before height and width."""
+    x = run.read(node.args[0], box)
+    if node.func is aten.expand.default:
+        return x.expand(*node.shape[:-2], *box.size)
+    return x.reshape(*node.shape[:-2], *box.size)
+
+
+def convolved(node: Node, box: Box, run: Run) -> Tensor:
+    """Convolve, or convolve transposed."""
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args
+    values = [None if one is None else run.whole(one) for one in (weight, bias)]
+    weight, bias = values
+    assert weight is not None
+    spans = zip(weight.shape[2:], stride, padding, dilation, x.size, (box[:2], box[2:]), strict=True)
+    if not transposed:
+        ranges = [
+            (start * step - pad, (stop - 1) * step - pad + far * (kernel - 1) + 1)
+            for kernel, step, pad, far, _, (start, stop) in spans
+        ]
+        piece = run.padded(x, ranges)
+        if piece.device.type == "cpu" and weight.ndim == 4:
+            return torch.conv2d(piece, weight, bias, tuple(stride), 0, tuple(dilation), groups)
+        return F.conv2d(piece, weight, bias, stride, 0, dilation, groups)
+    needed, cut = [], []
+    for kernel, step, pad, far, size, (start, stop) in spans:
+        reach = far * (kernel - 1)
+        first = min(max(0, -(-(start + pad - reach) // step)), size - 1)
+        last = max(min(size - 1, (stop - 1 + pad) // step), first)
+        begin, end = first * step - pad, last * step - pad + reach + 1  # what these input pixels contribute to
+        needed.append((first, last + 1))
+        cut.append((begin - start, stop - end))
+    (top, bottom), (left, right) = cut
+    piece = run.read(x, Box(*needed[0], *needed[1]))
+    made = F.pad(F.conv_transpose2d(piece, weight, None, stride, 0, 0, groups, dilation), (left, right, top, bottom))
+    return made if bias is None else made + bias[:, None, None]
+
+
+def padded(node: Node, box: Box, run: Run) -> Tensor:
+    """Pad by reflection, replication or a constant."""
+    x, pad, *rest = node.args
+    if node.func is aten.constant_pad_nd.default:
+        value = rest[0] if rest else 0
+        ranges = [(box.top - (pad[2] if len(pad) > 2 else 0), 0), (box.left - pad[0], 0)]
+        ranges = [(start, start + side) for (start, _), side in zip(ranges, box.size, strict=True)]
+        piece = run.padded(x, ranges, value)
+        return F.pad(piece, [0, 0, 0, 0, *pad[4:]], value=value) if len(pad) > 4 else piece
+    rows, columns = (
+        torch.arange(start, stop) - before for (start, stop), before in ((box[:2], pad[2]), (box[2:], pad[0]))
+    )
+    if node.func is aten.reflection_pad2d.default:
+        height, width = (side - 1 for side in x.size)
+        rows, columns = height - (rows.abs() - height).abs(), width - (columns.abs() - width).abs()
+    return run.gather(x, rows.clamp(0, x.size[0] - 1), columns.clamp(0, x.size[1] - 1))
+
+
+def sliced(node: Node, box: Box, run: Run) -> Tensor:
+    """Take a part of height or width."""
+    x, dim, start, stop, *rest = (*node.args, None, None)[:5]
+    size, step = x.shape[dim], (rest[0] if rest else None) or 1
+    first = range(size)[slice(start, stop)].start
+    places = [torch.arange(*box[:2]), torch.arange(*box[2:])]
+    axis = dim % len(x.shape) - len(x.shape) + 2
+    places[axis] = first + places[axis] * step
+    return run.gather(x, *places)
+
+
+def nearest(node: Node, box: Box, run: Run) -> Tensor:
+    """Resize to the nearest pixel."""
+    x, _, *scales = node.args
+    half = 0.5 if "exact" in node.func._schema.name else 0.0
+    places = []
+    for old, new, scale, (start, stop) in zip(
+        x.size, node.size, scales or (None, None), (box[:2], box[2:]), strict=True
+    ):
+        ratio = torch.tensor(1 / scale if scale else old / new, dtype=torch.float32)
+        places.append(((torch.arange(start, stop) + half) * ratio).floor().long().clamp(max=old - 1))
+    return run.gather(x, *places)
+
+
+def resampled(node: Node, box: Box, run: Run) -> Tensor:
+    """Resize by bilinear or bicubic interpolation, antialiased or not: weighted sums along both axes."""
+    x, _, align, *scales = node.args
+    name = node.func._schema.name
+    ranges, weights = [], []
+    for old, new, scale, (start, stop) in zip(
+        x.size, node.size, scales or (None, None), (box[:2], box[2:]), strict=True
+    ):
+        first, matrix = resample.weights(name, old, new, scale, align, start, stop)
+        ranges += [first, first + matrix.shape[1]]
+        weights.append(matrix)
+    piece = run.read(x, Box(*ranges))
+    rows, columns = (matrix.to(piece) for matrix in weights)
+    return rows @ (piece @ columns.T)
+
+
+def shuffled(node: Node, box: Box, run: Run) -> Tensor:
+    """Move channels into pixels."""
+    x, factor = node.args
+    outer = Box(box.top // factor, -(-box.bottom // factor), box.left // factor, -(-box.right // factor))
+    made = F.pixel_shuffle(run.read(x, outer), factor)
+    top, left = box.top - outer.top * factor, box.left - outer.left * factor
+    return made[..., top : top + box.size[0], left : left + box.size[1]]
+
+
+def unshuffled(node: Node, box: Box, run: Run) -> Tensor:
+    """Move pixels into channels."""
+    x, factor = node.args
+    return F.pixel_unshuffle(run.read(x, Box(*(edge * factor for edge in box))), factor)
+
+
+def pooled(node: Node, box: Box, run: Run) -> Tensor:
+    """Take the maximum or the mean of windows."""
+    x, kernel, stride, padding, *rest = (*node.args, [], [0, 0])[: max(4, len(node.args))]
+    kernel, stride, padding = (list(given) * 2 if len(given) == 1 else list(given) for given in (kernel, stride or kernel, padding))
+    largest = node.func is aten.max_pool2d_with_indices.default
+    dilation = (list(rest[0]) * 2)[:2] if largest and rest else [1, 1]
+    ranges = [
+        (start * step - pad, (stop - 1) * step - pad + far * (side - 1) + 1)
+        for side, step, pad, far, (start, stop) in zip(kernel, stride, padding, dilation, (box[:2], box[2:]), strict=True)
+    ]
+    if largest:
+        return F.max_pool2d(run.padded(x, ranges, -torch.inf), kernel, stride, 0, dilation)
+    made = F.avg_pool2d(run.padded(x, ranges), kernel, stride)
+    counted = len(rest) < 2 or rest[1]
+    if counted or not any(padding):
+        return made
+    inside = run.padded(x, ranges, ones=True)
+    return made / F.avg_pool2d(inside, kernel, stride)
+
+
+def normed(node: Node, box: Box, run: Run) -> Tensor:
+    """Normalise by the mean and the variance of the whole map, which the run has counted."""
+    scale, shift = run.scales[node]
+    return torch.addcmul(shift, run.read(node.args[0], box), scale)
+
+
+def affine(node: Node, box: Box, run: Run) -> Tensor:
+    """Normalise by fixed statistics: batch norm in eval mode."""
+    x = run.read(node.args[0], box)
+    weight, bias, mean, variance = (None if one is None else run.whole(one) for one in node.args[1:5])
+    return F.batch_norm(x, mean, variance, weight, bias, eps=node.args[7])
+
+
+CONSTANT = {aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like}
+SAME = {aten.clone, aten._to_copy, aten.detach, aten.alias, aten.lift_fresh, aten.where, aten.index, aten.cat}
+SAME |= {aten.stack, aten.select, aten.index_select, aten.masked_fill, aten.to} | CONSTANT
+ALONG = {aten.sum, aten.mean, aten.amax, aten.amin, aten.all, aten.any, aten.argmax, aten.argmin, aten._softmax}
+ALONG |= {aten._log_softmax, aten.unsqueeze, aten.squeeze, aten.prod, aten.cumsum, aten.linalg_vector_norm, aten.var}
+RULES: dict[Any, Rule] = {
+    aten.convolution: convolved,
+    aten.reflection_pad2d: padded,
+    aten.replication_pad2d: padded,
+    aten.constant_pad_nd: padded,
+    aten.upsample_nearest2d: nearest,
+    aten._upsample_nearest_exact2d: nearest,
+    aten.upsample_bilinear2d: resampled,
+    aten._upsample_bilinear2d_aa: resampled,
+    aten.upsample_bicubic2d: resampled,
+    aten._upsample_bicubic2d_aa: resampled,
+    aten.pixel_shuffle: shuffled,
+    aten.pixel_unshuffle: unshuffled,
+    aten.max_pool2d_with_indices: pooled,
+    aten.avg_pool2d: pooled,
+    aten.native_group_norm: normed,
+}
+BATCH_NORMS = {aten.native_batch_norm, aten.cudnn_batch_norm, aten._native_batch_norm_legit, aten._batch_norm_no_update}
+
+
+def rule_for(node: Node) -> Rule | None:
+    """Return the rule of an operation; None if there is none, so it takes whole tensors."""
+    packet, maps = getattr(node.func, "overloadpacket", None), [one for one in node.inputs if one.is_map]
+    if not maps or len(node.shape) < 2:
+        return None
+    first = maps[0]
+    rank, keeps = len(first.shape), node.size == first.size
+    if packet in BATCH_NORMS:
+        training = node.args[5]
+        return normed if training else affine
+    if packet in RULES:
+        plain = len(first.shape) == 4 and node.args[0] is first
+        ceils = packet is aten.max_pool2d_with_indices or packet is aten.avg_pool2d
+        return RULES[packet] if plain and not (ceils and ceiled(node)) else None
+    if packet in (aten.slice, aten.select, aten.unsqueeze, aten.squeeze) or packet in ALONG:
+        return along(node, packet, first, rank, keeps)
+    if packet in (aten.view, aten._unsafe_view, aten.expand, aten.reshape):
+        return reshaped if keeps else None
+    broad = all(fits(one.shape, node.shape) for one in node.inputs)
+    if packet is aten.cat or packet is aten.stack:
+        dim = node.args[1] if len(node.args) > 1 else 0
+        return pointwise if dim % len(node.shape) < len(node.shape) - 2 and keeps else None
+    if packet is aten.index:
+        return pointwise if not isinstance(node.args[0], type(node)) and keeps else None
+    if torch.Tag.pointwise in node.func.tags or packet in SAME:
+        return pointwise if broad and any(one.size == node.size for one in maps) else None
+    return None
+
+
+def along(node: Node, packet: Any, first: Node, rank: int, keeps: bool) -> Rule | None:
+    """Return the rule of an operation along some dimensions: not height and width, except to slice them."""
+    if packet is aten.squeeze and len(node.args) < 2:
+        return None
+    default = 0 if packet is aten.slice else None
+    dims = node.args[1] if len(node.args) > 1 else default
+    if dims is None or len(node.inputs) != 1:
+        return None
+    most = len(node.shape) if packet is aten.unsqueeze else rank
+    places = [dim % most for dim in ([dims] if isinstance(dims, int) else dims)]
+    if not places or max(places) >= most - 2:
+        return sliced if packet is aten.slice and len(node.args) > 2 else None
+    return pointwise if keeps else None
+
+
+def fits(shape: tuple[int, ...], made: tuple[int, ...]) -> bool:
+    """Return whether the height and width of an input are those of the result, or 1."""
+    return all(side in (1, whole) for side, whole in zip(shape[-2:][::-1], made[::-1], strict=False))
+
+
+def ceiled(node: Node) -> bool:
+    """Return whether windows of a pooling are cut off at the end."""
+    x, kernel, stride, padding, *rest = (*node.args, [], [0, 0])[: max(4, len(node.args))]
+    stride = stride or kernel
+    place = 1 if node.func is aten.max_pool2d_with_indices.default else 0
+    return bool(len(rest) > place and rest[place]) or bool(node.func is aten.avg_pool2d.default and len(rest) > 2 and rest[2])
+
+
+def pieces(func: Any, args: Any, kwargs: Any, made: Any) -> list[tuple[Any, Any, Any, Tensor]] | None:
+    """Return a split as slices, or an unbinding as selections; None for anything else."""
+    packet = func.overloadpacket
+    if packet in (aten.split, aten.split_with_sizes, aten.unsafe_split, aten.chunk):
+        dim, start, found = args[2] if len(args) > 2 else kwargs.get("dim", 0), 0, []
+        for piece in made:
+            stop = start + piece.shape[dim]
+            found.append((aten.slice.Tensor, (args[0], dim, start, stop), {}, piece))
+            start = stop
+        return found
+    if packet is aten.unbind:
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        return [(aten.select.int, (args[0], dim, n), {}, piece) for n, piece in enumerate(made)]
+    return None

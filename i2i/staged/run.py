@@ -1,0 +1,263 @@
+"""`Run` computes a recorded network tile by tile, stage by stage.
+
+A stage ends where the network needs a whole feature map: at a norm, which needs its mean and variance, and where two
+branches leave it. That map is computed in tiles and stored on the disk, and its statistics are counted meanwhile. The
+next stage reads tiles of it, with as much margin as its convolutions need. So every value is computed about once, from
+the same neighbours and the same statistics as in the whole picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from ..images.levels import floats
+from . import rules
+from .record import Graph, Node
+from .rules import Box, aten
+from .store import Moments, Store
+
+CHANNELS = 64  # of a map whose tiles have the side asked for; tiles of other maps have as many values
+NEAR = (rules.pointwise, rules.reshaped, rules.normed, rules.affine)  # they need no margin
+OF_MEAN = (aten.mean.dim, aten.sum.dim_IntList)
+TOTALS: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
+    aten.all.default: torch.logical_and,
+    aten.any.default: torch.logical_or,
+}
+
+
+class Plan:
+    """Which maps are stored, and for how long.
+
+    Attributes:
+        stored: the nodes whose maps are stored.
+        counted: the nodes whose mean and variance are needed.
+        sources: for each map, the stored maps that it is computed from.
+        last: for each stored map, the last node that is computed from it.
+        side: for each map, the height and width of its tiles.
+    """
+
+    def __init__(self, graph: Graph, tile: int) -> None:
+        users: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+        for node in graph.nodes:
+            for other in node.inputs:
+                users[other].append(node)
+        self.stored: set[Node] = set()
+        self.counted: set[Node] = set()
+        self.sources: dict[Node, set[Node]] = {}
+        self.last: dict[Node, Node] = {}
+        self.side: dict[Node, int] = {}
+        heavy: dict[Node, bool] = {}
+        area: dict[Node, dict[Node, float]] = {}
+        for node in graph.nodes:
+            self.sources[node] = set().union(*(self._of(other) for other in node.inputs))
+            for other in self.sources[node]:
+                self.last[other] = node
+            if not node.is_map:
+                continue
+            inputs = [one for one in node.inputs if one.is_map]
+            heavy[node] = node.rule not in (*NEAR, None) or any(heavy[one] for one in inputs if one not in self.stored)
+            if any(user.rule is rules.normed or user.func in OF_MEAN for user in users[node] if ends(user, node)):
+                self.counted.add(node)
+            ended = node in self.counted or any(not user.is_map and user.func not in TOTALS for user in users[node])
+            self.side[node] = max(1, int(tile * math.sqrt(CHANNELS / self._values(node, area))))
+            if (ended or len(users[node]) > 1) and (heavy[node] or len(self.sources[node]) > 1):
+                self.stored.add(node)
+
+    def _of(self, node: Node) -> set[Node]:
+        return {node} if node in self.stored or node.func is None else self.sources[node]
+
+    def _values(self, node: Node, area: dict[Node, dict[Node, float]]) -> float:
+        """Return the most values that a map on the way to this one has, for each pixel of this one."""
+        own = float(math.prod(node.shape[:-2]))
+        reached = {node: own}
+        for one in node.inputs:
+            if one.is_map and one not in self.stored:
+                reached |= area.get(one, {})
+        for one in node.inputs:
+            if one.is_map:
+                reached[one] = float(math.prod(one.shape[:-2]))
+        area[node] = reached
+        pixels = math.prod(node.size)
+        return max(each * math.prod(one.size) / pixels for one, each in reached.items())
+
+
+def ends(user: Node, node: Node) -> bool:
+    """Return whether a node is what a norm or a mean is computed from, rather than another argument."""
+    return bool(user.args) and user.args[0] is node and (user.rule is rules.normed or not user.is_map)
+
+
+class Run:
+    """One picture on its way through a network; see the module.
+
+    Args:
+        graph: the network, as recorded for the size of the picture.
+        image: the picture, as floats, `levels` or class indices.
+        device: of the network.
+        tile: side of a tile, in pixels of a map with `CHANNELS` channels.
+    """
+
+    def __init__(self, graph: Graph, image: Tensor, device: torch.device, tile: int) -> None:
+        self.graph, self.image, self.device = graph, image, device
+        self.plan = Plan(graph, tile)
+        self.stores: dict[Node, Store] = {}
+        self.moments: dict[Node, Moments] = {}
+        self.values: dict[Node, Tensor] = {}
+        self.scales: dict[Node, tuple[Tensor, Tensor]] = {}
+
+    def prepare(self) -> None:
+        """Compute all that the result needs as a whole, stage by stage."""
+        for node in self.graph.nodes:
+            if not node.is_map:
+                self.values[node] = self._value(node)
+            elif node in self.plan.stored or node in self.plan.counted:
+                self._stage(node)
+            if node.rule is rules.normed:
+                self.scales[node] = scale_and_shift(node, self.moments[node.args[0]], self)
+            for other in [other for other in self.stores if self.plan.last.get(other) is node]:
+                del self.stores[other]
+
+    def tiles(self, node: Node) -> Iterator[Box]:
+        """Yield the tiles of a map, row by row."""
+        side, (height, width) = self.plan.side[node], node.size
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                yield Box(top, min(top + side, height), left, min(left + side, width))
+
+    def _stage(self, node: Node) -> None:
+        """Compute a map: store it, count it, or both."""
+        store = Store(node.shape, node.dtype) if node in self.plan.stored else None
+        moments = Moments() if node in self.plan.counted else None
+        for box in self.tiles(node):
+            made = self._made(node, box)
+            if store is not None:
+                store.write(box, made)
+            if moments is not None:
+                moments.add(made)
+        if store is not None:
+            self.stores[node] = store
+        if moments is not None:
+            self.moments[node] = moments
+
+    def _value(self, node: Node) -> Tensor:
+        """Compute a tensor that is no map."""
+        if node.func in OF_MEAN and node.args[0] in self.moments:
+            moments = self.moments[node.args[0]]
+            mean = moments.mean if node.func is aten.mean.dim else moments.mean * moments.count
+            values: Tensor = node.func(mean[..., None, None].to(self.device, node.dtype), *node.args[1:], **node.kwargs)
+            return values
+        if node.func in TOTALS and node.inputs[0].is_map:
+            parts = (node.func(self.read(node.inputs[0], box)) for box in self.tiles(node.inputs[0]))
+            total = next(parts)
+            for part in parts:
+                total = TOTALS[node.func](total, part)
+            return total
+        whole = lambda leaf: self.whole(leaf) if isinstance(leaf, Node) else leaf  # noqa: E731
+        made = node.func(*tree_map(whole, node.args), **tree_map(whole, node.kwargs))
+        return made if isinstance(made, Tensor) else made[0]
+
+    def whole(self, one: Node | Tensor) -> Tensor:
+        """Return a whole tensor."""
+        if isinstance(one, Tensor):
+            return one
+        if one in self.values:
+            return self.values[one]
+        return self.read(one, Box(0, one.size[0], 0, one.size[1]))
+
+    def read(self, node: Node, box: Box) -> Tensor:
+        """Return a part of a map, [..., h, w]."""
+        if node in self.values:
+            return cropped(self.values[node], box)
+        if node.func is None:
+            part = self.image[..., box.top : box.bottom, box.left : box.right].to(self.device)
+            return floats(part) if node.dtype.is_floating_point else part
+        if node in self.stores:
+            return self.stores[node].read(box).to(self.device)
+        return self._made(node, box)
+
+    def _made(self, node: Node, box: Box) -> Tensor:
+        assert node.rule is not None
+        return node.rule(node, box, self)
+
+    def part(self, one: Node | Tensor, box: Box, size: tuple[int, int]) -> Tensor:
+        """Return the part of an argument that belongs to a part of a result; sides of 1 are repeated.
+
+        Args:
+            one: the argument.
+            box: the part of the result.
+            size: height and width of the result.
+        """
+        if isinstance(one, Node) and one.is_map:
+            sides = [
+                (0, 1) if side == 1 else span for side, span in zip(one.size, (box[:2], box[2:]), strict=True)
+            ]
+            return self.read(one, Box(*sides[0], *sides[1]))
+        value = self.whole(one)
+        if value.ndim > 1 and value.shape[-2] == size[0] > 1:
+            value = value[..., box.top : box.bottom, :]
+        if value.ndim > 0 and value.shape[-1] == size[1] > 1:
+            value = value[..., box.left : box.right]
+        return value
+
+    def padded(
+        self, node: Node, ranges: list[tuple[int, int]], value: float = 0.0, ones: bool = False
+    ) -> Tensor:
+        """Return rows and columns of a map, which may go beyond it: what is there has this value.
+
+        Args:
+            node: the map.
+            ranges: first and last (excluded) row, and column.
+            value: beyond the map.
+            ones: return ones in place of the values of the map.
+        """
+        inner = [
+            (min(max(0, start), side - 1), max(min(stop, side), min(max(0, start), side - 1) + 1))
+            for (start, stop), side in zip(ranges, node.size, strict=True)
+        ]
+        box = Box(*inner[0], *inner[1])
+        piece = self.read(node, box)
+        piece = torch.ones_like(piece) if ones else piece
+        (top, bottom), (left, right) = ranges
+        outer = (box.left - left, right - box.right, box.top - top, bottom - box.bottom)
+        return F.pad(piece, outer, value=value) if any(outer) else piece
+
+    def gather(self, node: Node, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return some rows and columns of a map, in any order."""
+        box = Box(int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1)
+        piece = self.read(node, box)
+        for dim, places, first in ((-2, rows, box.top), (-1, columns, box.left)):
+            if len(places) != piece.shape[dim] or not torch.equal(places, torch.arange(first, first + len(places))):
+                piece = piece.index_select(dim, (places - first).to(piece.device))
+        return piece
+
+
+def cropped(value: Tensor, box: Box) -> Tensor:
+    """Return a part of a whole tensor."""
+    return value[..., box.top : box.bottom, box.left : box.right]
+
+
+def scale_and_shift(node: Node, moments: Moments, run: Run) -> tuple[Tensor, Tensor]:
+    """Return what a norm multiplies by and adds, [N, C, 1, 1]."""
+    mean, variance = moments.mean, moments.variance  # [N, C]
+    if node.func is aten.native_group_norm.default:
+        weight, bias, groups, eps = (*node.args[1:3], *node.args[6:8])
+        mean, variance = (each.unflatten(1, (groups, -1)) for each in (mean, variance))
+        axis = 2
+    else:
+        weight, bias, eps = (*node.args[1:3], node.args[-1])
+        axis = 0
+    centre = mean.mean(axis, keepdim=True)
+    variance = (variance + (mean - centre) ** 2).mean(axis, keepdim=True)
+    scale = (variance + eps).rsqrt().expand(mean.shape).reshape(moments.mean.shape)
+    shift = -centre.expand(mean.shape).reshape(scale.shape) * scale
+    if weight is not None:
+        scale, shift = scale * run.whole(weight).double().cpu(), shift * run.whole(weight).double().cpu()
+    if bias is not None:
+        shift = shift + run.whole(bias).double().cpu()
+    return tuple(each[..., None, None].to(run.device, node.dtype) for each in (scale, shift))  # type: ignore[return-value]

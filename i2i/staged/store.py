@@ -1,0 +1,65 @@
+"""What is kept of a feature map: all of it on the disk (`Store`), and its means and variances (`Moments`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..files.scratch import release, scratch
+from .rules import Box
+
+
+class Store:
+    """A feature map on the disk, with the channels of a pixel next to each other.
+
+    Args:
+        shape: of the map, [..., H, W].
+        dtype: of its values.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.lead = shape[:-2]
+        each = torch.Size(self.lead).numel()
+        self.space = scratch(max(1, shape[-2] * shape[-1] * each * dtype.itemsize))
+        self.values = torch.frombuffer(self.space, dtype=dtype, count=shape[-2] * shape[-1] * each)
+        self.values = self.values.view(shape[-2], shape[-1], each)
+
+    def read(self, box: Box) -> Tensor:
+        """Return a copy of a part of the map, [..., h, w]."""
+        part = self.values[box.top : box.bottom, box.left : box.right].clone()
+        release(self.space)
+        return part.movedim(2, 0).unflatten(0, self.lead) if self.lead else part[..., 0]
+
+    def write(self, box: Box, made: Tensor) -> None:
+        """Set a part of the map."""
+        flat = made.reshape(-1, *made.shape[-2:])
+        self.values[box.top : box.bottom, box.left : box.right].copy_(flat.movedim(0, 2))
+        release(self.space)
+
+
+class Moments:
+    """Mean and variance of each channel, over the parts of a map; in float64.
+
+    The parts are merged by the formula of Chan, Golub and LeVeque (1979), which subtracts no large numbers.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean, self.squares = torch.zeros(()), torch.zeros(())  # [...], and sums of squared deviations
+
+    def add(self, part: Tensor) -> None:
+        """Count a part of the map, [..., h, w]."""
+        flat = part.reshape(-1, *part.shape[-2:])
+        # A few channels at a time, as float64 takes twice the memory.
+        found = [torch.var_mean(some.double(), (1, 2), correction=0) for some in flat.split(16)]
+        variance, mean = (torch.cat(both).view(part.shape[:-2]).cpu() for both in zip(*found, strict=True))
+        new = part.shape[-2] * part.shape[-1]
+        both, apart = self.count + new, mean - self.mean
+        self.squares = self.squares + variance * new + apart**2 * (self.count * new / both)
+        self.mean = self.mean + apart * (new / both)
+        self.count = both
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance, not corrected for the mean being estimated."""
+        return self.squares / self.count
