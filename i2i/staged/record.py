@@ -85,6 +85,15 @@ class Recorded(Tensor):
         return f"Recorded({list(self.shape)})"
 
     @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Keep a sum of products as it is written: taken apart, it would be made of other dimensions."""
+        if func is torch.einsum:
+            recorded = next(operand for operand in args[1:] if isinstance(operand, Recorded))
+            return recorded.recording.add(func, args, {})
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+    @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Write down an operation."""
         recorded = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Recorded))
@@ -113,9 +122,9 @@ class Recording:
         """Return what stands for the result of an operation."""
         if func is aten._local_scalar_dense.default or func is aten.is_nonzero.default:
             return self.value(args[0].node).item()
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):
             raise Unsupported(f"{func} draws random numbers")
-        in_place = func._schema.name.endswith("_") and not func._schema.name.endswith("__")
+        in_place = func is not torch.einsum and func._schema.name.endswith("_") and not func._schema.name.endswith("__")
         changed = args[0] if in_place else None
         if in_place:
             if not isinstance(changed, Recorded) or changed.node in self.views:
@@ -129,7 +138,7 @@ class Recording:
         if changed is not None:
             changed.node = made.node
             return changed
-        if func.is_view:
+        if func is not torch.einsum and func.is_view:
             self.views |= {leaf.node for leaf in tree_leaves((args, made)) if isinstance(leaf, Recorded)}
         return made
 

@@ -40,6 +40,16 @@ class Box(NamedTuple):
 Rule = Callable[["Node", Box, "Run"], Tensor]
 
 
+NEAR: set[Rule] = set()  # the rules that need no margin: a part of the result is made of the same part of the inputs
+
+
+def near(rule: Rule) -> Rule:
+    """Mark a rule as one that needs no margin."""
+    NEAR.add(rule)
+    return rule
+
+
+@near
 def pointwise(node: Node, box: Box, run: Run) -> Tensor:
     """Run an operation whose every value depends on one of each input, whatever the other dimensions."""
 
@@ -50,12 +60,30 @@ def pointwise(node: Node, box: Box, run: Run) -> Tensor:
     return made
 
 
+@near
 def reshaped(node: Node, box: Box, run: Run) -> Tensor:
     """Change the dimensions before height and width."""
     x = run.read(node.args[0], box)
     if node.func is aten.expand.default:
         return x.expand(*node.shape[:-2], *box.size)
     return x.reshape(*node.shape[:-2], *box.size)
+
+
+@near
+def contracted(node: Node, box: Box, run: Run) -> Tensor:
+    """Sum products over the dimensions before height and width."""
+    equation, *operands = node.args
+    parts = [run.read(one, box) if getattr(one, "is_map", False) else run.whole(one) for one in operands]
+    return torch.einsum(equation, *parts)
+
+
+def keeps_maps(equation: str, *operands: Any) -> bool:
+    """Return whether a sum of products treats all pixels alike: height and width are the last two letters."""
+    terms, _, made = equation.replace(" ", "").partition("->")
+    return all(
+        term[-2:] == made[-2:] if getattr(one, "is_map", False) else not set(made[-2:]) & set(term)
+        for term, one in zip(terms.split(","), operands, strict=True)
+    ) and made[-2:].isalpha()
 
 
 def convolved(node: Node, box: Box, run: Run) -> Tensor:
@@ -97,10 +125,18 @@ def padded(node: Node, box: Box, run: Run) -> Tensor:
         ranges = [(start, start + side) for (start, _), side in zip(ranges, box.size, strict=True)]
         piece = run.padded(x, ranges, value)
         return F.pad(piece, [0, 0, 0, 0, *pad[4:]], value=value) if len(pad) > 4 else piece
-    rows, columns = (
-        torch.arange(start, stop) - before for (start, stop), before in ((box[:2], pad[2]), (box[2:], pad[0]))
-    )
-    if node.func is aten.reflection_pad2d.default:
+    # The rows and columns of the input, of which some are beyond its edges: those are copies of others.
+    ranges = [(box.top - pad[2], box.bottom - pad[2]), (box.left - pad[0], box.right - pad[0])]
+    inner = [(max(0, start), min(stop, side)) for (start, stop), side in zip(ranges, x.size, strict=True)]
+    beyond = [edge for (start, stop), (first, last) in zip(ranges, inner) for edge in (first - start, stop - last)]
+    reflects = node.func is aten.reflection_pad2d.default
+    enough = all(last - first > max(beyond) * reflects for first, last in inner)
+    if enough:
+        piece = run.read(x, Box(*inner[0], *inner[1]))
+        mode = "reflect" if reflects else "replicate"
+        return F.pad(piece, (*beyond[2:], *beyond[:2]), mode=mode) if any(beyond) else piece
+    rows, columns = (torch.arange(start, stop) for start, stop in ranges)
+    if reflects:
         height, width = (side - 1 for side in x.size)
         rows, columns = height - (rows.abs() - height).abs(), width - (columns.abs() - width).abs()
     return run.gather(x, rows.clamp(0, x.size[0] - 1), columns.clamp(0, x.size[1] - 1))
@@ -181,12 +217,14 @@ def pooled(node: Node, box: Box, run: Run) -> Tensor:
     return made / F.avg_pool2d(inside, kernel, stride)
 
 
+@near
 def normed(node: Node, box: Box, run: Run) -> Tensor:
     """Normalise by the mean and the variance of the whole map, which the run has counted."""
     scale, shift = run.scales[node]
     return torch.addcmul(shift, run.read(node.args[0], box), scale)
 
 
+@near
 def affine(node: Node, box: Box, run: Run) -> Tensor:
     """Normalise by fixed statistics: batch norm in eval mode."""
     x = run.read(node.args[0], box)
@@ -224,6 +262,8 @@ def rule_for(node: Node) -> Rule | None:
     packet, maps = getattr(node.func, "overloadpacket", None), [one for one in node.inputs if one.is_map]
     if not maps or len(node.shape) < 2:
         return None
+    if node.func is torch.einsum:
+        return contracted if keeps_maps(*node.args) else None
     first = maps[0]
     rank, keeps = len(first.shape), node.size == first.size
     if packet in BATCH_NORMS:

@@ -24,7 +24,6 @@ from .rules import Box, aten
 from .store import Moments, Store
 
 CHANNELS = 64  # of a map whose tiles have the side asked for; tiles of other maps have as many values
-NEAR = (rules.pointwise, rules.reshaped, rules.normed, rules.affine)  # they need no margin
 OF_MEAN = (aten.mean.dim, aten.sum.dim_IntList)
 TOTALS: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
     aten.all.default: torch.logical_and,
@@ -53,7 +52,8 @@ class Plan:
         self.sources: dict[Node, set[Node]] = {}
         self.last: dict[Node, Node] = {}
         self.side: dict[Node, int] = {}
-        heavy: dict[Node, bool] = {}
+        goals = goals_of(graph, users)
+        far: dict[Node, bool] = {}  # whether it is computed with a margin from what is stored
         area: dict[Node, dict[Node, float]] = {}
         for node in graph.nodes:
             self.sources[node] = set().union(*(self._of(other) for other in node.inputs))
@@ -61,13 +61,13 @@ class Plan:
                 self.last[other] = node
             if not node.is_map:
                 continue
-            inputs = [one for one in node.inputs if one.is_map]
-            heavy[node] = node.rule not in (*NEAR, None) or any(heavy[one] for one in inputs if one not in self.stored)
+            inputs = [one for one in node.inputs if one.is_map and one not in self.stored]
+            far[node] = node.func is not None and (node.rule not in rules.NEAR or any(far[one] for one in inputs))
             if any(user.rule is rules.normed or user.func in OF_MEAN for user in users[node] if ends(user, node)):
                 self.counted.add(node)
             ended = node in self.counted or any(not user.is_map and user.func not in TOTALS for user in users[node])
             self.side[node] = max(1, int(tile * math.sqrt(CHANNELS / self._values(node, area))))
-            if (ended or len(users[node]) > 1) and (heavy[node] or len(self.sources[node]) > 1):
+            if (ended or len(goals[node]) > 1) and (far[node] or len(self.sources[node]) > 1):
                 self.stored.add(node)
 
     def _of(self, node: Node) -> set[Node]:
@@ -86,6 +86,19 @@ class Plan:
         area[node] = reached
         pixels = math.prod(node.size)
         return max(each * math.prod(one.size) / pixels for one, each in reached.items())
+
+
+def goals_of(graph: Graph, users: dict[Node, list[Node]]) -> dict[Node, set[Node]]:
+    """Return for each node where it leads, without a margin in between: what has a margin, a whole, or the result.
+
+    A node that leads to two of them would be computed twice.
+    """
+    goals: dict[Node, set[Node]] = {}
+    for node in reversed(graph.nodes):
+        goals[node] = {node} if node is graph.result else set()
+        for user in users[node]:
+            goals[node] |= goals[user] if user.rule in rules.NEAR else {user}
+    return goals
 
 
 def ends(user: Node, node: Node) -> bool:
@@ -110,6 +123,8 @@ class Run:
         self.moments: dict[Node, Moments] = {}
         self.values: dict[Node, Tensor] = {}
         self.scales: dict[Node, tuple[Tensor, Tensor]] = {}
+        self.around: dict[Node, list[tuple[Node, list[Node]]]] = {}
+        self.made: list[tuple[Box, dict[Node, Tensor]]] = []  # what is being computed, the innermost last
 
     def prepare(self) -> None:
         """Compute all that the result needs as a whole, stage by stage."""
@@ -120,8 +135,9 @@ class Run:
                 self._stage(node)
             if node.rule is rules.normed:
                 self.scales[node] = scale_and_shift(node, self.moments[node.args[0]], self)
-            for other in [other for other in self.stores if self.plan.last.get(other) is node]:
-                del self.stores[other]
+            if node is not self.graph.result:  # which is computed last, part by part
+                for other in [other for other in self.stores if self.plan.last.get(other) is node]:
+                    del self.stores[other]
 
     def tiles(self, node: Node) -> Iterator[Box]:
         """Yield the tiles of a map, row by row."""
@@ -177,13 +193,46 @@ class Run:
         if node.func is None:
             part = self.image[..., box.top : box.bottom, box.left : box.right].to(self.device)
             return floats(part) if node.dtype.is_floating_point else part
+        if self.made and self.made[-1][0] == box and node in self.made[-1][1]:
+            return self.made[-1][1][node]
         if node in self.stores:
             return self.stores[node].read(box).to(self.device)
         return self._made(node, box)
 
     def _made(self, node: Node, box: Box) -> Tensor:
-        assert node.rule is not None
-        return node.rule(node, box, self)
+        """Compute a part of a map, and before it the same part of the maps that it is made of without a margin.
+
+        They are computed in order and once each, however often they are used, and forgotten after the last use.
+        """
+        values: dict[Node, Tensor] = {}
+        for one, done in self._around(node):
+            if one.rule is None or one in self.stores or (one.rule not in rules.NEAR and one is not node):
+                values[one] = self.read(one, box)
+            else:
+                self.made.append((box, values))
+                try:
+                    values[one] = one.rule(one, box, self)
+                finally:
+                    self.made.pop()
+            for other in done:
+                del values[other]
+        return values[node]
+
+    def _around(self, node: Node) -> list[tuple[Node, list[Node]]]:
+        """Return the maps that a map is made of without a margin, in order; each with those that it is the last to use."""
+        if node not in self.around:
+            found, todo = {node}, [node]
+            while todo:
+                one = todo.pop()
+                if one is node or (one.rule in rules.NEAR and one not in self.stores):
+                    inputs = one.inputs if one.rule in rules.NEAR else []
+                    new = [other for other in inputs if other.is_map and other.size == node.size and other not in found]
+                    found |= {*new}
+                    todo += new
+            order = [one for one in self.graph.nodes if one in found]
+            last = {other: one for one in order if one.rule in rules.NEAR for other in one.inputs if other in found}
+            self.around[node] = [(one, [other for other, user in last.items() if user is one]) for one in order]
+        return self.around[node]
 
     def part(self, one: Node | Tensor, box: Box, size: tuple[int, int]) -> Tensor:
         """Return the part of an argument that belongs to a part of a result; sides of 1 are repeated.

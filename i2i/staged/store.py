@@ -49,13 +49,13 @@ class Moments:
 
     def add(self, part: Tensor) -> None:
         """Count a part of the map, [..., h, w]."""
-        flat = part.reshape(-1, *part.shape[-2:])
-        # A few channels at a time, as float64 takes twice the memory.
-        found = [torch.var_mean(some.double(), (1, 2), correction=0) for some in flat.split(16)]
-        variance, mean = (torch.cat(both).view(part.shape[:-2]).cpu() for both in zip(*found, strict=True))
         new = part.shape[-2] * part.shape[-1]
+        mean = total(part) / new
+        deviations = part - mean[..., None, None].to(part.dtype)
+        first, second = total(deviations), total(deviations.mul_(deviations))
+        mean = (mean.to(part.dtype) + first / new).cpu()  # of the deviations, as they are rounded
         both, apart = self.count + new, mean - self.mean
-        self.squares = self.squares + variance * new + apart**2 * (self.count * new / both)
+        self.squares = self.squares + (second - first**2 / new).cpu() + apart**2 * (self.count * new / both)
         self.mean = self.mean + apart * (new / both)
         self.count = both
 
@@ -63,3 +63,9 @@ class Moments:
     def variance(self) -> Tensor:
         """The variance, not corrected for the mean being estimated."""
         return self.squares / self.count
+
+
+def total(part: Tensor) -> Tensor:
+    """Return the sum over a part of a map [..., h, w]; of its rows in its own precision, of their sums in float64."""
+    rows = part.flatten(0, -3).movedim(0, -1).sum(1)  # [h, channels]: in this order it is fast in either layout
+    return rows.double().sum(0).view(part.shape[:-2])
