@@ -89,12 +89,11 @@ def one(name: str, side: int, tile: int) -> dict[str, Any]:
         run = Staged(torch.device("cpu"))(network, tile, depth=torch.uint8)
     else:
         run = lambda image: network(image.float() / 127.5 - 1)  # noqa: E731
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before, began, used = resident("VmRSS"), time.monotonic(), time.process_time()
     with torch.inference_mode():
-        run(image[..., :256, :256])
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-        before, began, used = resident("VmRSS"), time.monotonic(), time.process_time()
         run(image)
-        seconds = time.monotonic() - began
+    seconds = time.monotonic() - began
     return {
         "network": name,
         "side": side,

@@ -106,7 +106,7 @@ def arguments(
         and dilation in (1, (1, 1), [1, 1])
         and not isinstance(padding, str)
     )
-    if not plain or type(input) is not Tensor or input.ndim != 4 or input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if not plain or input.ndim != 4 or input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return None
     if input.dtype != torch.float32 or weight.dtype != torch.float32:
         return None

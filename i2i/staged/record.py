@@ -1,24 +1,29 @@
 """`record` runs a network on a picture without pixels, and returns the operations as a graph of `Node`s.
 
-The picture is a tensor that knows its shape alone. Each operation of PyTorch on it is written down instead of run, so
-the network needs no changes: whatever it is built of, its convolutions, norms and sums arrive here.
+Each operation of PyTorch on it is written down instead of run, so the network needs no changes: whatever it is built
+of, its convolutions, norms and sums arrive here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from . import rules
 
 Network = Callable[[Tensor], Tensor]
 aten = torch.ops.aten
+LOOKS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
+PADS = {aten.reflection_pad2d, aten.replication_pad2d}
+NORMS = {aten.native_group_norm, *rules.BATCH_NORMS}
 
 
 class Unsupported(Exception):  # noqa: N818 - it becomes a ConfigError, which says what to do
@@ -68,40 +73,11 @@ class Node:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
-class Recorded(Tensor):
-    """A tensor without values, that a `Node` will make."""
+class Recording(TorchDispatchMode):
+    """Within it, operations on recorded tensors are written down instead of run; others run.
 
-    node: Node
-    recording: Recording
-
-    @staticmethod
-    def __new__(cls, node: Node, recording: Recording) -> Recorded:
-        """Return a tensor that looks like the one that the node makes."""
-        made = Tensor._make_wrapper_subclass(cls, node.shape, dtype=node.dtype, device=recording.device)
-        made.node, made.recording = node, recording
-        return made
-
-    def __repr__(self, **_: Any) -> str:
-        return f"Recorded({list(self.shape)})"
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Keep a sum of products as it is written: taken apart, it would be made of other dimensions."""
-        if func is torch.einsum:
-            recorded = next(operand for operand in args[1:] if isinstance(operand, Recorded))
-            return recorded.recording.add(func, args, {})
-        with torch._C.DisableTorchFunctionSubclass():
-            return func(*args, **(kwargs or {}))
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Write down an operation."""
-        recorded = next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Recorded))
-        return recorded.recording.add(func, args, kwargs or {})
-
-
-class Recording:
-    """The operations of one call of a network, in order.
+    A recorded tensor is one number, seen as a tensor of the full size. (A subclass of `Tensor` would do as well, but
+    the first operation on one loads `torch.distributed`, which takes 45 MB.)
 
     Args:
         device: of the network.
@@ -109,52 +85,88 @@ class Recording:
     """
 
     def __init__(self, device: torch.device, value: Callable[[Node], Tensor]) -> None:
+        super().__init__()
         self.device, self.value = device, value
         self.nodes: list[Node] = []
+        self.known: dict[int, tuple[Tensor, Node]] = {}  # by the id of the tensor, which is kept alive
         self.views: set[Node] = set()  # nodes that share their memory with another one
 
-    def tensor(self, node: Node) -> Recorded:
-        """Add a node, and return the tensor that stands for it."""
-        self.nodes.append(node)
-        return Recorded(node, self)
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch would otherwise load its compiler, which takes 75 MB and is not needed."""
+        return False
+
+    def tensor(self, node: Node) -> Tensor:
+        """Return a tensor that stands for a node."""
+        with _disable_current_modes():
+            made = torch.zeros((), dtype=node.dtype, device=self.device).expand(node.shape)
+        self.known[id(made)] = made, node
+        return made
+
+    def node(self, leaf: Any) -> Node | None:
+        """Return the node that a recorded tensor stands for; None for anything else."""
+        found = self.known.get(id(leaf))
+        return None if found is None else found[1]
+
+    def recorded(self, *given: Any) -> bool:
+        """Return whether a recorded tensor is among arguments."""
+        return any(id(leaf) in self.known for leaf in tree_leaves(given))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Write down an operation, or run it."""
+        if self.recorded(args, kwargs):
+            return self.add(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
 
     def add(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return what stands for the result of an operation."""
         if func is aten._local_scalar_dense.default or func is aten.is_nonzero.default:
-            return self.value(args[0].node).item()
+            node = self.node(args[0])
+            assert node is not None
+            with _disable_current_modes():
+                return self.value(node).item()
         if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):
             raise Unsupported(f"{func} draws random numbers")
         in_place = func is not torch.einsum and func._schema.name.endswith("_") and not func._schema.name.endswith("__")
         changed = args[0] if in_place else None
         if in_place:
-            if not isinstance(changed, Recorded) or changed.node in self.views:
+            node = self.node(changed)
+            if node is None or node in self.views:
                 raise Unsupported(f"{func} changes a part of a tensor")
             name = func._schema.name.removeprefix("aten::").rstrip("_")
             func = getattr(getattr(aten, name), func._overloadname)
+        if func is aten.clone.default:  # nodes do not change, so a copy is the same one
+            return self.tensor(self.node(args[0]))
         if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))):
             raise Unsupported(f"{func} uses the second result of another operation")
-        plain = tree_map(lambda leaf: leaf.node if isinstance(leaf, Recorded) else leaf, (args, kwargs))
+        plain = tree_map(lambda leaf: self.node(leaf) or leaf, (args, kwargs))
         made = self.result(func, plain[0], plain[1], self.shape_of(func, args, kwargs))
         if changed is not None:
-            changed.node = made.node
+            self.known[id(changed)] = changed, self.known[id(made)][1]
             return changed
         if func is not torch.einsum and func.is_view:
-            self.views |= {leaf.node for leaf in tree_leaves((args, made)) if isinstance(leaf, Recorded)}
+            self.views |= {node for leaf in tree_leaves((args, made)) if (node := self.node(leaf)) is not None}
         return made
 
     def shape_of(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Return tensors without values in place of those that an operation makes."""
+        """Return tensors without values in place of those that an operation makes.
 
-        def meta(leaf: Any) -> Any:
-            if isinstance(leaf, torch.device):
-                return torch.device("meta")
-            return leaf if not isinstance(leaf, Tensor) else torch.empty_like(leaf, device="meta")
-
-        def bare(leaf: Any) -> Any:
-            if isinstance(leaf, Recorded):
-                return torch.empty(leaf.shape, dtype=leaf.dtype, device="meta")
-            return meta(leaf)
-
+        For many, PyTorch itself would load its compiler or SymPy, which take 75 and 40 MB.
+        """
+        packet = getattr(func, "overloadpacket", None)
+        if packet in NORMS:
+            return bare(args[0]), *(torch.empty(0, device="meta") for _ in func._schema.returns[1:])
+        if packet is aten.convolution and args[0].ndim == 4:
+            return torch.empty(convolved_shape(*args), dtype=args[0].dtype, device="meta")
+        if packet in PADS:
+            left, right, top, bottom = args[1]
+            *lead, height, width = args[0].shape
+            size = (*lead, height + top + bottom, width + left + right)
+            return torch.empty(size, dtype=args[0].dtype, device="meta")
+        if torch.Tag.pointwise in getattr(func, "tags", ()):
+            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            made = func(*tree_map(tiny, args), **tree_map(tiny, kwargs))
+            return torch.empty(np.broadcast_shapes(*(tuple(one.shape) for one in given)), dtype=made.dtype, device="meta")
         try:
             return func(*tree_map(bare, args), **tree_map(bare, kwargs))
         except NotImplementedError:
@@ -165,6 +177,7 @@ class Recording:
         if isinstance(made, Tensor):
             node = Node(func, args, kwargs, tuple(made.shape), made.dtype)
             node.rule = rules.rule_for(node)
+            self.nodes.append(node)
             return self.tensor(node)
         pieces = rules.pieces(func, args, kwargs, made)
         if pieces is not None:  # a split: each piece is a slice
@@ -175,11 +188,53 @@ class Recording:
         return (kept, *others)
 
 
-@contextmanager
-def _untouched() -> Iterator[None]:
-    """Record what runs as without gradients; in inference mode, operations arrive in larger units."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
+def convolved_shape(
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    extra: Sequence[int],
+    groups: int,
+) -> tuple[int, ...]:
+    """Return the shape that a convolution makes; the arguments are those of `aten.convolution`."""
+    sides = []
+    for n, (size, kernel) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True)):
+        reach = dilation[n] * (kernel - 1) - 2 * padding[n]
+        side = (size - 1) * stride[n] + reach + extra[n] if transposed else (size - reach - 1) // stride[n]
+        sides.append(side + 1)
+    return (len(x), weight.shape[1] * groups if transposed else weight.shape[0], *sides)
+
+
+def bare(leaf: Any) -> Any:
+    """Return a tensor of the same size without values; what is not a tensor as it is."""
+    if isinstance(leaf, torch.device):
+        return torch.device("meta")
+    return torch.empty(leaf.shape, dtype=leaf.dtype, device="meta") if isinstance(leaf, Tensor) else leaf
+
+
+def tiny(leaf: Any) -> Any:
+    """Return a tensor of the same type with one value; what is not a tensor as it is."""
+    return torch.zeros([1] * leaf.ndim, dtype=leaf.dtype) if isinstance(leaf, Tensor) else leaf
+
+
+class Calls(TorchFunctionMode):
+    """Sees what a network calls, before PyTorch divides it into operations."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__()
+        self.recording = recording
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Keep a sum of products as it is written, and let no other mode choose kernels."""
+        with torch._C.DisableTorchFunction():
+            if func in LOOKS and self.recording.recorded(args):
+                raise Unsupported(f"{func.__name__} looks at the values of a map")
+            if func is torch.einsum and self.recording.recorded(args):  # it would become one of other dimensions
+                return self.recording.add(func, args, {})
+            return func(*args, **(kwargs or {}))
 
 
 @dataclass
@@ -215,11 +270,13 @@ def record(
         Unsupported: it does something that cannot be done in tiles.
     """
     recording = Recording(device, lambda node: value(node, recording.nodes))
-    with _untouched():
-        made = network(recording.tensor(Node(None, (), {}, shape, dtype)))
-    if not isinstance(made, Recorded) or not made.node.is_map:
-        raise Unsupported("the result is not computed from the picture")
-    return Graph(needed(recording.nodes, made.node), made.node)
+    # In inference mode, operations would arrive in larger units.
+    with torch.inference_mode(False), torch.no_grad(), Calls(recording), recording:
+        recording.nodes.append(Node(None, (), {}, shape, dtype))
+        node = recording.node(network(recording.tensor(recording.nodes[0])))
+    if node is None or len(node.shape) != 4:
+        raise Unsupported("the result is not a picture computed from the picture")
+    return Graph(needed(recording.nodes, node), node)
 
 
 def needed(nodes: list[Node], result: Node) -> list[Node]:

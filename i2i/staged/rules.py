@@ -6,7 +6,7 @@ beyond the picture are never asked for: where a convolution reaches beyond it, t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -49,6 +49,14 @@ def near(rule: Rule) -> Rule:
     return rule
 
 
+def beyond_edges(piece: Tensor, edges: Sequence[int], value: float = 0.0) -> Tensor:
+    """Pad a part of a map at its left, right, top and bottom edge, or cut off where an edge is negative."""
+    if min(edges) < 0 < max(edges):  # not at once: what is cut off may be what is padded
+        piece = F.pad(piece, [max(0, edge) for edge in edges], value=value)
+        edges = [min(0, edge) for edge in edges]
+    return F.pad(piece, list(edges), value=value) if any(edges) else piece
+
+
 @near
 def pointwise(node: Node, box: Box, run: Run) -> Tensor:
     """Run an operation whose every value depends on one of each input, whatever the other dimensions."""
@@ -67,6 +75,13 @@ def reshaped(node: Node, box: Box, run: Run) -> Tensor:
     if node.func is aten.expand.default:
         return x.expand(*node.shape[:-2], *box.size)
     return x.reshape(*node.shape[:-2], *box.size)
+
+
+@near
+def looked_up(node: Node, box: Box, run: Run) -> Tensor:
+    """Take values from a table, by maps of indices."""
+    table, places = node.args
+    return run.whole(table)[tuple(run.part(one, box, node.size) for one in places)]
 
 
 @near
@@ -112,7 +127,8 @@ def convolved(node: Node, box: Box, run: Run) -> Tensor:
         cut.append((begin - start, stop - end))
     (top, bottom), (left, right) = cut
     piece = run.read(x, Box(*needed[0], *needed[1]))
-    made = F.pad(F.conv_transpose2d(piece, weight, None, stride, 0, 0, groups, dilation), (left, right, top, bottom))
+    made = F.conv_transpose2d(piece, weight, None, stride, 0, 0, groups, dilation)
+    made = beyond_edges(made, (left, right, top, bottom))
     return made if bias is None else made + bias[:, None, None]
 
 
@@ -275,6 +291,8 @@ def rule_for(node: Node) -> Rule | None:
         return RULES[packet] if plain and not (ceils and ceiled(node)) else None
     if packet in (aten.slice, aten.select, aten.unsqueeze, aten.squeeze) or packet in ALONG:
         return along(node, packet, first, rank, keeps)
+    if packet is aten.repeat:
+        return pointwise if keeps else None
     if packet in (aten.view, aten._unsafe_view, aten.expand, aten.reshape):
         return reshaped if keeps else None
     broad = all(fits(one.shape, node.shape) for one in node.inputs)
@@ -282,7 +300,8 @@ def rule_for(node: Node) -> Rule | None:
         dim = node.args[1] if len(node.args) > 1 else 0
         return pointwise if dim % len(node.shape) < len(node.shape) - 2 and keeps else None
     if packet is aten.index:
-        return pointwise if not isinstance(node.args[0], type(node)) and keeps else None
+        plain = not isinstance(node.args[0], type(node)) and all(one is not None for one in node.args[1])
+        return looked_up if plain and all(fits(one.shape, node.shape) for one in node.args[1]) else None
     if torch.Tag.pointwise in node.func.tags or packet in SAME:
         return pointwise if broad and any(one.size == node.size for one in maps) else None
     return None

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -23,7 +22,7 @@ from .record import Graph, Node
 from .rules import Box, aten
 from .store import Moments, Store
 
-CHANNELS = 64  # of a map whose tiles have the side asked for; tiles of other maps have as many values
+CHANNELS = 32  # of a map whose tiles have the side asked for; tiles of other maps have as many values
 OF_MEAN = (aten.mean.dim, aten.sum.dim_IntList)
 TOTALS: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
     aten.all.default: torch.logical_and,
@@ -60,6 +59,7 @@ class Plan:
             for other in self.sources[node]:
                 self.last[other] = node
             if not node.is_map:
+                self.side[node] = tile
                 continue
             inputs = [one for one in node.inputs if one.is_map and one not in self.stored]
             far[node] = node.func is not None and (node.rule not in rules.NEAR or any(far[one] for one in inputs))
@@ -274,7 +274,7 @@ class Run:
         piece = torch.ones_like(piece) if ones else piece
         (top, bottom), (left, right) = ranges
         outer = (box.left - left, right - box.right, box.top - top, bottom - box.bottom)
-        return F.pad(piece, outer, value=value) if any(outer) else piece
+        return rules.beyond_edges(piece, outer, value)
 
     def gather(self, node: Node, rows: Tensor, columns: Tensor) -> Tensor:
         """Return some rows and columns of a map, in any order."""

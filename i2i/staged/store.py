@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ..files.scratch import release, scratch
 from .rules import Box
+
+BAND = 1 << 20  # bytes that are copied at a time
 
 
 class Store:
@@ -26,15 +30,25 @@ class Store:
 
     def read(self, box: Box) -> Tensor:
         """Return a copy of a part of the map, [..., h, w]."""
-        part = self.values[box.top : box.bottom, box.left : box.right].clone()
-        release(self.space)
+        part = torch.empty((*box.size, self.values.shape[2]), dtype=self.values.dtype)
+        for rows in self._bands(box):
+            part[rows.start - box.top : rows.stop - box.top] = self.values[rows, box.left : box.right]
+            release(self.space)
         return part.movedim(2, 0).unflatten(0, self.lead) if self.lead else part[..., 0]
 
     def write(self, box: Box, made: Tensor) -> None:
         """Set a part of the map."""
-        flat = made.reshape(-1, *made.shape[-2:])
-        self.values[box.top : box.bottom, box.left : box.right].copy_(flat.movedim(0, 2))
-        release(self.space)
+        flat = made.reshape(-1, *made.shape[-2:]).movedim(0, 2)
+        for rows in self._bands(box):
+            self.values[rows, box.left : box.right].copy_(flat[rows.start - box.top : rows.stop - box.top])
+            release(self.space)
+
+    def _bands(self, box: Box) -> Iterator[slice]:
+        """Yield rows of a part, few at a time: a system maps several times the memory that is touched."""
+        each = (box.right - box.left) * self.values.shape[2] * self.values.dtype.itemsize
+        step = max(1, BAND // each)
+        for top in range(box.top, box.bottom, step):
+            yield slice(top, min(top + step, box.bottom))
 
 
 class Moments:

@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
-from torch.nn.functional import l1_loss
+from torch.nn.functional import l1_loss, pad
 
 from i2i import Catalog, ConfigError, DataError, Loss, Network, Task, hookimpl
 from i2i.data import Classes, coloured, number, palette, whole_seed
@@ -180,9 +180,8 @@ class SPADE(Task):
         Raises:
             DataError: maps of different sizes.
         """
-        places = self.table[label]
-        shape = (len(label), len(self.classes.values), *label.shape[2:])
-        channels = [torch.zeros(shape, device=label.device).scatter_(1, places, 1.0)[:, : self.seen]]
+        numbers = torch.arange(self.seen, device=label.device)[:, None, None]
+        channels = [(self.table[label] == numbers).float()]
         if self.edges:
             channels.append(outlines(label if instance is None else self.fitted(instance, label)))
         return torch.cat(channels, 1)
@@ -320,13 +319,9 @@ def outlines(instance: Tensor) -> Tensor:
 
     Source: pix2pixHD, arXiv:1711.11585, section 3.3.
     """
-    edge = torch.zeros_like(instance, dtype=torch.bool)
     across = instance[..., :, 1:] != instance[..., :, :-1]
     down = instance[..., 1:, :] != instance[..., :-1, :]
-    edge[..., :, 1:] |= across
-    edge[..., :, :-1] |= across
-    edge[..., 1:, :] |= down
-    edge[..., :-1, :] |= down
+    edge = pad(across, (1, 0)) | pad(across, (0, 1)) | pad(down, (0, 0, 1, 0)) | pad(down, (0, 0, 0, 1))
     return edge.float()
 
 
