@@ -31,6 +31,7 @@ from i2i.staged import Staged
 MB, GOAL = 1e6, 0.10
 NETWORKS = {
     "resnet": lambda: ResnetGenerator(),
+    "horse2zebra": lambda: ResnetGenerator(width=24, blocks=3, upsample="resize", masked=True, chroma=0.5),
     "unet": lambda: UnetGenerator(norm="instance"),
 }
 MODELS = ["horse2zebra", "colorize", "restore", "upscale-x2", "upscale-x4"]
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--whole", nargs="*", type=int, default=[512, 1024], help="sides of pictures, not tiled")
     parser.add_argument("--sides", nargs="*", type=int, default=[512, 1024, 2048, 4096], help="of tiled pictures")
     parser.add_argument("--tiles", nargs="*", type=int, default=[128, 256, 512])
+    parser.add_argument("--jobs", nargs="*", help="network:side:tile in place of all of these; tile 0 is the whole")
     parser.add_argument("--models", nargs="*", default=MODELS, help="compared with the whole picture")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -59,6 +61,8 @@ def main() -> None:
         for tile in arguments.tiles
         if side <= 1024 or tile == arguments.tiles[0]
     ]
+    if arguments.jobs:
+        jobs = [(name, int(side), int(tile)) for name, side, tile in (job.split(":") for job in arguments.jobs)]
     rows: list[dict[str, Any]] = []
     for job in jobs:
         command = [sys.executable, __file__, "--one", *map(str, job)]

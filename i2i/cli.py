@@ -167,7 +167,7 @@ def translate(
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write into.")],
     model: ModelOption = None,
     condition: Conditions = None,
-    tile: Annotated[int | None, typer.Option(help="Cut large pictures into tiles of so many pixels.", min=16)] = None,
+    tile: Annotated[str, typer.Option(help="Side of tiles in pixels; auto: tiles if memory is short.")] = "auto",
     size: Annotated[str | None, typer.Option(help="Of the result: 1920x1080, or its longer side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Of the result, e.g. 2.5 times the input.")] = None,
     format: Annotated[str | None, typer.Option(help="png, jpg, jpeg, webp, tif, tiff, bmp, ppm; else kept.")] = None,

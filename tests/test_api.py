@@ -460,5 +460,5 @@ def test_a_task_may_take_label_maps(tmp_path: Path) -> None:
     labels = np.array([[1, 2], [3, 4]], np.uint8)
     assert model(labels)[..., 0].tolist() == [[10, 20], [30, 40]]
     assert model(Image.fromarray(labels)).getpixel((1, 1)) == (40, 40, 40)
-    with pytest.raises(ConfigError, match="label maps cannot be cut into tiles: do not use --tile"):
-        model(labels, tile=16)
+    large = labels.repeat(20, 0).repeat(20, 1)
+    assert np.array_equal(model(large, tile=16), model(large))

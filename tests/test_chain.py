@@ -175,8 +175,10 @@ def test_a_chain_is_tiled_part_by_part() -> None:
     full, cut = whole(image), whole(image, tile=32)
     assert cut.shape == (3, 140, 182)
     assert (full.int() - cut.int()).abs().max() <= 1
-    with pytest.raises(ConfigError, match=r"part 1 of the chain \(painted\): label maps cannot be cut into tiles"):
-        chain(Painted(), Conv())(np.zeros((64, 64), np.int64), tile=32)
+    labels, both = torch.randint(0, 4, (64, 64)).numpy(), chain(Painted(), Conv())
+    assert np.abs(both(labels, tile=32).astype(int) - both(labels)).max() <= 1
+    with pytest.raises(ConfigError, match=r"part 1 of the chain \(segmented\): images cannot be cut into tiles"):
+        chain(Segmented(), Painted())(image, tile=32)
 
 
 # ---- refused before anything runs

@@ -240,7 +240,9 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(scratch_module.os, "posix_fallocate", full)
-    with pytest.raises(ResourceError, match="temporary files in .*: No space left on device; free some space, or set"):
+    with pytest.raises(
+        ResourceError, match="temporary files in .*: No space left on device; free some space, or set"
+    ):
         i2i.Model(Whole(), {}, Path("here"))(Image.new("RGB", (64, 64)), tile=32)
 
 

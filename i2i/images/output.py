@@ -12,6 +12,7 @@ from .limits import MAX_PIXELS, allowed, way_out
 from .write import WRITTEN
 
 TOLERANCE = 0.01  # of a side: how far a size asked for may distort a picture
+SMALLEST = 16  # side of a tile, in pixels
 SIZES = "a size is the width and height, such as 1920x1080, or the longer side, such as 2048"
 
 
@@ -20,7 +21,7 @@ class Output:
     """How results are made and written.
 
     Args:
-        tile: translate in tiles of this side, in pixels; see `Model`.
+        tile: translate in tiles of this side, in pixels; "auto" or None for tiles only if memory is short.
         size: "WIDTHxHEIGHT", a pair of numbers, or the longer side, in pixels.
         scale: size of the result / size of the input.
         format: a suffix without its dot, e.g. "png".
@@ -32,7 +33,7 @@ class Output:
         ConfigError: a value is not possible.
     """
 
-    tile: int | None = None
+    tile: Any = None
     size: Any = None
     scale: float | None = None
     format: str | None = None
@@ -41,6 +42,7 @@ class Output:
     steady: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tile", side_of(self.tile))
         if self.size is not None and self.scale is not None:
             raise ConfigError(f"size {self.size} and scale {self.scale}: give one of them")
         if self.size is not None:
@@ -106,6 +108,22 @@ class Output:
                     f"first, or give only the longer side, such as {round(max(width, height) * fit)}"
                 )
         return tall, wide
+
+
+def side_of(tile: Any) -> int | None:
+    """Return the side of tiles; None for "auto". Raise ConfigError if it is neither."""
+    if tile is None or tile == "auto":
+        return None
+    try:
+        side = int(tile)
+        whole = float(tile) == side >= SMALLEST
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise ConfigError(
+            f"tile {tile} is not possible: give auto, or a side in pixels from {SMALLEST} up, such as 256"
+        )
+    return side
 
 
 def parsed(size: Any) -> int | tuple[int, int]:

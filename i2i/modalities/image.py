@@ -205,7 +205,7 @@ class Image(Modality):
         """
         from ..staged import Staged, why_not
 
-        if not isinstance(makes, Image):
+        if not isinstance(makes, Image) or makes.name != self.name:
             return super().tiler(translate, like, makes)
         # Large enough that no convolution of a usual network is a whole one.
         side = -(-max(self.minimum, 64) // self.multiple) * self.multiple

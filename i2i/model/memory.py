@@ -209,7 +209,10 @@ class Plan(NamedTuple):
         """Return the bytes that one of the networks takes."""
         pixels = float(self.pixels * stage.before**2)
         if tile is not None:
-            pixels = min(pixels, (tile + 2 * stage.model.tiler(stage.condition).overlap) ** 2)
+            tiler = stage.model.tiler(stage.condition)
+            if not tiler.in_pieces:
+                return float(tiler.needs(tile))
+            pixels = min(pixels, (tile + 2 * tiler.overlap) ** 2)
         return stage.model.need(stage.condition).of(pixels)
 
 
@@ -225,23 +228,24 @@ def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, A
     Raises:
         ResourceError: it does not fit into memory, not even in tiles.
     """
+    asked: int | None = output.tile
     size, stages, left = model.task.takes.size_of(given), model.stages(condition), free()
     if size is None or stages is None or left is None:
-        return output.tile
+        return asked
     pixels, largest = size[0] * size[1], max(stage.after for stage in stages)
     if pixels * largest**2 * HUGE < left * USABLE / 2:
-        return output.tile
+        return asked
     plan = Plan(pixels, stages, output)
     try:
-        fits = plan.needs(output.tile) < left * USABLE
+        fits = plan.needs(asked) < left * USABLE
     except PluginError:  # the network fails on noise: how it fails on the picture says more
-        return output.tile
+        return asked
     if fits:
-        return output.tile
-    about = f"{size[1]}x{size[0]} pixels need about {plan.needs(output.tile) / GB:.1f} GB of memory"
+        return asked
+    about = f"{size[1]}x{size[0]} pixels need about {plan.needs(asked) / GB:.1f} GB of memory"
     only = f"and only {left / GB:.1f} GB are free"
-    if output.tile is not None:
-        raise ResourceError(f"{about} in tiles of {output.tile}, {only}: use smaller tiles or a smaller picture")
+    if asked is not None:
+        raise ResourceError(f"{about} in tiles of {asked}, {only}: use smaller tiles or a smaller picture")
     try:
         for tile in TILES:
             if plan.needs(tile) < left * USABLE:

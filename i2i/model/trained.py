@@ -60,15 +60,21 @@ class Model:
         return f"<Model {type(self.task).__name__} of {self.source}: {weights:,} weights on {device_of(self.task)}>"
 
     def __call__(
-        self, img: Any, *, tile: int | None = None, size: Any = None, scale: float | None = None, **condition: Any
+        self,
+        img: Any,
+        *,
+        tile: int | str | None = None,
+        size: Any = None,
+        scale: float | None = None,
+        **condition: Any,
     ) -> Any:
         """Translate one input, or a list of them, and return the same type.
 
         Args:
             img: what the task takes; for images a PIL image, path, encoded bytes, array or tensor. The rules are in
                 `take` of the task's modality, e.g. `i2i.modalities.Image.take`.
-            tile: translate large images in square tiles of this size, in pixels. The result equals that of the whole
-                image to within 1/255; networks for which it would not are rejected.
+            tile: translate large images in square tiles of about this size, in pixels; "auto" (the default) does so if
+                memory is short. The result equals that of the whole image to within 1/255.
             size: of the result, if it is an image: "1920x1080", or the longer side. The network's own result is
                 resampled once. An image that this would distort by more than 1 % is rejected.
             scale: the same as a factor of the input, e.g. 2.5.

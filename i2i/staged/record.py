@@ -127,7 +127,9 @@ class Recording(TorchDispatchMode):
                 return self.value(node).item()
         if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):
             raise Unsupported(f"{func} draws random numbers")
-        in_place = func is not torch.einsum and func._schema.name.endswith("_") and not func._schema.name.endswith("__")
+        in_place = (
+            func is not torch.einsum and func._schema.name.endswith("_") and not func._schema.name.endswith("__")
+        )
         changed = args[0] if in_place else None
         if in_place:
             node = self.node(changed)
@@ -166,7 +168,9 @@ class Recording(TorchDispatchMode):
         if torch.Tag.pointwise in getattr(func, "tags", ()):
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             made = func(*tree_map(tiny, args), **tree_map(tiny, kwargs))
-            return torch.empty(np.broadcast_shapes(*(tuple(one.shape) for one in given)), dtype=made.dtype, device="meta")
+            return torch.empty(
+                np.broadcast_shapes(*(tuple(one.shape) for one in given)), dtype=made.dtype, device="meta"
+            )
         try:
             return func(*tree_map(bare, args), **tree_map(bare, kwargs))
         except NotImplementedError:

@@ -95,10 +95,13 @@ def contracted(node: Node, box: Box, run: Run) -> Tensor:
 def keeps_maps(equation: str, *operands: Any) -> bool:
     """Return whether a sum of products treats all pixels alike: height and width are the last two letters."""
     terms, _, made = equation.replace(" ", "").partition("->")
-    return all(
-        term[-2:] == made[-2:] if getattr(one, "is_map", False) else not set(made[-2:]) & set(term)
-        for term, one in zip(terms.split(","), operands, strict=True)
-    ) and made[-2:].isalpha()
+    return (
+        all(
+            term[-2:] == made[-2:] if getattr(one, "is_map", False) else not set(made[-2:]) & set(term)
+            for term, one in zip(terms.split(","), operands, strict=True)
+        )
+        and made[-2:].isalpha()
+    )
 
 
 def convolved(node: Node, box: Box, run: Run) -> Tensor:
@@ -216,12 +219,16 @@ def unshuffled(node: Node, box: Box, run: Run) -> Tensor:
 def pooled(node: Node, box: Box, run: Run) -> Tensor:
     """Take the maximum or the mean of windows."""
     x, kernel, stride, padding, *rest = (*node.args, [], [0, 0])[: max(4, len(node.args))]
-    kernel, stride, padding = (list(given) * 2 if len(given) == 1 else list(given) for given in (kernel, stride or kernel, padding))
+    kernel, stride, padding = (
+        list(given) * 2 if len(given) == 1 else list(given) for given in (kernel, stride or kernel, padding)
+    )
     largest = node.func is aten.max_pool2d_with_indices.default
     dilation = (list(rest[0]) * 2)[:2] if largest and rest else [1, 1]
     ranges = [
         (start * step - pad, (stop - 1) * step - pad + far * (side - 1) + 1)
-        for side, step, pad, far, (start, stop) in zip(kernel, stride, padding, dilation, (box[:2], box[2:]), strict=True)
+        for side, step, pad, far, (start, stop) in zip(
+            kernel, stride, padding, dilation, (box[:2], box[2:]), strict=True
+        )
     ]
     if largest:
         return F.max_pool2d(run.padded(x, ranges, -torch.inf), kernel, stride, 0, dilation)
@@ -270,7 +277,12 @@ RULES: dict[Any, Rule] = {
     aten.avg_pool2d: pooled,
     aten.native_group_norm: normed,
 }
-BATCH_NORMS = {aten.native_batch_norm, aten.cudnn_batch_norm, aten._native_batch_norm_legit, aten._batch_norm_no_update}
+BATCH_NORMS = {
+    aten.native_batch_norm,
+    aten.cudnn_batch_norm,
+    aten._native_batch_norm_legit,
+    aten._batch_norm_no_update,
+}
 
 
 def rule_for(node: Node) -> Rule | None:
@@ -332,7 +344,9 @@ def ceiled(node: Node) -> bool:
     x, kernel, stride, padding, *rest = (*node.args, [], [0, 0])[: max(4, len(node.args))]
     stride = stride or kernel
     place = 1 if node.func is aten.max_pool2d_with_indices.default else 0
-    return bool(len(rest) > place and rest[place]) or bool(node.func is aten.avg_pool2d.default and len(rest) > 2 and rest[2])
+    return bool(len(rest) > place and rest[place]) or bool(
+        node.func is aten.avg_pool2d.default and len(rest) > 2 and rest[2]
+    )
 
 
 def pieces(func: Any, args: Any, kwargs: Any, made: Any) -> list[tuple[Any, Any, Any, Tensor]] | None:

@@ -166,7 +166,9 @@ class Run:
         if node.func in OF_MEAN and node.args[0] in self.moments:
             moments = self.moments[node.args[0]]
             mean = moments.mean if node.func is aten.mean.dim else moments.mean * moments.count
-            values: Tensor = node.func(mean[..., None, None].to(self.device, node.dtype), *node.args[1:], **node.kwargs)
+            values: Tensor = node.func(
+                mean[..., None, None].to(self.device, node.dtype), *node.args[1:], **node.kwargs
+            )
             return values
         if node.func in TOTALS and node.inputs[0].is_map:
             parts = (node.func(self.read(node.inputs[0], box)) for box in self.tiles(node.inputs[0]))
@@ -226,7 +228,9 @@ class Run:
                 one = todo.pop()
                 if one is node or (one.rule in rules.NEAR and one not in self.stores):
                     inputs = one.inputs if one.rule in rules.NEAR else []
-                    new = [other for other in inputs if other.is_map and other.size == node.size and other not in found]
+                    new = [
+                        other for other in inputs if other.is_map and other.size == node.size and other not in found
+                    ]
                     found |= {*new}
                     todo += new
             order = [one for one in self.graph.nodes if one in found]
@@ -243,9 +247,7 @@ class Run:
             size: height and width of the result.
         """
         if isinstance(one, Node) and one.is_map:
-            sides = [
-                (0, 1) if side == 1 else span for side, span in zip(one.size, (box[:2], box[2:]), strict=True)
-            ]
+            sides = [(0, 1) if side == 1 else span for side, span in zip(one.size, (box[:2], box[2:]), strict=True)]
             return self.read(one, Box(*sides[0], *sides[1]))
         value = self.whole(one)
         if value.ndim > 1 and value.shape[-2] == size[0] > 1:
@@ -254,9 +256,7 @@ class Run:
             value = value[..., box.left : box.right]
         return value
 
-    def padded(
-        self, node: Node, ranges: list[tuple[int, int]], value: float = 0.0, ones: bool = False
-    ) -> Tensor:
+    def padded(self, node: Node, ranges: list[tuple[int, int]], value: float = 0.0, ones: bool = False) -> Tensor:
         """Return rows and columns of a map, which may go beyond it: what is there has this value.
 
         Args:

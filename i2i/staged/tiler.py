@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ..images.tile import Piece, assembled
 from .record import Graph, Network, Node, Unsupported, record
-from .run import Run
+from .run import CHANNELS, Run
+
+MAPS = 12  # tiles in memory at the same time, with the buffers of convolutions; see benchmarks/tiles.py
 
 
 def recorded(network: Network, image: Tensor, device: torch.device, tile: int) -> Graph:
@@ -64,6 +66,10 @@ class Staged:
                 return assembled(self.pieces(network, image, tile), depth, check)
 
         return whole
+
+    def needs(self, tile: int) -> float:
+        """Return how many bytes of memory the network takes."""
+        return MAPS * CHANNELS * 4 * tile**2
 
     def pieces(self, network: Network, image: Tensor, tile: int) -> Iterator[Piece]:
         """Yield the result piece by piece, row by row."""

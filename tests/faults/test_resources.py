@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import i2i
 from i2i import Task, api, checkpoint, files, runs
-from i2i.errors import ResourceError, WeightsError
+from i2i.errors import ConfigError, ResourceError, WeightsError
 from i2i.images import ImageWarning, Output, notes, take, tiled
 from i2i.images.write import write
 from i2i.modalities import Image as ImageModality
@@ -89,10 +89,10 @@ class Enlarged(Task):
 
 
 class Centred(nn.Module):
-    """A network whose every pixel depends on the whole picture."""
+    """A network whose every pixel depends on the whole picture, and on chance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x - x.mean((2, 3), keepdim=True) * 0.5
+        return x - x.mean((2, 3), keepdim=True) * torch.rand_like(x)
 
 
 def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -146,6 +146,23 @@ def test_R5_a_model_that_cannot_be_tiled_says_so(little: Any) -> None:
         ResourceError, match="GB are free, and this model cannot work in tiles: use a smaller picture"
     ):
         i2i.Model(task, {}, Path("here"))(picture(300, 200))
+
+
+def test_G4_a_picture_for_a_network_that_sees_it_all_is_translated_in_tiles(little: Any) -> None:
+    model, given = i2i.load("horse2zebra", speed="exact"), picture(420, 300)
+    little(1e12)
+    whole = np.asarray(model(given)).astype(int)
+    needs = [memory.Plan(420 * 300, model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
+    little(sum(needs) / 2 / memory.USABLE)
+    with pytest.warns(ImageWarning, match="GB are free: it is translated in tiles of"):
+        cut = np.asarray(model(given.copy(), tile="auto")).astype(int)
+    assert np.abs(cut - whole).max() <= 1
+
+
+@pytest.mark.parametrize("tile", [8, "large", -1, 20.5, float("nan")])
+def test_a_tile_that_is_not_possible_is_an_error(tile: Any) -> None:
+    with pytest.raises(ConfigError, match=f"tile {tile} is not possible: give auto, or a side in pixels from 16 up"):
+        Output(tile=tile)
 
 
 def test_R5_memory_that_runs_out_while_writing_costs_only_one_picture(
