@@ -70,7 +70,7 @@ def main() -> None:
         whole = next((r for r in rows if not r["tile"] and (r["network"], r["side"]) == job[:2]), None)
         if whole is not None and rows[-1]["tile"]:
             rows[-1]["of the memory"] = round(rows[-1]["peak, MB"] / whole["peak, MB"], 3)
-            rows[-1]["of the time"] = round(rows[-1]["seconds"] / whole["seconds"], 2)
+            rows[-1]["of the CPU time"] = round(rows[-1]["CPU seconds"] / whole["CPU seconds"], 2)
         print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     equal = [difference(name, tile) for name in arguments.models for tile in (128, 256, 512, 100, 333)]
     for row in equal:

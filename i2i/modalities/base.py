@@ -193,10 +193,10 @@ class Modality:
         return batch, lambda made, makes, who: made
 
     def tiler(self, translate: Translate, like: Tensor, makes: Modality) -> Callable[..., Translate]:
-        """Return `tiled(translate, tile, depth=None, check=None)`, which translates large inputs with the same result.
+        """Return `tiled(translate, tile, depth=None, check=None)`, which translates large inputs in tiles.
 
-        With `depth`, uint8 or uint16, it returns `i2i.images.levels`; `check` is given each part of the result, and
-        returns it. See `i2i.images.Tiler` and `i2i.staged.Staged`.
+        The result is that of the whole. With `depth`, uint8 or uint16, it is `i2i.images.levels`; `check` is given
+        each part of the result, and returns it. See `i2i.images.Tiler` and `i2i.staged.Staged`.
 
         Args:
             translate: the network, which is measured once.

@@ -73,8 +73,8 @@ class Model:
         Args:
             img: what the task takes; for images a PIL image, path, encoded bytes, array or tensor. The rules are in
                 `take` of the task's modality, e.g. `i2i.modalities.Image.take`.
-            tile: translate large images in square tiles of about this size, in pixels; "auto" (the default) does so if
-                memory is short. The result equals that of the whole image to within 1/255.
+            tile: translate large images in square tiles of about this side, in pixels; "auto", the default, does so
+                if memory is short. The result equals that of the whole image to within 1/255.
             size: of the result, if it is an image: "1920x1080", or the longer side. The network's own result is
                 resampled once. An image that this would distort by more than 1 % is rejected.
             scale: the same as a factor of the input, e.g. 2.5.

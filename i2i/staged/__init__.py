@@ -7,6 +7,7 @@ map. So it is run stage by stage: each ends at a norm, is computed tile by tile,
 
     record.py    run the network without pixels, and write down its operations
     rules.py     how a part of a map is computed from parts of the maps before it, for each operation
+    choose.py    which rule an operation has
     resample.py  the weights of interpolation
     store.py     a feature map on the disk, and its statistics
     run.py       which maps are stored, and the stages

@@ -17,16 +17,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from . import rules
+from . import choose, rules
 
 Network = Callable[[Tensor], Tensor]
 aten = torch.ops.aten
 LOOKS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
 PADS = {aten.reflection_pad2d, aten.replication_pad2d}
-NORMS = {aten.native_group_norm, *rules.BATCH_NORMS}
+NORMS = {aten.native_group_norm, *choose.BATCH_NORMS}
 
 
-class Unsupported(Exception):  # noqa: N818 - it becomes a ConfigError, which says what to do
+class Unsupported(Exception):
     """A network does something that cannot be done in tiles."""
 
 
@@ -138,7 +138,7 @@ class Recording(TorchDispatchMode):
             name = func._schema.name.removeprefix("aten::").rstrip("_")
             func = getattr(getattr(aten, name), func._overloadname)
         if func is aten.clone.default:  # nodes do not change, so a copy is the same one
-            return self.tensor(self.node(args[0]))
+            return self.tensor(self.known[id(args[0])][1])
         if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))):
             raise Unsupported(f"{func} uses the second result of another operation")
         plain = tree_map(lambda leaf: self.node(leaf) or leaf, (args, kwargs))
@@ -180,10 +180,10 @@ class Recording(TorchDispatchMode):
         """Return what stands for tensors that an operation makes."""
         if isinstance(made, Tensor):
             node = Node(func, args, kwargs, tuple(made.shape), made.dtype)
-            node.rule = rules.rule_for(node)
+            node.rule = choose.rule_for(node)
             self.nodes.append(node)
             return self.tensor(node)
-        pieces = rules.pieces(func, args, kwargs, made)
+        pieces = choose.pieces(func, args, kwargs, made)
         if pieces is not None:  # a split: each piece is a slice
             return [self.result(*piece) for piece in pieces]
         first, *others = made

@@ -1,9 +1,9 @@
 """`Run` computes a recorded network tile by tile, stage by stage.
 
-A stage ends where the network needs a whole feature map: at a norm, which needs its mean and variance, and where two
+A stage ends where the network needs a whole feature map: at a norm, which needs its mean and variance, or where two
 branches leave it. That map is computed in tiles and stored on the disk, and its statistics are counted meanwhile. The
-next stage reads tiles of it, with as much margin as its convolutions need. So every value is computed about once, from
-the same neighbours and the same statistics as in the whole picture.
+next stage reads tiles of it, with as much margin as its convolutions need. So every value is computed about once,
+from the same neighbours and the same statistics as in the whole picture.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class Run:
         return values[node]
 
     def _around(self, node: Node) -> list[tuple[Node, list[Node]]]:
-        """Return the maps that a map is made of without a margin, in order; each with those that it is the last to use."""
+        """Return the maps that a map is made of without a margin, in order; each with those it is the last to use."""
         if node not in self.around:
             found, todo = {node}, [node]
             while todo:
@@ -309,4 +309,4 @@ def scale_and_shift(node: Node, moments: Moments, run: Run) -> tuple[Tensor, Ten
         scale, shift = scale * run.whole(weight).double().cpu(), shift * run.whole(weight).double().cpu()
     if bias is not None:
         shift = shift + run.whole(bias).double().cpu()
-    return tuple(each[..., None, None].to(run.device, node.dtype) for each in (scale, shift))  # type: ignore[return-value]
+    return tuple(each[..., None, None].to(run.device, node.dtype) for each in (scale, shift))
