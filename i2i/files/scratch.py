@@ -9,11 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import weakref
 from contextlib import suppress
 
 from ..errors import ResourceError
 
 GB = 1e9
+_spaces: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()  # all that are in use
 
 
 def scratch_folder() -> str:
@@ -32,7 +34,9 @@ def scratch(size: int) -> mmap.mmap:
         with tempfile.TemporaryFile(dir=folder) as file:
             # Reserved now: a disk that is full later would kill the process.
             getattr(os, "posix_fallocate", lambda number, _, size: os.ftruncate(number, size))(file.fileno(), 0, size)
-            return mmap.mmap(file.fileno(), size)
+            space = mmap.mmap(file.fileno(), size)
+            _spaces.add(space)
+            return space
     except OSError as error:
         raise ResourceError(
             f"cannot write {size / GB:.1f} GB of temporary files in {folder}: {error.strerror}; free some space, or "
@@ -40,7 +44,8 @@ def scratch(size: int) -> mmap.mmap:
         ) from error
 
 
-def release(space: mmap.mmap) -> None:
-    """Let the pages of a buffer leave memory; they stay in the file."""
-    with suppress(AttributeError, OSError, ValueError):
-        space.madvise(mmap.MADV_DONTNEED)
+def release(space: mmap.mmap | None = None) -> None:
+    """Let the pages of a buffer, or of all, leave memory; they stay in the file."""
+    for one in [space] if space is not None else list(_spaces):
+        with suppress(AttributeError, OSError, ValueError):
+            one.madvise(mmap.MADV_DONTNEED)

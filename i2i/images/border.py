@@ -71,7 +71,7 @@ class Picture:
         if alpha is None and convert is None and tensor.shape[1] == channels:
             as_stored = tensor[0].permute(1, 2, 0).cpu().numpy()
             if as_stored.dtype == self.dtype and self.dtype.kind != "f":
-                return np.ascontiguousarray(as_stored), adapted
+                return as_stored, adapted
         values = np.empty((*size, channels + (alpha is not None)), self.dtype)
         for rows in bands(*size):  # floats of all pixels would take many times the memory
             unit = self._unit(tensor[..., rows, :], alpha if alpha is None else alpha[..., rows, :], colour)

@@ -7,12 +7,15 @@ bytes of both differ, the file is read in 8 bits.
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from ..errors import DataError
 from .animate import png_chunk, png_chunks
+from .rows import extra_chunks, tiff_strips
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of a PNG that decide its pixels
@@ -53,6 +56,34 @@ def read(data: bytes, image: Image.Image, grey: bool) -> np.ndarray | None:
     return values[..., [0, 3]] if grey else values
 
 
+def encode_big_tiff(values: np.ndarray, stream: BinaryIO, icc: bytes | None) -> None:
+    """Write uint8 or uint16 [H, W, C] as BigTIFF, for more than 4 GB; of the metadata it has the profile."""
+    try:
+        import tifffile
+    except ImportError:
+        raise DataError(
+            f"{values.nbytes / 1e9:.1f} GB of pixels need a BigTIFF: `pip install 'i2i[tiff]'`, or use PNG"
+        ) from None
+    height, width, channels = values.shape
+    rows = max(1, STRIP // (width * channels * values.dtype.itemsize))
+    strips = (
+        values[top : top + rows].squeeze(2) if channels == 1 else values[top : top + rows]
+        for top in range(0, height, rows)
+    )
+    with tifffile.TiffWriter(stream, bigtiff=True) as file:
+        file.write(
+            strips,
+            shape=values.shape if channels > 1 else values.shape[:2],
+            dtype=values.dtype,
+            rowsperstrip=rows,
+            photometric="minisblack" if channels <= 2 else "rgb",
+            extrasamples=["unassalpha"] if channels in (2, 4) else None,
+            planarconfig="contig" if channels > 1 else None,
+            iccprofile=icc,
+            metadata=None,
+        )
+
+
 def encode_png(values: np.ndarray, **options: Any) -> bytes:
     """Encode uint16 [H, W, C] as PNG, with the metadata in the options of Pillow; grey with alpha becomes RGBA."""
     import cv2
@@ -60,17 +91,23 @@ def encode_png(values: np.ndarray, **options: Any) -> bytes:
     order = ([0], [0, 0, 0, 1], [2, 1, 0], [2, 1, 0, 3])[values.shape[2] - 1]
     ok, png = cv2.imencode(".png", values[..., order], [cv2.IMWRITE_PNG_COMPRESSION, 4])
     assert ok
-    buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, format="PNG", **options)
-    extra = b"".join(png_chunk(kind, data) for kind, data in png_chunks(buffer.getvalue()) if kind not in PIXELS)
+    extra = described(**options)
     start = len(SIGNATURE) + 25  # after IHDR
     return png.tobytes()[:start] + extra + png.tobytes()[start:]
 
 
-def encode_tiff(values: np.ndarray, **options: Any) -> bytes:
-    """Encode uint16 [H, W, 2, 3 or 4] as TIFF, uncompressed, with the metadata in the options of Pillow."""
+def described(**options: Any) -> bytes:
+    """Return the chunks of a PNG that hold the metadata in the options of Pillow."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, format="PNG", **options)
+    return extra_chunks(buffer.getvalue(), PIXELS)
+
+
+def encode_tiff(values: np.ndarray, **options: Any) -> Iterator[bytes]:
+    """Encode uint8 or uint16 [H, W, C] as TIFF, uncompressed, in parts, with the metadata in the options of Pillow."""
     values = values[..., [0, 0, 0, 1]] if values.shape[2] == 2 else values
     height, width, channels = values.shape
+    depth = values.dtype.itemsize
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1)).save(buffer, format="TIFF", **options)
     with Image.open(buffer) as small:
@@ -80,15 +117,18 @@ def encode_tiff(values: np.ndarray, **options: Any) -> bytes:
         directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
         for tag in tags:
             directory[tag] = exif.get_ifd(tag) if tag in (0x8769, 0x8825) else tags[tag]
-    rows = max(1, STRIP // (width * channels * 2))
-    strips = [values[top : top + rows].astype("<u2").tobytes() for top in range(0, height, rows)]
-    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 277: channels}
-    layout |= {278: rows, 279: tuple(map(len, strips)), 273: tuple(np.cumsum([0, *map(len, strips[:-1])]).tolist())}
+    each = width * channels * depth
+    rows = max(1, STRIP // each)
+    sizes = [min(rows, height - top) * each for top in range(0, height, rows)]
+    kind = 1 if channels == 1 else 2  # grey, where 0 is black, or RGB
+    layout = {256: width, 257: height, 258: (8 * depth,) * channels, 259: 1, 262: kind, 277: channels}
+    layout |= {278: rows, 279: tuple(sizes), 273: tuple(np.cumsum([0, *sizes[:-1]]).tolist())}
     if channels == 4:
         layout[338] = 2  # alpha, not multiplied
     for tag, value in layout.items():
         directory[tag] = value
-    return tiff_head(directory) + b"".join(strips)
+    yield tiff_head(directory)
+    yield from tiff_strips(values, rows)
 
 
 def tiff_head(directory: TiffImagePlugin.ImageFileDirectory_v2) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
+from ..files.scratch import release, scratch
 from .levels import floats, levels
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Network = Callable[[Tensor], Tensor]
 
 LARGEST = 512  # input pixels; a network that sees further than half of this is not worth tiling
+SPILL = 16e6  # bytes of a result from which on it is kept on the disk until it is written
 NEGLIGIBLE = 1 / 255  # in [-1, 1]: input beyond the reach may change a pixel by half a step of 8 bits
 
 
@@ -180,13 +182,27 @@ def assembled(parts: Iterable[Piece], depth: torch.dtype | None = None, check: N
         part = values if check is None else check(values)
         if whole is None:
             # As files have them, so that they are written without a copy.
-            order = torch.contiguous_format if depth is None else torch.channels_last
-            whole = torch.empty((*part.shape[:2], *size), dtype=depth or torch.float32, memory_format=order)
+            whole = room((part.shape[0], part.shape[1], *size), depth)
         # Each tile is converted now: the whole result as floats would take several times the memory.
         made = part.float().cpu() if depth is None else levels(part, depth).cpu()
         whole[..., top : top + part.shape[-2], left : left + part.shape[-1]] = made
+        release()
     assert whole is not None
     return whole
+
+
+def room(shape: tuple[int, int, int, int], depth: torch.dtype | None) -> Tensor:
+    """Return room for a result [N, C, H, W]; a large one of `levels` is on the disk."""
+    import torch
+
+    if depth is None:
+        return torch.empty(shape)
+    count, channels, height, width = shape
+    pixels = count * channels * height * width
+    if pixels * depth.itemsize < SPILL:
+        return torch.empty(shape, dtype=depth, memory_format=torch.channels_last)
+    space = torch.frombuffer(scratch(pixels * depth.itemsize), dtype=depth)
+    return space.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,18 @@ from .. import files
 from ..errors import DataError
 from .border import Picture, take
 from .carried import METADATA, options
-from .deep import encode_png, encode_tiff
+from .deep import described, encode_big_tiff, encode_png, encode_tiff
 from .notes import note, shown
 from .pixels import on_colour, rescaled, to_image
+from .rows import png_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
+LARGE = 8e6  # bytes of pixels from which on a PNG or TIFF is written row by row
+CLASSIC = 4e9  # bytes of pixels that a TIFF can hold; more need a BigTIFF
 QUALITY = 95  # of JPEG and WebP
 LARGEST = {"WEBP": 16383, "JPEG": 65500}  # pixels a side; Pillow fails beyond them
 SUFFIXES = (*WRITTEN, ".gif")  # usual suffixes of readable files; content decides, not the name
@@ -69,6 +72,8 @@ def write(
         )
         values = on_colour(rescaled(values, np.uint8), (255, 255, 255))
     given = options(kind, carried, shown(path))
+    if values.dtype != np.float32 and values.nbytes > LARGE and kind in ("PNG", "TIFF"):
+        return write_rows(path, kind, values, given)
     if kind == "PNG" and values.dtype == np.uint16:
         return files.write(path, encode_png(values, **given))
     if kind == "TIFF" and values.dtype == np.uint16 and values.shape[2] > 1:
@@ -80,6 +85,15 @@ def write(
     given |= {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(kind, {})
     image.save(buffer, format=kind, **given)
     return files.write(path, buffer.getvalue())
+
+
+def write_rows(path: Path, kind: str, values: np.ndarray, given: dict[str, Any]) -> None:
+    """Write a large PNG or TIFF row by row; `given` are the options of Pillow."""
+    if kind == "PNG":
+        return files.write(path, png_rows(values, described(**given)))
+    if values.nbytes > CLASSIC:
+        return files.write(path, lambda stream: encode_big_tiff(values, stream, given.get("icc_profile")))
+    return files.write(path, encode_tiff(values, **given))
 
 
 def check_holds(path: Path, width: int, height: int) -> str:
