@@ -1,4 +1,4 @@
-"""Large pictures row by row: `png_rows(values, ...)` encodes a few rows at a time, so that no copy is made of the rest.
+"""Large pictures row by row: `png_rows(values)` encodes a few rows at a time, and makes no copy of the rest.
 
 Pillow copies a picture before it encodes it, with 4 bytes a pixel.
 """

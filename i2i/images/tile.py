@@ -4,8 +4,7 @@
 
 Each pixel of the result depends on a neighbourhood of the input. `reach` measures its radius from the gradient of the
 network and from how far a NaN spreads, so the overlap of the tiles is not a guess. If every pixel depends on the
-whole picture (instance normalisation, global attention), there is no such neighbourhood: tiling would change the
-result, and is rejected.
+whole picture (instance normalisation, global attention), there is no such neighbourhood: see `i2i.staged`.
 """
 
 from __future__ import annotations
@@ -175,7 +174,6 @@ class Piece(NamedTuple):
 
 def assembled(parts: Iterable[Piece], depth: torch.dtype | None = None, check: Network | None = None) -> Tensor:
     """Return the whole result on the CPU; for the arguments see `tiled`."""
-    import torch
 
     whole: Tensor | None = None
     for values, top, left, size in parts:
