@@ -104,7 +104,7 @@ def described(**options: Any) -> bytes:
 
 
 def encode_tiff(values: np.ndarray, **options: Any) -> Iterator[bytes]:
-    """Encode uint8 or uint16 [H, W, C] as TIFF, uncompressed, in parts, with the metadata in the options of Pillow."""
+    """Encode uint8 or uint16 [H, W, C] as TIFF, uncompressed, in parts, with metadata in the options of Pillow."""
     values = values[..., [0, 0, 0, 1]] if values.shape[2] == 2 else values
     height, width, channels = values.shape
     depth = values.dtype.itemsize

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .trained import Model
 
 # Bytes a pixel of the input and of the result, without the network; pictures of 8 bits.
-WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 36, 40, 10, 12
-FIXED = 200e6  # bytes for any picture: buffers of convolutions, and freed memory in between
-SCRATCH = 1.15  # memory of a network / that of its tensors: convolutions need some of their own
+WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 36, 40, 8, 12
+FIXED, TILED_FIXED = 200e6, 60e6  # bytes for any picture: buffers of convolutions, and freed memory in between
+SCRATCH, TILED_SCRATCH = 1.15, 2.0  # memory of a network / that of its tensors: convolutions need some of their own
 TILES = (1024, 512, 256, 128)  # sides to choose from, in pixels
 PROBE = 64  # side of the smaller picture of noise, in pixels
 HUGE = 16_000  # bytes a pixel of the larger of input and result, which no known network exceeds
@@ -144,7 +144,7 @@ class Need(NamedTuple):
 
     def of(self, pixels: float) -> float:
         """Return the bytes for this many pixels."""
-        return SCRATCH * (self.linear * pixels + self.square * pixels**2)
+        return self.linear * pixels + self.square * pixels**2
 
 
 def need_of(network: Callable[[Tensor], Tensor], takes: Image) -> Need:
@@ -198,7 +198,7 @@ class Plan(NamedTuple):
     def needs(self, tile: int | None) -> float:
         """Return the bytes that the whole translation takes, in tiles of this side or in one piece."""
         result = self.pixels * self.stages[-1].after ** 2
-        outside = FIXED + self.pixels * (WHOLE_IN if tile is None else TILED_IN)
+        outside = FIXED + self.pixels * WHOLE_IN if tile is None else TILED_FIXED + self.pixels * TILED_IN
         outside += result * (WHOLE_OUT if tile is None else TILED_OUT)
         outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
         if self.output.size is not None or self.output.scale is not None:
@@ -213,7 +213,7 @@ class Plan(NamedTuple):
             if not tiler.in_pieces:
                 return float(tiler.needs(tile))
             pixels = min(pixels, (tile + 2 * tiler.overlap) ** 2)
-        return stage.model.need(stage.condition).of(pixels)
+        return (SCRATCH if tile is None else TILED_SCRATCH) * stage.model.need(stage.condition).of(pixels)
 
 
 def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, Any], name: str) -> int | None:
