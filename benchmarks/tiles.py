@@ -72,16 +72,22 @@ def main() -> None:
             rows[-1]["of the memory"] = round(rows[-1]["peak, MB"] / whole["peak, MB"], 3)
             rows[-1]["of the CPU time"] = round(rows[-1]["CPU seconds"] / whole["CPU seconds"], 2)
         print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+        write(arguments.json, rows, [])
     equal = [difference(name, tile) for name in arguments.models for tile in (128, 256, 512, 100, 333)]
     for row in equal:
         print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-    result = {"rows": rows, "models": equal, "python": platform.python_version(), "torch": torch.__version__}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result | {"threads": 1}, indent=1) + "\n")
+    write(arguments.json, rows, equal)
     missed = [r for r in rows if r.get("of the memory", 0) > GOAL and r["side"] == 1024 and r["tile"] == 128]
     missed += [row for row in equal if row["largest difference, of 255"] > 1]
     if missed:
         sys.exit(f"missed: {missed}")
+
+
+def write(path: Path | None, rows: list[dict[str, Any]], equal: list[dict[str, Any]]) -> None:
+    """Write what has been measured so far."""
+    result = {"rows": rows, "models": equal, "python": platform.python_version(), "torch": torch.__version__}
+    if path is not None:
+        path.write_text(json.dumps(result | {"threads": 1}, indent=1) + "\n")
 
 
 def one(name: str, side: int, tile: int) -> dict[str, Any]:
