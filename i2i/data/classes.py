@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import recording
 from ..errors import ConfigError
 
 
@@ -35,6 +36,8 @@ def class_numbers(classes: Sequence[str], n: int, label: Any, device: torch.devi
         if label is not None:
             raise ConfigError(f"label={label}: this run was trained without classes: retrain it with task.classes")
         return None
+    if recording() and isinstance(label, Tensor):
+        return label  # its values are those of a single recording, so they are not looked at
     if label is None:
         return torch.randint(len(classes), (n,), device=device)
     label = label.tolist() if hasattr(label, "tolist") else label  # a tensor or an array

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .choose import chosen, described, move, peak_memory, random_state_kept
 from .late import Late, Read
-from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for
+from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for, recording
 
 __all__ = [
     "Late",
@@ -25,4 +25,5 @@ __all__ = [
     "peak_memory",
     "precision_for",
     "random_state_kept",
+    "recording",
 ]

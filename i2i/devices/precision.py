@@ -35,6 +35,14 @@ def precision_for(wanted: Precision, device: torch.device) -> Precision:
     return "bf16" if multiplies_bf16(device) else "fp16"
 
 
+def recording() -> bool:
+    """Return whether a network is being recorded into a file, as by `torch.onnx.export` or `torch.export`.
+
+    What is then decided by the values or the number of samples would be the same for all inputs of the file.
+    """
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
+
+
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Return a context without autocast on a device, for what would lose too much in 16 bits."""
     known = torch.amp.is_autocast_available(device.type)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from ..devices import recording
 from ..errors import ConfigError
 
 Norm = Literal["instance", "batch", "none"]
@@ -39,7 +40,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x [N, C, H, W]; the shape is unchanged."""
-        return torch.group_norm(x, x.shape[1], eps=self.eps)
+        return torch.group_norm(x, int(x.shape[1]), eps=self.eps)  # int: a constant in recorded networks
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -117,5 +118,7 @@ def in_parts(network: Callable[..., Tensor], *given: Tensor | None, most: int = 
     Returns:
         The outputs of all samples, concatenated.
     """
+    if recording():  # a loop would have the number of samples of the recording
+        return network(*given)
     counts = range(0, max(len(one) for one in given if one is not None), most) or range(1)
     return torch.cat([network(*(None if one is None else one[n : n + most] for one in given)) for n in counts])

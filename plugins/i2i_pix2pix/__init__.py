@@ -18,10 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss
+from torch.nn.functional import instance_norm, l1_loss
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, WeightsError, hookimpl
 from i2i.data import whole_seed
+from i2i.devices import recording
 from i2i.modalities import Image
 from i2i.networks import augmented, published_generator
 
@@ -126,6 +127,8 @@ class Pix2Pix(Task):
             image = Image(channels=1).sized(image)
         if self.test_mode == "eval":
             return self.G(image)
+        if recording():  # a loop would have the number of images of the recording
+            return as_in_training(self.G, whole_seed(seed))(image)
         return torch.cat([as_in_training(self.G, whole_seed(seed))(one) for one in image.split(1)])
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
@@ -181,8 +184,25 @@ class Forgetful(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Set each value of x to 0 with probability p, and scale the others by 1 / (1 - p)."""
+        if recording():
+            raise ConfigError(
+                "this model draws dropout from a seed, which a file cannot: export it with task.test_mode=eval, "
+                "without dropout"
+            )
         kept = torch.rand(x.shape, generator=self.chance).to(x.device) >= self.p
         return x * kept / (1 - self.p)
+
+
+class OfOneImage(nn.Module):
+    """Batch norm with the statistics of each image by itself, as published for inference."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [N, C, H, W]; the shape is unchanged."""
+        return instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 def as_in_training(network: nn.Module, seed: int) -> nn.Module:
@@ -196,9 +216,9 @@ def as_in_training(network: nn.Module, seed: int) -> nn.Module:
     twin = copy.deepcopy(network, shared)
     chance = torch.Generator().manual_seed(seed)
     for module in list(twin.modules()):
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean = module.running_var = module.num_batches_tracked = None
         for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, OfOneImage(child))
             if isinstance(child, nn.Dropout):
                 setattr(module, name, Forgetful(child.p, chance))
     return twin.train()

@@ -2,7 +2,7 @@
 
 task, tree = adopted(Path("latest_net_G.pth"))
 
-    read.py       `format_of`, `parts_of`, `read`: PyTorch, safetensors and ncnn files -> tensors by name
+    read.py       `format_of`, `parts_of`, `read`: PyTorch, safetensors, ncnn and ONNX files -> tensors by name
     pickled.py    PyTorch files are opened in a child process with limits
     unwrap.py     the weights in what a file contains
     adopt.py      `adopted`: tensors -> a task, by the hook `adopt_weights` of the plugins

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ... import files
 from ...checkpoint.tensors import first_ten, non_finite, plain
 from ...errors import WeightsError
 from . import ncnn
 from .pickled import read_torch
 from .unwrap import bare
 
+LARGEST = (1 << 31) - 1  # bytes of an ONNX file: the limit of protobuf
 MAX_HEADER = 8_000_000  # bytes of the header of a safetensors file: 100 for each tensor are usual
 PART = re.compile(r"(?:(\w+)_)?net_(G\w*|E)\.(?:pth|pt|safetensors)")  # of a model: latest_net_G_A.pth
 
 
 def format_of(file: Path) -> str | None:
-    """Return "torch", "safetensors" or "ncnn" if the first bytes are those of a file that i2i did not write."""
+    """Return "torch", "safetensors", "ncnn" or "onnx" if the first bytes are those of a file that i2i did not write."""
     try:
         with open(file, "rb") as stream:
             head, brace = stream.read(8), stream.read(1)
@@ -34,6 +37,8 @@ def format_of(file: Path) -> str | None:
                 return "torch"
             if head[:7] == b"7767517":
                 return "ncnn"
+            if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x3a") or file.suffix == ".onnx":
+                return "onnx"  # its version, and then who wrote it, or the graph
     except (OSError, ValueError, AttributeError, RecursionError):
         pass  # whoever reads it says what is wrong
     return None
@@ -80,14 +85,24 @@ def read_file(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = read_safetensors(file)
     elif kind == "ncnn":
         tensors, rest = ncnn.read(file)
+    elif kind == "onnx":
+        tensors = {"onnx": read_bytes(file)}
     else:
-        raise WeightsError(f"{file}: not a PyTorch, safetensors or ncnn file")
+        raise WeightsError(f"{file}: not a PyTorch, safetensors, ncnn or ONNX file")
     if not tensors:
         some = f" ({', '.join(list(rest)[:3])})" if rest else ""
         raise WeightsError(f"{file} contains no tensors by name{some}: give a file of weights")
     if bad := non_finite(tensors):
         raise WeightsError(f"{file} contains NaN or infinity in {first_ten(bad)}: use other weights")
     return tensors, {**rest, "file": file.name, "format": kind}
+
+
+def read_bytes(file: Path) -> Tensor:
+    """Return a file as uint8 [bytes]: the plugin that adopts it reads it."""
+    size = file.stat().st_size
+    if size > LARGEST:
+        raise WeightsError(f"{file} has {size / 1e9:.1f} GB: an ONNX file has 2 GB at most")
+    return torch.frombuffer(bytearray(files.read(file)), dtype=torch.uint8)
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:

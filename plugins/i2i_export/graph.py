@@ -1,0 +1,181 @@
+"""A recorded model -> the bytes of an ONNX file: `onnx_of(recorded, example)`, `halved`, `sealed`.
+
+PyTorch's tracing exporter writes it: it needs nothing but onnx, and names each node after its layer, from which
+`compare` tells where results begin to differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i import ConfigError, I2IError, PluginError
+
+from .recorded import Frozen, Recorded
+
+OPSET = 18
+LARGEST = (1 << 31) - 1  # bytes of an ONNX file: the limit of protobuf
+SEAL, OPEN = "i2i.sha256", "0" * 64  # the name of the checksum, and its value while the rest is hashed
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+SMALL = 32  # values of a tensor that is not worth storing in 16 bits
+AXES = {0: "N", 2: "H", 3: "W"}
+
+
+def library(name: str) -> Any:
+    """Import onnx or onnxruntime.
+
+    Raises:
+        PluginError: it is not installed, or its import fails.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise PluginError(
+            f"{name} cannot be imported ({type(error).__name__}: {error}): pip install 'i2i[export]'"
+        ) from error
+
+
+def onnx_of(recorded: Recorded, example: tuple[Tensor, ...]) -> bytes:
+    """Return an ONNX file of a model, for any number of samples and, with pictures, any size.
+
+    Raises:
+        ConfigError: the model draws random numbers, or has a part that ONNX does not.
+    """
+    library("onnx")
+    weights = sum(value.nbytes for value in recorded.state_dict().values())
+    if weights > LARGEST:
+        raise ConfigError(f"{weights / 1e9:.1f} GB of weights: an ONNX file holds 2 GB; export it with -o NAME.pt2")
+    axes = {name: AXES if value.ndim == 4 else {0: "N"} for name, value in zip(recorded.names, example, strict=True)}
+    axes["result"] = {0: "N", 2: "height", 3: "width"}
+    stream = io.BytesIO()
+    try:
+        with quiet(), antialiased(), torch.no_grad(), Frozen():
+            torch.onnx.export(
+                recorded,
+                example,
+                stream,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=recorded.names,
+                output_names=["result"],
+                dynamic_axes=axes,
+                training=torch.onnx.TrainingMode.PRESERVE,  # layers stay apart, so that they can be compared
+            )
+    except I2IError:
+        raise
+    except Exception as error:
+        first = str(error).strip().splitlines() or [""]
+        raise ConfigError(f"ONNX cannot express this model ({type(error).__name__}: {first[0][:300]})") from error
+    data = stream.getvalue()
+    kinds = {node.op_type for node in parsed(data).graph.node}
+    if drawn := sorted(kinds & set(RANDOM)):
+        raise ConfigError(
+            f"this model draws random numbers from a seed ({', '.join(drawn)}), which an ONNX file cannot do: give "
+            f"what is drawn as a condition with -c, or turn it off with an override"
+        )
+    return data
+
+
+@contextmanager
+def quiet() -> Any:
+    """Keep to ourselves what the exporter prints: the comparison says what is wrong."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def antialiased() -> Any:
+    """Let the exporter write antialiased resizing, which ONNX has since opset 18."""
+    from torch.onnx import symbolic_helper
+
+    names = {"aten::_upsample_bilinear2d_aa": "linear", "aten::_upsample_bicubic2d_aa": "cubic"}
+
+    def symbolic(mode: str) -> Any:
+        def write(g: Any, x: Any, size: Any, align_corners: Any, *scales: Any) -> Any:
+            if symbolic_helper._maybe_get_const(align_corners, "b"):
+                return symbolic_helper._unimplemented("antialiased resizing", "align_corners")
+            shape = g.op("Shape", x, start_i=0, end_i=2)
+            if symbolic_helper._is_packed_list(size):
+                sides = [g.op("Unsqueeze", one, g.op("Constant", value_t=torch.tensor([0]))) for one in symbolic_helper._unpack_list(size)]
+                size = g.op("Concat", *sides, axis_i=0)
+            sizes = g.op("Concat", shape, g.op("Cast", size, to_i=7), axis_i=0)
+            nothing = g.op("Constant", value_t=torch.tensor([], dtype=torch.float32))
+            return g.op(
+                "Resize",
+                x,
+                nothing,
+                nothing,
+                sizes,
+                mode_s=mode,
+                antialias_i=1,
+                coordinate_transformation_mode_s="pytorch_half_pixel",
+                cubic_coeff_a_f=-0.5,  # PyTorch's with antialias, as Pillow's
+                exclude_outside_i=int(mode == "cubic"),
+            )
+
+        return write
+
+    for name, mode in names.items():
+        torch.onnx.register_custom_op_symbolic(name, symbolic(mode), OPSET)
+    try:
+        yield
+    finally:
+        for name in names:
+            torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+
+
+def parsed(data: bytes) -> Any:
+    """Return the bytes of a file as an onnx.ModelProto."""
+    return library("onnx").load_model_from_string(data)
+
+
+def halved(data: bytes) -> tuple[bytes, int]:
+    """Return a file with its weights in 16 bits, and how many tensors these are.
+
+    They become 32 bits again when the file is loaded, so all is computed in 32 bits and nothing overflows. A tensor
+    with a value that 16 bits cannot hold stays as it is, as in `i2i import --half`.
+    """
+    onnx = library("onnx")
+    model = parsed(data)
+    casts, largest = [], float(np.finfo(np.float16).max)
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.size <= SMALL or not np.abs(values).max() < largest:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model.SerializeToString(), len(casts)
+
+
+def sealed(data: bytes, properties: Mapping[str, str]) -> bytes:
+    """Return a file with these texts in its metadata, and a checksum of all its bytes."""
+    onnx = library("onnx")
+    model = parsed(data)
+    onnx.helper.set_model_props(model, {**properties, SEAL: OPEN})
+    whole = model.SerializeToString()
+    if len(whole) > LARGEST:
+        raise ConfigError(f"{len(whole) / 1e9:.1f} GB: an ONNX file holds 2 GB; export the model with -o NAME.pt2")
+    return whole.replace(OPEN.encode(), hashlib.sha256(whole).hexdigest().encode(), 1)
+
+
+def is_intact(data: bytes, seal: str) -> bool:
+    """Return whether the bytes of a file are those that were sealed."""
+    mark = seal.encode()
+    return data.count(mark) == 1 and hashlib.sha256(data.replace(mark, OPEN.encode())).hexdigest() == seal

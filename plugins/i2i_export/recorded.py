@@ -1,0 +1,166 @@
+"""`Recorded`: the inference of a model, from tensors to a tensor, as a module that exporters can trace.
+
+Args and results are those of `Task.translate`, or of `Task.decode` for a model that samples. Padding, tiles, alpha and
+types of files are not in it: they are the border, which the contract describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from i2i import ConfigError, Model, Task
+from i2i.data import address
+
+DRAWN = (torch.randn, torch.rand)  # what tasks call with a seeded generator
+
+
+class Stage(nn.Module):
+    """One task of a model, with its conditions."""
+
+    def __init__(self, task: Task, condition: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.task, self.condition = task, dict(condition)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """Translate a batch, or decode codes [N, latent] and labels [N]; images [N, C, H, W] in [-1, 1]."""
+        call = self.task.decode if samples(self.task) else self.task.translate
+        return call(*given, **self.condition).clamp(-1, 1)
+
+
+class Recorded(nn.Module):
+    """A model, or a chain of them, as a module.
+
+    Args:
+        model: what to record.
+        condition: conditions of `translate`; they become constants.
+
+    Attributes:
+        parts: a stage for each task.
+        names: of the inputs.
+
+    Raises:
+        ConfigError: a file cannot express what it takes or makes, or it has no such condition.
+    """
+
+    def __init__(self, model: Model, condition: Mapping[str, Any]) -> None:
+        super().__init__()
+        models = list(getattr(model, "parts", [model]))
+        refuse_what_no_file_expresses(models)
+        self.parts = nn.ModuleList(
+            Stage(one.task, given) for one, given in zip(models, divided(models, condition), strict=True)
+        )
+        first = models[0].task
+        self.names = ["z"] if samples(first) else [first.takes.name.replace(" ", "_")]
+        if samples(first) and getattr(first, "classes", ()):
+            self.names.append("label")
+        self.register_state_dict_post_hook(without_extra_state)
+        self.eval()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks, in order."""
+        return [stage.task for stage in self.parts]  # type: ignore[misc]
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """Return images [N, 1 or 3, H, W] in [-1, 1]."""
+        made = self.parts[0](*given)
+        for stage in list(self.parts)[1:]:
+            made = stage(made.expand(-1, 3, -1, -1))
+        return made
+
+
+def samples(task: Task) -> bool:
+    """Return whether a task only samples: images from codes."""
+    return type(task).translate is Task.translate
+
+
+def without_extra_state(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leave out of a state what is not a tensor, such as counters, which exporters do not expect."""
+    for name in [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        del state[name]
+
+
+def refuse_what_no_file_expresses(models: list[Model]) -> None:
+    """Raise ConfigError unless images, label maps or codes go in, and images come out."""
+    for model in models:
+        task, name = model.task, type(model.task).__name__
+        if task.makes.name != "image":
+            raise ConfigError(f"{model.source.name}: {name} makes {task.makes.plural}; only images can be exported")
+        if not samples(task):
+            if task.takes.name not in ("image", "label map"):
+                raise ConfigError(
+                    f"{model.source.name}: {name} takes {task.takes.plural}; what is exported takes images, label "
+                    f"maps or codes"
+                )
+            continue
+        if type(task).decode is Task.decode or type(task).prior is Task.prior:
+            raise ConfigError(f"{model.source.name}: {name} neither translates nor decodes codes, so there is nothing to export")
+        with torch.inference_mode():
+            codes = task.prior(2)
+        if not isinstance(codes, Tensor) or codes.ndim != 2:
+            raise ConfigError(
+                f"{model.source.name}: the codes of {name} are maps and not vectors [N, latent]; it cannot be exported"
+            )
+
+
+def divided(models: list[Model], condition: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the conditions of each model, with those that have a modality as tensors [1, ...].
+
+    As in a chain, "2.direction" is that of the second model only, and "direction" of all that have it.
+
+    Raises:
+        ConfigError: nobody has a condition of this name.
+    """
+    found: list[dict[str, Any]] = [{} for _ in models]
+    for name in sorted(condition, key=lambda name: address(name)[0] is not None):
+        number, plain = address(name)
+        places = [
+            at
+            for at, model in enumerate(models)
+            if number in (None, at + 1) and not samples(model.task) and model.knows(plain)
+        ]
+        if not places:
+            raise ConfigError(f"-c {name}: this model has no such condition")
+        for at in places:
+            found[at][plain] = taken(models[at].task, plain, condition[name])
+    return found
+
+
+def taken(task: Task, name: str, value: Any) -> Any:
+    """Return a condition as the task gets it."""
+    modality = task.conditions.get(name)
+    if modality is None:
+        return value
+    return [taken(task, name, one) for one in value] if isinstance(value, list) else modality.take(value).values
+
+
+class Frozen(TorchFunctionMode):
+    """Makes random numbers of a fixed shape that are drawn from a seed constants of the recording.
+
+    Those drawn from a seed in another shape depend on the input: no file can draw the same ones.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Draw outside of the recording."""
+        kwargs = kwargs or {}
+        if func not in DRAWN or kwargs.get("generator") is None or not all(type(side) is int for side in args):
+            return func(*args, **kwargs)
+        with paused():
+            return func(*args, **kwargs)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Suspend tracing inside the `with` block."""
+    state = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[arg-type]
