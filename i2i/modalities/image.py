@@ -36,6 +36,7 @@ class Image(Modality):
     Args:
         multiple: for `takes`: the network needs H and W divisible by this; inputs are padded and results cropped.
         minimum: for `takes`: the network needs H and W of at least this.
+        reach: for `takes`: how far the input affects a pixel of the result, in pixels; None to measure it for tiles.
         scale: for `makes`: size of the result / size of the input.
         colour: for `makes`: the result has colour even if the input is grey.
         channels: for `sample`, `decode` and `encode`: 3, or 1 for grey.
@@ -56,6 +57,7 @@ class Image(Modality):
     colour: bool = False
     channels: int = 3
     size: int | None = None
+    reach: int | None = None
 
     def __repr__(self) -> str:
         set_ = {k: v for k, v in vars(self).items() if v != getattr(type(self), k)}
@@ -207,6 +209,8 @@ class Image(Modality):
 
         if not isinstance(makes, Image) or makes.name != self.name:
             return super().tiler(translate, like, makes)
+        if self.reach is not None:
+            return Tiler(self.reach, makes.scale, self.multiple)
         # Large enough that no convolution of a usual network is a whole one.
         side = -(-max(self.minimum, 64) // self.multiple) * self.multiple
         like = like.new_zeros((1, like.shape[1], side, side))

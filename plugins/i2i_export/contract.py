@@ -19,7 +19,7 @@ import torch
 from i2i import ConfigError, I2IError, Model, WeightsError
 from i2i.checkpoint import load_model
 
-from .recorded import Recorded, samples
+from .recorded import Recorded, draws, samples
 
 FORMAT = "1"
 
@@ -38,9 +38,10 @@ class Contract:
         channels: of a sample: 3, or 1 for grey.
         size: of a sample, its height and width; 0 for anything else.
         reach: how far the input affects a pixel of the result, in pixels; -1 if everywhere, or if it is not known.
+        memory: bytes that the network takes for each pixel of the input, and for each pair of them; (0, 0) if unknown.
         labels: class indices that a label map may contain.
         latent: length of a code; 0 without codes.
-        normal: whether codes are drawn from N(0, 1).
+        normal: whether samples are made from codes from N(0, 1); if not, codes come from a distribution that is not known.
         classes: names of the classes that the input `label`, int64 [N], chooses from.
         conditions: what was chosen when the file was written.
         half: whether the weights are stored in 16 bits.
@@ -58,6 +59,7 @@ class Contract:
     channels: int = 3
     size: int = 0
     reach: int = -1
+    memory: tuple[int, ...] = (0, 0)
     labels: tuple[int, ...] = ()
     latent: int = 0
     normal: bool = True
@@ -107,7 +109,7 @@ class Contract:
             value, default = getattr(self, field.name), field.default
             fits = type(value) is type(default)
             if fits and isinstance(value, tuple):
-                kind = int if field.name == "labels" else str
+                kind = int if field.name in ("labels", "memory") else str
                 fits = len(value) <= 100_000 and all(type(one) is kind for one in value)
             elif fits and type(value) is int:
                 fits = (-1 if field.name == "reach" else 0) <= value <= 1 << 20
@@ -115,6 +117,8 @@ class Contract:
                 raise WeightsError(f"its metadata i2i.{field.name} is impossible: export it again")
         if self.takes not in ("image", "label map", "codes") or self.makes != "image" or self.channels not in (1, 3):
             raise WeightsError("its metadata describes neither images, label maps nor codes: export it again")
+        if len(self.memory) != 2 or not all(0 <= one < 1 << 40 for one in self.memory):
+            raise WeightsError("its metadata i2i.memory is impossible: export it again")
         if not (self.multiple and self.minimum and self.scale) or (self.takes == "codes") != bool(self.latent):
             raise WeightsError("its metadata contradicts itself: export it again")
 
@@ -133,9 +137,10 @@ def contract_of(model: Model, recorded: Recorded, condition: Mapping[str, Any], 
         channels=3 if len(recorded.tasks) > 1 else getattr(last.makes, "channels", 3) if codes else 3,
         size=(getattr(first.makes, "size", None) or 0) * scale if codes else 0,
         reach=reach_of(model) if not codes else -1,
+        memory=memory_of(model) if not codes else (0, 0),
         labels=labels_of(first),
         latent=int(first.prior(1).shape[1]) if codes else 0,
-        normal=not codes or is_normal(first),
+        normal=not codes or draws(first) != "unknown",
         classes=tuple(map(str, getattr(first, "classes", ()))) if codes else (),
         conditions=" ".join(f"{name}={value}" for name, value in condition.items()),
         half=half,
@@ -146,13 +151,12 @@ def contract_of(model: Model, recorded: Recorded, condition: Mapping[str, Any], 
 
 
 def sizes_of(recorded: Recorded) -> tuple[int, int, int]:
-    """Return multiple and minimum of the input, so that they hold for each part of a chain, and the scale of all."""
+    """Return multiple and minimum of the input, so that they hold for each part, and the scale of all parts."""
     multiple = minimum = scale = 1
     for task in recorded.tasks:
-        if not samples(task):
+        if not samples(task) and not recorded.pads:
             own, least = getattr(task.takes, "multiple", 1), getattr(task.takes, "minimum", 1)
-            multiple = math.lcm(multiple, own // math.gcd(own, scale))
-            minimum = max(minimum, -(-least // scale))
+            multiple, minimum = math.lcm(multiple, own // math.gcd(own, scale)), max(minimum, -(-least // scale))
         scale *= getattr(task.makes, "scale", 1)
     return multiple, minimum, scale
 
@@ -165,19 +169,21 @@ def reach_of(model: Model) -> int:
         return -1
 
 
+def memory_of(model: Model) -> tuple[int, int]:
+    """Return the bytes of the largest network of a chain for each pixel of its input, and for each pair of pixels."""
+    linear = square = 0.0
+    before = 1
+    for part in getattr(model, "parts", [model]):
+        need = part.need({})
+        linear, square = max(linear, need.linear * before**2), max(square, need.square * before**4)
+        before *= part.task.makes.scale
+    return math.ceil(linear), math.ceil(square)
+
+
 def labels_of(task: Any) -> tuple[int, ...]:
     """Return the class indices that a label map may contain, as far as the task says."""
     values = getattr(getattr(task, "classes", None), "values", ())
     return tuple(int(value) for value in values) if isinstance(values, list) else ()
-
-
-def is_normal(task: Any) -> bool:
-    """Return whether codes are drawn from N(0, 1), and not from a distribution that was learned."""
-    with torch.random.fork_rng([]), torch.inference_mode():
-        torch.manual_seed(0)
-        drawn = task.prior(4)
-        torch.manual_seed(0)
-        return torch.equal(drawn, torch.randn(drawn.shape))
 
 
 def name_of(model: Model) -> str:

@@ -27,10 +27,17 @@ class Stage(nn.Module):
         super().__init__()
         self.task, self.condition = task, dict(condition)
 
+        self.learned = samples(task) and draws(task) == "learned"
+
     def forward(self, *given: Tensor) -> Tensor:
         """Translate a batch, or decode codes [N, latent] and labels [N]; images [N, C, H, W] in [-1, 1]."""
-        call = self.task.decode if samples(self.task) else self.task.translate
-        return call(*given, **self.condition).clamp(-1, 1)
+        if not samples(self.task):
+            return self.task.translate(*given, **self.condition).clamp(-1, 1)
+        z, *label = given
+        if self.learned:
+            with Instead(z):
+                z = self.task.prior(z.shape[0])
+        return self.task.decode(z, *label).clamp(-1, 1)
 
 
 class Recorded(nn.Module):
@@ -39,6 +46,7 @@ class Recorded(nn.Module):
     Args:
         model: what to record.
         condition: conditions of `translate`; they become constants.
+        pads: whether the parts of a chain pad their inputs and crop their results, so that it takes any size.
 
     Attributes:
         parts: a stage for each task.
@@ -48,7 +56,7 @@ class Recorded(nn.Module):
         ConfigError: a file cannot express what it takes or makes, or it has no such condition.
     """
 
-    def __init__(self, model: Model, condition: Mapping[str, Any]) -> None:
+    def __init__(self, model: Model, condition: Mapping[str, Any], *, pads: bool) -> None:
         super().__init__()
         models = list(getattr(model, "parts", [model]))
         refuse_what_no_file_expresses(models)
@@ -56,6 +64,7 @@ class Recorded(nn.Module):
             Stage(one.task, given) for one, given in zip(models, divided(models, condition), strict=True)
         )
         first = models[0].task
+        self.pads = pads and len(models) > 1
         self.names = ["z"] if samples(first) else [first.takes.name.replace(" ", "_")]
         if samples(first) and getattr(first, "classes", ()):
             self.names.append("label")
@@ -69,10 +78,59 @@ class Recorded(nn.Module):
 
     def forward(self, *given: Tensor) -> Tensor:
         """Return images [N, 1 or 3, H, W] in [-1, 1]."""
-        made = self.parts[0](*given)
-        for stage in list(self.parts)[1:]:
-            made = stage(made.expand(-1, 3, -1, -1))
+        made = self._stage(0, *given)
+        for at in range(1, len(self.parts)):
+            made = self._stage(at, made.expand(-1, 3, -1, -1))
         return made
+
+    def _stage(self, at: int, *given: Tensor) -> Tensor:
+        """Run one part of a chain."""
+        stage: Any = self.parts[at]
+        if not self.pads or samples(stage.task):
+            return stage(*given)
+        takes, scale = stage.task.takes, stage.task.makes.scale
+        height, width = given[0].shape[-2:]
+        made = stage(padded(padded(given[0], -2, takes), -1, takes))
+        return made[..., : height * scale, : width * scale]
+
+
+def padded(x: Tensor, axis: int, takes: Any) -> Tensor:
+    """Pad one axis to a multiple by reflection, as `i2i.images.pad_to_multiple`, for any size in a recording."""
+    if takes.multiple == takes.minimum == 1:
+        return x
+    size: Any = x.shape[axis]
+    if isinstance(size, Tensor):  # of a trace
+        wanted, period = size.clamp(min=takes.minimum), (2 * (size - 1)).clamp(min=1)
+    else:
+        wanted, period = torch.sym_max(size, takes.minimum), torch.sym_max(2 * (size - 1), 1)
+    wanted = (wanted + takes.multiple - 1) // takes.multiple * takes.multiple
+    place = torch.arange(wanted, device=x.device) % period
+    return x.index_select(axis, torch.minimum(torch.minimum(place, period - place), 0 * place + size - 1))
+
+
+def draws(task: Task) -> str:
+    """Return how a task draws its codes: "normal", from N(0, 1); "learned", as a function of that; or "unknown"."""
+    with torch.random.fork_rng([]), torch.inference_mode():
+        torch.manual_seed(0)
+        drawn = task.prior(4)
+        torch.manual_seed(0)
+        noise = torch.randn(drawn.shape)
+        if torch.equal(drawn, noise):
+            return "normal"
+        with Instead(noise):
+            return "learned" if torch.equal(drawn, task.prior(4)) else "unknown"
+
+
+class Instead(TorchFunctionMode):
+    """Gives a tensor to whoever draws one from N(0, 1) inside the `with` block."""
+
+    def __init__(self, noise: Tensor) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace `torch.randn`."""
+        return self.noise if func is torch.randn else func(*args, **(kwargs or {}))
 
 
 def samples(task: Task) -> bool:

@@ -95,6 +95,8 @@ class OnnxTranslator(Onnx):
         minimum: and at least this.
         scale: size of the result / size of the input.
         colour: whether results have colour even if the input is grey.
+        reach: how far the input affects a pixel of the result, in pixels; null if everywhere: then it is not tiled.
+        memory: bytes that the network takes for each pixel of the input, and for each pair of them.
         labels: class indices that a label map may contain; empty for any.
     """
 
@@ -107,10 +109,14 @@ class OnnxTranslator(Onnx):
         scale: PositiveInt = 1,
         colour: bool = False,
         labels: tuple[NonNegativeInt, ...] = (),
+        reach: NonNegativeInt | None = None,
+        memory: tuple[NonNegativeInt, NonNegativeInt] = (0, 0),
     ) -> None:
         super().__init__(bytes)
+        self.memory = memory
         kind = LabelMap if takes_labels else Image
-        self.takes, self.makes = kind(multiple=multiple, minimum=minimum), Image(scale=scale, colour=colour)
+        self.takes = kind(multiple=multiple, minimum=minimum, reach=reach)
+        self.makes = Image(scale=scale, colour=colour)
         self.labels = labels
 
     def translate(self, image: Tensor) -> Tensor:
@@ -118,12 +124,24 @@ class OnnxTranslator(Onnx):
 
         Raises:
             DataError: a label map contains an unknown class index.
+            ConfigError: gradients are asked for.
         """
+        if image.requires_grad:  # to measure how far the input affects a pixel, which is not in the contract
+            raise ConfigError(
+                "this ONNX file does not say how far the input affects a pixel of the result (it is a chain, or depends "
+                "on the whole picture, as with instance norm), so it cannot be cut into tiles: do not use --tile"
+            )
+        pixels = image.shape[-2] * image.shape[-1]
+        # Memory that ONNX Runtime takes for itself: i2i sees it as this tensor, of which nothing is ever touched.
+        seen = torch.empty(int(self.memory[0] * pixels + self.memory[1] * pixels**2), dtype=torch.uint8)
         if isinstance(self.takes, LabelMap):
             if self.labels and (unknown := sorted(set(image.unique().tolist()) - set(self.labels))):
                 raise DataError(f"the label map contains class {unknown[-1]}, but the model knows {some(self.labels)}")
-            return self.run(label_map=image)
-        return self.run(image=image)
+            made = self.run(label_map=image)
+        else:
+            made = self.run(image=image)
+        del seen
+        return made
 
 
 def some(labels: tuple[int, ...]) -> str:
@@ -202,6 +220,7 @@ def adopted(file: Tensor) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     else:
         task |= {"use": "onnx", "takes_labels": contract.takes == "label map", "labels": list(contract.labels)}
         task |= {name: getattr(contract, name) for name in ("multiple", "minimum", "scale", "colour")}
+        task |= {"memory": list(contract.memory), "reach": None if contract.reach < 0 else contract.reach}
     chosen = f" with {contract.conditions}" if contract.conditions else ""
     licence = f", licence {contract.licence}" if contract.licence else ""
     said = f"{contract.model}{chosen} as an ONNX file, {contract.takes} to {contract.makes}, x{contract.scale}{licence}"

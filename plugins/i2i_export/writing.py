@@ -33,7 +33,7 @@ def write_onnx(model: Model, path: Path, condition: Mapping[str, Any], *, half: 
         ConfigError: ONNX cannot express the model.
         NumericError: the results of the file are not those of i2i; nothing is written.
     """
-    recorded = Recorded(model, condition)
+    recorded = Recorded(model, condition, pads=True)
     contract = contract_of(model, recorded, condition, half)
     data = onnx_of(recorded, example(contract))
     found = compared(recorded, contract, data, TOLERANCE)
@@ -55,7 +55,7 @@ def write_program(model: Model, path: Path, condition: Mapping[str, Any], *, hal
     """Write a torch.export file; arguments, results and errors as in `write_onnx`."""
     if half:
         raise ConfigError("--half is for ONNX files; leave it out, or write one with -o NAME.onnx")
-    recorded = Recorded(model, condition)
+    recorded = Recorded(model, condition, pads=False)
     contract = contract_of(model, recorded, condition, half)
     program = program_of(recorded, example(contract), contract)
     try:

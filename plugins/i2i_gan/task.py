@@ -134,7 +134,7 @@ class GAN(Task):
     def decode(self, z: Tensor, label: Any = None) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of codes [N, latent]; `label` as in `sample`."""
         refuse_other_codes(z, self.latent)
-        return in_parts(self.generator, z, class_numbers(self.classes, len(z), label, z.device))
+        return in_parts(self.generator, z, class_numbers(self.classes, z.shape[0], label, z.device))
 
     def sample(self, n: int, label: Any = None, truncation: float | str | None = None) -> Tensor:
         """Return `n` new images [n, C, H, W] in [-1, 1].

@@ -135,10 +135,18 @@ class ColorfulColorization(Task):
 
     def fitted(self, lightness: Tensor) -> Tensor:
         """Shrink images [N, 1, H, W] whose short side is over `work_size`."""
-        if self.work_size is None or min(lightness.shape[-2:]) <= self.work_size:
+        if self.work_size is None:
             return lightness
-        multiple, scale = getattr(self.G, "multiple", 1), self.work_size / min(lightness.shape[-2:])
-        size = [max(1, round(side * scale / multiple)) * multiple for side in lightness.shape[-2:]]
+        sides: Any = lightness.shape[-2:]
+        multiple = getattr(self.G, "multiple", 1)
+        if torch.jit.is_tracing():  # for any size: the same steps on sides that are tensors
+            scale = (self.work_size / torch.minimum(*sides).double()).clamp(max=1)
+            size = [((side * scale / multiple).round().clamp(min=1) * multiple).long() for side in sides]
+        elif min(sides) <= self.work_size:
+            return lightness
+        else:
+            scale = self.work_size / min(sides)
+            size = [max(1, round(side * scale / multiple)) * multiple for side in sides]
         return interpolate(lightness, size, mode="bilinear", align_corners=False, antialias=True)
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:

@@ -259,7 +259,7 @@ class SPADE(Task):
             z = torch.randn(1, self.z, generator=chance).to(segmap.device)
         else:
             z = self.blend([style] if isinstance(style, Tensor) else style, weights)
-        return self.G(segmap, z.expand(len(segmap), -1))
+        return self.G(segmap, z.expand(segmap.shape[0], -1))
 
     def blend(self, styles: Sequence[Tensor], weights: Sequence[float] | str | None = None) -> Tensor:
         """Return the weighted mean of the codes of images, each [N or 1, 3, h, w]: [N or 1, z]."""
