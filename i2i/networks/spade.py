@@ -15,6 +15,7 @@ from annotated_types import Ge
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from ..devices import recording
 from ..errors import ConfigError, DataError
 from .blocks import InstanceNorm
 from .spectral_norm import spectral
@@ -180,7 +181,7 @@ class SpadeGenerator(nn.Module):
             h = self.start(F.interpolate(segmap, small, mode="nearest"))
         else:
             h = self.start(z).unflatten(1, self.first)
-            if small != self.first[1:]:
+            if recording() or small != self.first[1:]:  # recorded for other sizes too
                 h = F.interpolate(h, small, mode="bilinear", align_corners=False)
         for number, block in enumerate(self.blocks):
             if number and number not in self.unscaled:

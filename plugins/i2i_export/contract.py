@@ -18,10 +18,12 @@ import torch
 
 from i2i import ConfigError, I2IError, Model, WeightsError
 from i2i.checkpoint import load_model
+from i2i.images import reach
 
 from .recorded import Recorded, draws, samples
 
 FORMAT = "1"
+FAR = 128  # pixels of the largest picture on which the reach is measured: more would take minutes
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def contract_of(model: Model, recorded: Recorded, condition: Mapping[str, Any], 
         colour=any(getattr(task.makes, "colour", False) for task in recorded.tasks) or first.takes.name != "image",
         channels=3 if len(recorded.tasks) > 1 else getattr(last.makes, "channels", 3) if codes else 3,
         size=(getattr(first.makes, "size", None) or 0) * scale if codes else 0,
-        reach=reach_of(model) if not codes else -1,
+        reach=reach_of(recorded),
         memory=memory_of(model) if not codes else (0, 0),
         labels=labels_of(first),
         latent=int(first.prior(1).shape[1]) if codes else 0,
@@ -161,12 +163,13 @@ def sizes_of(recorded: Recorded) -> tuple[int, int, int]:
     return multiple, minimum, scale
 
 
-def reach_of(model: Model) -> int:
-    """Return how far the input affects a pixel of the result; -1 if everywhere, or for a chain."""
-    try:
-        return int(model.tiler({}).overlap)
-    except (I2IError, AttributeError):
+def reach_of(recorded: Recorded) -> int:
+    """Return how far the input affects a pixel of the result, in pixels; -1 for far, everywhere, or a chain."""
+    first = recorded.tasks[0]
+    if len(recorded.tasks) > 1 or samples(first) or first.takes.name != "image":
         return -1
+    found = reach(recorded, torch.zeros(1, 3, 1, 1), getattr(first.takes, "multiple", 1), largest=FAR)
+    return -1 if found is None else found
 
 
 def memory_of(model: Model) -> tuple[int, int]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.onnx import symbolic_helper
 
 from i2i import ConfigError, I2IError, PluginError
 
@@ -59,7 +60,7 @@ def onnx_of(recorded: Recorded, example: tuple[Tensor, ...]) -> bytes:
     axes["result"] = {0: "N", 2: "height", 3: "width"}
     stream = io.BytesIO()
     try:
-        with quiet(), antialiased(), torch.no_grad(), Frozen():
+        with torch.no_grad(), quiet(), completed(), Frozen():
             torch.onnx.export(
                 recorded,
                 example,
@@ -87,52 +88,67 @@ def onnx_of(recorded: Recorded, example: tuple[Tensor, ...]) -> bytes:
 
 
 @contextmanager
-def quiet() -> Any:
+def quiet() -> Iterator[None]:
     """Keep to ourselves what the exporter prints: the comparison says what is wrong."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *_: None  # it prints the whole graph after an error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch._C._jit_onnx_log = log
 
 
 @contextmanager
-def antialiased() -> Any:
-    """Let the exporter write antialiased resizing, which ONNX has since opset 18."""
-    from torch.onnx import symbolic_helper
-
-    names = {"aten::_upsample_bilinear2d_aa": "linear", "aten::_upsample_bicubic2d_aa": "cubic"}
-
-    def symbolic(mode: str) -> Any:
-        def write(g: Any, x: Any, size: Any, align_corners: Any, *scales: Any) -> Any:
-            if symbolic_helper._maybe_get_const(align_corners, "b"):
-                return symbolic_helper._unimplemented("antialiased resizing", "align_corners")
-            shape = g.op("Shape", x, start_i=0, end_i=2)
-            if symbolic_helper._is_packed_list(size):
-                sides = [g.op("Unsqueeze", one, g.op("Constant", value_t=torch.tensor([0]))) for one in symbolic_helper._unpack_list(size)]
-                size = g.op("Concat", *sides, axis_i=0)
-            sizes = g.op("Concat", shape, g.op("Cast", size, to_i=7), axis_i=0)
-            nothing = g.op("Constant", value_t=torch.tensor([], dtype=torch.float32))
-            return g.op(
-                "Resize",
-                x,
-                nothing,
-                nothing,
-                sizes,
-                mode_s=mode,
-                antialias_i=1,
-                coordinate_transformation_mode_s="pytorch_half_pixel",
-                cubic_coeff_a_f=-0.5,  # PyTorch's with antialias, as Pillow's
-                exclude_outside_i=int(mode == "cubic"),
-            )
-
-        return write
-
-    for name, mode in names.items():
-        torch.onnx.register_custom_op_symbolic(name, symbolic(mode), OPSET)
+def completed() -> Iterator[None]:
+    """Complete the exporter inside the `with` block: antialiased resizing, and batch norm without weights."""
+    added = {
+        "aten::_upsample_bilinear2d_aa": resizing("linear"),
+        "aten::_upsample_bicubic2d_aa": resizing("cubic"),
+        "aten::batch_norm": batch_norm,
+    }
+    for name, write in added.items():
+        torch.onnx.register_custom_op_symbolic(name, write, OPSET)
     try:
         yield
     finally:
-        for name in names:
+        for name in added:
             torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+
+
+def resizing(mode: str) -> Callable[..., Any]:
+    """Return what writes antialiased resizing, which ONNX has since opset 18."""
+
+    def write(g: Any, x: Any, size: Any, align_corners: Any, *scales: Any) -> Any:
+        if symbolic_helper._is_packed_list(size):  # sides that depend on the input
+            first = g.op("Constant", value_t=torch.tensor([0]))
+            sides = [g.op("Unsqueeze", side, first) for side in symbolic_helper._unpack_list(size)]
+            size = g.op("Concat", *sides, axis_i=0)
+        nothing = g.op("Constant", value_t=torch.tensor([], dtype=torch.float32))
+        return g.op(
+            "Resize",
+            x,
+            nothing,
+            nothing,
+            g.op("Concat", g.op("Shape", x, start_i=0, end_i=2), g.op("Cast", size, to_i=7), axis_i=0),
+            mode_s=mode,
+            antialias_i=1,
+            coordinate_transformation_mode_s="half_pixel",
+            cubic_coeff_a_f=-0.5,  # PyTorch's with antialias, as Pillow's
+            exclude_outside_i=int(mode == "cubic"),
+        )
+
+    return write
+
+
+def batch_norm(g: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, *rest: Any) -> Any:
+    """Write batch norm with the statistics from training; PyTorch's own cannot if it has no weights."""
+    _, _, eps, _ = (symbolic_helper._maybe_get_const(one, "f") for one in rest)
+    channels = symbolic_helper._get_tensor_dim_size(mean, 0)
+    if symbolic_helper._is_none(weight):
+        weight, bias = (g.op("Constant", value_t=fill(channels)) for fill in (torch.ones, torch.zeros))
+    return g.op("BatchNormalization", x, weight, bias, mean, var, epsilon_f=eps)
 
 
 def parsed(data: bytes) -> Any:

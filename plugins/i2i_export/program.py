@@ -24,6 +24,7 @@ from .contract import Contract
 from .graph import quiet
 from .recorded import Recorded
 
+LEAST = 32  # pixels: torch.export takes smaller ones, of which layers make single pixels, for cases of their own
 NOTE = "i2i.json"  # name of the contract in the file
 
 
@@ -35,8 +36,7 @@ def program_of(recorded: Recorded, example: tuple[Tensor, ...], contract: Contra
     """
     count = Dim("N")
     least = -(-contract.minimum // contract.multiple)
-    # One more than the contract says, because torch.export takes sides of 1 for a case of their own.
-    sides = [Dim(name, min=max(2 if contract.multiple == 1 else 1, least)) for name in ("H", "W")]
+    sides = [Dim(name, min=least) for name in ("H", "W")]
     free = {0: count, **{axis: contract.multiple * side for axis, side in zip((2, 3), sides, strict=True)}}
     shapes = [free if value.ndim == 4 else {0: count} for value in example]
     try:

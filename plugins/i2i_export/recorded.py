@@ -6,12 +6,14 @@ types of files are not in it: they are the border, which the contract describes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from i2i import ConfigError, Model, Task
@@ -61,7 +63,7 @@ class Recorded(nn.Module):
         models = list(getattr(model, "parts", [model]))
         refuse_what_no_file_expresses(models)
         self.parts = nn.ModuleList(
-            Stage(one.task, given) for one, given in zip(models, divided(models, condition), strict=True)
+            Stage(with_plain_weights(one.task), given) for one, given in zip(models, divided(models, condition), strict=True)
         )
         first = models[0].task
         self.pads = pads and len(models) > 1
@@ -131,6 +133,21 @@ class Instead(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replace `torch.randn`."""
         return self.noise if func is torch.randn else func(*args, **(kwargs or {}))
+
+
+def with_plain_weights(task: Task) -> Task:
+    """Return a task with the weights that spectral norm and the like make, as constants; a copy if there are any."""
+    if not any(parametrize.is_parametrized(module) for module in task.modules()):
+        return task
+    copied = copy.deepcopy(task)
+    for module in copied.modules():
+        if parametrize.is_parametrized(module):
+            for name, steps in module.parametrizations.items():  # type: ignore[union-attr, operator]
+                with torch.no_grad():
+                    steps.original.copy_(getattr(module, name))
+                for at in range(len(steps)):
+                    steps[at] = nn.Identity()
+    return copied
 
 
 def samples(task: Task) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from i2i import ConfigError, Model, NumericError, files
 from .compare import TOLERANCE, Differs, Result, differences, first_difference, inputs, runner
 from .contract import Contract, contract_of
 from .graph import halved, onnx_of, sealed
-from .program import packed, program_of
+from .program import LEAST, packed, program_of
 from .recorded import Recorded
 
 HALF_LARGEST, HALF_MEAN = 0.1, 2 / 255  # differences in [-1, 1] that 16-bit weights may make: one level on average
@@ -57,6 +58,7 @@ def write_program(model: Model, path: Path, condition: Mapping[str, Any], *, hal
         raise ConfigError("--half is for ONNX files; leave it out, or write one with -o NAME.onnx")
     recorded = Recorded(model, condition, pads=False)
     contract = contract_of(model, recorded, condition, half)
+    contract = replace(contract, minimum=max(contract.minimum, LEAST))
     program = program_of(recorded, example(contract), contract)
     try:
         with torch.inference_mode():

@@ -320,10 +320,10 @@ def outlines(instance: Tensor) -> Tensor:
 
     Source: pix2pixHD, arXiv:1711.11585, section 3.3.
     """
-    across = instance[..., :, 1:] != instance[..., :, :-1]
-    down = instance[..., 1:, :] != instance[..., :-1, :]
-    edge = pad(across, (1, 0)) | pad(across, (0, 1)) | pad(down, (0, 0, 1, 0)) | pad(down, (0, 0, 0, 1))
-    return edge.float()
+    across = (instance[..., :, 1:] != instance[..., :, :-1]).float()  # ONNX does not pad truth values
+    down = (instance[..., 1:, :] != instance[..., :-1, :]).float()
+    sides = pad(across, (1, 0)) + pad(across, (0, 1)) + pad(down, (0, 0, 1, 0)) + pad(down, (0, 0, 0, 1))
+    return (sides > 0).float()
 
 
 @hookimpl
