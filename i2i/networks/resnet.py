@@ -46,8 +46,9 @@ class Blur(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x [N, C, H, W] to [N, C, H / 2, W / 2]."""
         row = x.new_tensor([0.25, 0.5, 0.25])
-        weight = (row[:, None] * row).expand(x.shape[1], 1, 3, 3)
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=2, groups=x.shape[1])
+        channels = int(x.shape[1])  # int: a constant in recorded networks
+        weight = (row[:, None] * row).expand(channels, 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=2, groups=channels)
 
 
 class ResnetGenerator(nn.Module):
