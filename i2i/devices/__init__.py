@@ -3,12 +3,14 @@
     i2i run configs/cyclegan.yaml --device cuda:1
     device = chosen("auto")                  # an accelerator if there is one, else the CPU
 
-`choose` finds the device, `precision` decides between fp32, bf16 and fp16, and `late` reads losses without waiting.
+`choose` finds the device, `precision` decides between fp32, bf16 and fp16, and `late` reads losses without waiting. `host` knows how
+much memory is left.
 """
 
 from __future__ import annotations
 
 from .choose import chosen, described, move, peak_memory, random_state_kept
+from .host import free_memory
 from .late import Late, Read
 from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for, recording
 
@@ -19,6 +21,7 @@ __all__ = [
     "Read",
     "chosen",
     "described",
+    "free_memory",
     "full_precision",
     "move",
     "multiplies_bf16",

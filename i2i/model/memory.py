@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from ..devices.host import of_cgroups as _of_cgroups
+from ..devices.host import of_limit as _of_limit
+from ..devices.host import of_machine as _of_machine
 from ..errors import ConfigError, PluginError, ResourceError
 from ..images import Output
 from ..images.notes import note
@@ -46,55 +47,6 @@ def free() -> float | None:
     found = [*_of_machine(), *_of_cgroups()]
     found = [left / sharing for left in found] + [*_of_limit()]
     return max(0.0, min(found)) if found else None
-
-
-def _of_machine() -> list[float]:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return [next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))]
-    return []
-
-
-def _of_cgroups() -> list[float]:
-    """Return what each cgroup of this process has left; version 2, or the memory controller of version 1."""
-    found = []
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            number, kinds, place = line.split(":", 2)
-            version = 2 if number == "0" and not kinds else 1 if "memory" in kinds.split(",") else 0
-            root = Path("/sys/fs/cgroup", *(["memory"] if version == 1 else []))
-            names = (
-                ("memory.limit_in_bytes", "memory.usage_in_bytes")
-                if version == 1
-                else ("memory.max", "memory.current")
-            )
-            home = root / place.lstrip("/")
-            for folder in [home, *home.parents] if version else []:  # in a container, `place` may not exist
-                with suppress(OSError, ValueError):
-                    limit, used = ((folder / name).read_text().strip() for name in names)
-                    found.append(float(limit) - float(used) + _reclaimable(folder))
-                if folder == root:
-                    break
-    return [left for left in found if left < 1 << 60]  # without a limit version 1 has a huge number
-
-
-def _reclaimable(folder: Path) -> float:
-    """Return the bytes of cached files in a cgroup, which count as used and are given up when needed."""
-    with suppress(OSError, ValueError):
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return float(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
-    return 0.0
-
-
-def _of_limit() -> list[float]:
-    with suppress(ImportError, OSError):
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
-    return []
 
 
 def keep_few(network: nn.Module) -> None:
