@@ -24,6 +24,7 @@ PARTS = {
     "i2i.testing",
     "i2i.cli",
     "i2i.checkpoint",
+    "i2i.plugins",
     "i2i.runs",
 }  # of which only what is on the page is promised
 FILES = sorted((ROOT / "plugins").rglob("*.py"))

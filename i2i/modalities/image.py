@@ -248,6 +248,8 @@ class Image(Modality):
             x = x.expand(-1, 3, -1, -1)
         else:
             x = grey(x)
+        if self.size is None and self.multiple == 1:
+            return x
         old = x.shape[-2:]
         if self.size is None:
             height, width = (max(side // self.multiple, 1) * self.multiple for side in old)

@@ -1,2 +1,34 @@
-def doctor():
-    pass
+"""`i2i doctor`: what is installed, what works, and what to do about the rest.
+
+i2i doctor
+i2i doctor --json
+
+    report.py     what a check finds, as text and JSON
+    software.py   versions, the build of PyTorch, plugins and extras
+    machine.py    devices, threads, memory, disks and models
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+__all__ = ["doctor"]
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check this installation and this machine; exit with 1 if something will not work."""
+    from .machine import MACHINE
+    from .report import examined, text
+    from .software import SOFTWARE
+
+    found = examined({**SOFTWARE, **MACHINE})
+    problems = [one for one in found if one.level == "problem"]
+    if as_json:
+        print(json.dumps({"ok": not problems, "checks": [one._asdict() for one in found]}, indent=1))
+    else:
+        print(text(found))
+    if problems:
+        raise typer.Exit(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from i2i import ConfigError, Model, Task
+from i2i import ConfigError, I2IError, Model, Task
 from i2i.data import address
 
 DRAWN = (torch.randn, torch.rand)  # what tasks call with a seeded generator
@@ -176,7 +176,8 @@ def refuse_what_no_file_expresses(models: list[Model]) -> None:
             continue
         if type(task).decode is Task.decode or type(task).prior is Task.prior:
             raise ConfigError(f"{model.source.name}: {name} neither translates nor decodes codes, so there is nothing to export")
-        with torch.inference_mode():
+        codes = None
+        with torch.inference_mode(), suppress(I2IError):  # of a task that needs more, such as priors of code maps
             codes = task.prior(2)
         if not isinstance(codes, Tensor) or codes.ndim != 2:
             raise ConfigError(

@@ -100,6 +100,8 @@ def read_file(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def read_bytes(file: Path) -> Tensor:
     """Return a file as uint8 [bytes]: the plugin that adopts it reads it."""
     size = file.stat().st_size
+    if not size:
+        raise WeightsError(f"{file} is empty: copy it again")
     if size > LARGEST:
         raise WeightsError(f"{file} has {size / 1e9:.1f} GB: an ONNX file has 2 GB at most")
     return torch.frombuffer(bytearray(files.read(file)), dtype=torch.uint8)

@@ -1,0 +1,127 @@
+"""Checks of the machine: devices, threads, memory, disks, and the models that can be used."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from i2i import I2IError, files
+
+from .report import Check, Finding
+
+GB = 1e9
+SMALL = 1e9  # bytes of free disk space that a run soon fills
+PROBE = ".i2i-doctor"  # a file that is written and deleted again
+
+
+def devices() -> Iterator[Finding]:
+    """Look at the device that i2i would use, and at all others."""
+    import torch
+
+    from i2i.devices import chosen, described, free_memory
+
+    section, wanted = "devices", os.environ.get("I2I_DEVICE")
+    try:
+        device = chosen("auto")
+        yield Finding(section, "used", described(device) + (f" ($I2I_DEVICE is {wanted})" if wanted else ""))
+    except I2IError as error:
+        yield Finding(section, "used", str(error), "problem", "unset I2I_DEVICE, or name a device that there is")
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    for number in range(torch.accelerator.device_count() if kind is not None else 0):
+        one = torch.device(kind.type, number)  # type: ignore[union-attr]
+        free = free_memory(one)
+        yield Finding(section, str(one), described(one) + (f", {free / GB:.1f} GB free" if free is not None else ""))
+    free = free_memory(torch.device("cpu"))
+    if free is not None:
+        low = free < SMALL
+        todo = "close other programs, or raise the limit of the container" if low else ""
+        yield Finding(section, "memory", f"{free / GB:.1f} GB free", "note" if low else "ok", todo)
+
+
+def threads() -> Iterator[Finding]:
+    """Look at how many threads run, and on how many processors."""
+    import torch
+
+    section, usable = "threads", processors()
+    count, given = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    source = f"OMP_NUM_THREADS is {given}" if given else "OMP_NUM_THREADS is not set"
+    value = f"{count} of PyTorch, {source}; this process may use {usable:g} of {os.cpu_count()} processors"
+    if count > max(1.0, usable):
+        yield Finding(section, "threads", value, "note", f"set OMP_NUM_THREADS={max(1, int(usable))}: more are slower")
+    else:
+        yield Finding(section, "threads", value)
+
+
+def processors() -> float:
+    """Return how many processors this process may use, by its affinity and its cgroup."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        usable = min(usable, float(quota) / float(period))
+    return usable
+
+
+def disks() -> Iterator[Finding]:
+    """Look at whether runs, temporary files and measurements can be written, and how much space is left."""
+    home = Path(os.environ.get("I2I_HOME") or Path.home() / ".cache" / "i2i")
+    places = {
+        "runs": (Path("runs") if Path("runs").is_dir() else Path(), "start i2i in another folder, or name one with -o"),
+        "temporary files": (Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written"),
+        "measured kernels": (home, "set I2I_HOME to a folder that can be written"),
+    }
+    for name, (folder, todo) in places.items():
+        there = next(above for above in (folder.absolute(), *folder.absolute().parents) if above.is_dir())
+        probe = there / f"{PROBE}-{os.getpid()}"
+        try:
+            files.write(probe, b"")
+            files.remove(probe)
+        except I2IError as error:
+            level = "note" if name == "measured kernels" else "problem"
+            yield Finding("disks", name, f"{folder.absolute()} cannot be written: {error}", level, todo)
+            continue
+        free = files.free_bytes(there)
+        value = f"{folder.absolute()}, {free / GB:.1f} GB free"
+        if free < SMALL:
+            yield Finding("disks", name, value, "problem", f"free some space, or {todo}")
+        else:
+            yield Finding("disks", name, value)
+
+
+def models() -> Iterator[Finding]:
+    """Look at the model that is used by default, at those of plugins, and at finished runs."""
+    from i2i.checkpoint import load_model
+    from i2i.runs import Run, cards, file_of
+
+    section, named = "models", os.environ.get("I2I_MODEL")
+    if named:
+        for part in (part.strip() for part in named.split("|")):
+            path = Path(part) if Path(part).exists() else file_of(part)
+            if path is None:
+                todo = "set I2I_MODEL to a run, a weights file or a name of `i2i models`, or unset it"
+                yield Finding(section, "I2I_MODEL", f"{part}: there is no such model", "problem", todo)
+            else:
+                yield Finding(section, "I2I_MODEL", f"{part}: {path}")
+    of_plugins = [card for card in cards(os.devnull) if card.name]
+    yield Finding(section, "of plugins", ", ".join(card.name for card in of_plugins) or "none")
+    for card in of_plugins:
+        file = file_of(card.name)
+        if file is not None and file.suffix == ".safetensors":
+            try:
+                load_model(file)
+            except I2IError as error:
+                yield Finding(section, card.name, str(error), "problem", "reinstall the plugin that it comes with")
+    finished = Run.all_finished()
+    yield Finding(section, "finished runs", f"{len(finished)} in {Path('runs').absolute()}")
+    for run in finished:
+        try:
+            load_model(run.weights_file)
+        except I2IError as error:
+            todo = "resume the run with --resume, which writes its weights again"
+            yield Finding(section, run.folder.name, str(error), "problem", todo)
+
+
+MACHINE: dict[str, Check] = {"devices": devices, "threads": threads, "disks": disks, "models": models}
