@@ -94,7 +94,8 @@ def disks() -> Iterator[Finding]:
 def models() -> Iterator[Finding]:
     """Look at the model that is used by default, at those of plugins, and at finished runs."""
     from i2i.checkpoint import load_model
-    from i2i.runs import Run, cards, file_of
+    from i2i.plugins import registry
+    from i2i.runs import Run, file_of
 
     section, named = "models", os.environ.get("I2I_MODEL")
     if named:
@@ -105,15 +106,14 @@ def models() -> Iterator[Finding]:
                 yield Finding(section, "I2I_MODEL", f"{part}: there is no such model", "problem", todo)
             else:
                 yield Finding(section, "I2I_MODEL", f"{part}: {path}")
-    of_plugins = [card for card in cards(os.devnull) if card.name]
-    yield Finding(section, "of plugins", ", ".join(card.name for card in of_plugins) or "none")
-    for card in of_plugins:
-        file = file_of(card.name)
-        if file is not None and file.suffix == ".safetensors":
-            try:
-                load_model(file)
-            except I2IError as error:
-                yield Finding(section, card.name, str(error), "problem", "reinstall the plugin that it comes with")
+    for plugin, call in registry().each("list_models"):
+        try:
+            names = [card.name for card in call()]
+        except Exception as error:
+            told, todo = " ".join(str(error).split()), f"reinstall what the plugin '{plugin}' comes with"
+            yield Finding(section, f"of {plugin}", told, "problem", todo)
+        else:
+            yield Finding(section, f"of {plugin}", ", ".join(names) or "none")
     finished = Run.all_finished()
     yield Finding(section, "finished runs", f"{len(finished)} in {Path('runs').absolute()}")
     for run in finished:
