@@ -8,14 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
+from i2i_doctor import machine, report, software
+from i2i_doctor.report import Finding, examined, text
 from typer.testing import CliRunner
 
 from i2i import ResourceError, WeightsError, plugins
 from i2i.cli import app
-from i2i_doctor import machine, report, software
-from i2i_doctor.report import Finding, examined, text
 
 
 def found(check: Any, name: str) -> Finding:
@@ -42,7 +41,8 @@ def test_a_problem_exits_with_1_and_says_what_to_do(monkeypatch: Any) -> None:
     monkeypatch.setattr(machine, "MACHINE", {"disks": lambda: [problem]})
     called = CliRunner().invoke(app, ["doctor"])
     assert called.exit_code == 1
-    assert "! runs" in called.output and "name another folder with -o" in called.output
+    assert "! runs" in called.output
+    assert "name another folder with -o" in called.output
     assert "1 problem: runs" in called.output
 
 
@@ -166,7 +166,8 @@ def test_models_that_are_missing_or_damaged(monkeypatch: Any, tmp_path: Path) ->
 def test_limits_of_versions() -> None:
     assert software.within("2.13.0+cpu", ">=2.10")
     assert not software.within("6.0", "<6")
-    assert software.within("5.0.0.93", "<6") and software.within("1", "")
+    assert software.within("5.0.0.93", "<6")
+    assert software.within("1", "")
     assert {one.name for one in software.requirements() if not one.extra} >= {"torch", "numpy", "typer"}
     assert report.MARKS.keys() == {"ok", "note", "problem"}
     assert importlib.metadata.version("i2i")

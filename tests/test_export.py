@@ -121,7 +121,12 @@ def test_every_family_gives_the_results_of_i2i_through_its_own_border(family: st
         assert torch.allclose(again.sample(3, seed=2), model.sample(3, seed=2), atol=1e-4)
     elif model.task.takes.name == "label map":
         labels = np.random.default_rng(0).integers(0, 5, (9, 13)).repeat(5, 0).repeat(5, 1)
-        assert levels_apart(again(Image.fromarray(labels.astype(np.uint8))), model(Image.fromarray(labels.astype(np.uint8)))) <= 1
+        assert (
+            levels_apart(
+                again(Image.fromarray(labels.astype(np.uint8))), model(Image.fromarray(labels.astype(np.uint8)))
+            )
+            <= 1
+        )
         with pytest.raises(DataError, match="class 77, but the model knows"):
             again(labels + 77 - labels.max())
     else:
@@ -138,12 +143,17 @@ def test_torch_export_gives_the_results_of_i2i(family: str, tmp_path: Path) -> N
     contract = Contract.read(json.loads(note["i2i.json"]))
     noise = torch.Generator().manual_seed(0)
     if contract.takes == "codes":
-        given: tuple[torch.Tensor, ...] = (torch.randn(5, contract.latent, generator=noise), torch.tensor([0, 1, 2, 0, 1]))
+        given: tuple[torch.Tensor, ...] = (
+            torch.randn(5, contract.latent, generator=noise),
+            torch.tensor([0, 1, 2, 0, 1]),
+        )
         wanted = model.task.decode(*given)
     else:
         height, width = sizes(contract)[1]
         values = torch.rand(2, 3, height, width, generator=noise) * 2 - 1
-        given = (torch.randint(5, (2, 1, height, width), generator=noise) if contract.takes == "label map" else values,)
+        given = (
+            torch.randint(5, (2, 1, height, width), generator=noise) if contract.takes == "label map" else values,
+        )
         wanted = model.task.translate(*given)
     assert (program.module()(*given) - wanted.clamp(-1, 1)).abs().max() < 2e-4
 
@@ -190,7 +200,12 @@ def test_conditions_become_part_of_the_file(tmp_path: Path) -> None:
     styled, style = built(FAMILIES["spade_style"]), picture(30, 30)
     again = exported(styled, tmp_path / "styled.onnx", style=style)
     labels = np.arange(32 * 32).reshape(32, 32) % 5
-    assert levels_apart(*(m(Image.fromarray(labels.astype(np.uint8)), **k) for m, k in ((again, {}), (styled, {"style": style})))) <= 1
+    assert (
+        levels_apart(
+            *(m(Image.fromarray(labels.astype(np.uint8)), **k) for m, k in ((again, {}), (styled, {"style": style})))
+        )
+        <= 1
+    )
     with pytest.raises(ConfigError, match="no such condition"):
         writing.write_onnx(model, tmp_path / "x.onnx", {"colour": "red"}, half=False)
 
@@ -215,7 +230,8 @@ def test_half_keeps_what_16_bits_cannot_hold_and_an_inaccurate_file_is_not_writt
         first.view(-1)[0] = 1e6
     data, count = graph.halved(graph.onnx_of(recorded.Recorded(model, {}, pads=True), (torch.rand(2, 3, 40, 48),)))
     kept = [t for t in onnx.load_model_from_string(data).graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
-    assert count > 0 and any(np.abs(onnx.numpy_helper.to_array(t)).max() == 1e6 for t in kept)
+    assert count > 0
+    assert any(np.abs(onnx.numpy_helper.to_array(t)).max() == 1e6 for t in kept)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
@@ -259,13 +275,20 @@ def test_a_size_that_became_a_constant_is_found(tmp_path: Path, monkeypatch: pyt
     """A network that looks at the size of its input in Python is traced for one size only."""
     model = built(FAMILIES["compact_sr"])
     right = type(model.task).translate
-    monkeypatch.setattr(type(model.task), "translate", lambda self, image: right(self, image) * float(int(image.shape[-1]) > 80))
+    monkeypatch.setattr(
+        type(model.task), "translate", lambda self, image: right(self, image) * float(int(image.shape[-1]) > 80)
+    )
     with pytest.raises(NumericError, match=r"differs from i2i by .* at 48x48, batch 1.*first after layer G"):
         writing.write_onnx(model, tmp_path / "x.onnx", {}, half=False)
 
 
 def test_names_of_layers() -> None:
-    assert list(layers_of("/parts.0/G/body/body.3/Conv")) == ["parts.0.G.body.3", "parts.0.G.body", "parts.0.G", "parts.0"]
+    assert list(layers_of("/parts.0/G/body/body.3/Conv")) == [
+        "parts.0.G.body.3",
+        "parts.0.G.body",
+        "parts.0.G",
+        "parts.0",
+    ]
     assert list(layers_of("/Add_1")) == []
 
 

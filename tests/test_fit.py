@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from i2i.errors import ConfigError, ResourceError
 from i2i_fit import search, trial
 from i2i_fit.search import searched, table
 from i2i_fit.trial import Trial, Trials, measured
+
+from i2i.errors import ConfigError, ResourceError
 
 GB = int(1e9)
 
@@ -21,7 +21,9 @@ GB = int(1e9)
 class Imagined:
     """Trials of a training whose memory and time are known."""
 
-    def __init__(self, memory: Callable[[int, int], float], batch: int = 4, size: int | None = 64, **fails: Any) -> None:
+    def __init__(
+        self, memory: Callable[[int, int], float], batch: int = 4, size: int | None = 64, **fails: Any
+    ) -> None:
         self.memory, self.batch, self.size, self.fails = memory, batch, size, fails
         self.steps, self.limit = 4, 100.0
         self.asked: list[tuple[int, int | None]] = []
@@ -47,7 +49,8 @@ def test_the_largest_batch_and_size_are_measured_not_guessed() -> None:
     trials = Imagined(lambda batch, size: 0.5 + batch * size**2 / 64**2 * 0.1)
     found = searched(trials, lambda text: None)  # type: ignore[arg-type]
     assert found.batch == 64  # 0.5 + 6.4 GB of 7; the next multiple of 4 would take 7.3
-    assert (4, 256) in trials.asked and found.size == 256  # 0.5 + 6.4 GB
+    assert (4, 256) in trials.asked
+    assert found.size == 256
     assert all(one.memory <= found.usable for one in found.trials if one.state == "ok")
     assert len(trials.asked) <= 6
     assert "batches of 64 fit" in found.set or "data.batch_size=64" in found.set
@@ -57,7 +60,8 @@ def test_the_largest_batch_and_size_are_measured_not_guessed() -> None:
 def test_memory_that_grows_faster_than_expected_ends_the_search_at_what_fits() -> None:
     trials = Imagined(lambda batch, size: 0.5 + 0.01 * batch**2, size=None)
     found = searched(trials, lambda text: None)  # type: ignore[arg-type]
-    assert found.batch >= 20 and found.size is None
+    assert found.batch >= 20
+    assert found.size is None
     assert 0.5 + 0.01 * found.batch**2 <= 7
     assert any(one.state == "memory" for one in found.trials)
     assert "the system ended it" in table(found)
@@ -119,7 +123,8 @@ def test_a_real_trial_takes_the_steps_of_the_run_and_leaves_nothing(tmp_path: Pa
         found = trials.run(batch=8)
         assert found.state == "ok", found.reason
         assert (found.batch, found.size) == (8, 28)
-        assert found.memory > 50e6 and 0 < found.seconds < 60
+        assert found.memory > 50e6
+        assert 0 < found.seconds < 60
         wrong = trials.run(batch=0)
         assert (wrong.state, wrong.code) == ("error", 2)
         assert "batch_size" in wrong.reason

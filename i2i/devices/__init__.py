@@ -3,8 +3,8 @@
     i2i run configs/cyclegan.yaml --device cuda:1
     device = chosen("auto")                  # an accelerator if there is one, else the CPU
 
-`choose` finds the device, `precision` decides between fp32, bf16 and fp16, and `late` reads losses without waiting. `host` knows how
-much memory is left.
+`choose` finds the device, `precision` decides between fp32, bf16 and fp16, `late` reads losses without waiting, and
+`host` knows how much memory is left.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def threads() -> Iterator[Finding]:
     source = f"OMP_NUM_THREADS is {given}" if given else "OMP_NUM_THREADS is not set"
     value = f"{count} of PyTorch, {source}; this process may use {usable:g} of {os.cpu_count()} processors"
     if count > max(1.0, usable):
-        yield Finding(section, "threads", value, "note", f"set OMP_NUM_THREADS={max(1, int(usable))}: more are slower")
+        yield Finding(
+            section, "threads", value, "note", f"set OMP_NUM_THREADS={max(1, int(usable))}: more are slower"
+        )
     else:
         yield Finding(section, "threads", value)
 
@@ -69,7 +71,10 @@ def disks() -> Iterator[Finding]:
     """Look at whether runs, temporary files and measurements can be written, and how much space is left."""
     home = Path(os.environ.get("I2I_HOME") or Path.home() / ".cache" / "i2i")
     places = {
-        "runs": (Path("runs") if Path("runs").is_dir() else Path(), "start i2i in another folder, or name one with -o"),
+        "runs": (
+            Path("runs") if Path("runs").is_dir() else Path(),
+            "start i2i in another folder, or name one with -o",
+        ),
         "temporary files": (Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written"),
         "measured kernels": (home, "set I2I_HOME to a folder that can be written"),
     }
@@ -80,8 +85,8 @@ def disks() -> Iterator[Finding]:
             files.write(probe, b"")
             files.remove(probe)
         except I2IError as error:
-            level = "note" if name == "measured kernels" else "problem"
-            yield Finding("disks", name, f"{folder.absolute()} cannot be written: {error}", level, todo)
+            value = f"{folder.absolute()} cannot be written: {error}"
+            yield Finding("disks", name, value, "note" if folder == home else "problem", todo)
             continue
         free = files.free_bytes(there)
         value = f"{folder.absolute()}, {free / GB:.1f} GB free"

@@ -94,7 +94,9 @@ def pytorch() -> Iterator[Finding]:
         told = " ".join(str(error).split())[:200]
         yield Finding(section, "import", f"fails: {told}", "problem", f"install PyTorch again, see {WHEELS}")
         return
-    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {hip}" if (hip := torch.version.hip) else "CPU"
+    build = (
+        f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {hip}" if (hip := torch.version.hip) else "CPU"
+    )
     yield Finding(section, "build", f"{torch.__version__} for {build}")
     driver = driver_of()
     if driver and torch.version.cuda is None:
@@ -106,8 +108,10 @@ def pytorch() -> Iterator[Finding]:
             works = torch.cuda.is_available()
         why = " ".join(str(told_too[-1].message).split())[:200] if told_too else "it finds no device"
         todo = f"update the driver, or install a PyTorch that was built for it, see {WHEELS}"
-        yield Finding(section, "driver", driver) if works else Finding(
-            section, "driver", f"{driver}, but PyTorch cannot use it: {why}", "problem", todo
+        yield (
+            Finding(section, "driver", driver)
+            if works
+            else Finding(section, "driver", f"{driver}, but PyTorch cannot use it: {why}", "problem", todo)
         )
     yield from torchvision()
 

@@ -31,7 +31,8 @@ class Contract:
     """What goes in and out.
 
     Attributes:
-        takes: "image": float32 [N, 3, H, W] in [-1, 1]; "label map": int64 [N, 1, H, W]; "codes": float32 [N, latent].
+        takes: "image": float32 [N, 3, H, W] in [-1, 1]; "label map": int64 [N, 1, H, W]; "codes": float32
+            [N, latent].
         makes: "image": float32 [N, channels, H * scale, W * scale] in [-1, 1].
         multiple: H and W are multiples of this.
         minimum: H and W are at least this.
@@ -40,10 +41,11 @@ class Contract:
         channels: of a sample: 3, or 1 for grey.
         size: of a sample, its height and width; 0 for anything else.
         reach: how far the input affects a pixel of the result, in pixels; -1 if everywhere, or if it is not known.
-        memory: bytes that the network takes for each pixel of the input, and for each pair of them; (0, 0) if unknown.
+        memory: bytes that the network takes for each pixel of the input, and for each pair of them; (0, 0) if not
+            known.
         labels: class indices that a label map may contain.
         latent: length of a code; 0 without codes.
-        normal: whether samples are made from codes from N(0, 1); if not, codes come from a distribution that is not known.
+        normal: whether samples are made from codes from N(0, 1); if not, from a distribution that is not known.
         classes: names of the classes that the input `label`, int64 [N], chooses from.
         conditions: what was chosen when the file was written.
         half: whether the weights are stored in 16 bits.

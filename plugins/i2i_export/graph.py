@@ -64,7 +64,7 @@ def onnx_of(recorded: Recorded, example: tuple[Tensor, ...]) -> bytes:
             torch.onnx.export(
                 recorded,
                 example,
-                stream,
+                stream,  # type: ignore[arg-type]  # a stream works too
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=recorded.names,
@@ -145,7 +145,7 @@ def resizing(mode: str) -> Callable[..., Any]:
 def batch_norm(g: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, *rest: Any) -> Any:
     """Write batch norm with the statistics from training; PyTorch's own cannot if it has no weights."""
     _, _, eps, _ = (symbolic_helper._maybe_get_const(one, "f") for one in rest)
-    channels = symbolic_helper._get_tensor_dim_size(mean, 0)
+    channels = symbolic_helper._get_tensor_dim_size(mean, 0) or 0
     if symbolic_helper._is_none(weight):
         weight, bias = (g.op("Constant", value_t=fill(channels)) for fill in (torch.ones, torch.zeros))
     return g.op("BatchNormalization", x, weight, bias, mean, var, epsilon_f=eps)

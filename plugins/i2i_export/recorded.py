@@ -1,7 +1,7 @@
 """`Recorded`: the inference of a model, from tensors to a tensor, as a module that exporters can trace.
 
-Args and results are those of `Task.translate`, or of `Task.decode` for a model that samples. Padding, tiles, alpha and
-types of files are not in it: they are the border, which the contract describes.
+Arguments and results are those of `Task.translate`, or of `Task.decode` for a model that samples. Padding, tiles,
+alpha and types of files are not in it: they are the border, which the contract describes.
 """
 
 from __future__ import annotations
@@ -63,12 +63,13 @@ class Recorded(nn.Module):
         models = list(getattr(model, "parts", [model]))
         refuse_what_no_file_expresses(models)
         self.parts = nn.ModuleList(
-            Stage(with_plain_weights(one.task), given) for one, given in zip(models, divided(models, condition), strict=True)
+            Stage(with_plain_weights(one.task), given)
+            for one, given in zip(models, divided(models, condition), strict=True)
         )
         first = models[0].task
         self.pads = pads and len(models) > 1
         self.names = ["z"] if samples(first) else [first.takes.name.replace(" ", "_")]
-        if samples(first) and getattr(first, "classes", ()):
+        if samples(first) and getattr(first, "classes", None):
             self.names.append("label")
         self.register_state_dict_post_hook(without_extra_state)
         self.eval()
@@ -175,13 +176,16 @@ def refuse_what_no_file_expresses(models: list[Model]) -> None:
                 )
             continue
         if type(task).decode is Task.decode or type(task).prior is Task.prior:
-            raise ConfigError(f"{model.source.name}: {name} neither translates nor decodes codes, so there is nothing to export")
+            raise ConfigError(
+                f"{model.source.name}: {name} neither translates nor decodes codes, so there is nothing to export"
+            )
         codes = None
         with torch.inference_mode(), suppress(I2IError):  # of a task that needs more, such as priors of code maps
             codes = task.prior(2)
         if not isinstance(codes, Tensor) or codes.ndim != 2:
             raise ConfigError(
-                f"{model.source.name}: the codes of {name} are maps and not vectors [N, latent]; it cannot be exported"
+                f"{model.source.name}: the codes of {name} are maps and not vectors [N, latent], which cannot be "
+                f"exported"
             )
 
 
@@ -235,8 +239,8 @@ class Frozen(TorchFunctionMode):
 def paused() -> Iterator[None]:
     """Suspend tracing inside the `with` block."""
     state = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)  # type: ignore[arg-type]
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        torch._C._set_tracing_state(state)  # type: ignore[arg-type]
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]

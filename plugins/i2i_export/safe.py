@@ -48,7 +48,10 @@ def unwanted(model: Any) -> Iterator[str]:
         yield f"has {len(graph.node):,} nodes"
     if model.functions or any(one.domain not in DOMAINS for one in model.opset_import):
         yield "uses operators outside of the ONNX standard"
-    tensors = [*graph.initializer, *(one for sparse in graph.sparse_initializer for one in (sparse.values, sparse.indices))]
+    tensors = [
+        *graph.initializer,
+        *(one for sparse in graph.sparse_initializer for one in (sparse.values, sparse.indices)),
+    ]
     for node in graph.node:
         if node.domain not in DOMAINS:
             yield f"uses the operator {node.domain[:40]}.{node.op_type[:40]}"

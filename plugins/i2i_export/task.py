@@ -128,15 +128,17 @@ class OnnxTranslator(Onnx):
         """
         if image.requires_grad:  # to measure how far the input affects a pixel, which is not in the contract
             raise ConfigError(
-                "this ONNX file does not say how far the input affects a pixel of the result (it is a chain, or depends "
-                "on the whole picture, as with instance norm), so it cannot be cut into tiles: do not use --tile"
+                "this ONNX file does not say how far the input affects a pixel of the result (it is a chain, or "
+                "depends on the whole picture, as with instance norm), so it cannot be cut into tiles: do not use --tile"
             )
         pixels = image.shape[-2] * image.shape[-1]
         # Memory that ONNX Runtime takes for itself: i2i sees it as this tensor, of which nothing is ever touched.
         seen = torch.empty(int(self.memory[0] * pixels + self.memory[1] * pixels**2), dtype=torch.uint8)
         if isinstance(self.takes, LabelMap):
             if self.labels and (unknown := sorted(set(image.unique().tolist()) - set(self.labels))):
-                raise DataError(f"the label map contains class {unknown[-1]}, but the model knows {some(self.labels)}")
+                raise DataError(
+                    f"the label map contains class {unknown[-1]}, but the model knows {some(self.labels)}"
+                )
             made = self.run(label_map=image)
         else:
             made = self.run(image=image)
@@ -147,7 +149,11 @@ class OnnxTranslator(Onnx):
 def some(labels: tuple[int, ...]) -> str:
     """Return class indices in words."""
     ordered = sorted(labels)
-    return f"{ordered[0]} to {ordered[-1]}" if len(ordered) == ordered[-1] - ordered[0] + 1 else ", ".join(map(str, ordered))
+    return (
+        f"{ordered[0]} to {ordered[-1]}"
+        if len(ordered) == ordered[-1] - ordered[0] + 1
+        else ", ".join(map(str, ordered))
+    )
 
 
 class OnnxSampler(Onnx):
@@ -183,8 +189,8 @@ class OnnxSampler(Onnx):
         """
         if not self.normal:
             raise ConfigError(
-                "this model draws its codes from a distribution that it has learned and that is not in the ONNX file: "
-                "sample from the model that it was exported from"
+                "this model draws its codes from a distribution that it has learned and that is not in the ONNX "
+                "file: sample from the model that it was exported from"
             )
         return torch.randn(n, self.latent)
 
@@ -223,5 +229,7 @@ def adopted(file: Tensor) -> tuple[dict[str, Any], dict[str, Tensor], str]:
         task |= {"memory": list(contract.memory), "reach": None if contract.reach < 0 else contract.reach}
     chosen = f" with {contract.conditions}" if contract.conditions else ""
     licence = f", licence {contract.licence}" if contract.licence else ""
-    said = f"{contract.model}{chosen} as an ONNX file, {contract.takes} to {contract.makes}, x{contract.scale}{licence}"
+    said = (
+        f"{contract.model}{chosen} as an ONNX file, {contract.takes} to {contract.makes}, x{contract.scale}{licence}"
+    )
     return task, {"file": file}, said

@@ -14,7 +14,8 @@ USABLE = 0.9  # of the memory that was free before the first trial
 FURTHEST = 64  # times the batch of the second trial, or its pixels: the largest that is tried
 SHARE = 0.5  # of the time for a trial, for its steps
 ERRORS: dict[int, type[I2IError]] = {
-    error.exit_code: error for error in (ConfigError, DataError, WeightsError, NumericError, ResourceError, PluginError)
+    error.exit_code: error
+    for error in (ConfigError, DataError, WeightsError, NumericError, ResourceError, PluginError)
 }
 GB = 1e9
 
@@ -68,8 +69,8 @@ def searched(trials: Trials, say: Callable[[str], None]) -> Found:
         done += [base] * (base is not done[0])
         if base.state != "ok" or base.memory > usable:
             raise ResourceError(
-                f"this config does not fit {described(device)} even with a batch of 1 ({row(base)}; {free / GB:.1f} GB "
-                f"are free): set a smaller data.size or narrower networks, or a longer --limit"
+                f"this config does not fit {described(device)} even with a batch of 1 ({row(base)}; {free / GB:.1f} "
+                f"GB are free): set a smaller data.size or narrower networks, or a longer --limit"
             )
     if base.state != "ok":
         raise ERRORS.get(base.code, ResourceError)(f"the config does not train: {base.reason}")
@@ -153,7 +154,10 @@ def pace(trial: Trial) -> float:
 
 def table(found: Found) -> str:
     """Return the result as text."""
-    lines = [f"{found.device}: {found.free / GB:.1f} GB free, of which {found.usable / GB:.1f} GB are for training", ""]
+    lines = [
+        f"{found.device}: {found.free / GB:.1f} GB free, of which {found.usable / GB:.1f} GB are for training",
+        "",
+    ]
     lines.append(f"{'batch':>7} {'size':>6} {'memory':>10} {'step':>9} {'samples/s':>10}")
     for trial in found.trials:
         start = f"{trial.batch:>7} {trial.size or '-':>6}"

@@ -25,7 +25,7 @@ PART = re.compile(r"(?:(\w+)_)?net_(G\w*|E)\.(?:pth|pt|safetensors)")  # of a mo
 
 
 def format_of(file: Path) -> str | None:
-    """Return "torch", "safetensors", "ncnn" or "onnx" if the first bytes are those of a file that i2i did not write."""
+    """Return "torch", "safetensors", "ncnn" or "onnx" if a file begins like one that i2i did not write itself."""
     try:
         with open(file, "rb") as stream:
             head, brace = stream.read(8), stream.read(1)
@@ -37,7 +37,7 @@ def format_of(file: Path) -> str | None:
                 return "torch"
             if head[:7] == b"7767517":
                 return "ncnn"
-            if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x3a") or file.suffix == ".onnx":
+            if (head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x3a")) or file.suffix == ".onnx":
                 return "onnx"  # its version, and then who wrote it, or the graph
     except (OSError, ValueError, AttributeError, RecursionError):
         pass  # whoever reads it says what is wrong
