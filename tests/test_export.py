@@ -78,7 +78,7 @@ FAMILIES = {
     "sagan": sampler("sngan", width=4, attention=16, spectral_norm=True),
     "biggan": sampler("biggan", latent=40, width=4, widest=2, attention=16),
 }
-IN_TORCH = ("resnet", "unet_as_published", "spade_code", "rlfn", "sagan")  # torch.export takes seconds for each
+IN_TORCH = ("resnet", "unet_as_published", "dcgan")  # torch.export takes seconds for each
 
 
 def built(task: dict[str, Any], name: str = "toy") -> Model:
@@ -211,7 +211,7 @@ def test_conditions_become_part_of_the_file(tmp_path: Path) -> None:
 
 
 def test_half_is_half_the_size_within_its_tolerance_and_never_black(tmp_path: Path) -> None:
-    for name in ("upscale-x2", "horse2zebra"):
+    for name in ("horse2zebra",):
         model = i2i.load(name, device="cpu")
         said = writing.write_onnx(model, tmp_path / "half.onnx", {}, half=True)
         writing.write_onnx(model, tmp_path / "whole.onnx", {}, half=False)

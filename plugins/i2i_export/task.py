@@ -129,7 +129,8 @@ class OnnxTranslator(Onnx):
         if image.requires_grad:  # to measure how far the input affects a pixel, which is not in the contract
             raise ConfigError(
                 "this ONNX file does not say how far the input affects a pixel of the result (it is a chain, or "
-                "depends on the whole picture, as with instance norm), so it cannot be cut into tiles: do not use --tile"
+                "depends on the whole picture, as with instance norm), so it cannot be cut into tiles: do not use "
+                "--tile"
             )
         pixels = image.shape[-2] * image.shape[-1]
         # Memory that ONNX Runtime takes for itself: i2i sees it as this tensor, of which nothing is ever touched.
