@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import Dim
+from torch.export import Dim, save
 
 from i2i import ConfigError, I2IError
 
@@ -70,5 +70,5 @@ def packed(program: Any, contract: Contract) -> bytes:
     """Return the bytes of a file with a program, and its contract as JSON by the same names as in an ONNX file."""
     stream = io.BytesIO()
     with quiet():
-        torch.export.save(program, stream, extra_files={NOTE: json.dumps(contract.properties(), indent=1)})
+        save(program, stream, extra_files={NOTE: json.dumps(contract.properties(), indent=1)})
     return stream.getvalue()
