@@ -140,7 +140,7 @@ def found(device: str, free: int, usable: int, done: list[Trial], base: Trial) -
     fastest = max(batches, key=pace)
     batch = max(trial.batch for trial in batches)
     sizes = [trial.size for trial in good if trial.batch == base.batch and trial.size is not None]
-    line = f"data.batch_size={fastest.batch} is the fastest that was tried ({pace(fastest):.1f} samples/s)"
+    line = f"data.batch_size={fastest.batch}, the fastest that was tried ({pace(fastest):.1f} samples/s)"
     line += f"; batches of {batch} fit" * (batch != fastest.batch)
     if sizes and max(sizes) != base.size:
         line += f"; data.size={max(sizes)} fits with batches of {base.batch}"
