@@ -21,7 +21,7 @@ from i2i.testing import check_task
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-UNTRAINED = ("spandrel",)  # tasks that only translate, and have no config
+UNTRAINED = ("spandrel", "onnx", "onnx_sampler")  # tasks that only translate, and have no config
 TOY: dict[str, Any] = {"width": 4, "blocks": 1, "downs": 4, "size": 64, "load_size": 72, "workers": 0}
 TOY |= {"samples": 4}
 TOY |= {"validation_samples": 2, "pixel_steps": 1, "halvings": 3, "start_from": "null", "hidden": 8}

@@ -215,3 +215,14 @@ def test_warnings_are_in_the_log_and_in_the_report_and_equal_after_a_resume(
     assert [line["fault"] for line in found] == ["made inverted", "vae/kl is low"]
     assert len(caplog.records) == 3 * 2
     assert page(Run(tmp_path / "whole")).count('<p class="warning">Step ') == 2
+
+
+def test_pictures_of_the_first_steps_are_not_judged(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.samples.mkdir()
+    for step in range(90, 140, 10):
+        columns = {"A": texture(0), "made": noisy(255 - texture(0), step)}
+        about = json.dumps(images.layout({name: cells.shape for name, cells in columns.items()}))
+        (run.samples / f"{step:08d}.png").write_bytes(images.png(images.grid(columns), {"columns": about}))
+        found = i2i_watch.new_warnings(run, step, {}, drawn=True)
+        assert list(found) == (["made inverted"] if step == 130 else [])

@@ -77,7 +77,7 @@ class Recording(TorchDispatchMode):
     """Within it, operations on recorded tensors are written down instead of run; others run.
 
     A recorded tensor is one number, seen as a tensor of the full size. (A subclass of `Tensor` would do as well, but
-    the first operation on one loads `torch.distributed`, which takes 45 MB.)
+    the first operation on one loads parts of PyTorch that take 45 MB.)
 
     Args:
         device: of the network.

@@ -62,10 +62,9 @@ class Onnx(Task):
                 except Exception as error:
                     raise WeightsError(f"ONNX Runtime cannot load the file ({one_line(error)})") from error
         known = {one.name for one in self._session.get_inputs()}
+        arrays = {name: value.cpu().contiguous().numpy() for name, value in given.items() if name in known}
         try:
-            made = self._session.run(
-                ["result"], {name: value.cpu().contiguous().numpy() for name, value in given.items() if name in known}
-            )
+            made = self._session.run(["result"], arrays)
         except Exception as error:
             if "allocat" in str(error).lower():
                 raise ResourceError(

@@ -109,8 +109,9 @@ def measured(command: Sequence[str], limit: float) -> tuple[int, int, str]:
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         sacrifice(process.pid)
-        ends, late = time.monotonic() + limit, False
+        ends, late, peak = time.monotonic() + limit, False, 0
         while True:
+            peak = max(peak, peak_of(process.pid))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
@@ -121,8 +122,20 @@ def measured(command: Sequence[str], limit: float) -> tuple[int, int, str]:
         process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return 124 if late else process.returncode, usage.ru_maxrss * unit, lines[-1] if lines else ""
+    peak = peak or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 124 if late else process.returncode, peak, lines[-1] if lines else ""
+
+
+def peak_of(pid: int) -> int:
+    """Return the peak memory of a process since it started its program, in bytes; 0 where Linux does not tell.
+
+    That of `os.wait4` may be that of this process, of which the other one was a copy for a moment.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def sacrifice(pid: int) -> None:

@@ -18,6 +18,7 @@ from .losses import Watch
 from .pictures import PictureWatch, columns_of
 
 log = logging.getLogger("i2i")
+EARLY = 100  # steps, before which sample pictures show what random weights make
 BEFORE = 4  # sample sheets that are looked at again after a resume: a fault has to be in three
 
 _watches: dict[Path, Both] = {}
@@ -41,7 +42,7 @@ class Both:
         for line in lines:
             if line["step"] < before and "warning" not in line:
                 self.losses.see(line["step"], line)
-        sheets = [file for file in run.pictures() if file.stem.isdigit() and int(file.stem) < before]
+        sheets = [file for file in run.pictures() if file.stem.isdigit() and EARLY <= int(file.stem) < before]
         for file in sheets[-BEFORE:]:
             self.pictures.see(columns_of(file))
         told = {str(line["fault"]) for line in lines if "fault" in line}
@@ -57,7 +58,7 @@ def new_warnings(run: Run, step: int, scalars: dict[str, float], drawn: bool) ->
         watch = _watches[run.folder] = Both(run, step)
     watch.last = step
     found = watch.losses.see(step, scalars) if scalars else {}
-    if drawn:
+    if drawn and step >= EARLY:
         found |= watch.pictures.see(columns_of(run.samples / f"{step:08d}.png"))
     return found
 
