@@ -21,7 +21,8 @@ async function start() {
     document.getElementById("models").hidden = false;
     const input = cards.querySelectorAll("input")[models.indexOf(first)];
     input.checked = true;
-    input.parentElement.scrollIntoView({ block: "nearest", inline: "center" });
+    const label = input.parentElement; // only the list is scrolled to it, not the page
+    cards.scrollTo(label.offsetLeft - cards.offsetLeft - 16, label.offsetTop - cards.offsetTop - 16);
     await choose(first);
   } catch (error) {
     if (error.status === 401) {
