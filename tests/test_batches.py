@@ -64,7 +64,9 @@ def test_mistakes_are_errors_that_name_the_column_or_the_row() -> None:
     rows = [*pictures(8), np.full((8, 8, 3), np.nan, np.float32)]
     with pytest.raises(DataError, match="row 1 of the batch: "):
         BatchTranslator(MODEL)({"image": rows})
-    with pytest.raises(i2i.WeightsError, match="nowhere"):
+    with pytest.raises(ConfigError, match="digits does not translate, it makes samples"):
+        BatchTranslator("digits")
+    with pytest.raises(i2i.WeightsError, match=r"^nowhere"):
         BatchTranslator("nowhere.safetensors")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from i2i import ConfigError, DataError, testing
 from i2i.data import PairedFolders
+from i2i.data.check import check
 from i2i.data.shards import Shards
 
 PARTS = {"A": "sketch.png", "B": "photo.png"}
@@ -136,7 +137,24 @@ def test_samples_without_a_part_are_skipped_with_a_warning(pairs: str, caplog: A
     shard(Path(pairs).parent / "train-more.tar", {"1.sketch.png": encoded(1), "2.txt": b""})
     with caplog.at_level(logging.WARNING, "i2i"):
         assert len(Shards(pairs, PARTS)) == 9
-    assert "2 samples lack one of sketch.png, photo.png and are skipped" in caplog.text
+    assert "samples skipped because they lack one of sketch.png, photo.png: 2" in caplog.text
+
+
+def test_data_check_recognises_shards_and_finds_damaged_ones(pairs: str) -> None:
+    folder = Path(pairs).parent / "shards"
+    folder.mkdir()
+    contents = {f"{n}.{end}": encoded(n) for n in range(3) for end in PARTS.values()}
+    whole = shard(folder / "a-0.tar", contents).read_bytes()
+    report = check(folder, data=[Shards])
+    assert report.ok
+    assert "looks like shards, for `use: shards`" in report.text()
+    assert "1 tar files: 3 .photo.png, 3 .sketch.png" in report.text()
+    (folder / "a-1.tar").write_bytes(whole[:3000])
+    report = check(folder, data=[Shards])
+    assert not report.ok
+    assert "a-1.tar" in report.text()
+    with pytest.raises(DataError, match="is a folder; give a pattern of tar files, such as"):
+        Shards(str(folder), PARTS)
 
 
 def test_a_shard_that_shrinks_and_parts_without_a_picture_are_errors(pairs: str) -> None:

@@ -24,7 +24,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from .. import images
 from ..errors import ConfigError, DataError
 from .archives import members
-from .base import Data, Sample
+from .base import Data, Layout, Sample
 from .folders import Quarantine, Share
 from .transforms import Augment, fit, to_tensor
 
@@ -88,6 +88,25 @@ class Shards(Data):
         self.held_out = [int(held_out[n * len(held_out) // count]) for n in range(count)]
         names = [train.name(int(n)) for n in numbers]
         self.quarantine = Quarantine(Path(root).parent, names, bad_limit, "write these shards again without them")
+
+    @classmethod
+    def recognise(cls, root: Path) -> Layout | None:
+        """Return what `i2i data check` reports about a folder of tar files that have pictures of several names."""
+        shards = sorted(root.glob("*[0-9].tar"))  # train.tar and the like are for other data sets
+        if not shards:
+            return None
+        ends: dict[str, int] = {}
+        problems = []
+        for shard in shards:
+            try:
+                for member in members(shard):
+                    end = member.name.rpartition("/")[2].partition(".")[2].lower()
+                    ends[end] = ends.get(end, 0) + 1
+            except DataError as error:
+                problems.append(str(error))
+        parts = ", ".join(f"{count:,} .{end}" for end, count in sorted(ends.items())[:10])
+        kind = f'looks like shards, for `use: shards` with `root: "{root}/*.tar"` and `parts`'
+        return Layout(kind, problems, [f"{len(shards)} tar files: {parts or 'nothing in them'}"], pictures=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -171,6 +190,8 @@ class Index:
         ends_seen: set[str] = set()
         lacking = 0
         for number, shard in enumerate(self.shards):
+            if shard.is_dir():
+                raise DataError(f"{pattern}: is a folder; give a pattern of tar files, such as {shard}/*.tar")
             found: dict[str, dict[str, tuple[int, int, int]]] = {}
             for member in members(shard):
                 folder, _, base = member.name.rpartition("/")
@@ -186,7 +207,7 @@ class Index:
             seen = ", ".join(sorted(ends_seen)[:10]) or "nothing"
             raise DataError(f"{pattern}: no sample has {' and '.join(ends)}, only {seen}: set data.parts")
         if lacking:
-            log.warning("%s: %d samples lack one of %s and are skipped", pattern, lacking, ", ".join(ends))
+            log.warning("%s: samples skipped because they lack one of %s: %d", pattern, ", ".join(ends), lacking)
         self.places = np.array(rows, dtype=np.int64)  # [samples, parts, 3]: shard, first byte, number of bytes
         self._open: dict[int, int] = {}  # shard -> file descriptor, of this process
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, I2IError
+from ..task import Task
 from . import chain
-from .loading import Plugins, load, located
+from .loading import Plugins, load
 from .trained import Model
 
 Batch = dict[str, Any]
@@ -52,12 +53,15 @@ class BatchTranslator:
         device: str = "auto",
         **condition: Any,
     ) -> None:
-        named = [located(name).absolute() for name in chain.parts_of(model)]
-        self.model, self.column, self.to = " | ".join(map(str, named)), column, to or column
+        paths = [(str(name), Path(name).expanduser()) for name in chain.parts_of(model)]
+        named = [str(path.absolute()) if path.exists() else name for name, path in paths]
+        self.model, self.column, self.to = " | ".join(named), column, to or column
         files = [plugin] if isinstance(plugin, str | Path) else plugin or []
         self.plugin = [Path(file).absolute() for file in files]
         self.device, self.condition = device, condition
-        load(self.model, self.plugin, device="cpu")  # reports mistakes here, not on another machine
+        task = load(self.model, self.plugin, device="cpu").task  # reports mistakes here, not on another machine
+        if type(task).translate is Task.translate:
+            raise ConfigError(f"{model} does not translate, it makes samples: use i2i.sample")
         self._loaded: Model | None = None
 
     def __call__(self, batch: Batch) -> Batch:

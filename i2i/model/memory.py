@@ -182,6 +182,8 @@ def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, A
     """
     asked: int | None = output.tile
     size, stages, left = model.task.takes.size_of(given), model.stages(condition), free()
+    if asked is not None and size is not None and asked >= max(size):
+        asked = None  # one tile would be the whole
     if size is None or stages is None or left is None:
         return asked
     pixels, largest = size[0] * size[1], max(stage.after for stage in stages)

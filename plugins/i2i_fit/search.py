@@ -59,7 +59,8 @@ def searched(trials: Trials, say: Callable[[str], None]) -> Found:
 
     def run(**setting: int) -> Trial:
         trial = trials.run(**setting)
-        say(row(trial))
+        if trial.state != "error" or setting:  # that of the config itself is raised below
+            say(row(trial))
         return trial
 
     base = run()
@@ -141,6 +142,7 @@ def found(device: str, free: int, usable: int, done: list[Trial], base: Trial) -
     batch = max(trial.batch for trial in batches)
     sizes = [trial.size for trial in good if trial.batch == base.batch and trial.size is not None]
     line = f"data.batch_size={fastest.batch}, the fastest that was tried ({pace(fastest):.1f} samples/s)"
+    line += f", with a learning rate for it: yours is for {base.batch}" * (fastest.batch != base.batch)
     line += f"; batches of {batch} fit" * (batch != fastest.batch)
     if sizes and max(sizes) != base.size:
         line += f"; data.size={max(sizes)} fits with batches of {base.batch}"

@@ -36,11 +36,11 @@ def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) ->
     """
     takes = model.task.takes.name
     if type(model.task).translate is Task.translate:
-        raise ConfigError("this model does not translate, it makes new pictures: use /v1/sample")
+        raise ConfigError("this model does not translate, it makes new pictures: use sample, not translate")
     text = options.get("text")
     given = blobs.get("picture") if text is None else text.encode()
     if given is None or (takes == "caption") != (text is not None):
-        what = "a caption in the field text" if takes == "caption" else f"a file of a {takes} in the field picture"
+        what = "a caption in the field text" if takes == "caption" else f"a file ({takes}) in the field picture"
         raise ConfigError(f"this model takes {what}")
     made = model(given, **conditions(model, blobs, options))
     return None, [encoded(made, model.task.makes, Options.of(options))]
@@ -49,7 +49,7 @@ def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) ->
 def sample(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
     """Make `n` new pictures. Raises: ConfigError, the model does not make any."""
     if not latent.can(model, "sample"):
-        raise ConfigError("this model does not make new pictures, it translates: use /v1/translate")
+        raise ConfigError("this model does not make new pictures, it translates: use translate, not sample")
     made = model.sample(options["n"], options["seed"], **conditions(model, blobs, options))
     return None, encoded_samples(made, model.task.makes, Options.of(options))
 

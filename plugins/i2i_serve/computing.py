@@ -197,6 +197,10 @@ def sentence(errors: Any) -> str:
     where = [
         str(part) for part in first["loc"] if part not in ("body", "query", "path")
     ]  # below it, names are theirs
+    if first["type"] == "json_invalid":
+        return "The body is not JSON."
+    if first["type"] in ("model_attributes_type", "dict_type") and not where:
+        return "The body is not a JSON object: send one, with Content-Type: application/json."
     return f"{where[0] if where else 'The body'}: {first['msg'][:1].lower()}{first['msg'][1:]}."
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from i2i import Card, ConfigError, Task, load
 from i2i.cli import load_plugins
 from i2i.runs import cards
@@ -39,7 +41,8 @@ def card_of(source: str) -> Card:
     model = load(source)
     takes = model.task.takes.name if type(model.task).translate is not Task.translate else ""
     makes, scale = model.task.makes, getattr(model.task.makes, "scale", 1)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in model.task.state_dict().values())
+    weights = [value for value in model.task.state_dict().values() if isinstance(value, Tensor)]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
     return Card(source, type(model.task).__name__, takes, makes.name, scale, size, "", "")
 
 

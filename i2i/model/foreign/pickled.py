@@ -178,6 +178,8 @@ def content_of(stream: BinaryIO) -> int:
         raise WeightsError(f"is an archive with {len(names)} entries or with duplicate ones: not a file of weights")
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise WeightsError(f"is a TorchScript archive, which contains code and is not read: {SAFER}")
+    if any(name.endswith(("/archive_format", "models/model.json")) for name in names):
+        raise WeightsError("is a file of torch.export, which can contain code and is not read: use .onnx instead")
     if not any(name.endswith("/data.pkl") for name in names):
         raise WeightsError(f"is a zip archive, but not one of torch.save: {SAFER}")
     size = sum(entry.file_size for entry in entries)
