@@ -320,3 +320,13 @@ def test_H16_large_and_malformed_heads(server: Server) -> None:
     for odd in (b"\0\1\2\3\r\n\r\n", b"GET\r\n\r\n", f"{start}A b: c\r\n\r\n".encode()):
         assert server.raw(odd).startswith(b"HTTP/1.1 400")
     assert server.client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_chain_is_on_the_menu_with_its_size_and_scale() -> None:
+    from i2i_serve.menu import menu
+
+    models, sources = menu(["restore | upscale-x2"], [])
+    assert [model["name"] for model in models] == ["restore | upscale-x2"]
+    assert models[0]["scale"] == 2
+    assert models[0]["bytes"] > 2_000_000
+    assert sources == {"restore | upscale-x2": "restore | upscale-x2"}
