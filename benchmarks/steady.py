@@ -149,7 +149,7 @@ def psnr(made: np.ndarray, real: np.ndarray) -> float:
 
 
 def cuts_noticed(clips: list[np.ndarray]) -> dict[str, int]:
-    """Join clips of different places, and count the cuts at which steadying starts afresh, and other such frames."""
+    """Join clips of different places, and count the cuts at which steadying starts over, and other such frames."""
     noticed = false = frames = 0
     for first, second in itertools.pairwise(clips):
         steady, before = Steady(), 0

@@ -357,7 +357,7 @@ def test_flicker_is_lowered_where_the_motion_is_reliable() -> None:
     assert flicker(calm) < 0.5 * flicker(shaken)
 
 
-def test_a_cut_starts_afresh() -> None:
+def test_a_cut_starts_over() -> None:
     first, second = moving_scene(4, 64, 64), moving_scene(4, 64, 64, seed=1)
     steady = Steady()
     made = [steady(frame, frame) for frame in [*first, *second]]

@@ -336,4 +336,4 @@ def test_what_the_discriminator_sees_is_augmented_alike_for_both_images_of_a_pai
     assert 0 < hidden.float().mean() < 0.5
     assert torch.equal(hidden[:, :3], hidden[:, 3:])
     assert torch.equal(real[:, :3], real[:, 3:])
-    assert not torch.equal(fake[:, :3] == 0, again[:, :3] == 0)  # each drawn anew
+    assert not torch.equal(fake[:, :3] == 0, again[:, :3] == 0)  # each is drawn separately

@@ -28,7 +28,7 @@ class Steady:
 
     Attributes:
         made: the steadied result of the last frame.
-        cuts: how often it started afresh.
+        cuts: how often it started over.
     """
 
     def __init__(self, given: np.ndarray | None = None, made: np.ndarray | None = None) -> None:

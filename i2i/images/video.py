@@ -69,7 +69,7 @@ def read_video(source: Any, *, fps: float = 12, limit: int | None = None) -> Vid
 def iter_video(source: Any, *, fps: float = 12, limit: int | None = None, silent: bool = False) -> Iterator[Frame]:
     """Yield the frames of a clip one by one, so that it need not fit in memory; see `read_video`.
 
-    With `silent`, nothing is said about sound, which the caller copies.
+    With `silent`, no warning mentions sound, which the caller copies.
     """
     if isinstance(source, str | os.PathLike) and os.path.isdir(source):
         yield from of_folder(Path(source), fps, limit)

@@ -1,7 +1,7 @@
 """What the worker does with a model: one function for each kind of job.
 
 Each is called with the model, the uploads by name and the options, and returns data for JSON and pictures. Only what
-is in the request is read: a condition that is a picture must be an upload, and a caption is never taken for a file.
+is in the request is read: a condition that is a picture must be an upload, and a caption is never read as a file.
 """
 
 from __future__ import annotations

@@ -914,7 +914,7 @@ CASES = [
     held(
         "H7",
         "addresses and paths in any field",
-        "422: no field is taken for one",
+        "422: no field is read as one",
         "faults/test_server.py::test_H7_a_condition_that_is_a_picture_is_never_a_path_in_a_chain_either",
         "faults/test_server.py::test_H7_nothing_that_is_sent_is_taken_for_an_address_or_a_path",
     ),

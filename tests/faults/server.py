@@ -31,7 +31,7 @@ from i2i.modalities import Image
 
 
 class Trouble(Task):
-    """Inverts pictures, or fails as it is told."""
+    """Inverts pictures, or fails on request."""
 
     makes = Image(size=8)
 
