@@ -652,6 +652,21 @@ def test_check_lists_all_unreadable_and_all_skipped_files(tmp_path):  # A1-A4, A
     assert "problems (3):" in report.text()
 
 
+def test_a_folder_that_cannot_be_listed_is_a_problem(tmp_path, monkeypatch):  # F10
+    make(tmp_path)
+    closed = tmp_path / "trainA" / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may list everything
+    assert check(tmp_path).problems == [f"'{closed}': this folder cannot be listed: Permission denied"]
+
+
 def test_check_never_blocks_on_a_pipe(tmp_path):  # A24
     make(tmp_path)
     os.mkfifo(tmp_path / "trainA" / "pipe.png")

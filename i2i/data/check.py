@@ -25,6 +25,7 @@ from PIL import Image
 
 from .. import files, images
 from ..errors import DataError
+from ..files.find import UNLISTED
 from ..images.whole import cut_short
 from ..modalities import Modality
 from .base import Data, Layout
@@ -114,9 +115,7 @@ def check(
     report = Report(root, known.kind, {name: found for name, found in parts.items() if found}, notes=[*known.notes])
     report.problems += [*known.problems, *missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
-    for name, (_, skipped) in there.items():
-        lines = [f"{images.shown(path)}: {why}" for path, why in skipped if not own(root, Path(path))]
-        report.warnings += [f"skipped in {name}: {line}" for line in lines]
+    add_skipped(report, root, {name: skipped for name, (_, skipped) in there.items()})
     notes, warned = perhaps_pairs(folders, parts)
     report.warnings += [
         *untested(folders, bool(notes)),
@@ -184,6 +183,16 @@ def look(path: Path) -> Picture:
 
 
 # ---- problems and warnings
+
+
+def add_skipped(report: Report, root: Path, parts: Mapping[str, Iterable[tuple[Path, str]]]) -> None:
+    """Add what was skipped in each part: a folder that cannot be listed is a problem, everything else a warning."""
+    for name, skipped in parts.items():
+        for path, why in skipped:
+            if why.startswith(UNLISTED):
+                report.problems.append(f"{images.shown(path)}: {why}")
+            elif not own(root, path):
+                report.warnings.append(f"skipped in {name}: {images.shown(path)}: {why}")
 
 
 def missing(root: Path, folders: Mapping[str, Path], parts: Mapping[str, Sequence[Picture]]) -> list[str]:
