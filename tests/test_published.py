@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,36 @@ def test_other_networks_are_not_generators(network: nn.Module, tmp_path: Path) -
     assert published_generator({f"model.{name}": value for name, value in network.state_dict().items()}) is None
     with pytest.raises(WeightsError, match="no installed plugin recognises these weights"):
         i2i.load(saved(tmp_path / "net.pth", network))
+
+
+@pytest.mark.parametrize("theirs", [Resnet(), Unet()], ids=["resnet", "unet"])
+@pytest.mark.parametrize("fault", ["missing", "shape", "more"])
+def test_what_does_not_fit_a_generator_is_named(theirs: nn.Module, fault: str, tmp_path: Path) -> None:
+    tensors = dict(theirs.state_dict())
+    name = list(tensors)[-1].rpartition(".")[0]
+    if fault == "missing":
+        del tensors[f"{name}.bias"]
+    elif fault == "shape":
+        tensors[f"{name}.bias"] = torch.zeros(5)
+    else:
+        tensors[f"{name}.scale"] = torch.zeros(1)
+    said = {
+        "missing": f"but {name}.bias is missing",
+        "shape": f"but {name}.bias is [5] instead of [3]",
+        "more": f"but also has {name}.scale",
+    }
+    torch.save(tensors, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=re.escape(said[fault])):
+        i2i.load(tmp_path / "net.pth")
+
+
+def test_a_generator_that_lacks_a_layer_says_so(tmp_path: Path) -> None:
+    tensors = {
+        name: value for name, value in Resnet().state_dict().items() if not name.startswith("model.11.conv_block.5")
+    }
+    torch.save(tensors, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="of 2 blocks, but 9 layers have weights instead of 10"):
+        i2i.load(tmp_path / "net.pth")
 
 
 # ---- SPADE

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import WeightsError
 from .resnet import ResnetGenerator
 from .unet import UnetGenerator
 
@@ -33,6 +34,9 @@ def published_generator(tensors: Mapping[str, Tensor]) -> Found | None:
     Returns:
         The `generator` of a config, its tensors under our names, and what was deduced and assumed in words; None if
         it is another network.
+
+    Raises:
+        WeightsError: it is one of these, but a tensor is missing, not expected or of another shape.
     """
     layers = layers_of(tensors)
     if not layers or not all(name.startswith("model.") for name in layers):
@@ -83,14 +87,15 @@ def resnet(layers: Layers) -> Found | None:
         "dropout": 0.5 if dropout else 0.0,
         "padding": "reflect" if padded else "zeros",
     }
-    own = paired(layers, ResnetGenerator, config, norm)
+    what = "a resnet generator (CycleGAN, pix2pix, CUT)"
+    own = paired(layers, ResnetGenerator, config, norm, f"{what} of {config['blocks']} blocks")
     said = "antialiased as in CUT, " if sides else ""
     assumed = ["reflection padding in the blocks"] * padded + ["dropout 0.5"] * dropout
     words = (
-        f"a resnet generator (CycleGAN, pix2pix, CUT), {channels(config)}, {config['blocks']} blocks, {said}"
+        f"{what}, {channels(config)}, {config['blocks']} blocks, {said}"
         f"{norm_in_words(norm)}, {'' if dropout else 'no '}dropout; assumed: {', '.join([*assumed, RANGE])}"
     )
-    return None if own is None else ({"use": "resnet_generator", **config}, own, words)
+    return {"use": "resnet_generator", **config}, own, words
 
 
 def unet(layers: Layers) -> Found | None:
@@ -108,13 +113,14 @@ def unet(layers: Layers) -> Found | None:
         "norm": norm,
         "dropout": 0.5 if norm == "batch" else 0.0,
     }
-    own = paired(layers, UnetGenerator, config, norm)
+    what = "a U-Net generator (pix2pix, CycleGAN)"
+    own = paired(layers, UnetGenerator, config, norm, f"{what} of {config['downs']} downsamplings")
     usual = "dropout 0.5, as usual in pix2pix" if norm == "batch" else "no dropout, as usual in CycleGAN"
     words = (
-        f"a U-Net generator (pix2pix, CycleGAN), {channels(config)}, {config['downs']} downsamplings, "
+        f"{what}, {channels(config)}, {config['downs']} downsamplings, "
         f"{norm_in_words(norm)}; assumed: {usual}, {RANGE}"
     )
-    return None if own is None else ({"use": "unet_generator", **config}, own, words)
+    return {"use": "unet_generator", **config}, own, words
 
 
 def channels(config: Mapping[str, Any]) -> str:
@@ -145,24 +151,34 @@ def norm_of(layers: Layers, first: Mapping[str, Tensor]) -> str | None:
     return "batch" if all({"weight", "bias", "running_mean", "running_var"} <= {*layer} for layer in norms) else None
 
 
-def paired(layers: Layers, network: type[nn.Module], config: dict[str, Any], norm: str) -> dict[str, Tensor] | None:
-    """Return the tensors of layers under the names of a network of ours, None if they do not fit."""
+def paired(
+    layers: Layers, network: type[nn.Module], config: dict[str, Any], norm: str, what: str
+) -> dict[str, Tensor]:
+    """Return the tensors of layers under the names of a network of ours.
+
+    Raises:
+        WeightsError: they do not fit; says the first that does not.
+    """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         own = layers_of_network(network(**config))
-    theirs = [layer for layer in layers.values() if norm == "batch" or is_conv(layer)]
+    theirs = {name: layer for name, layer in layers.items() if norm == "batch" or is_conv(layer)}
     if len(own) != len(theirs):
-        return None
+        raise WeightsError(f"looks like {what}, but {len(theirs)} layers have weights instead of {len(own)}")
     found: dict[str, Tensor] = {}
-    for (name, wanted), layer in zip(own.items(), theirs, strict=True):
+    for (name, wanted), (place, layer) in zip(own.items(), theirs.items(), strict=True):
         for kind, like in wanted.items():
             value = layer.get(kind)
             if value is None and (kind == "num_batches_tracked" or (kind == "bias" and norm == "none")):
                 value = torch.zeros(like.shape, dtype=like.dtype)
-            if value is None or value.shape != like.shape:
-                return None
+            if value is None:
+                raise WeightsError(f"looks like {what}, but {place}.{kind} is missing")
+            if value.shape != like.shape:
+                raise WeightsError(
+                    f"looks like {what}, but {place}.{kind} is {[*value.shape]} instead of {[*like.shape]}"
+                )
             found[f"{name}.{kind}"] = value
-        if not {*layer} <= {*wanted}:
-            return None
+        if more := sorted({*layer} - {*wanted}):
+            raise WeightsError(f"looks like {what}, but also has {place}.{more[0]}")
     return found
 
 
