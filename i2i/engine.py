@@ -23,9 +23,9 @@ from torch import Tensor
 
 from . import devices
 from .config import Train
-from .contract import backward, name_of, not_finite, players_of, turns_of
+from .contract import backward, builder_for, name_of, not_finite, players_of, turns_of
 from .data.stream import Batch
-from .errors import ConfigError, NumericError, PluginError, blame
+from .errors import NumericError, PluginError, blame
 from .networks.average import Average
 from .processes import ProcessGroup
 from .task import Losses, Task, Turn
@@ -75,6 +75,8 @@ class Engine:
         self.train, self.schedule, self.steps_per_epoch = train, schedule, steps_per_epoch
         self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
         self.task.over_processes = self.world.whole_batch
+        if self.device.type == "cpu" and self.world.size == 1 and torch.get_num_threads() > 1:
+            self.task.branches = devices.Branches(self.task, torch.get_num_threads())
         self.number = 0  # steps done
         self.skipped: dict[str, int] = {}  # by player, the turns skipped because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
@@ -91,6 +93,7 @@ class Engine:
         self.unread = devices.Late(sticky=train.on_nan == "stop")
         self.seen, self.losses, self.norms = -1, dict[str, float](), dict[str, float]()  # of the last step read
 
+    @devices.threads_kept()
     def step(self, micro_batches: Sequence[Batch]) -> StepOutcome:
         """Run one training step on the micro-batches of this process and return its losses.
 
@@ -191,10 +194,8 @@ class Engine:
                 continue
             if turn is turns[0]:
                 self.optimizers[player].zero_grad(set_to_none=True)
-            total = torch.stack([*losses.values()]).sum() / len(turns)
-            if player in self.scales:
-                total = total * self.scales[player].value
-            backward(self.task, player, total, self.players[player])
+            scale = self.scales[player].value if player in self.scales else torch.ones((), device=self.device)
+            backward(self.task, player, losses, self.players[player], scale / len(turns))
             for name, loss in losses.items():
                 shown[name] = shown.get(name, 0) + loss.detach() / len(turns)
         return whose.pop(), shown
@@ -258,15 +259,6 @@ class Engine:
         """Return the averaged weights under their plain names, without what only a resume needs."""
         with self.averaged() as task:
             return {name: value for name, value in task.state_dict().items() if isinstance(value, Tensor)}
-
-
-def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
-    """Return the optimizer builder of one player."""
-    if not isinstance(optimizer, Mapping):
-        return optimizer
-    if set(optimizer) != set(players):
-        raise ConfigError(f"optimizer: given for {sorted(optimizer)}, but the task has the players {sorted(players)}")
-    return optimizer[player]
 
 
 def seed_everything(seed: int, step: int, rank: int) -> None:

@@ -53,6 +53,12 @@ class Task(nn.Module):
     if there are several.
     """
 
+    branches: Callable[..., list[Any]] = staticmethod(lambda *parts: [part() for part in parts])
+    """`branches(f, g)`: call each and return their results, for parts of a step that do not depend on each other.
+
+    With several threads on a CPU, the engine runs them side by side; see docs/devices.md.
+    """
+
     def players(self) -> dict[str, list[nn.Module]]:
         """Return the modules that each player trains: `{"G": [self.G_ab, self.G_ba], "D": [...]}`."""
         raise NotImplementedError(f"{type(self).__name__} must implement players()")

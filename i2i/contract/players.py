@@ -1,12 +1,14 @@
-"""Whose parameters are whose."""
+"""Whose parameters are whose, and which optimizer moves them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from torch import nn
 
-from ..errors import PluginError, blame
+from ..errors import ConfigError, PluginError, blame
 from ..task import Task
 from .places import line_of, name_of
 
@@ -62,3 +64,12 @@ def remedy(task: Task, key: str, owner: Mapping[nn.Parameter, str]) -> str:
         if not any(parameter in owner for parameter in task.get_submodule(module).parameters()):
             return f"add {module} to players(), or call requires_grad_(False)"
     return "move it into a module that players() lists, or call requires_grad_(False)"
+
+
+def builder_for(player: str, optimizer: Any, players: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+    """Return the optimizer builder of one player."""
+    if not isinstance(optimizer, Mapping):
+        return optimizer
+    if set(optimizer) != set(players):
+        raise ConfigError(f"optimizer: given for {sorted(optimizer)}, but the task has the players {sorted(players)}")
+    return optimizer[player]

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from ..data.stream import Batch
+from ..devices import Branches
 from ..errors import PluginError, blame, refuse_lack_of_memory
-from ..task import Task, Turn
+from ..task import Losses, Task, Turn
 from .places import line_of, name_of
 
 END: Any = object()  # what `next` returns after the last turn; None would hide a bare `yield`
@@ -84,15 +86,26 @@ def example(players: Sequence[str] | Mapping[str, Any]) -> str:
     return f'yield "{next(iter(players), "G")}", {{"name": loss}}'
 
 
-def backward(task: Task, player: str, loss: Tensor, parameters: Sequence[Parameter]) -> None:
-    """Add the gradients of a player's loss to its own parameters and to nothing else.
+def backward(task: Task, player: str, losses: Losses, parameters: Sequence[Parameter], weight: Tensor) -> None:
+    """Add the gradients of a player's losses to its own parameters and to nothing else.
+
+    Args:
+        task: whose losses they are.
+        player: whose turn it is.
+        losses: scalars by name.
+        parameters: of the player.
+        weight: of each loss, a scalar.
 
     Raises:
         PluginError: it cannot be differentiated; the message gives the reason, such as a forgotten detach().
         ResourceError: there is too little memory.
     """
     try:
-        loss.backward(inputs=parameters)
+        if isinstance(task.branches, Branches) and task.branches.used:
+            task.branches.backward([*losses.values()], parameters, weight)
+        else:
+            total = torch.stack([*losses.values()]).sum()
+            total.backward(weight.to(total), inputs=parameters)
     except RuntimeError as error:
         refuse_lack_of_memory(error, f"the backward pass of player '{player}'")
         raise PluginError(unusable_graph(task, player, error)) from error

@@ -4,17 +4,19 @@
     device = chosen("auto")                  # an accelerator if there is one, else the CPU
 
 `choose` finds the device, `precision` decides between fp32, bf16 and fp16, `late` reads losses without waiting, and
-`host` knows how much memory is left.
+`host` knows how much memory is left. `branches` runs independent parts of a step in threads of their own.
 """
 
 from __future__ import annotations
 
+from .branches import Branches, threads_kept
 from .choose import chosen, described, move, peak_memory, random_state_kept
 from .host import free_memory
 from .late import Late, Read
 from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for, recording
 
 __all__ = [
+    "Branches",
     "Late",
     "LossScale",
     "Precision",
@@ -29,4 +31,5 @@ __all__ = [
     "precision_for",
     "random_state_kept",
     "recording",
+    "threads_kept",
 ]

@@ -60,7 +60,7 @@ def check_turns(task: Task, batch: dict[str, Any], lr: float) -> None:
         for loss, value in losses.items():
             assert value.isfinite(), f"{name}: loss '{player}/{loss}' is {value.item()}"
         optimizers[player].zero_grad()
-        backward(task, player, torch.stack(list(losses.values())).sum(), players[player])
+        backward(task, player, losses, players[player], torch.ones(()))
         optimizers[player].step()
         own = {key for key, value in task.named_parameters() if any(value is p for p in players[player])}
         strangers = [key for key in changed(before, task) if key not in own]

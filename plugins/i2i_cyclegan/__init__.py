@@ -7,11 +7,12 @@ i2i run configs/paper/cyclegan.yaml      # the published recipe, on folders
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from i2i import Catalog, ConfigError, Loss, Network, Task, hookimpl
@@ -81,41 +82,47 @@ class CycleGAN(Task):
 
     def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Train on `A` and `B`, each [N, 3, H, W] in [-1, 1], not paired."""
-        a, b = batch["A"], batch["B"]
-        assert self.gan is not None
+        a, b, gan = batch["A"], batch["B"], self.gan
+        assert gan is not None
 
-        # Translate both ways and back.
-        fake_b = self.G_ab(a)
-        cycle_a = l1_loss(self.G_ba(self._disturbed(fake_b)), a)
-        fake_a = self.G_ba(b)
-        cycle_b = l1_loss(self.G_ab(self._disturbed(fake_a)), b)
+        def one_way(there: nn.Module, back: nn.Module, judge: Any, x: Tensor, y: Tensor, noise: Any) -> Any:
+            """Translate x and back, judge the translation, and translate y, which is in the other domain already."""
+            fake = there(x)
+            cycle = l1_loss(back(fake if noise is None else fake + noise), x)
+            identity = l1_loss(there(y), y) if self.lambda_identity > 0 else None
+            return fake, cycle, gan.generator(judge, fake), identity
+
+        # Both ways, side by side where there are threads for it; random numbers are therefore drawn before.
+        noise_b, noise_a = self._noise(a), self._noise(b)
+        (fake_b, cycle_a, gan_ab, identity_b), (fake_a, cycle_b, gan_ba, identity_a) = self.branches(
+            partial(one_way, self.G_ab, self.G_ba, self.D_b, a, b, noise_b),
+            partial(one_way, self.G_ba, self.G_ab, self.D_a, b, a, noise_a),
+        )
 
         # The generators: fool the discriminators (eq. 1), cycle consistency (eq. 2), identity on the target domain.
         losses = {
-            "gan_ab": self.gan.generator(self.D_b, fake_b),
-            "gan_ba": self.gan.generator(self.D_a, fake_a),
+            "gan_ab": gan_ab,
+            "gan_ba": gan_ba,
             "cycle_a": self.lambda_a * cycle_a,
             "cycle_b": self.lambda_b * cycle_b,
         }
         if self.lambda_identity > 0:
-            losses["identity_b"] = self.lambda_identity * self.lambda_b * l1_loss(self.G_ab(b), b)
-            losses["identity_a"] = self.lambda_identity * self.lambda_a * l1_loss(self.G_ba(a), a)
+            losses["identity_b"] = self.lambda_identity * self.lambda_b * identity_b
+            losses["identity_a"] = self.lambda_identity * self.lambda_a * identity_a
         yield "G", losses
 
         # The discriminators: tell real images from a mix of new and past translations.
         past_a = self.over_processes(self.pool_a, fake_a.detach())
         past_b = self.over_processes(self.pool_b, fake_b.detach())
-        yield (
-            "D",
-            {
-                "a": self.gan.discriminator(self.D_a, a, past_a),
-                "b": self.gan.discriminator(self.D_b, b, past_b),
-            },
+        loss_a, loss_b = self.branches(
+            partial(gan.discriminator, self.D_a, a, past_a),
+            partial(gan.discriminator, self.D_b, b, past_b),
         )
+        yield "D", {"a": loss_a, "b": loss_b}
 
-    def _disturbed(self, fake: Tensor) -> Tensor:
-        """Return a translation with noise added, so that no information can be hidden in it."""
-        return fake + self.cycle_noise * torch.randn_like(fake) if self.cycle_noise > 0 else fake
+    def _noise(self, like: Tensor) -> Tensor | None:
+        """Return the noise for a translation, so that no information can be hidden in it."""
+        return self.cycle_noise * torch.randn_like(like) if self.cycle_noise > 0 else None
 
     def translate(self, image: Tensor, direction: Literal["AtoB", "BtoA"] = "AtoB") -> Tensor:
         """Translate images [N, 3, H, W] in [-1, 1], H and W divisible by `multiple`, into the other domain."""
