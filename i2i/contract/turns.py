@@ -101,7 +101,8 @@ def backward(task: Task, player: str, losses: Losses, parameters: Sequence[Param
         ResourceError: there is too little memory.
     """
     try:
-        if isinstance(task.branches, Branches) and task.branches.used:
+        differentiable = any(loss.requires_grad for loss in losses.values())
+        if isinstance(task.branches, Branches) and task.branches.used and differentiable:
             task.branches.backward([*losses.values()], parameters, weight)
         else:
             total = torch.stack([*losses.values()]).sum()

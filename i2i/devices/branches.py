@@ -59,9 +59,11 @@ class Branches:
         if not self.settled or len(parts) < 2 or observed():
             return [part() for part in parts]
         place = ", ".join(map(name_of, parts))
-        before = self._state()
+        known, before = place in self.take_turns, self._state()
         results = side_by_side(parts, self.threads, in_turn=self.take_turns.get(place, True))
-        touched = self._state() != before
+        after = self._state()
+        # Later only torch's own: a thread in the background may draw from Python's generator.
+        touched = after[:2] != before[:2] if known else after != before
         if touched and not self.take_turns.setdefault(place, touched):
             raise PluginError(
                 f"branches {place} drew random numbers or changed buffers, but not when first called, so their order "
@@ -91,16 +93,17 @@ class Branches:
         # The last first, as autograd does: then the sums are those of a single backward pass.
         sums = [total([one for one in own if one is not None]) for own in zip(*reversed(found), strict=True)]
         pairs = [(p, own) for p, own in zip(parameters, sums, strict=True) if own is not None]
-        torch.autograd.backward([p for p, _ in pairs], [own for _, own in pairs])
+        if pairs:
+            torch.autograd.backward([p for p, _ in pairs], [own for _, own in pairs])
 
     def _state(self) -> tuple[Any, ...]:
         """Return what must not change while several branches run: random states, and versions of buffers."""
-        drawn = np.random.get_state(legacy=False)["state"]
+        numpy = np.random.get_state(legacy=False)["state"]
         return (
             torch.default_generator.get_state().numpy().tobytes(),
-            random.getstate(),
-            (drawn["key"].tobytes(), drawn["pos"]),
             [buffer._version for buffer in self.buffers],
+            random.getstate(),
+            (numpy["key"].tobytes(), numpy["pos"]),
         )
 
 
@@ -182,8 +185,12 @@ def threads_kept() -> Iterator[None]:
 
 
 def observed() -> bool:
-    """Return whether something watches the operations of this thread, such as a FLOP counter."""
-    return torch.is_inference_mode_enabled() or torch._C._len_torch_dispatch_stack() > 0
+    """Return whether something sees the operations of this thread only, such as a FLOP counter."""
+    return (
+        torch.is_inference_mode_enabled()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    )
 
 
 def unsettled(module: nn.Module) -> bool:

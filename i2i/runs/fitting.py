@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ..config import Config
 from ..config.grammar import Part
-from ..contract import players_of
+from ..contract import builder_for, players_of
 from ..data.base import Data
 from ..data.stream import Batch, Numbered
-from ..engine import builder_for
 from ..errors import ConfigError, I2IError
 from ..task import Task
 from .rehearsal import Misfit, rehearsed
