@@ -6,6 +6,7 @@ The file has no name, so nothing is left of it however the process ends. It is i
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import tempfile
@@ -49,3 +50,13 @@ def release(space: mmap.mmap | None = None) -> None:
     for one in [space] if space is not None else list(_spaces):
         with suppress(AttributeError, OSError, ValueError):
             one.madvise(mmap.MADV_DONTNEED)
+
+
+def trim() -> None:
+    """Return freed memory to the system, on Linux with glibc.
+
+    Otherwise a process that handles arrays of many sizes grows: small allocations that live on keep large freed
+    blocks of the heap in use (370 MB became 1,150 MB in 1,400 pictures).
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..files.scratch import release
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 BAND = 1 << 20  # pixels that are converted at a time
+FEW = 16  # rows: a system maps 64 kB for each one of a picture on the disk that is read, however short
 
 
 def white(dtype: torch.dtype) -> int:
@@ -24,6 +27,26 @@ def white(dtype: torch.dtype) -> int:
 def floats(values: Tensor) -> Tensor:
     """Return levels as float32 in [-1, 1]; floats as they are."""
     return values if values.is_floating_point() else values.float().div_(white(values.dtype)).mul_(2).sub_(1)
+
+
+def part_of(image: Tensor, top: int, bottom: int, left: int, right: int, device: torch.device | None = None) -> Tensor:
+    """Return a part of a picture: of floats or class indices as it is, of `levels` as floats.
+
+    Args:
+        image: [N, C, H, W], in memory or on the disk (see `i2i.files.scratch`).
+        top, bottom, left, right: the rows and columns; the last ones are excluded.
+        device: where the part is returned.
+    """
+    import torch
+
+    part = image[..., top:bottom, left:right]
+    if image.dtype not in (torch.uint8, torch.uint16):
+        return part.to(device) if device else part
+    made = torch.empty(part.shape)
+    for row in range(0, part.shape[-2], FEW):
+        made[..., row : row + FEW, :] = floats(part[..., row : row + FEW, :])
+        release()
+    return made.to(device) if device else made
 
 
 def unit_floats(values: Tensor) -> Tensor:

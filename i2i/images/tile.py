@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import ConfigError
 from ..files.scratch import release, scratch
-from .levels import floats, levels
+from .levels import levels, part_of
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +148,7 @@ def pieces(
         for left in (min(at, max(0, width - tile)) for at in range(0, width, tile)):
             bottom, right = min(top + tile, height), min(left + tile, width)
             up, west = max(0, top - overlap), max(0, left - overlap)
-            piece = floats(image[..., up : bottom + overlap, west : right + overlap])
+            piece = part_of(image, up, bottom + overlap, west, right + overlap)
             out = network(piece)[
                 ...,
                 (top - up) * scale : (bottom - up) * scale,

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ..devices.host import of_cgroups as _of_cgroups
-from ..devices.host import of_limit as _of_limit
-from ..devices.host import of_machine as _of_machine
+from ..devices.host import of_cgroups, of_limit, of_machine
 from ..errors import ConfigError, PluginError, ResourceError
 from ..images import Output
 from ..images.notes import note
@@ -44,8 +42,8 @@ sharing = 1  # processes that translate at the same time, set by each of them
 
 def free() -> float | None:
     """Return how many bytes this process can still use, by machine, cgroups and `ulimit -v`; None if unknown."""
-    found = [*_of_machine(), *_of_cgroups()]
-    found = [left / sharing for left in found] + [*_of_limit()]
+    found = [*of_machine(), *of_cgroups()]
+    found = [left / sharing for left in found] + [*of_limit()]
     return max(0.0, min(found)) if found else None
 
 

@@ -10,7 +10,8 @@ map. So it is run stage by stage: each ends at a norm, is computed tile by tile,
     choose.py    which rule an operation has
     resample.py  the weights of interpolation
     store.py     a feature map on the disk, and its statistics
-    run.py       which maps are stored, and the stages
+    plan.py      which maps are stored, and the stages
+    run.py       the stages of one picture, tile by tile
     tiler.py     `Staged`: the whole thing as a network
 """
 

@@ -23,6 +23,8 @@ Network = Callable[[Tensor], Tensor]
 aten = torch.ops.aten
 LOOKS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
 PADS = {aten.reflection_pad2d, aten.replication_pad2d}
+RESIZES = {aten.upsample_nearest2d, aten._upsample_nearest_exact2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d}
+RESIZES |= {aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa}
 NORMS = {aten.native_group_norm, *choose.BATCH_NORMS}
 
 
@@ -165,6 +167,13 @@ class Recording(TorchDispatchMode):
             *lead, height, width = args[0].shape
             size = (*lead, height + top + bottom, width + left + right)
             return torch.empty(size, dtype=args[0].dtype, device="meta")
+        if packet in RESIZES and len(args) > 1 and isinstance(args[1], list | tuple):
+            return torch.empty((*args[0].shape[:-2], *args[1]), dtype=args[0].dtype, device="meta")
+        if packet is aten.cat:
+            dim = args[1] if len(args) > 1 else 0
+            shape = list(args[0][0].shape)
+            shape[dim] = sum(one.shape[dim] for one in args[0])
+            return torch.empty(shape, dtype=args[0][0].dtype, device="meta")
         if torch.Tag.pointwise in getattr(func, "tags", ()):
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             made = func(*tree_map(tiny, args), **tree_map(tiny, kwargs))

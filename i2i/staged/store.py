@@ -10,7 +10,7 @@ from torch import Tensor
 from ..files.scratch import release, scratch
 from .rules import Box
 
-BAND = 1 << 20  # bytes that are copied at a time
+BAND, AROUND = 1 << 20, 1 << 16  # bytes that are copied at a time, and that Linux maps around a page that is read
 
 
 class Store:
@@ -44,8 +44,8 @@ class Store:
             release(self.space)
 
     def _bands(self, box: Box) -> Iterator[slice]:
-        """Yield rows of a part, few at a time: a system maps several times the memory that is touched."""
-        each = (box.right - box.left) * self.values.shape[2] * self.values.dtype.itemsize
+        """Yield rows of a part, few at a time: around what is read in a row, a system maps up to `AROUND` more."""
+        each = (box.right - box.left) * self.values.shape[2] * self.values.dtype.itemsize + AROUND
         step = max(1, BAND // each)
         for top in range(box.top, box.bottom, step):
             yield slice(top, min(top + step, box.bottom))

@@ -186,10 +186,10 @@ def test_R5_memory_that_runs_out_while_writing_costs_only_one_picture(
 
 GROWTH = """
 import sys, numpy as np, i2i
-from i2i.model.many import return_memory
+from i2i.files.scratch import trim
 rng, model, seen = np.random.default_rng(0), i2i.load("upscale-x2"), []
 def resident():
-    return_memory()
+    trim()
     return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
 for number in range(90):
     model(np.zeros((*rng.integers(8, 40, 2), 3), np.uint8))
@@ -255,11 +255,11 @@ def test_free_memory_is_what_a_cgroup_or_ulimit_leaves(monkeypatch: pytest.Monke
     left = memory.free()
     assert left is not None
     assert 1e6 < left < 1e14
-    monkeypatch.setattr(memory, "_of_cgroups", lambda: [5e6])
+    monkeypatch.setattr(memory, "of_cgroups", lambda: [5e6])
     assert memory.free() == 5e6
     monkeypatch.setattr(memory, "sharing", 5)
     assert memory.free() == 1e6
-    monkeypatch.setattr(memory, "_of_limit", lambda: [10.0])
+    monkeypatch.setattr(memory, "of_limit", lambda: [10.0])
     assert memory.free() == 10
 
 
