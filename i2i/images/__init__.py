@@ -2,6 +2,7 @@
 
     border.py   `take`: any picture -> a tensor; `Picture.restore`: a tensor -> the original type
     decode.py   `read_rgb`, and the decoder with its formats
+    large.py    the same for large PNG and TIFF files, a few rows at a time; cut.py, spill.py are parts of it
     limits.py   how large pictures may be, and `$I2I_LIMITS`
     write.py    `save`, in the format given by the suffix
     output.py   `Output`: the format, quality, metadata and size asked for
@@ -20,10 +21,11 @@ Importing this package does not import torch.
 from __future__ import annotations
 
 from .animate import gif
-from .border import Picture, fill_hidden, take, take_labels
+from .border import Picture, take, take_labels
 from .decode import FORMATS, UNSUPPORTED, read_labels, read_rgb
 from .find import find, find_clips
 from .grid import frames, grid, label_colours, layout, png, texts, to_uint8
+from .hidden import fill_hidden
 from .limits import MAX_FRAMES, MAX_PIXELS
 from .notes import ImageWarning, counts, shown
 from .output import Output

@@ -15,13 +15,16 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError, NumericError, PluginError
+from ..files.scratch import release
 from .axes import axes_of, from_nchw, to_nchw
 from .carried import NOTHING, Carried, photograph
 from .decode import Photo, read_labels, read_photo
+from .large import read_large
 from .levels import bands, unit_floats
 from .notes import note
 from .pixels import WHITE, check_floats, rescaled, to_image
 from .profile import Convert, Space, way_back
+from .spill import empty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +37,7 @@ class Picture:
     Attributes:
         tensor: float32 [N, 3, H, W] in [-1, 1], or `levels`; grey is repeated. N is 1 unless the input has four
             dimensions. For a label map int64 [N, 1, H, W].
-        alpha: float32 [N, 1, H, W] in [0, 1], which the network does not see; None if there was none.
+        alpha: float32 [N, 1, H, W] in [0, 1], or `levels`, which the network does not see; None if there was none.
         grey: the input has a single colour channel.
         dtype: its depth: uint8, uint16 or (any float) float32.
         back: converts a tensor [N, C, H, W] in [0, 1] to the original type.
@@ -65,17 +68,18 @@ class Picture:
             raise DataError(f"{len(self.tensor)} pictures given, but only one is possible; save them one by one")
         self._check(tensor)
         carried, size = NOTHING if strip else self.carried, (tensor.shape[2], tensor.shape[3])
-        alpha, channels = self._alpha(size), 1 if self.grey and not colour else 3
-        convert, icc = way_back(carried.icc, channels + (alpha is not None))
+        transparent, channels = self.alpha is not None, 1 if self.grey and not colour else 3
+        convert, icc = way_back(carried.icc, channels + transparent)
         adapted = replace(carried, icc=icc).at(size[1], size[0])
-        if alpha is None and convert is None and tensor.shape[1] == channels:
+        if not transparent and convert is None and tensor.shape[1] == channels:
             as_stored = tensor[0].permute(1, 2, 0).cpu().numpy()
             if as_stored.dtype == self.dtype and self.dtype.kind != "f":
                 return as_stored, adapted
-        values = np.empty((*size, channels + (alpha is not None)), self.dtype)
+        values, alpha_of = empty((*size, channels + transparent), self.dtype), self._alpha(size)
         for rows in bands(*size):  # floats of all pixels would take many times the memory
-            unit = self._unit(tensor[..., rows, :], alpha if alpha is None else alpha[..., rows, :], colour)
+            unit = self._unit(tensor[..., rows, :], alpha_of(rows), colour)
             values[rows] = to_pixels(unit, self.dtype, convert)
+            release()
         return values, adapted
 
     def restore(self, tensor: Tensor, colour: bool = False) -> Any:
@@ -93,7 +97,7 @@ class Picture:
 
         if len(self.tensor) > 1 or (self.dtype.kind == "f" and self.given != "pil"):
             self._check(tensor)
-            return self.back(self._unit(tensor, self._alpha((tensor.shape[2], tensor.shape[3])), colour))
+            return self.back(self._unit(tensor, self._alpha((tensor.shape[2], tensor.shape[3]))(slice(None)), colour))
         values, carried = self.pixels(tensor, colour)
         if self.given == "pil":
             return photo_of(values, carried)
@@ -104,13 +108,18 @@ class Picture:
             shapes = f"{list(tensor.shape)} for pictures {list(self.tensor.shape)}"
             raise PluginError(f"the result has shape {shapes}; it must be [N, 1 or 3, H, W] with the same N")
 
-    def _alpha(self, size: tuple[int, int]) -> Tensor | None:
-        """Return alpha in the size of a result."""
-        from torch.nn.functional import interpolate
-
-        if self.alpha is None or self.alpha.shape[2:] == size:
-            return self.alpha
-        return interpolate(self.alpha, size, mode="bilinear", antialias=True)
+    def _alpha(self, size: tuple[int, int]) -> Callable[[slice], Tensor | None]:
+        """Return what gives rows of alpha in the size of a result, as floats."""
+        alpha = self.alpha
+        if alpha is None:
+            return lambda rows: None
+        if alpha.shape[2:] == size:
+            return lambda rows: of_alpha(alpha[..., rows, :])
+        scale, rest = divmod(size[0], alpha.shape[2])
+        if not alpha.is_floating_point() and not rest and size[1] == scale * alpha.shape[3]:
+            return lambda rows: enlarged(alpha, scale, rows)
+        whole = resized(of_alpha(alpha), size)
+        return lambda rows: whole[..., rows, :]
 
     def _unit(self, tensor: Tensor, alpha: Tensor | None, colour: bool) -> Tensor:
         """Return rows of a result as float32 [N, C, h, W'] in [0, 1], with the channels of the input."""
@@ -125,6 +134,26 @@ class Picture:
         elif unit.shape[1] == 1 and (colour or not self.grey):
             unit = unit.expand(-1, 3, -1, -1)
         return unit if alpha is None else cat([unit, alpha.to(unit.device)], 1)
+
+
+def of_alpha(values: Tensor) -> Tensor:
+    """Return alpha in [0, 1], or levels of it, as float32 in [0, 1]."""
+    return values if values.is_floating_point() else unit_floats(values)
+
+
+def resized(alpha: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return alpha [N, 1, H, W] in another size."""
+    from torch.nn.functional import interpolate
+
+    return interpolate(alpha, size, mode="bilinear", antialias=True)
+
+
+def enlarged(alpha: Tensor, scale: int, rows: slice) -> Tensor:
+    """Return rows of alpha, given as levels, `scale` times as large; from the few rows that they depend on."""
+    first, last = max(0, rows.start // scale - 2), -(-rows.stop // scale) + 2
+    near = of_alpha(alpha[..., first:last, :])
+    made = resized(near, (near.shape[2] * scale, near.shape[3] * scale))
+    return made[..., rows.start - first * scale : rows.stop - first * scale, :]
 
 
 def kind_of(img: Any) -> Literal["pil", "array", "tensor"]:
@@ -168,7 +197,8 @@ def take(img: Any, *, layout: str | None = None, limit: int | None = None, large
         back = partial(_to_tensor, axes=axes, dtype=img.dtype, device=img.device)
     else:
         own = isinstance(img, np.ndarray)
-        array, carried, space = Photo(img, NOTHING, None) if own else read_photo(img, limit=limit)
+        read = read_large if large else read_photo
+        array, carried, space = Photo(img, NOTHING, None) if own else read(img, limit=limit)
         axes = "" if own else "HWC"
         floats, native = array.dtype.kind == "f", array.dtype.newbyteorder("=")
         axes = axes or axes_of("array", array.shape, str(native), floats or native in WHITE, layout)
@@ -198,14 +228,16 @@ def _large(values: Tensor, space: Space | None, made: Callable[..., Picture]) ->
     import torch
 
     if space is not None:
-        converted = torch.empty(values.shape, dtype=torch.uint16)
-        for rows in bands(*values.shape[2:]):
+        count, channels, height, width = values.shape
+        room = torch.from_numpy(empty((count, height, width, channels), np.uint16)).permute(0, 3, 1, 2)
+        for rows in bands(height, width):
             unit = in_srgb(unit_floats(values[..., rows, :]), space)
-            converted[..., rows, :] = unit.clamp(0, 1).mul_(65535).round_().to(torch.uint16)
-        values = converted
+            room[..., rows, :] = unit.clamp(0, 1).mul_(65535).round_().to(torch.uint16)
+            release()
+        values = room
     grey, transparent = values.shape[1] <= 2, values.shape[1] in (2, 4)
     colour = values[:, :1].expand(-1, 3, -1, -1) if grey else values[:, :3]
-    return made(colour, unit_floats(values[:, -1:]) if transparent else None, grey)
+    return made(colour, values[:, -1:] if transparent else None, grey)
 
 
 def in_srgb(unit: Tensor, space: Space) -> Tensor:
@@ -293,32 +325,3 @@ def photo_of(values: np.ndarray, carried: Carried) -> Image.Image:
     if values.dtype == np.uint16 and values.shape[2] > 1:
         note("16-bit colour", "8-bit result", "has 8 bits as a PIL image; `i2i translate` and arrays keep 16")
     return photograph(to_image(values), carried)
-
-
-def fill_hidden(colour: Tensor, alpha: Tensor) -> Tensor:
-    """Give pixels that nobody sees the colour of the nearest visible pixel.
-
-    Otherwise the hidden colour, which is black or white in most files, shows up in the rim of what is visible, as
-    networks look at neighbours.
-
-    Args:
-        colour: [N, 3, H, W] in [-1, 1].
-        alpha: [N, 1, H, W] in [0, 1].
-
-    Returns:
-        The colour, changed where alpha is 0; images of which nothing is visible are unchanged.
-    """
-    import cv2
-    import torch
-
-    filled = colour.clone()
-    for image, hidden in zip(filled, (alpha[:, 0] == 0).cpu().numpy(), strict=True):
-        if hidden.all() or not hidden.any():
-            continue
-        kind = cv2.DIST_LABEL_PIXEL
-        nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, 5, labelType=kind)[1].ravel()
-        visible = np.flatnonzero(~hidden)
-        place = np.zeros(nearest.max() + 1, np.int64)
-        place[nearest[visible]] = visible
-        image.copy_(image.flatten(1)[:, torch.from_numpy(place[nearest]).to(image.device)].view_as(image))
-    return filled

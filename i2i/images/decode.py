@@ -14,8 +14,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
@@ -108,7 +108,7 @@ class Photo(NamedTuple):
 
 def read_photo(source: Any, *, limit: int | None = None) -> Photo:
     """Read a picture with what it carries; for errors see `read_rgb`."""
-    photo: Photo = load(source, limit, _photo)
+    photo: Photo = load(source, limit, photo_of)
     return photo
 
 
@@ -132,24 +132,34 @@ class Opened(NamedTuple):
 
 def load(source: Any, limit: int | None, decode: Callable[[Opened], Any]) -> Any:
     """Open and check a picture, and return what `decode` makes of it."""
-    name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
-    try:
+    with explained(source) as name:
         if isinstance(source, Image.Image):  # at the frame chosen by the caller
             return decode(_opened(source, name, limit, None))
         with opened(source) as stream:
-            kind = format_of(stream.read(16))
-            try:
-                return decode(_read(stream, kind, name, limit))
-            except ValueError as error:
-                if kind != "PNG" or "text" not in str(error).lower():
-                    raise
-            # Texts of more than Pillow's limit.
-            note(name, "metadata left out", "has too large texts, left out of the result with all metadata")
-            stream.seek(0)
-            return decode(_read(io.BytesIO(deep.pixels_only(stream.read())), kind, name, limit))
+            return decode(with_texts(stream, format_of(stream.read(16)), name, limit))
+
+
+def with_texts(stream: BinaryIO, kind: str, name: str, limit: int | None) -> Opened:
+    """Decode a file; if it has texts of more than Pillow's limit, without them and all other metadata."""
+    try:
+        return whole_file(stream, kind, name, limit)
+    except ValueError as error:
+        if kind != "PNG" or "text" not in str(error).lower():
+            raise
+    note(name, "metadata left out", "has too large texts, left out of the result with all metadata")
+    stream.seek(0)
+    return whole_file(io.BytesIO(deep.pixels_only(stream.read())), kind, name, limit)
+
+
+@contextmanager
+def explained(source: Any) -> Iterator[str]:
+    """Turn whatever is raised inside into an error that names a picture; yield its name."""
+    name = shown(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
+    try:
+        yield name
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    except ConfigError:  # of the limits
+    except (ConfigError, ResourceError):  # of the limits, and of the disk
         raise
     except ImageWarning as error:
         raise DataError(f"{error}, and warnings are turned into errors") from error
@@ -177,12 +187,13 @@ def size_of(source: Any) -> tuple[int, int] | None:
     return None
 
 
-def _read(stream: BinaryIO, kind: str, name: str, limit: int | None) -> Opened:
+def whole_file(stream: BinaryIO, kind: str, name: str, limit: int | None) -> Opened:
+    """Decode a file at once."""
     if kind == "JPEG":
         stream.seek(0)
         whole.refuse_scans(stream.read())
     image = header_of(stream, kind, limit)
-    _first_frame(image, name)
+    first_frame(image, name)
     return _opened(image, name, limit, stream)
 
 
@@ -223,7 +234,7 @@ def format_of(prefix: bytes) -> str:
     raise DataError(f"{what} (possible: {', '.join(FORMATS)})")
 
 
-def _first_frame(image: Any, name: str) -> None:
+def first_frame(image: Any, name: str) -> None:
     """Warn about an animation, and reject one with too many frames."""
     if image.format == "MPO" or not getattr(image, "is_animated", False):  # in MPO: previews, depth maps
         return
@@ -245,14 +256,8 @@ def _frames(image: Any) -> int:
 
 
 def _opened(image: Image.Image, name: str, limit: int | None, stream: BinaryIO | None) -> Opened:
-    width, height = image.size
-    limits.check_pixels(width, height, limit)
-    if stream is not None:
-        kind = "JPEG" if image.format == "MPO" else str(image.format)
-        limits.check_claims(kind, width, height, stream.seek(0, os.SEEK_END))
+    check_header(image, limit, stream)
     layout = next(iter(re.findall(r"\w+;16\w*", str(getattr(image, "tile", "")))), "")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        _check_planes(image)
     image.load()
     if stream is not None:
         whole.refuse_partial(image, stream)
@@ -264,6 +269,16 @@ def _opened(image: Image.Image, name: str, limit: int | None, stream: BinaryIO |
         note(name, "EXIF ignored", "has unreadable EXIF data, its orientation is ignored")
         upright = image
     return Opened(upright, image, name, layout if image.mode[0] not in "IF" else "", stream)
+
+
+def check_header(image: Image.Image, limit: int | None, stream: BinaryIO | None) -> None:
+    """Raise DataError if a picture has too many pixels, more than its file can hold, or some that Pillow misreads."""
+    limits.check_pixels(*image.size, limit)
+    if stream is not None:
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        limits.check_claims(kind, *image.size, stream.seek(0, os.SEEK_END))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_planes(image)
 
 
 def _check_planes(image: TiffImagePlugin.TiffImageFile) -> None:
@@ -280,14 +295,15 @@ def _training(opened: Opened) -> np.ndarray:
         note("16-bit colour", "16 bits made 8", f"is read in 8 bits for training ({opened.name} is the first)")
     if not _is_deep(opened.image):
         return _channels(profile.convert(_eight(opened), opened.name)[0])
-    values, _, space = _photo(opened)
+    values, _, space = photo_of(opened)
     if space is None:
         return values
     unit = rescaled(values, np.float32)
     return np.concatenate([space.to_srgb(unit[..., :1]), unit[..., 1:]], 2)
 
 
-def _photo(opened: Opened) -> Photo:
+def photo_of(opened: Opened) -> Photo:
+    """Return the pixels of a decoded picture, with what it carries."""
     image, name = opened.image, opened.name
     carried, icc = carried_of(opened.stored, name), image.info.get("icc_profile") or b""
     values = _deep(image) if _is_deep(image) else _sixteen(opened)

@@ -105,8 +105,9 @@ def described(**options: Any) -> bytes:
 
 def encode_tiff(values: np.ndarray, **options: Any) -> Iterator[bytes]:
     """Encode uint8 or uint16 [H, W, C] as TIFF, uncompressed, in parts, with metadata in the options of Pillow."""
-    values = values[..., [0, 0, 0, 1]] if values.shape[2] == 2 else values
     height, width, channels = values.shape
+    order = [0, 0, 0, 1] if channels == 2 else slice(None)
+    channels = 4 if channels == 2 else channels
     depth = values.dtype.itemsize
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1)).save(buffer, format="TIFF", **options)
@@ -128,7 +129,7 @@ def encode_tiff(values: np.ndarray, **options: Any) -> Iterator[bytes]:
     for tag, value in layout.items():
         directory[tag] = value
     yield tiff_head(directory)
-    yield from tiff_strips(values, rows)
+    yield from tiff_strips(values, rows, order)
 
 
 def tiff_head(directory: TiffImagePlugin.ImageFileDirectory_v2) -> bytes:

@@ -29,7 +29,9 @@ def floats(values: Tensor) -> Tensor:
     return values if values.is_floating_point() else values.float().div_(white(values.dtype)).mul_(2).sub_(1)
 
 
-def part_of(image: Tensor, top: int, bottom: int, left: int, right: int, device: torch.device | None = None) -> Tensor:
+def part_of(
+    image: Tensor, top: int, bottom: int, left: int, right: int, device: torch.device | None = None
+) -> Tensor:
     """Return a part of a picture: of floats or class indices as it is, of `levels` as floats.
 
     Args:

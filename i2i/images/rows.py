@@ -84,9 +84,9 @@ def extra_chunks(png: bytes, pixels: tuple[bytes, ...]) -> bytes:
     return b"".join(png_chunk(kind, data) for kind, data in png_chunks(png) if kind not in pixels)
 
 
-def tiff_strips(values: np.ndarray, rows: int) -> Iterator[Any]:
-    """Yield the strips of an uncompressed TIFF, of this many rows each."""
+def tiff_strips(values: np.ndarray, rows: int, order: Any = slice(None)) -> Iterator[Any]:
+    """Yield the strips of an uncompressed TIFF, of this many rows each, with the channels in this order."""
     for top in range(0, len(values), rows):
-        band = values[top : top + rows]
+        band = values[top : top + rows][..., order]
         yield band.astype(band.dtype.newbyteorder("<"), copy=False).tobytes()
         release()

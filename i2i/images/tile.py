@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from ..errors import ConfigError
-from ..files.scratch import release, scratch
-from .levels import levels, part_of
+from ..files.scratch import release
+from .levels import bands, levels, part_of
+from .spill import empty
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     Network = Callable[[Tensor], Tensor]
 
 LARGEST = 512  # input pixels; a network that sees further than half of this is not worth tiling
-SPILL = 16e6  # bytes of a result from which on it is kept on the disk until it is written
 NEGLIGIBLE = 1 / 255  # in [-1, 1]: input beyond the reach may change a pixel by half a step of 8 bits
 
 
@@ -190,17 +192,12 @@ def assembled(parts: Iterable[Piece], depth: torch.dtype | None = None, check: N
 
 
 def room(shape: tuple[int, int, int, int], depth: torch.dtype | None) -> Tensor:
-    """Return room for a result [N, C, H, W]; a large one of `levels` is on the disk."""
+    """Return room for a result [N, C, H, W], as files have it: the channels of a pixel next to each other."""
     import torch
 
-    if depth is None:
-        return torch.empty(shape)
     count, channels, height, width = shape
-    pixels = count * channels * height * width
-    if pixels * depth.itemsize < SPILL:
-        return torch.empty(shape, dtype=depth, memory_format=torch.channels_last)
-    space = torch.frombuffer(scratch(pixels * depth.itemsize), dtype=depth)
-    return space.view(count, height, width, channels).permute(0, 3, 1, 2)
+    dtypes = {None: np.float32, torch.uint8: np.uint8, torch.uint16: np.uint16}
+    return torch.from_numpy(empty((count, height, width, channels), dtypes[depth])).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -217,6 +214,15 @@ class Tiler:
         return lambda image: tiled(network, image, tile, self.overlap, self.scale, self.multiple, **options)
 
 
+def reflected(size: int, wanted: int, like: Tensor) -> Tensor:
+    """Return which of `size` rows or columns are at each place of more of them, on the device of a tensor."""
+    import torch
+
+    period = max(1, 2 * (size - 1))  # 0 1 2 3 2 1 0 1 ...: there and back in 2 * (size - 1) steps
+    place = torch.arange(wanted, device=like.device) % period
+    return torch.minimum(place, period - place).clamp(max=size - 1)
+
+
 def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, Callable[..., Tensor]]:
     """Pad images at the right and bottom by reflection, repeatedly if needed, so that any size works.
 
@@ -231,13 +237,17 @@ def pad_to_multiple(tensor: Tensor, multiple: int, minimum: int = 1) -> tuple[Te
     import torch
 
     height, width = tensor.shape[-2:]
-    for dim, size in ((-2, height), (-1, width)):
-        wanted = -(-max(size, minimum) // multiple) * multiple
-        if wanted > size:
-            # 0 1 2 3 2 1 0 1 ...: there and back in 2 * (size - 1) steps
-            period = max(1, 2 * (size - 1))
-            place = torch.arange(wanted, device=tensor.device) % period
-            tensor = tensor.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))
+    wanted = tuple(-(-max(size, minimum) // multiple) * multiple for size in (height, width))
+    if wanted != (height, width):
+        rows, columns = (reflected(size, new, tensor) for size, new in zip((height, width), wanted, strict=True))
+        if tensor.dtype in (torch.uint8, torch.uint16):
+            padded = room((*tensor.shape[:2], *wanted), tensor.dtype)
+            for some in bands(*wanted):
+                padded[..., some, :] = tensor.index_select(-2, rows[some]).index_select(-1, columns)
+                release()
+            tensor = padded
+        else:
+            tensor = tensor.index_select(-2, rows).index_select(-1, columns)
 
     def crop(out: Tensor, scale: int = 1) -> Tensor:
         return out[..., : height * scale, : width * scale]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..images.tile import Piece, assembled
-from .record import Graph, Network, Node, Unsupported, record
 from .plan import CHANNELS
+from .record import Graph, Network, Node, Unsupported, record
 from .run import Run
 
 MAPS = 12  # tiles in memory at the same time, with the buffers of convolutions; see benchmarks/tiles.py
