@@ -29,6 +29,9 @@ from PIL import Image
 
 import i2i
 from i2i.images import Output
+from i2i.images.large import LARGE
+from i2i.images.rows import png_rows
+from i2i.images.spill import empty
 from i2i.modalities import Image as Images
 from i2i.model import translate_files
 from i2i.model.memory import Plan
@@ -36,6 +39,8 @@ from i2i.networks import CompactSR
 
 GOAL, FLAT, MB = 15, 50, 1e6
 SIZES = {0.5: (816, 612), 0.75: (1000, 750), 3: (2000, 1500), 12: (4000, 3000)}  # width and height by megapixels
+SIZES |= {4: (2048, 2048), 17: (4096, 4096), 67: (8192, 8192), 100: (10_000, 10_000), 400: (20_000, 20_000)}
+HUGE = 20e6  # pixels from which on a photograph consists of copies
 WHOLE = 0.5  # megapixels up to which pictures are translated in one piece too; the others would take hours and swap
 
 
@@ -86,7 +91,7 @@ def one(name: str, megapixels: float, tile: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         for file, size in (("small.png", (96, 80)), ("large.png", (width, height))):
-            photograph(*size).save(home / file)
+            save(*size, home / file)
         translated(home / "small.png", home / "warm", model, Output(tile=64))
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
         before, began = resident("VmRSS"), time.monotonic()
@@ -100,7 +105,9 @@ def one(name: str, megapixels: float, tile: int) -> dict[str, Any]:
         "tile": tile or None,
         "peak, MB": round(taken / MB),
         "bytes a pixel": round(taken / result, 1),
-        "estimated, MB": round(Plan(width * height, stages, output).needs(tile or None) / MB),
+        "estimated, MB": round(
+            Plan(width * height, stages, output, width * height >= LARGE, True).needs(tile or None) / MB
+        ),
         "process before, MB": round(before / MB),
         "seconds": round(seconds, 1),
     }
@@ -108,12 +115,13 @@ def one(name: str, megapixels: float, tile: int) -> dict[str, Any]:
 
 def loaded(name: str) -> i2i.Model:
     """Load a model; "small-x4" is an untrained network, so small that what is measured are the pictures."""
-    if name != "small-x4":
-        return i2i.load(name)
-    task = i2i.Task()
-    task.net, task.makes = CompactSR(scale=4, width=8, blocks=1, convs=1), Images(scale=4)
+    name, _, speed = name.partition(":")
+    if not name.startswith("small-x"):
+        return i2i.load(name, speed=speed or None)
+    task, scale = i2i.Task(), int(name.removeprefix("small-x"))
+    task.net, task.makes = CompactSR(scale=scale, width=8, blocks=1, convs=1), Images(scale=scale)
     task.translate = task.net.forward  # type: ignore[method-assign]
-    return i2i.Model(task, {}, Path("small-x4"))
+    return i2i.Model(task, {}, Path(name))
 
 
 def many(name: str, number: int) -> dict[str, Any]:
@@ -146,6 +154,20 @@ def resident(which: str) -> int:
     """Return a figure of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
+
+
+def save(width: int, height: int, path: Path) -> None:
+    """Write a photograph as PNG; a huge one consists of copies of a smaller one, row by row."""
+    if width * height < HUGE:
+        return photograph(width, height).save(path)
+    side, small = 2000, np.asarray(photograph(2000, 2000))
+    values = empty((height, width, 3), np.uint8)
+    for top in range(0, height, side):
+        band = np.tile(small, (1, -(-width // side), 1))[:, :width]
+        values[top : top + side] = band[: height - top]
+    with path.open("wb") as file:
+        file.writelines(png_rows(values))
+    return None
 
 
 def photograph(width: int, height: int) -> Image.Image:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.images import read_rgb, take, tile, write
+from i2i.images import read_rgb, spill, take, write
 from i2i.images.rows import png_rows
 
 
@@ -94,10 +94,10 @@ def test_a_large_result_is_kept_on_the_disk_until_it_is_written(
     Image.fromarray(pixels(3, np.uint8)).save(tmp_path / f"a{suffix}")
     model, made = i2i.load("upscale-x2", speed="exact"), []
     translate_files([str(tmp_path / f"a{suffix}")], tmp_path / "memory", model, output=Output(tile=16))
-    monkeypatch.setattr(tile, "SPILL", 0)
+    monkeypatch.setattr(spill, "SPILL", 0)
     monkeypatch.setattr(write, "LARGE", 0)
-    scratch = tile.scratch
-    monkeypatch.setattr(tile, "scratch", lambda size: made.append(size) or scratch(size))
+    scratch = spill.scratch
+    monkeypatch.setattr(spill, "scratch", lambda size: made.append(size) or scratch(size))
     translate_files([str(tmp_path / f"a{suffix}")], tmp_path / "disk", model, output=Output(tile=16))
     assert made == [37 * 53 * 3 * 4]
     first, second = (read_rgb(tmp_path / folder / f"a{suffix}") for folder in ("memory", "disk"))

@@ -12,6 +12,8 @@ import os
 import tempfile
 import weakref
 from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import ResourceError
 
@@ -24,15 +26,19 @@ def scratch_folder() -> str:
     return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
 
 
-def scratch(size: int) -> mmap.mmap:
+def scratch(size: int, path: Path | None = None) -> mmap.mmap:
     """Return `size` bytes on the disk as a buffer.
+
+    Args:
+        size: more than 0.
+        path: a file that keeps them, with what it contains if it exists; by default one without a name.
 
     Raises:
         ResourceError: the disk has less space.
     """
-    folder = scratch_folder()
+    folder = scratch_folder() if path is None else str(path.parent)
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=folder) if path is None else named(path) as file:
             # Reserved now: a disk that is full later would kill the process.
             getattr(os, "posix_fallocate", lambda number, _, size: os.ftruncate(number, size))(file.fileno(), 0, size)
             space = mmap.mmap(file.fileno(), size)
@@ -41,8 +47,13 @@ def scratch(size: int) -> mmap.mmap:
     except OSError as error:
         raise ResourceError(
             f"cannot write {size / GB:.1f} GB of temporary files in {folder}: {error.strerror}; free some space, or "
-            f"set TMPDIR to a folder on another disk"
+            f"{'set TMPDIR to a folder on another disk' if path is None else 'choose another folder'}"
         ) from error
+
+
+def named(path: Path) -> BinaryIO:
+    """Open a file to read and write, and create it if there is none."""
+    return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
 
 
 def release(space: mmap.mmap | None = None) -> None:

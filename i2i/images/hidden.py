@@ -14,7 +14,7 @@ from .spill import empty
 if TYPE_CHECKING:
     from torch import Tensor
 
-AROUND = 512  # rows above and below in which the nearest visible pixel of a large picture is looked for
+AROUND = 256  # rows above and below in which the nearest visible pixel of a large picture is looked for
 
 
 def fill_hidden(colour: Tensor, alpha: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ from .spill import empty
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from .kept import Kept
 
     Network = Callable[[Tensor], Tensor]
 
@@ -114,6 +117,7 @@ def tiled(
     multiple: int = 1,
     depth: torch.dtype | None = None,
     check: Network | None = None,
+    keep: Kept | None = None,
 ) -> Tensor:
     """Apply a network tile by tile; the result is assembled on the CPU.
 
@@ -126,6 +130,7 @@ def tiled(
         multiple: the sides of a tile are divisible by this.
         depth: uint8 or uint16, to return `levels` of this type.
         check: is given each part of the result, and returns it.
+        keep: where finished rows are kept, so that an interrupted call continues; only with `depth`.
 
     Returns:
         [N, C', H * scale, W * scale], float32 or `levels`, on the CPU.
@@ -135,18 +140,20 @@ def tiled(
     """
     if tile < multiple:
         raise ConfigError(f"tiles of {tile} pixels are too small: this network needs a multiple of {multiple}")
-    return assembled(pieces(network, image, tile, overlap, scale, multiple), depth, check)
+    made = partial(pieces, network, image, tile, overlap, scale, multiple)
+    return assembled(made, depth, check, keep)
 
 
 def pieces(
-    network: Network, image: Tensor, tile: int, overlap: int, scale: int = 1, multiple: int = 1
+    network: Network, image: Tensor, tile: int, overlap: int, scale: int = 1, multiple: int = 1, first: int = 0
 ) -> Iterator[Piece]:
-    """Yield the result of `tiled` piece by piece, row by row."""
+    """Yield the result of `tiled` from the row `first` on, or one before, piece by piece, row by row."""
     tile -= tile % multiple
     overlap = -(-overlap // multiple) * multiple
     height, width = image.shape[-2:]
     # The last tile of a row is moved back into the picture, so that all have the same size.
-    for top in (min(at, max(0, height - tile)) for at in range(0, height, tile)):
+    tops = (min(at, max(0, height - tile)) for at in range(0, height, tile) if (at + tile) * scale > first)
+    for top in tops:
         for left in (min(at, max(0, width - tile)) for at in range(0, width, tile)):
             bottom, right = min(top + tile, height), min(left + tile, width)
             up, west = max(0, top - overlap), max(0, left - overlap)
@@ -174,19 +181,35 @@ class Piece(NamedTuple):
     size: tuple[int, int]
 
 
-def assembled(parts: Iterable[Piece], depth: torch.dtype | None = None, check: Network | None = None) -> Tensor:
-    """Return the whole result on the CPU; for the arguments see `tiled`."""
+def assembled(
+    parts: Callable[[int], Iterable[Piece]],
+    depth: torch.dtype | None = None,
+    check: Network | None = None,
+    keep: Kept | None = None,
+) -> Tensor:
+    """Return the whole result on the CPU.
 
-    whole: Tensor | None = None
-    for values, top, left, size in parts:
+    Args:
+        parts: yields the result from a row on, or one before, row by row.
+        depth, check, keep: see `tiled`.
+    """
+    keep = None if depth is None else keep
+    whole = None if keep is None else keep.found()
+    if keep is not None and whole is not None and keep.rows == whole.shape[-2]:
+        return whole
+    for values, top, left, size in parts(0 if keep is None else keep.rows):
         part = values if check is None else check(values)
         if whole is None:
-            # As files have them, so that they are written without a copy.
-            whole = room((part.shape[0], part.shape[1], *size), depth)
+            shape = (part.shape[0], part.shape[1], *size)
+            whole = None if keep is None else keep.room(shape, depth)
+            whole = room(shape, depth) if whole is None else whole
         # Each tile is converted now: the whole result as floats would take several times the memory.
         made = part.float().cpu() if depth is None else levels(part, depth).cpu()
-        whole[..., top : top + part.shape[-2], left : left + part.shape[-1]] = made
+        bottom, right = top + part.shape[-2], left + part.shape[-1]
+        whole[..., top:bottom, left:right] = made
         release()
+        if keep is not None and right == size[1]:
+            keep.done(bottom, size[0])
     assert whole is not None
     return whole
 
@@ -208,6 +231,7 @@ class Tiler:
     scale: int
     multiple: int
     in_pieces: ClassVar[bool] = True  # the network is called on pieces of the picture
+    keeps: ClassVar[bool] = True  # it has the option `keep`
 
     def __call__(self, network: Network, tile: int, **options: Any) -> Network:
         """Return the network that works in tiles of this side."""

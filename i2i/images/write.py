@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
+IN_ROWS = (".png", ".tif", ".tiff")  # suffixes of formats that are written row by row
 LARGE = 8e6  # bytes of pixels from which on a PNG or TIFF is written row by row
 CLASSIC = 4e9  # bytes of pixels that a TIFF can hold; more need a BigTIFF
 QUALITY = 95  # of JPEG and WebP

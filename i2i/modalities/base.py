@@ -196,7 +196,8 @@ class Modality:
         """Return `tiled(translate, tile, depth=None, check=None)`, which translates large inputs in tiles.
 
         The result is that of the whole. With `depth`, uint8 or uint16, it is `i2i.images.levels`; `check` is given
-        each part of the result, and returns it. See `i2i.images.Tiler` and `i2i.staged.Staged`.
+        each part of the result, and returns it. See `i2i.images.Tiler` and `i2i.staged.Staged`, which have another
+        option, `keep`, and say so by an attribute `keeps`.
 
         Args:
             translate: the network, which is measured once.

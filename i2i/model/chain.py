@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..data.conditions import address
 from ..errors import ConfigError, I2IError
+from ..images.kept import Kept
 from ..metrics.base import device_of
 from ..modalities import Modality, Taken
 from ..task import Task
@@ -141,6 +142,7 @@ class Chain(Model):
         condition: dict[str, Any],
         tile: int | None,
         depth: torch.dtype | None = None,
+        keep: Kept | None = None,
         first: int = 0,
     ) -> Tensor:
         """Translate with the parts from `first` on; only the last one may return levels."""
@@ -149,8 +151,9 @@ class Chain(Model):
                 values = taken.values
                 if at > 0:
                     values = part.task.takes.receive(values, self.makes[at - 1], taken.like)
-                last = depth if at + 1 == len(self.parts) else None
-                taken = Taken(part._translate(Taken(values, taken.like), condition[str(at)], tile, last), taken.like)
+                last = (depth, keep) if at + 1 == len(self.parts) else (None, None)
+                made = part._translate(Taken(values, taken.like), condition[str(at)], tile, *last)
+                taken = Taken(made, taken.like)
         return taken.values
 
     def _sample(self, number: int, seed: int, condition: dict[str, Any]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -22,8 +23,10 @@ from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
 from ..files.find import UNLISTED
 from ..files.scratch import trim
 from ..images import UNSUPPORTED, Output, shown
+from ..images.kept import Kept
 from ..modalities import Modality
 from ..runs.progress import pace
+from ..version import __version__
 from . import moving
 from .manifest import Manifest, job_of, stamp
 from .trained import Model
@@ -180,7 +183,7 @@ def translate_one(
 ) -> None:
     """Translate one input into a file; a DataError, also for a lack of memory, concerns only this input.
 
-    `note` is called with the progress of a clip.
+    `note` is called with the progress of a clip or of a large picture.
     """
     given = stamp(thing)
     try:
@@ -189,12 +192,15 @@ def translate_one(
             moving.translate(thing, target, model, output, condition, key, begin, note)
             manifest.done(target, given)
             return
-        made, like = model.translated(thing, output, target, condition)
-        trim()  # what the network took, before the result is encoded
-        files.make_folder(target.parent)
-        manifest.begin(target)
-        with blame(model.task.makes, "write"):
-            model.task.makes.save(made, like, target, output)
+        key = f"{manifest.job['job']} {given} {model.speed} {__version__}"
+        tell = None if note is None else Rows(thing, note)
+        with Kept(target, key, tell) as keep:
+            made, like = model.translated(thing, output, target, condition, keep)
+            trim()  # what the network took, before the result is encoded
+            files.make_folder(target.parent)
+            manifest.begin(target)
+            with blame(model.task.makes, "write"):
+                model.task.makes.save(made, like, target, output)
     except ResourceError as error:
         if isinstance(error.__cause__, OSError):  # the disk, which concerns all
             raise
@@ -203,6 +209,22 @@ def translate_one(
     finally:
         trim()
     manifest.done(target, given)
+
+
+class Rows:
+    """Tells the progress of a large picture, with `note`: "'big.png': row 1280/20000  35.2 it/s  ETA 0:08:52"."""
+
+    def __init__(self, thing: Any, note: Callable[[str], None]) -> None:
+        self.name = shown(thing) if isinstance(thing, Path) else str(thing)
+        self.note, self.shown_at = note, time.monotonic()
+
+    def __call__(self, what: str, done: int, before: int, total: int, seconds: float) -> None:
+        """Tell how many are done; see `Kept`."""
+        if time.monotonic() - self.shown_at < (moving.OFTEN if sys.stderr.isatty() else moving.SELDOM):
+            return
+        self.shown_at = time.monotonic()
+        speed = f"  {pace(done - before, total - done, seconds)}" if done > before else ""
+        self.note(f"{self.name}: {what} {done}/{total}{speed}")
 
 
 def without_results(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,7 +22,9 @@ from torch.utils._pytree import tree_leaves
 from ..devices.host import of_cgroups, of_limit, of_machine
 from ..errors import ConfigError, PluginError, ResourceError
 from ..images import Output
+from ..images.large import can_be_cut
 from ..images.notes import note
+from ..images.write import IN_ROWS
 from ..modalities import Image, LabelMap
 from .budget import Mode
 
@@ -139,17 +142,23 @@ class Plan(NamedTuple):
         pixels: of the input.
         stages: the networks that it goes through.
         output: what is asked of the result.
+        cut: in tiles, the input is decoded a few rows at a time; see `i2i.images.large`.
+        rows: in tiles, the result is written row by row.
     """
 
     pixels: int
     stages: list[Stage]
     output: Output
+    cut: bool = False
+    rows: bool = False
 
     def needs(self, tile: int | None) -> float:
         """Return the bytes that the whole translation takes, in tiles of this side or in one piece."""
         result = self.pixels * self.stages[-1].after ** 2
-        outside = FIXED + self.pixels * WHOLE_IN if tile is None else TILED_FIXED + self.pixels * TILED_IN
-        outside += result * (WHOLE_OUT if tile is None else TILED_OUT)
+        if tile is None:
+            outside = FIXED + self.pixels * WHOLE_IN + result * WHOLE_OUT
+        else:
+            outside = TILED_FIXED + self.pixels * TILED_IN * (not self.cut) + result * TILED_OUT * (not self.rows)
         outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
         if self.output.size is not None or self.output.scale is not None:
             outside += 2 * FLOATS * result
@@ -166,7 +175,9 @@ class Plan(NamedTuple):
         return (SCRATCH if tile is None else TILED_SCRATCH) * stage.model.need(stage.condition).of(pixels)
 
 
-def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, Any], name: str) -> int | None:
+def chosen_tile(
+    model: Model, given: Any, output: Output, condition: dict[str, Any], name: str, path: Path | None = None
+) -> int | None:
     """Return the side of the tiles in which an input is translated; None for the whole.
 
     Args:
@@ -174,6 +185,7 @@ def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, A
         given: the input.
         output: what is asked of the result; its `tile` is kept.
         name: of the input, for messages.
+        path: the file to write; None if it is not written.
 
     Raises:
         ResourceError: it does not fit into memory, not even in tiles.
@@ -187,7 +199,7 @@ def chosen_tile(model: Model, given: Any, output: Output, condition: dict[str, A
     pixels, largest = size[0] * size[1], max(stage.after for stage in stages)
     if pixels * largest**2 * HUGE < left * USABLE / 2:
         return asked
-    plan = Plan(pixels, stages, output)
+    plan = Plan(pixels, stages, output, can_be_cut(given), path is not None and path.suffix.lower() in IN_ROWS)
     try:
         fits = plan.needs(asked) < left * USABLE
     except PluginError:  # the network fails on noise: how it fails on the picture says more

@@ -16,6 +16,7 @@ from ..data import conditions
 from ..devices import move, random_state_kept
 from ..errors import ConfigError, DataError, NumericError, PluginError, blame
 from ..images import Output, Picture, shown
+from ..images.kept import Kept
 from ..metrics.base import device_of
 from ..modalities import Image, LabelMap, Modality, Taken
 from ..speed import Pace, chosen_speed
@@ -95,7 +96,7 @@ class Model:
             return self.task.makes.restore(made, like)
 
     def translated(
-        self, img: Any, output: Output, path: Path | None, condition: dict[str, Any]
+        self, img: Any, output: Output, path: Path | None, condition: dict[str, Any], keep: Kept | None = None
     ) -> tuple[Tensor, Any]:
         """Translate one input and return the result as a tensor, and what `restore` and `save` of its modality need.
 
@@ -103,22 +104,28 @@ class Model:
             img, condition: see `Model`.
             output: what is asked of the result.
             path: the file that it is for; None if it is for none.
+            keep: where finished rows of a large result are kept.
         """
         takes, makes = self.task.takes, self.task.makes
         condition = self._prepared("translate", condition)
         makes.check(output)
         name = shown(img) if isinstance(img, str | Path) else f"the given {type(img).__name__}"
-        tile = chosen_tile(self, img, output, condition, name)
+        tile = chosen_tile(self, img, output, condition, name, path)
         with blame(takes, "take"):
             taken = takes.take(img) if tile is None else takes.take_large(img)
         with blame(makes, "foresee"):
             makes.foresee(taken, takes, output, path, name)
-        made = self._translate(taken, condition, tile, depth_of(taken))
+        made = self._translate(taken, condition, tile, depth_of(taken), keep)
         with blame(makes, "resized"):
             return makes.resized(made, output), taken.like
 
     def _translate(
-        self, taken: Taken, condition: dict[str, Any], tile: int | None, depth: torch.dtype | None = None
+        self,
+        taken: Taken,
+        condition: dict[str, Any],
+        tile: int | None,
+        depth: torch.dtype | None = None,
+        keep: Kept | None = None,
     ) -> Tensor:
         """Return the result, as floats or as levels of this depth."""
         task, who, network = self.task.eval(), f"{type(self.task).__name__}.translate", self._network(condition)
@@ -129,6 +136,8 @@ class Model:
                 options: dict[str, Any] = {} if depth is None else {"depth": depth}
                 options["check"] = lambda piece: self._accept(piece, who, condition)
                 tiler = self.tiler(condition, given)
+                if keep is not None and getattr(tiler, "keeps", False):
+                    options["keep"] = keep
                 if tiler.in_pieces:
                     run = tiler(run, tile, **options)
                 else:

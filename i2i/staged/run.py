@@ -7,7 +7,7 @@ about once, from the same neighbours and the same statistics as in the whole pic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -42,9 +42,16 @@ class Run:
         self.around: dict[Node, list[tuple[Node, list[Node]]]] = {}
         self.made: list[tuple[Box, dict[Node, Tensor]]] = []  # what is being computed, the innermost last
 
-    def prepare(self) -> None:
-        """Compute all that the result needs as a whole, stage by stage."""
+    def prepare(self, tell: Callable[[int, int, int], None] | None = None) -> None:
+        """Compute all that the result needs as a whole, stage by stage.
+
+        Args:
+            tell: called before each stage with the number of those that are done, 0, and the number of all.
+        """
+        stages = [node for node in self.graph.nodes if node in self.plan.stored | self.plan.counted]
         for node in self.graph.nodes:
+            if tell is not None and node in stages:
+                tell(stages.index(node), 0, len(stages))
             if not node.is_map:
                 self.values[node] = self._value(node)
             elif node in self.plan.stored or node in self.plan.counted:

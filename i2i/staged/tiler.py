@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..images.kept import Kept
 from ..images.tile import Piece, assembled
 from .plan import CHANNELS
 from .record import Graph, Network, Node, Unsupported, record
@@ -49,6 +51,7 @@ class Staged:
     """
 
     in_pieces = False  # the network is not called on pieces of the picture
+    keeps = True  # it has the option `keep`
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -59,12 +62,13 @@ class Staged:
         tile: int,
         depth: torch.dtype | None = None,
         check: Callable[[Tensor], Tensor] | None = None,
+        keep: Kept | None = None,
     ) -> Network:
         """Return the network that works in tiles; the result is that of `i2i.images.tiled`."""
 
         def whole(image: Tensor) -> Tensor:
             with torch.inference_mode(False), torch.no_grad():
-                return assembled(self.pieces(network, image, tile), depth, check)
+                return assembled(partial(self.pieces, network, image, tile, keep), depth, check, keep)
 
         return whole
 
@@ -72,10 +76,14 @@ class Staged:
         """Return how many bytes of memory the network takes."""
         return MAPS * CHANNELS * 4 * tile**2
 
-    def pieces(self, network: Network, image: Tensor, tile: int) -> Iterator[Piece]:
-        """Yield the result piece by piece, row by row."""
+    def pieces(
+        self, network: Network, image: Tensor, tile: int, keep: Kept | None = None, first: int = 0
+    ) -> Iterator[Piece]:
+        """Yield the result from the row `first` on, or one before, piece by piece, row by row."""
         graph = recorded(network, image, self.device, tile)
         run = Run(graph, image, self.device, tile)
-        run.prepare()
+        run.prepare(None if keep is None else partial(keep.progress, "stage"))
         for box in run.tiles(graph.result):
+            if box.bottom <= first:
+                continue
             yield Piece(run.read(graph.result, box), box.top, box.left, graph.result.size)
