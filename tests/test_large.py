@@ -14,12 +14,14 @@ import pytest
 from PIL import Image, ImageCms
 from test_rows import pixels
 
+import i2i
 from i2i.errors import DataError
-from i2i.images import cut, fill_hidden, hidden, large, spill, take, write
+from i2i.images import Output, cut, fill_hidden, hidden, large, spill, take, write
 from i2i.images.decode import read_photo
 from i2i.images.large import can_be_cut, read_large
 from i2i.images.notes import ImageWarning
 from i2i.images.rows import png_rows
+from i2i.model.memory import Plan
 
 
 @pytest.fixture(autouse=True)
@@ -221,3 +223,16 @@ def test_hidden_pixels_are_filled_in_bands_as_in_the_whole(monkeypatch: pytest.M
     made = fill_hidden(colour, alpha)
     assert torch.equal(made, ((whole + 1) * 127.5).round().to(torch.uint8))
     assert not torch.equal(made, colour)
+
+
+def test_the_estimated_memory_of_tiles_does_not_grow_with_a_file_that_is_cut(tmp_path: Path) -> None:
+    import torch
+
+    task = i2i.Task()
+    task.net = torch.nn.Conv2d(3, 3, 3, 1, 1)
+    task.translate = task.net.forward  # type: ignore[method-assign]
+    model = i2i.Model(task, {}, Path("here"))
+    stages = model.stages({}) or []
+    few, many = (Plan(pixels, stages, Output(tile=256), True, True).needs(256) for pixels in (10**7, 4 * 10**8))
+    assert few == many < 5e8
+    assert Plan(10**8, stages, Output(tile=256), False, True).needs(256) > few + 10**9

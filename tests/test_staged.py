@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -194,6 +196,18 @@ class Noisy(Task):
 def test_G2_a_model_that_cannot_be_tiled_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"depends on the whole image, and .* draws random numbers"):
         i2i.Model(Noisy(), {}, Path("here"))(Image.new("RGB", (64, 64)), tile=32)
+
+
+def test_recording_a_network_loads_neither_the_compiler_nor_sympy() -> None:
+    code = (
+        "import sys, torch; from torch import nn; from i2i.staged import record;"
+        "from i2i.networks import ResnetGenerator, UnetGenerator\n"
+        "for net in ResnetGenerator(width=4, blocks=1, upsample='resize'), UnetGenerator(width=4, downs=3):\n"
+        "    record(net.eval(), (1, 3, 64, 64), torch.float32, torch.device('cpu'), lambda *_: None)\n"
+        "print([name for name in ('sympy', 'torch._dynamo', 'torch._inductor') if name in sys.modules])"
+    )
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert made.stdout.strip() == "[]"  # they take up to 75 MB
 
 
 def test_statistics_of_parts_are_those_of_the_whole() -> None:

@@ -22,7 +22,7 @@ from .animate import png_chunk
 from .deep import SIGNATURE, tiff_head
 from .whole import SHORT, raw_is_short
 
-PART = 1 << 22  # bytes of pixels in a small file, if the file allows it
+PART = 1 << 20  # bytes of pixels in a small file, if the file allows it
 LARGEST = 1 << 26  # bytes of pixels that are decoded at once: of a strip, or a row of tiles
 METADATA = 1 << 26  # bytes of metadata
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..files.scratch import release
 from .animate import png_chunk, png_chunks
 
-BAND = 1 << 22  # bytes that are encoded at a time
+BAND = 1 << 20  # bytes that are encoded at a time
 COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's colour type by channels
 LEVEL = 6  # of zlib
 
