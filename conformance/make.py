@@ -30,7 +30,9 @@ Written by `make.py`; do not edit. Two implementations of the same paper often d
 out: a range, a centre, a divisor, a rounding. Each folder here fixes one of them as numbers, which any implementation
 in any language can be checked against, without i2i:
 
-    give input* to your code and compare with expected*: the largest difference must not exceed the tolerance
+```text
+give input* to your code and compare with expected*: the largest difference must not exceed the tolerance
+```
 
 `trap*` is what the usual mistake returns: if your result equals it, you know what to change. Other files are
 intermediate values or variants that the text explains. Pictures are 8- or 16-bit PNG or JPEG. Arrays are npy: uint8

@@ -42,7 +42,6 @@ def main() -> None:
     settings = place.with_suffix(".toml")
     text = (ROOT / "zensical.toml").read_text()
     folders = f'docs_dir = "{place.name}"\nsite_dir = "{out.name}"\n'
-    folders = f'docs_dir = "{place.name}"\nsite_dir = "{out.name}"\n'
     settings.write_text(text.replace("[project]\n", f"[project]\n{folders}", 1))
     raise SystemExit(subprocess.run(["zensical", "build", "--clean", "--strict", "-f", settings]).returncode)
 

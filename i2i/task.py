@@ -79,23 +79,23 @@ class Task(nn.Module):
 
     def translate(self, given: Tensor, *args: Any, **condition: Any) -> Tensor:
         """Translate a batch of the modality `takes` into one of `makes`, e.g. images [N, 3, H, W] in [-1, 1]."""
-        raise ConfigError(f"{type(self).__name__} does not translate, it generates: use i2i.sample(n, model)")
+        raise ConfigError("this model does not translate, it generates: use i2i.sample(n, model)")
 
     def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
         """Return `n` samples [n, ...] of the modality `makes`."""
-        raise ConfigError(f"{type(self).__name__} does not generate, it translates: use i2i.translate(img, model)")
+        raise ConfigError("this model does not generate, it translates: use i2i.translate(img, model)")
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent codes [N, ...] of images [N, C, H, W] in [-1, 1]."""
-        raise ConfigError(f"{type(self).__name__} has no latent space to encode into")
+        raise ConfigError("this model has no latent space to encode into")
 
     def decode(self, z: Tensor, *args: Any, **condition: Any) -> Tensor:
         """Return the images [N, C, H, W] in [-1, 1] of latent codes [N, ...]."""
-        raise ConfigError(f"{type(self).__name__} has no latent space to decode from")
+        raise ConfigError("this model has no latent space to decode from")
 
     def prior(self, n: int) -> Tensor:
         """Return `n` latent codes [n, ...], drawn as in `sample`."""
-        raise ConfigError(f"{type(self).__name__} has no latent space to draw from")
+        raise ConfigError("this model has no latent space to draw from")
 
     def predict(self, batch: dict[str, Any]) -> Tensor:
         """Return the translation of `batch[self.source]`, which metrics compare with `batch[self.target]`."""

@@ -204,9 +204,11 @@ def test_a_chain_samples_if_its_first_part_does() -> None:
     assert torch.equal(out, whole.sample(3, seed=1))
     assert not torch.equal(out, whole.sample(3, seed=2))
     assert not torch.equal(out, whole.sample(3, seed=1, level=0.5))
-    with pytest.raises(ConfigError, match=r"part 1 of the chain \(conv\): Conv does not generate, it translates"):
+    with pytest.raises(
+        ConfigError, match=r"part 1 of the chain \(conv\): this model does not generate, it translates"
+    ):
         chain(Conv(), Conv()).sample(3)
-    with pytest.raises(ConfigError, match=r"Dreamt does not translate, it generates"):
+    with pytest.raises(ConfigError, match=r"this model does not translate, it generates"):
         whole(picture())
 
 

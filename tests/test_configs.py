@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +128,18 @@ LAID_OUT = {
 }
 
 
-def small(path: Path, tmp_path: Path) -> list[str]:
-    """Return overrides that make a config train for two steps in a second, on pictures created in `tmp_path`."""
+def small(path: Path | str, tmp_path: Path, given: Sequence[str] = ()) -> list[str]:
+    """Return overrides that make a config train for two steps in a second, on pictures created in `tmp_path`.
+
+    `given` are overrides that come before; a data set that they name stays, if it exists.
+    """
     for part in ("trainA", "trainB", "testA", "testB", "train", "val"):
-        (tmp_path / part).mkdir()
+        (tmp_path / part).mkdir(parents=True)
         values = np.random.default_rng(len(part)).integers(0, 256, (80, 90, 3), dtype=np.uint8)
         Image.fromarray(values).save(tmp_path / part / "a.png")
-    tree = config.load(path, [], registry().catalog).tree
+    tree = config.load(path, given, registry().catalog).tree
     changes = [*toy(tree), "train.epochs=null", "train.steps=2", "train.best=null", "metrics=[]"]
-    if "root" in tree["data"]:
+    if "root" in tree["data"] and not Path(str(tree["data"]["root"])).exists():
         lay_out = LAID_OUT.get(tree["data"]["use"], lambda folder: folder)
         changes.append(f"data.root={lay_out(tmp_path)}")
     if "stride" in tree["data"]:

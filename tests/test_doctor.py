@@ -38,7 +38,7 @@ def test_a_healthy_installation_exits_with_0_and_json_says_the_same(tmp_path: Pa
 def test_a_problem_exits_with_1_and_says_what_to_do(monkeypatch: Any) -> None:
     problem = Finding("disks", "runs", "/data cannot be written", "problem", "name another folder with -o")
     monkeypatch.setattr(software, "SOFTWARE", {})
-    monkeypatch.setattr(machine, "MACHINE", {"disks": lambda: [problem]})
+    monkeypatch.setattr(machine, "machine", lambda runs: {"disks": lambda: [problem]})
     called = CliRunner().invoke(app, ["doctor"])
     assert called.exit_code == 1
     assert "! runs" in called.output

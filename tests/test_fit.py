@@ -28,6 +28,9 @@ class Imagined:
         self.steps, self.limit = 4, 100.0
         self.asked: list[tuple[int, int | None]] = []
 
+    def count(self) -> int:
+        return int(self.fails.get("samples", 10_000))
+
     def run(self, batch: int | None = None, size: int | None = None) -> Trial:
         batch, size = batch or self.batch, size or self.size
         self.asked.append((batch, size))
@@ -65,6 +68,13 @@ def test_memory_that_grows_faster_than_expected_ends_the_search_at_what_fits() -
     assert 0.5 + 0.01 * found.batch**2 <= 7
     assert any(one.state == "memory" for one in found.trials)
     assert "the system ended it" in table(found)
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(30, 28), (7, 4)])
+def test_no_batch_is_larger_than_the_data_set(samples: int, batch: int) -> None:
+    trials = Imagined(lambda batch, size: 0.5 + batch * 0.01, size=None, samples=samples)
+    found = searched(trials, lambda text: None)  # type: ignore[arg-type]
+    assert found.batch == max(batch for batch, _ in trials.asked) == batch
 
 
 def test_a_config_that_is_too_large_is_tried_with_less() -> None:

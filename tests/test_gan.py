@@ -283,7 +283,7 @@ def test_batches_that_do_not_fit_are_rejected_with_the_reason() -> None:
         task.check({"image": pictures(2, 1, 4, 4), "label": torch.tensor([0, 3])})
     with pytest.raises(ConfigError, match=r"7 images cannot be split into 2 updates of D .*data\.batch_size"):
         next(made(d_steps=2).step(batch(7, size=4)))
-    with pytest.raises(ConfigError, match="GAN has no latent space to encode into"):
+    with pytest.raises(ConfigError, match="this model has no latent space to encode into"):
         task.encode(pictures(1, 1, 4, 4))
 
 
@@ -558,7 +558,9 @@ def test_a_run_samples_what_the_command_line_requests(run: Path) -> None:
     assert not torch.equal(first, api.sample(5, run, seed=2, **wanted))
     assert not torch.equal(first, api.sample(5, run, seed=1, label="4", truncation="0.5"))
     assert api.sample(2, run, **(wanted | cli.conditions(["label=3", "label=4"]))).shape == (2, 1, 16, 16)
-    with pytest.raises(ConfigError, match=r"GAN.sample has no condition 'style'; possible: label, truncation"):
+    with pytest.raises(
+        ConfigError, match=r"`sample` of this model has no condition 'style'; possible: label, truncation"
+    ):
         api.sample(2, run, style=3)
 
 

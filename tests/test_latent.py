@@ -143,7 +143,7 @@ def test_an_image_is_resized_and_cropped_to_the_task() -> None:
 
 def test_a_task_without_an_encoder_is_rejected_with_what_is_possible() -> None:
     made = model(Decoder())
-    with pytest.raises(ConfigError, match="Decoder cannot encode images; possible: sample, interpolate"):
+    with pytest.raises(ConfigError, match="this model cannot encode images; possible: sample, interpolate"):
         latent.encode(made, noise(1, 1, 4, 4))
     z = latent.prior(made, 4)
     assert latent.interpolate(made, z[:2], z[2:], 3).shape == (2, 3, 1, 4, 4)
@@ -788,7 +788,7 @@ def test_a_model_without_a_latent_space_gives_a_one_sentence_error(
         more = ["--attribute", "smile"] if what == "edit" else []
         code, _, said = command(capsys, monkeypatch, trained, what, *pictures, *more, "-o", "o.png")
         assert code == 2, what
-        assert "Task" in said
+        assert "this model" in said
         assert ("does not generate" if what == "sample" else "has no latent space: use a model with") in said, what
 
 

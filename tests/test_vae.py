@@ -464,7 +464,7 @@ def test_the_run_samples_from_the_command_line(tmp_path: Path) -> None:
     run = api.run(ROOT / "configs" / "vae_2d.yaml", *toy, out=tmp_path / "run")
     assert (run / "samples" / "00000003.png").exists()
     assert api.sample(3, run, seed=1, temperature="0.7").shape == (3, 1, 28, 28)
-    with pytest.raises(ConfigError, match=r"VAE.sample has no condition 'label'; possible: temperature"):
+    with pytest.raises(ConfigError, match=r"`sample` of this model has no condition 'label'; possible: temperature"):
         api.sample(3, run, label=3)
 
 

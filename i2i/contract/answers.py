@@ -6,7 +6,7 @@ import copy
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import devices
 from ..data.stream import Batch
-from ..errors import NumericError, PluginError, blame
+from ..errors import ConfigError, NumericError, PluginError, blame
 from ..metrics.base import device_of, handed, predict_batch
 from ..modalities import Modality
 from ..task import Task
@@ -33,6 +33,7 @@ def check_answers(task: Task, batch: Batch | None) -> None:
             only a task that keeps `Task.pictures`, which may sample, can be asked.
 
     Raises:
+        ConfigError: one of them reads an entry of the batch that the data set does not have.
         PluginError: `pictures`, `predict` or `validate` raises, or returns what cannot be shown, saved or logged.
     """
     if batch is None and type(task).pictures is not Task.pictures:
@@ -42,7 +43,7 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         shared = [*task.parameters(), task.over_processes]  # a group of processes cannot be copied
         answering = copy.deepcopy(task, {id(part): part for part in shared}).eval()
     with random_state_kept(device), torch.no_grad():
-        given = handed(task, batch or {}, device)
+        given = Entries(task, handed(task, batch or {}, device))
         with blame(task, "pictures"):
             shown = answering.pictures(given)
         broken = flaw_of_pictures(shown, task.makes)
@@ -58,6 +59,22 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         broken = flaw_of_numbers(numbers)
         if broken:
             raise PluginError(f"{name_of(task)}.validate returns {broken} ({line_of(task.validate)})")
+
+
+class Entries(dict[str, Any]):
+    """A batch that says, if a task asks for an entry which the data set does not have, which ones it has."""
+
+    def __init__(self, task: Task, batch: Mapping[str, Any]) -> None:
+        super().__init__(batch)
+        self.who = name_of(task)
+
+    def __missing__(self, key: str) -> NoReturn:
+        """Raise ConfigError."""
+        have = ", ".join(map(repr, self)) or "none"
+        raise ConfigError(
+            f"{self.who} needs the entry '{key}' of each sample, and those of this data set are {have}: use other "
+            f"data, or name the entries after what the task needs where the data set lets you (data.parts of shards)"
+        )
 
 
 def flaw_of_pictures(shown: Any, makes: Modality) -> str:

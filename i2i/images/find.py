@@ -23,7 +23,7 @@ def find(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], l
 
 def find_moving(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Find images as `find` does, and videos."""
-    return files.find(sources, lambda path: None if is_video(path) else _why_not(path))
+    return files.find(sources, _why_neither)
 
 
 def is_video(path: Path) -> bool:
@@ -50,6 +50,15 @@ def find_clips(sources: str | os.PathLike[str] | Iterable[Any]) -> tuple[list[Pa
     skipped += [(path, "a single picture, not a clip") for path in stills if counts[path.parent] == 1]
     folders = [folder for folder, count in counts.items() if count > 1]
     return sorted([*moving, *folders], key=lambda path: path.parts), skipped
+
+
+def _why_neither(path: Path) -> str | None:
+    why = None if is_video(path) else _why_not(path)
+    if why and why.startswith("not an image (possible: "):
+        return f"{why.removesuffix(')')}, and of videos MP4, MOV, MKV, WebM, AVI)".replace(
+            "image", "image or video", 1
+        )
+    return why
 
 
 def _why_not(path: Path) -> str | None:

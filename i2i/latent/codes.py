@@ -40,7 +40,7 @@ def need(model: Model, *what: str) -> None:
         rest = "possible: whatever starts from images (interpolate, traverse, reconstruct, neighbours, edit)"
     else:
         rest = "it has no latent space: use a model with one, e.g. vae"
-    raise ConfigError(f"{model.source}: {type(model.task).__name__} cannot {' or '.join(lacking)}; {rest}")
+    raise ConfigError(f"{model.source}: this model cannot {' or '.join(lacking)}; {rest}")
 
 
 def prepared(model: Model, pictures: Any) -> Tensor:
@@ -141,7 +141,7 @@ def divided(model: Model, condition: dict[str, Any]) -> tuple[dict[str, Any], di
     for name in condition:
         if name not in known[0] + known[1]:
             raise ConfigError(
-                f"{type(model.task).__name__} has no condition '{name}' for its codes; "
+                f"this model has no condition '{name}' for its codes; "
                 f"possible: {', '.join(dict.fromkeys(known[0] + known[1])) or 'none'}"
             )
     first, second = ({name: condition[name] for name in names if name in condition} for names in known)

@@ -76,6 +76,12 @@ def translate_files(
     model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
     model.task.makes.check(output)
     targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
+    if (
+        output.steady
+        and targets
+        and not any(moving.is_clip(thing, model.task.takes, model.task.makes, output) for thing in targets.values())
+    ):
+        raise ConfigError("--steady is for videos and animations, and none of these inputs is one: leave it out")
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()

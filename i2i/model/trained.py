@@ -272,6 +272,6 @@ class Model:
         for name in condition:
             if not self.knows(name, call):
                 raise ConfigError(
-                    f"{type(self.task).__name__}.{call} has no condition '{name}'; "
+                    f"`{call}` of this model has no condition '{name}'; "
                     f"possible: {', '.join(self._known(call) or ()) or 'none'}"
                 )

@@ -2,6 +2,7 @@
 
 i2i doctor
 i2i doctor --json
+i2i doctor elsewhere/runs    # where the runs are
 
     report.py     what a check finds, as text and JSON
     software.py   versions, the build of PyTorch, plugins and extras
@@ -18,13 +19,16 @@ import typer
 __all__ = ["doctor"]
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(
+    folder: Annotated[str, typer.Argument(help="The folder with your runs.")] = "runs",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Check this installation and this machine; exit with 1 if something will not work."""
-    from .machine import MACHINE
+    from .machine import machine
     from .report import examined, text
     from .software import SOFTWARE
 
-    found = examined({**SOFTWARE, **MACHINE})
+    found = examined({**SOFTWARE, **machine(folder)})
     problems = [one for one in found if one.level == "problem"]
     if as_json:
         print(json.dumps({"ok": not problems, "checks": [one._asdict() for one in found]}, indent=1))

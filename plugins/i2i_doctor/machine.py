@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from i2i import I2IError, files
@@ -67,14 +68,11 @@ def processors() -> float:
     return usable
 
 
-def disks() -> Iterator[Finding]:
+def disks(runs: str = "runs") -> Iterator[Finding]:
     """Look at whether runs, temporary files and measurements can be written, and how much space is left."""
     home = Path(os.environ.get("I2I_HOME") or Path.home() / ".cache" / "i2i")
     places = {
-        "runs": (
-            Path("runs") if Path("runs").is_dir() else Path(),
-            "start i2i in another folder, or name one with -o",
-        ),
+        "runs": (Path(runs), "start i2i in another folder, or name one with -o"),
         "temporary files": (Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written"),
         "measured kernels": (home, "set I2I_HOME to a folder that can be written"),
     }
@@ -96,7 +94,7 @@ def disks() -> Iterator[Finding]:
             yield Finding("disks", name, value)
 
 
-def models() -> Iterator[Finding]:
+def models(runs: str = "runs") -> Iterator[Finding]:
     """Look at the model that is used by default, at those of plugins, and at finished runs."""
     from i2i.checkpoint import load_model
     from i2i.plugins import registry
@@ -119,8 +117,8 @@ def models() -> Iterator[Finding]:
             yield Finding(section, f"of {plugin}", told, "problem", todo)
         else:
             yield Finding(section, f"of {plugin}", ", ".join(names) or "none")
-    finished = Run.all_finished()
-    yield Finding(section, "finished runs", f"{len(finished)} in {Path('runs').absolute()}")
+    finished = Run.all_finished(runs)
+    yield Finding(section, "finished runs", f"{len(finished)} in {Path(runs).absolute()}, at most two folders deep")
     for run in finished:
         try:
             load_model(run.weights_file)
@@ -129,4 +127,6 @@ def models() -> Iterator[Finding]:
             yield Finding(section, run.folder.name, str(error), "problem", todo)
 
 
-MACHINE: dict[str, Check] = {"devices": devices, "threads": threads, "disks": disks, "models": models}
+def machine(runs: str) -> dict[str, Check]:
+    """Return the checks by section; `runs` is the folder of the runs."""
+    return {"devices": devices, "threads": threads, "disks": partial(disks, runs), "models": partial(models, runs)}

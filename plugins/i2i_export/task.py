@@ -46,6 +46,11 @@ class Onnx(Task):
         """Raise ConfigError, as `players`."""
         raise ConfigError("task: an ONNX file cannot be trained; train the model that it was exported from")
 
+    @property
+    def licence(self) -> str:
+        """Licence of the model that was exported; "" if the file does not say. Raises: WeightsError, see `checked`."""
+        return checked(self.file.cpu().numpy().tobytes())[1].licence
+
     def run(self, **given: Tensor) -> Tensor:
         """Return what the file makes of its inputs.
 

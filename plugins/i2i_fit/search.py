@@ -82,10 +82,17 @@ def searched(trials: Trials, say: Callable[[str], None]) -> Found:
 
 
 def grown(base: Trial, usable: int, trials: Trials, run: Callable[[int], Trial], what: str) -> list[Trial]:
-    """Try twice the batch or the size, then the largest that should fit by these two, and less if it does not."""
+    """Try twice the batch or the size, then the largest that should fit by these two, and less if it does not.
+
+    No batch has more samples than the data set.
+    """
+    most = trials.count() if what == "batch" else None
+    if most is not None and 2 * base.batch > most:
+        return []
     tried = [base, run(2 * value(base, what))]
     if fits(tried[-1], usable):
         n = largest(tried[0], tried[1], usable, trials, what)
+        n = n if most is None else rounded(min(n, most), base, what)
         while n > value(tried[1], what):
             tried.append(run(n))
             if fits(tried[-1], usable) or tried[-1].state == "error":

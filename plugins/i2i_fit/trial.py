@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from i2i import files
 from i2i.runs import Run
+from i2i.testing import read_config
 
 KILLED = (-9, 137)  # exit status of a process that was killed for its memory
 RESOURCE = 6  # exit status of `i2i run` if memory runs out
@@ -66,10 +67,17 @@ class Trials:
         self.steps, self.limit = steps, limit
         self.folder = Path(tempfile.mkdtemp(prefix="i2i-fit-"))
         self.data: dict[str, Any] = {}  # of the resolved config, after the first trial
+        self.samples = 0  # of the data set, after `count`
 
     def clear(self) -> None:
         """Delete what the trials wrote."""
         files.remove(self.folder)
+
+    def count(self) -> int:
+        """Return how many samples the data set has; a larger batch would have some of them twice."""
+        if not self.samples:
+            self.samples = len(read_config(self.config, *self.overrides).data())
+        return self.samples
 
     def run(self, batch: int | None = None, size: int | None = None) -> Trial:
         """Try a batch and a size; None for those of the config."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,8 +21,8 @@ from i2i.modalities import Image
 
 from .form import Form, read_form
 from .limits import Account, Refusal
-from .routes import ERRORS, client_of, ended, file, shown, state_of
-from .schema import Conditions, Decode, Directions, Draw, Error, JobState, Sample
+from .routes import ERRORS, card, client_of, ended, file, shown, state_of
+from .schema import Conditions, Decode, Directions, Draw, Error, Format, JobState, Sample
 from .server import State
 
 Read = TypeVar("Read", bound=BaseModel)
@@ -43,7 +44,7 @@ class Translate(BaseModel):
     model: str = Field(max_length=200)
     text: str | None = Field(None, max_length=10_000)
     conditions: Conditions
-    format: str = Field("png", pattern="^(png|jpeg|webp)$")
+    format: Format = "png"
     wait: bool = True
 
 
@@ -167,14 +168,6 @@ async def computed(
             state.queue.forget(job)
 
 
-def card(state: State, name: str) -> dict[str, Any]:
-    """Return the card of a model. Raises: Refusal, there is none of this name."""
-    found = state.worker.models.get(name)
-    if found is None:
-        raise Refusal(422, "There is no such model; GET /v1/models lists those that there are.")
-    return found
-
-
 def read(kind: type[Read], form: Form) -> Read:
     """Return the texts of a form, checked. Raises: Refusal, one is not possible."""
     values: dict[str, Any] = dict(form.texts)
@@ -201,7 +194,13 @@ def sentence(errors: Any) -> str:
         return "The body is not JSON."
     if first["type"] in ("model_attributes_type", "dict_type") and not where:
         return "The body is not a JSON object: send one, with Content-Type: application/json."
-    return f"{where[0] if where else 'The body'}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+    name = f"The field {where[0]}" if where else "The body"
+    if first["type"] == "missing":
+        return f"{name} is missing."
+    if first["type"] == "literal_error":
+        return f"{name} must be {first['ctx']['expected']}."
+    told = re.sub(r"^(Input|String|List|Dictionary|Value error,|Unable to interpret input as)", name, first["msg"])
+    return f"{told if told != first['msg'] else f'{name}: {told}'}."
 
 
 async def check(content: bytes, state: State, kind: str) -> None:

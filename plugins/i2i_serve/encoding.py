@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -13,8 +13,7 @@ from i2i import ConfigError, images
 from i2i.modalities import Modality
 
 from .jobs import Result
-
-Format = Literal["png", "jpeg", "webp"]
+from .schema import Format
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ def card_of(source: str) -> Card:
     makes, scale = model.task.makes, getattr(model.task.makes, "scale", 1)
     weights = [value for value in model.task.state_dict().values() if isinstance(value, Tensor)]
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
-    return Card(source, type(model.task).__name__, takes, makes.name, scale, size, "", "")
+    does = f"{takes} to {makes.name}" + f" x{scale}" * (scale > 1) if takes else f"new {makes.plural}"
+    return Card(source, does, takes, makes.name, scale, size, getattr(model.task, "licence", ""), "")
 
 
 def public_name(source: str, taken: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import time
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
-JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Of a job.")]
+JobId = Annotated[str, Path(max_length=200, description="Of a job: 32 hexadecimal digits.")]
 router = APIRouter(responses=ERRORS)
 
 
@@ -77,9 +78,7 @@ async def models(request: Request) -> list[CardOf]:
 async def model(request: Request, name: Annotated[str, Path(max_length=200)]) -> Abilities:
     """Return the card of a model with its conditions, classes and latent space."""
     state = state_of(request)
-    known = state.worker.models.get(name)
-    if known is None:
-        raise Refusal(404, "There is no such model; GET /v1/models lists those that there are.")
+    known = card(state, name)
     if name not in state.abilities:
         with state.queue.budget.account() as account:
             job = state.queue.add("describe", name, {}, {}, client_of(request), account)
@@ -126,6 +125,16 @@ async def forget(request: Request, id: JobId) -> Response:
     queue = state_of(request).queue
     queue.forget(queue.get(id))
     return Response(status_code=204)
+
+
+def card(state: State, name: str) -> dict[str, Any]:
+    """Return the card of a model. Raises: Refusal, there is none of this name."""
+    found = state.worker.models.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, state.worker.models, n=1)
+        meant = f", did you mean {near[0]}?" if near else ";"
+        raise Refusal(404, f"There is no such model{meant} GET /v1/models lists those that there are.")
+    return found
 
 
 def client_of(request: Request) -> str:
