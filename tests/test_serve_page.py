@@ -264,6 +264,29 @@ def test_the_cards_are_chosen_with_the_keyboard_and_say_the_licence(page: Any) -
     sync_api.expect(page.locator("#work-title")).to_have_text("upscale-x2")
 
 
+def test_the_token_page_says_that_a_token_is_wrong_and_moves_the_focus_on(browser: Any, tmp_path: Path) -> None:
+    server = Server(tmp_path, token="a-long-random-word")
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    try:
+        page.goto(server.url)
+        token, status = page.get_by_label("Token"), page.get_by_role("status")
+        sync_api.expect(status).to_have_text("A token is needed.")
+        sync_api.expect(token).to_be_focused()
+        assert page.locator("main section:visible").count() == 0
+        for given, said in (("another-long-word", "This is not the token of the server."), ("a-long-random-word", "1 model")):
+            token.fill(given)
+            page.keyboard.press("Enter")
+            sync_api.expect(status).to_have_text(said)
+        sync_api.expect(page.get_by_role("radio", name="trouble")).to_be_focused()
+        page.goto(f"{server.url}/nowhere")
+        page.get_by_role("link", name="To the pictures").click()
+        sync_api.expect(page.get_by_role("radio", name="trouble")).to_be_visible()
+    finally:
+        context.close()
+        assert server.stop() == 0
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (390, "dark"), (1400, "dark")])
 def test_it_fits_small_and_large_screens_and_every_control_has_a_name(
     server: Server, browser: Any, width: int, scheme: Any

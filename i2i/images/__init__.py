@@ -31,7 +31,7 @@ from .notes import ImageWarning, counts, shown
 from .output import Output
 from .pyav import mp4
 from .tile import pad_to_multiple, reach, tiled
-from .video import MOVING, Frame, Video, iter_video, read_video, write_video
+from .video import MOVING, Frame, Video, animated, iter_video, read_video, write_video
 from .write import SUFFIXES, WRITTEN, save, to_pil, writable_name
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Output",
     "Picture",
     "Video",
+    "animated",
     "counts",
     "fill_hidden",
     "find",

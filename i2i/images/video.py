@@ -174,10 +174,10 @@ def moves(path: Path) -> bool:
             return False
 
 
-def animated(path: Path) -> bool:
-    """Return whether a file is a GIF, WebP or PNG of several frames, without decoding it; damaged ones are not."""
+def animated(source: Any) -> bool:
+    """Return whether a path or bytes are a GIF, WebP or PNG of several frames, without decoding; no damaged one is."""
     try:
-        with opened(path) as stream:
+        with opened(source) as stream:
             kind = kind_of(stream.read(16))
             if f".{kind}" not in ANIMATIONS:
                 return False

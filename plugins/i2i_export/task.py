@@ -48,7 +48,7 @@ class Onnx(Task):
 
     @property
     def licence(self) -> str:
-        """Licence of the model that was exported; "" if the file does not say. Raises: WeightsError, see `checked`."""
+        """Licence of what was exported; "" if the file does not say. Raises: WeightsError, see `checked`."""
         return checked(self.file.cpu().numpy().tobytes())[1].licence
 
     def run(self, **given: Tensor) -> Tensor:

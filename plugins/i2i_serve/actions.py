@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 
-from i2i import ConfigError, Model, Task, data, latent
+from i2i import ConfigError, Model, Task, data, images, latent
 
 from .abilities import abilities
 from .encoding import Options, encoded, encoded_samples
@@ -42,8 +43,19 @@ def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) ->
     if given is None or (takes == "caption") != (text is not None):
         what = "a caption in the field text" if takes == "caption" else f"a file ({takes}) in the field picture"
         raise ConfigError(f"this model takes {what}")
-    made = model(given, **conditions(model, blobs, options))
+    chosen = conditions(model, blobs, options)
+    if takes == model.task.makes.name == "image" and images.animated(given):
+        made: Any = frame_by_frame(model, given, chosen)
+    else:
+        made = model(given, **chosen)
     return None, [encoded(made, model.task.makes, Options.of(options))]
+
+
+def frame_by_frame(model: Model, given: bytes, conditions: dict[str, Any]) -> images.Video:
+    """Translate an animation, as `i2i translate` does."""
+    clip = images.read_video(given)
+    made = np.stack([model(np.asarray(frame), **conditions) for frame in clip.frames])
+    return images.Video(made, clip.times)
 
 
 def sample(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:

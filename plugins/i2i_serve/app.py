@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from i2i import __version__
@@ -25,6 +25,13 @@ from .server import State
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 SENTENCES = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+NOTHING = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>i2i: nothing here</title>
+<link rel="stylesheet" href="/page/style.css"></head>
+<body><header><h1>i2i</h1></header>
+<main><p class="notice">{sentence} <a href="/">To the pictures</a></p></main></body></html>
+"""
 FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES} if PAGE.is_dir() else {}
 
 
@@ -71,7 +78,10 @@ async def on_refusal(request: Request, error: Any) -> Response:
 
 async def on_http(request: Request, error: Any) -> Response:
     """Answer with a sentence."""
-    response = refused(Refusal(error.status_code, SENTENCES.get(error.status_code, str(error.detail))))
+    sentence = SENTENCES.get(error.status_code, str(error.detail))
+    if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):  # somebody with a browser
+        return HTMLResponse(NOTHING.format(sentence=sentence), 404)
+    response = refused(Refusal(error.status_code, sentence))
     if error.status_code == 405:
         response.headers["Allow"] = ", ".join(methods(request))
     return response

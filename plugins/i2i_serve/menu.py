@@ -43,7 +43,8 @@ def card_of(source: str) -> Card:
     makes, scale = model.task.makes, getattr(model.task.makes, "scale", 1)
     weights = [value for value in model.task.state_dict().values() if isinstance(value, Tensor)]
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
-    does = f"{takes} to {makes.name}" + f" x{scale}" * (scale > 1) if takes else f"new {makes.plural}"
+    task = model.config.get("task")  # not of a chain
+    does = (task["use"] if task else "chain") + f" x{scale}" * (scale > 1) + ", samples" * (not takes)
     return Card(source, does, takes, makes.name, scale, size, getattr(model.task, "licence", ""), "")
 
 

@@ -188,13 +188,13 @@ def test_H6_what_is_no_picture_is_refused_and_answers_are_encoded_again(server: 
 
 def test_H7_nothing_that_is_sent_is_taken_for_an_address_or_a_path(server: Server) -> None:
     for value in ("file:///etc/passwd", "http://169.254.169.254/", "/etc/passwd", "../../etc/passwd"):
-        assert post(server, multipart(field("model", value), upload(picture())))[0] == 422
+        assert post(server, multipart(field("model", value), upload(picture())))[0] == 404
         assert post(server, multipart(MODEL, field("picture", value)))[0] == 415  # read as the bytes of a picture
         assert post(server, multipart(MODEL, field("url", value), upload(picture())))[0] == 422
         assert post(server, multipart(MODEL, field("text", value)))[0] == 422
         status, sentence = post(server, multipart(MODEL, field("style", value), upload(picture())))
         assert (status, "not an image" in sentence.lower()) == (415, True)
-        assert server.client.post("/v1/sample", json={"model": value}).status_code == 422
+        assert server.client.post("/v1/sample", json={"model": value}).status_code == 404
 
 
 def test_H7_a_condition_that_is_a_picture_is_never_a_path_in_a_chain_either() -> None:
@@ -209,6 +209,38 @@ def test_H7_a_condition_that_is_a_picture_is_never_a_path_in_a_chain_either() ->
         with pytest.raises(ConfigError, match="send it as a file"):
             conditions(model, {}, {"conditions": {name: "/etc/passwd"}})  # type: ignore[arg-type]
     assert conditions(chain, {}, {"conditions": {"seed": 3}}) == {"seed": 3}  # type: ignore[arg-type]
+
+
+def test_mistakes_in_a_request_are_sentences(server: Server) -> None:
+    answers = [
+        post(server, multipart(field("model", "truble"), upload(picture()))),
+        post(server, multipart(MODEL, field("format", "gif"), upload(picture()))),
+        post(server, multipart(upload(picture()))),
+        *((one.status_code, one.json()["error"]) for one in (server.client.get("/v1/models/truble"),)),
+        *((one.status_code, one.json()["error"]) for one in (server.client.get("/v1/jobs/7"),)),
+    ]
+    nearest = "There is no such model, did you mean trouble? GET /v1/models lists those that there are."
+    assert answers == [
+        (404, nearest),
+        (422, "The field format must be 'png', 'jpeg' or 'webp'."),
+        (422, "The field model is missing."),
+        (404, nearest),
+        (404, "There is no such job; results are kept for 10 minutes."),
+    ]
+    asked = server.client.post("/v1/sample", json={"model": "trouble", "n": 0})
+    assert asked.json()["error"] == "The field n should be greater than or equal to 1."
+
+
+def test_an_animation_becomes_a_gif_with_as_many_frames(server: Server) -> None:
+    stills = [Image.new("RGB", (8, 6), (0, 80 * n, 255)) for n in range(3)]
+    stream = io.BytesIO()
+    stills[0].save(stream, "GIF", save_all=True, append_images=stills[1:], duration=200)
+    answer = server.translate(stream.getvalue(), "moves.gif")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
+    with Image.open(io.BytesIO(answer.content)) as made:
+        assert (made.n_frames, made.size, made.info["duration"]) == (3, (8, 6), 200)
+        made.seek(2)
+        assert made.convert("RGB").getpixel((4, 3)) == pytest.approx((255, 95, 0), abs=4)  # inverted
 
 
 def test_H14_other_hosts_and_other_sites_are_refused(server: Server) -> None:

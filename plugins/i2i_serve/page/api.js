@@ -17,6 +17,8 @@ export function remember(token) {
   sessionStorage.setItem(key, token);
 }
 
+export const known = () => Boolean(sessionStorage.getItem(key));
+
 async function ask(path, options = {}) {
   const token = sessionStorage.getItem(key);
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };

@@ -1,6 +1,6 @@
 // Starts the page: the cards of the models, and the panel of the chosen one.
 import * as api from "./api.js";
-import { make, say } from "./dom.js";
+import { make, say, unique } from "./dom.js";
 import { translating } from "./files.js";
 import { latent } from "./latent.js";
 import { painting } from "./paint.js";
@@ -13,23 +13,26 @@ let leave = () => {};
 async function start() {
   try {
     const models = await api.models();
+    const asked = !document.getElementById("login").hidden;
     document.getElementById("login").hidden = true;
     cards.replaceChildren(...models.map(card));
-    say(`${models.length} models`);
+    say(models.length === 1 ? "1 model" : `${models.length} models`);
     const first = models.find((one) => one.name === sessionStorage.getItem("i2i-model")) ||
       models.find((one) => one.name === "upscale-x2") || models[0];
-    document.getElementById("models").hidden = false;
+    for (const name of ["models", "work"]) document.getElementById(name).hidden = false;
     const input = cards.querySelectorAll("input")[models.indexOf(first)];
     input.checked = true;
     const label = input.parentElement; // only the list is scrolled to it, not the page
     cards.scrollTo(label.offsetLeft - cards.offsetLeft - 16, label.offsetTop - cards.offsetTop - 16);
+    if (asked) input.focus(); // the button that had the focus is gone
     await choose(first);
   } catch (error) {
     if (error.status === 401) {
       document.getElementById("login").hidden = false;
-      document.getElementById("models").hidden = true;
-      document.getElementById("token").focus();
-      say("A token is needed.");
+      for (const name of ["models", "work"]) document.getElementById(name).hidden = true;
+      document.getElementById("token").select();
+      say(api.known() ? "This is not the token of the server." : "A token is needed.", api.known());
+      api.remember("");
     } else {
       say(error.message, true);
     }
@@ -39,10 +42,12 @@ async function start() {
 function card(one) {
   const way = one.takes ? `${one.takes} → ${one.makes}` : `new ${one.makes}s`;
   const facts = [way, one.scale > 1 ? `×${one.scale}` : "", `${(one.bytes / 1e6).toFixed(1)} MB`, one.licence];
+  const about = unique("about");
   return make("label", { class: "card" },
-    make("input", { type: "radio", name: "model", value: one.name, onchange: () => choose(one) }),
+    make("input", { type: "radio", name: "model", value: one.name, "aria-label": one.name, "aria-describedby": about,
+      onchange: () => choose(one) }),
     make("span", { class: "name" }, one.name),
-    make("span", { class: "does" }, one.does),
+    make("span", { class: "does", id: about }, one.does),
     make("span", { class: "facts" }, ...facts.filter(Boolean).map((text) => make("span", {}, text))),
     make("span", { class: "quality" }, one.quality));
 }

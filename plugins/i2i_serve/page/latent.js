@@ -1,6 +1,6 @@
 // The latent space: a picture is drawn or encoded, its code is changed with sliders, and decoded again.
 import * as api from "./api.js";
-import { conditions, field, make, say, seed, sharp, link } from "./dom.js";
+import { conditions, field, make, say, seed, sharp, link, unique } from "./dom.js";
 
 const FIRST = 12;  // sliders that are shown at once
 
@@ -22,7 +22,7 @@ export function latent(model) {
   if (encode) start.push(field("or encode a picture", picture));
 
   function slider(title, least, most, value, act) {
-    const output = make("output", {}, value.toFixed(1));
+    const output = make("span", { class: "value", "aria-hidden": "true" }, value.toFixed(1)); // the slider says it
     const input = make("input", { type: "range", min: least, max: most, step: 0.1, value, "aria-label": title });
     input.addEventListener("input", () => {
       output.textContent = Number(input.value).toFixed(1);
@@ -118,7 +118,8 @@ export function latent(model) {
 
   form.onchange(decode);
   drawn();
-  const element = make("section", {}, make("h3", {}, "Latent space"), make("div", { class: "fields" }, ...start), form.element,
+  const title = unique("latent");
+  const element = make("section", { "aria-labelledby": title }, make("h3", { id: title }, "Latent space"), make("div", { class: "fields" }, ...start), form.element,
     make("div", { class: "latent" }, make("div", {}, made, saved),
       make("div", {}, sliders, make("div", { class: "actions" }, more, ...(encode ? [learn] : [])), attributes)));
   return { element, leave: () => cancel.abort() };

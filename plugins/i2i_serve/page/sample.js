@@ -1,6 +1,6 @@
 // New pictures: seed, count, and the class or text of the model.
 import * as api from "./api.js";
-import { conditions, field, link, make, say, seed, sharp } from "./dom.js";
+import { conditions, field, link, make, say, seed, sharp, unique } from "./dom.js";
 
 export function sampling(model) {
   const list = model.sample || model.translate;
@@ -14,8 +14,9 @@ export function sampling(model) {
   let cancel = null;
 
   form.element.append(field("how many", count), field("seed", number), another);
-  const element = make("form", { class: "panel-sample", onsubmit: submit },
-    make("h3", {}, model.takes === "caption" ? "Pictures of a text" : `New ${things}`),
+  const title = unique("sample");
+  const element = make("form", { class: "panel-sample", "aria-labelledby": title, onsubmit: submit },
+    make("h3", { id: title }, model.takes === "caption" ? "Pictures of a text" : `New ${things}`),
     form.element, make("div", { class: "actions" }, go, stop), made);
   const text = element.querySelector("textarea");
   if (text) text.required = true;
