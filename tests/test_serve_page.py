@@ -274,7 +274,10 @@ def test_the_token_page_says_that_a_token_is_wrong_and_moves_the_focus_on(browse
         sync_api.expect(status).to_have_text("A token is needed.")
         sync_api.expect(token).to_be_focused()
         assert page.locator("main section:visible").count() == 0
-        for given, said in (("another-long-word", "This is not the token of the server."), ("a-long-random-word", "1 model")):
+        for given, said in (
+            ("another-long-word", "This is not the token of the server."),
+            ("a-long-random-word", "1 model"),
+        ):
             token.fill(given)
             page.keyboard.press("Enter")
             sync_api.expect(status).to_have_text(said)

@@ -175,7 +175,7 @@ def moves(path: Path) -> bool:
 
 
 def animated(source: Any) -> bool:
-    """Return whether a path or bytes are a GIF, WebP or PNG of several frames, without decoding; no damaged one is."""
+    """Return whether a file or bytes are a GIF, WebP or PNG of several frames, without decoding; not if damaged."""
     try:
         with opened(source) as stream:
             kind = kind_of(stream.read(16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 import sys
@@ -15,7 +16,7 @@ import torch
 from .. import checkpoint, config, devices
 from ..errors import ConfigError, WeightsError
 from ..plugins import load_files, registry
-from ..runs import Run, file_of
+from ..runs import Run, cards, file_of
 from ..runs.files import loading, notes_of
 from ..speed import Speed
 from ..task import Task
@@ -85,7 +86,9 @@ def restored(
     if not file.is_file() and not parts:
         missing = path.suffix and not path.expanduser().exists()
         what = "there is no such file" if missing else "no model here"
-        raise WeightsError(f"{path}: {what}; give a run, a weights file or a name of `i2i models`")
+        near = difflib.get_close_matches(str(path), [] if missing else [card.name for card in cards()], n=1)
+        meant = f", did you mean {near[0]}?" if near else "; give a run, a weights file or a name of `i2i models`"
+        raise WeightsError(f"{path}: {what}{meant}")
     if parts or foreign.format_of(file):
         load_files(plugin)
         return *foreign.adopted(path.expanduser() if parts else file, overrides), {}

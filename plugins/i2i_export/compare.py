@@ -83,6 +83,12 @@ def differences(recorded: Recorded, contract: Contract, run: Run, what: str, tol
             theirs = run(*given)
         except Exception as error:
             first = " ".join(str(error).split())[:300]
+            if first.startswith("Guard failed"):  # of torch.export, with the names of its variables
+                raise Differs(
+                    f"{what} would be limited to some sizes, because what this model does depends on the "
+                    f"size of its input; it refuses {name}",
+                    given,
+                ) from error
             raise Differs(f"{what} does not run at {name} ({first})", given) from error
         if theirs.shape != ours.shape:
             raise Differs(f"{what} makes {list(theirs.shape)} at {name}, and i2i makes {list(ours.shape)}", given)
