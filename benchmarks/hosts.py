@@ -31,23 +31,7 @@ from i2i import checkpoint
 HOSTS = {"i2i-a": "10.199.7.1", "i2i-b": "10.199.7.2"}  # name of the namespace, address
 PORT = 29411
 SCRIPT = Path(__file__).parents[1] / "docs" / "scale" / "torchrun.sh"
-PLUGIN = """
-from i2i import Loss, Network, hookimpl
-from i2i_cyclegan import CycleGAN
-
-
-class InDouble(CycleGAN):
-    def __init__(self, generator: Network, discriminator: Network, gan: Loss, pool: int = 50):
-        super().__init__(generator, discriminator, gan, pool=pool)
-        self.double()
-        for network in (self.G_ab, self.G_ba, self.D_a, self.D_b):
-            network.register_forward_pre_hook(lambda _, given: given[0].double())
-
-
-@hookimpl
-def register(catalog):
-    catalog.task("cyclegan_in_double", InDouble)
-"""
+PLUGIN = Path(__file__).with_name("in_double.py").read_text()
 CONFIG = """
 task:
   use: cyclegan_in_double

@@ -37,23 +37,7 @@ train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, 
 
 RECIPE = ["optimizer={use: adam, lr: 2.0e-4, betas: [0.5, 0.999]}"]  # as published
 
-PLUGIN = """
-from i2i import Loss, Network, hookimpl
-from i2i_cyclegan import CycleGAN
-
-
-class InDouble(CycleGAN):
-    def __init__(self, generator: Network, discriminator: Network, gan: Loss, pool: int = 50):
-        super().__init__(generator, discriminator, gan, pool=pool)
-        self.double()
-        for network in (self.G_ab, self.G_ba, self.D_a, self.D_b):
-            network.register_forward_pre_hook(lambda _, given: given[0].double())
-
-
-@hookimpl
-def register(catalog):
-    catalog.task("cyclegan_in_double", InDouble)
-"""
+PLUGIN = (Path(__file__).parents[1] / "benchmarks" / "in_double.py").read_text()
 
 
 class Counting(Data):

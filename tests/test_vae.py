@@ -417,7 +417,7 @@ def test_two_latent_dimensions_are_shown_as_a_plane() -> None:
 
 def test_more_latent_dimensions_are_shown_as_samples() -> None:
     shown = made().pictures({"image": pictures(4, 1, 8, 8)})
-    assert list(shown) == ["image", "reconstruction", "sampled", "sampled too"]
+    assert list(shown) == ["image", "reconstruction", "sampled", "more samples"]
     assert all(cells.shape == (4, 1, 8, 8) for cells in shown.values())
 
 

@@ -171,7 +171,7 @@ class VAE(Task):
         image = batch["image"]
         shown = {"image": image, "reconstruction": self.decode(self.encode(image))}
         if self.latent != 2:
-            return shown | {"sampled": self.sample(len(image)), "sampled too": self.sample(len(image))}
+            return shown | {"sampled": self.sample(len(image)), "more samples": self.sample(len(image))}
         values = quantiles().to(image.device)
         for value in values:
             column = torch.stack([value.expand_as(values), values], 1)
