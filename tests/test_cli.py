@@ -18,6 +18,7 @@ from i2i.plugins import registry
 from i2i.version import __version__
 
 ROOT = Path(__file__).parent.parent
+STILL = ROOT / "plugins" / "i2i_cyclegan" / "run.png"
 
 
 def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -132,6 +133,12 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
         (("run", "."), 2, "i2i: .: a folder, not a file"),
         (("translate", "a.png", "-o", "out"), 3, "i2i: using upscale-x2, which comes with i2i; `i2i models` lists "),
         (("translate", "a.png", "-o", "out", "-m", "nothing"), 4, "nothing: no model here"),
+        (("translate", "a.png", "-o", "out", "-m", "upscal-x2"), 4, "no model here, did you mean upscale-x2?"),
+        (
+            ("translate", str(STILL), "-o", "out", "-m", "upscale-x2", "--steady"),
+            2,
+            "i2i: --steady is for videos and ",
+        ),
         (("catalog", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
         (("catalog", "--plugin", "."), 7, "--plugin .: a folder, not a file; give a Python file"),
         (("data", "check", "nothing"), 3, "'nothing': no such folder"),

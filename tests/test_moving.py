@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from i2i import ConfigError, Task, files
 from i2i.images import Output, Video, read_video, write_video
+from i2i.images.find import find_moving
 from i2i.images.segments import LENGTH, Segments
 from i2i.images.steady import Steady
 from i2i.images.video import iter_video
@@ -405,3 +406,11 @@ def test_names_in_a_folder(tmp_path: Path) -> None:
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == [".i2i-translate.jsonl", "anim.gif", "film.mp4", "noext.mkv", "still.png"]
     assert torch.get_num_threads() >= 1
+
+
+def test_a_file_that_is_neither_picture_nor_video_is_told_both(tmp_path: Path) -> None:
+    (tmp_path / "fake.mp4").write_text("hello")
+    found, ((_, why),) = find_moving(tmp_path / "fake.mp4")
+    assert found == []
+    assert why.startswith("not an image or video (possible: PNG, JPEG, ")
+    assert why.endswith("PPM, and of videos MP4, MOV, MKV, WebM, AVI)")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import ConfigError, DataError, testing
+from i2i import ConfigError, DataError, api, testing
 from i2i.data import PairedFolders
 from i2i.data.check import check
 from i2i.data.shards import Shards
@@ -165,3 +165,11 @@ def test_a_shard_that_shrinks_and_parts_without_a_picture_are_errors(pairs: str)
         file.write_bytes(file.read_bytes()[:600])
     with pytest.raises(DataError, match="cannot be read, more than the allowed fraction"):
         data.sample(0, np.random.default_rng(0))
+
+
+def test_data_without_an_entry_that_the_task_needs_are_refused_before_training(tmp_path: Path) -> None:
+    config = Path(__file__).parents[1] / "configs" / "vae.yaml"
+    changes = ["data={use: horses_zebras, size: 32, batch_size: 2, samples: 2}", "train.steps=1", "train.epochs=null"]
+    with pytest.raises(ConfigError, match=r"VAE needs the entry 'image' of each sample, .* are 'A', 'B', "):
+        api.run(config, *changes, "metrics=[]", out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -86,7 +86,8 @@ def restored(
     if not file.is_file() and not parts:
         missing = path.suffix and not path.expanduser().exists()
         what = "there is no such file" if missing else "no model here"
-        near = difflib.get_close_matches(str(path), [] if missing else [card.name for card in cards()], n=1)
+        names = [] if missing else [card.name for card in cards(os.devnull)]  # not of runs, which would be loaded
+        near = difflib.get_close_matches(str(path), names, n=1)
         meant = f", did you mean {near[0]}?" if near else "; give a run, a weights file or a name of `i2i models`"
         raise WeightsError(f"{path}: {what}{meant}")
     if parts or foreign.format_of(file):
