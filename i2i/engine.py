@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from .data.stream import Batch
 from .errors import NumericError, PluginError, blame
 from .networks.average import Average
 from .processes import ProcessGroup
+from .speed import Kernels, precision_at
 from .task import Losses, Task, Turn
 
 
@@ -86,7 +87,8 @@ class Engine:
         self.averages: dict[str, Average] = {}
         if train.ema is not None:
             self.averages = {name: Average(getattr(self.task, name), train.ema) for name in self.task.ema}
-        self.precision = devices.precision_for(train.precision, self.device)
+        self.precision = precision_at(train.speed, train.precision, self.device)
+        self.kernels = Kernels(train.speed, self.device, self.world.size)
         self.scales = {name: devices.LossScale(self.device) for name in self.players if self.precision == "fp16"}
         gated = all(getattr(o, "_step_supports_amp_scaling", False) for o in self.optimizers.values())
         self.late = self.device.type != "cpu" and self.world.size == 1 and gated  # read losses only when asked for
@@ -133,9 +135,8 @@ class Engine:
         """Average gradients and losses over the processes; return whether any of them was asked to stop."""
         if self.world.size == 1:
             return False
-        numbers = torch.stack(
-            [*shown.values(), torch.tensor(float(self.stop_signal is not None), device=self.device)]
-        )
+        asked = torch.tensor(float(self.stop_signal is not None), device=self.device)
+        numbers = torch.stack([*shown.values(), asked])
         self.world.average([*grads, numbers])
         shown |= dict(zip(shown, numbers, strict=False))
         return bool(numbers[-1] > 0)
@@ -150,11 +151,9 @@ class Engine:
         hold = self.unread.add(self.number, player, [*shown], torch.stack([*shown.values(), judged]))
         if scale is not None:
             hold = torch.maximum(hold, scale.update(norm))
-        if self.unread.full:
-            self.read()
         if self.late:
             optimizer.found_inf = hold  # type: ignore[attr-defined]  # a fused optimizer then moves nothing
-        else:
+        if self.unread.full or not self.late:
             self.read()
         if self.late or not hold:
             optimizer.step()
@@ -201,9 +200,9 @@ class Engine:
         return whose.pop(), shown
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which networks run: bf16 or fp16 autocast if that is the precision, else none."""
+        """Return the context in which networks run: bf16 or fp16 autocast, or in float32 the fastest kernels."""
         if self.precision == "fp32":
-            return nullcontext()
+            return self.kernels(self.number)
         return torch.autocast(self.device.type, torch.float16 if self.precision == "fp16" else torch.bfloat16)
 
     def factor(self, number: int) -> float:
@@ -211,10 +210,9 @@ class Engine:
         return self.schedule(int(number / self.steps_per_epoch), number) if self.schedule else 1.0
 
     def _set_rates(self) -> None:
-        factor = self.factor(self.number)
         for name, optimizer in self.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
-                group["lr"] = rate * factor
+                group["lr"] = rate * self.factor(self.number)
 
     @contextmanager
     def averaged(self) -> Iterator[Task]:
@@ -242,6 +240,7 @@ class Engine:
             "step": self.number,
             "skipped": dict(self.skipped),
             "scales": {name: scale.state() for name, scale in self.scales.items()},
+            "kernels": self.kernels.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -253,6 +252,7 @@ class Engine:
             optimizer.load_state_dict(state["optimizers"][name])
         for name, scale in self.scales.items():
             scale.load(state["scales"][name])
+        self.kernels.load(state.get("kernels"))
         self.number, self.skipped = state["step"], dict(state.get("skipped", {}))
 
     def weights(self) -> dict[str, Tensor]:

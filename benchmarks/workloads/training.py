@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -116,9 +117,10 @@ def first_losses(engine: Engine, reference: Any, batch: Any, plain: Any) -> dict
 
 
 def seeded(build: Callable[[], Task], optimizer: Callable[..., Any] | Mapping[str, Any], **train: Any) -> Engine:
-    """Return i2i's engine for a task with the weights of seed 0; in bf16 with --speed fast."""
+    """Return i2i's engine for a task with the weights of seed 0, at the speed given by --speed."""
     torch.manual_seed(0)
-    return Engine(build(), optimizer, Train(steps=1, device="cpu", precision="fp32" if fp32() else "bf16", **train))
+    speed: Any = os.environ.get("I2I_SPEED", "exact")
+    return Engine(build(), optimizer, Train(steps=1, device="cpu", speed=speed, **train))
 
 
 def copied(*names: str) -> Callable[[Any, Any], None]:

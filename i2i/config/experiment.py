@@ -29,7 +29,9 @@ class Train:
     Args:
         epochs: length of training in passes over the data; give this or `steps`
         steps: length of training in steps; give this or `epochs`
-        precision: auto picks bf16 on GPUs (fp16 where they lack it), and fp32 elsewhere
+        speed: exact is PyTorch's own way; auto takes the fastest kernel for each convolution on the CPU, to 1e-5;
+            fast is auto with bf16 where the device multiplies it
+        precision: auto picks bf16 on GPUs (fp16 where they lack it), and fp32 elsewhere unless `speed` is fast
         device: auto takes an accelerator if there is one; or cpu, cuda, cuda:1, mps, xpu
         start_from: a run, weights file or model whose weights the training begins with; null for random ones
         seed: determines weights, data order and augmentation, 0 to 2^32 - 1
@@ -55,6 +57,7 @@ class Train:
 
     epochs: PositiveFloat | None = None
     steps: PositiveInt | None = None
+    speed: Literal["exact", "auto", "fast"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = "auto"
     start_from: str | None = None

@@ -14,5 +14,6 @@ from .choices import Choices
 from .convolutions import Convolutions
 from .half import Half
 from .pace import SPEEDS, Pace, Speed, chosen_speed
+from .training import Kernels, precision_at
 
-__all__ = ["SPEEDS", "Choices", "Convolutions", "Half", "Pace", "Speed", "chosen_speed"]
+__all__ = ["SPEEDS", "Choices", "Convolutions", "Half", "Kernels", "Pace", "Speed", "chosen_speed", "precision_at"]

@@ -1,0 +1,256 @@
+"""Training at the speeds exact, auto and fast: kernels, the choices of a run, and what is left alone."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i import Task
+from i2i.config import Train
+from i2i.devices import multiplies_bf16
+from i2i.engine import Engine
+from i2i.optim import adam
+from i2i.speed import Kernels, passes, precision_at, training
+from i2i.speed.passes import PASSES, Geometry
+
+CPU = torch.device("cpu")
+SHAPES = [  # images, channels in and out, height, width, kernel, stride, padding
+    (1, 8, 6, 9, 13, 3, 1, 1),
+    (3, 16, 8, 20, 17, 3, 1, 0),
+    (2, 4, 4, 8, 8, 3, 1, 2),
+    (2, 8, 16, 15, 16, 4, 2, 1),
+    (1, 8, 8, 5, 7, 7, 1, 3),
+    (1, 4, 4, 6, 6, 4, 1, 1),
+    (5, 64, 32, 40, 36, 3, 1, 1),
+]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep choices in a folder of the test, and replace small convolutions too."""
+    monkeypatch.setenv("I2I_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(training, "LARGE", 0)
+
+
+def always(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Choose this kernel wherever it applies."""
+
+    def best(self: Kernels, kind: str, one: Tensor, two: Tensor, at: Geometry) -> str:
+        try:
+            PASSES[kind][name](one, two, at)
+        except (RuntimeError, KeyError):
+            return "direct"
+        self.used[kind] = name
+        return name
+
+    monkeypatch.setattr(Kernels, "best", best)
+
+
+def apart(made: Tensor, expected: Tensor) -> float:
+    """Return the greatest difference, relative to the greatest value expected."""
+    return float((made - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_kernels_compute_the_three_passes(shape: tuple[int, ...]) -> None:
+    n, i, o, height, width, side, stride, padding = shape
+    torch.manual_seed(0)
+    x = torch.randn(n, i, height, width, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(o, i, side, side, dtype=torch.float64, requires_grad=True)
+    y = torch.conv2d(x, weight, None, stride, padding)
+    dy = torch.randn_like(y)
+    dx, dw = torch.autograd.grad(y, (x, weight), dy)
+    at = Geometry((height, width), (side, side), (stride, stride), (padding, padding))
+    plain = [value.detach().float() for value in (x, weight, dy)]
+    given = {
+        "forward": (plain[0], plain[1], y),
+        "input": (plain[2], plain[1], dx),
+        "weight": (plain[0], plain[2], dw),
+    }
+    applied = 0
+    for kind, (one, two, expected) in given.items():
+        for name, kernel in PASSES[kind].items():
+            try:
+                made = kernel(one, two, at)
+            except RuntimeError:
+                assert name in ("nnpack", "winograd", "matmul")
+                continue
+            applied += 1
+            assert made.is_contiguous(), (kind, name)
+            assert apart(made, expected.detach()) < 2e-5, (kind, name)
+    assert applied >= 9
+
+
+class Net(nn.Module):
+    """A convolution, a transposed and a strided one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 3, padding=1)
+        self.two = nn.ConvTranspose2d(8, 4, 3, 2, 1, output_padding=1)
+        self.three = nn.Conv2d(4, 3, 4, 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.three(self.two(self.one(x).tanh()).tanh())
+
+
+@pytest.mark.parametrize("name", ["channels_last", "nnpack", "winograd", "matmul"])
+@pytest.mark.parametrize("penalty", [False, True])
+def test_gradients_and_gradient_penalties_are_those_of_pytorch(
+    monkeypatch: pytest.MonkeyPatch, name: str, penalty: bool
+) -> None:
+    always(monkeypatch, name)
+    torch.manual_seed(0)
+    net, given = Net(), torch.randn(2, 3, 9, 10)
+    kernels = Kernels("auto", CPU)
+
+    def gradients(context: Any) -> list[Tensor]:
+        x = given.clone().requires_grad_()
+        with context:
+            made = net(x)
+            loss = made.square().mean()
+            if penalty:
+                (slope,) = torch.autograd.grad(made.sum(), x, create_graph=True)
+                loss = loss + (slope.square().sum((1, 2, 3)) - 1).square().mean()
+        return [made.detach(), *torch.autograd.grad(loss, [x, *net.parameters()])]
+
+    expected = gradients(nullcontext())
+    for made, plain in zip(gradients(kernels(0)), expected, strict=True):
+        assert apart(made, plain) < 2e-5
+    assert set(kernels.used.values()) == {name}
+
+
+class Pairs(Task):
+    """Learns a fixed convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.G = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.Tanh(), nn.Conv2d(12, 3, 3, padding=1))
+
+    def players(self) -> Any:
+        return {"G": [self.G]}
+
+    def step(self, batch: Any) -> Any:
+        yield "G", {"l2": (self.G(batch["A"]) - batch["B"]).square().mean()}
+
+
+def engine(speed: Any) -> Engine:
+    """Return an engine with the weights of seed 0."""
+    torch.manual_seed(0)
+    return Engine(Pairs(), partial(adam, lr=1e-3), Train(steps=1, speed=speed))
+
+
+def batch(step: int) -> dict[str, Tensor]:
+    """Return the batch of a step."""
+    a = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
+    return {"A": a, "B": a.roll(1, 2) * 0.5 + a.flip(1) * 0.25}
+
+
+def test_two_hundred_steps_of_auto_follow_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    always(monkeypatch, "winograd")
+    exact, auto = engine("exact"), engine("auto")
+    for step in range(200):
+        one, other = (each.step([batch(step)]).losses["G/l2"] for each in (exact, auto))
+        assert other == pytest.approx(one, rel=1e-5)
+    with torch.no_grad():
+        assert (exact.task.G(batch(0)["A"]) - auto.task.G(batch(0)["A"])).abs().max() < 1e-4
+    assert auto.kernels.used
+    assert not exact.kernels.used
+
+
+def test_exact_is_what_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    always(monkeypatch, "winograd")
+    kernels = Kernels("exact", CPU)
+    assert isinstance(kernels(0), nullcontext)
+    assert kernels.state() is None
+    assert isinstance(Kernels("auto", CPU, processes=2)(0), nullcontext)
+    assert isinstance(Kernels("auto", torch.device("meta"))(0), nullcontext)
+
+
+def test_a_resumed_run_makes_the_choices_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["winograd", "matmul", "channels_last", "nnpack"] * 9)
+
+    def first_applicable(self: Any, key: str, kernels: Any) -> str:
+        name = next(names)
+        try:
+            kernels[name]()
+        except (RuntimeError, KeyError):
+            return "direct"
+        return name
+
+    monkeypatch.setattr(training.Choices, "best", first_applicable)
+    unbroken = engine("auto")
+    for step in range(3):
+        unbroken.step([batch(step)])
+    state = torch.utils._pytree.tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, unbroken.state())
+    assert set(state["kernels"].values()) >= {"winograd", "matmul"}
+    resumed = engine("auto")
+    resumed.load_state(state)
+    monkeypatch.setattr(training.Choices, "best", lambda *_: pytest.fail("it measures again"))
+    for step in range(3, 6):
+        assert unbroken.step([batch(step)]).losses == resumed.step([batch(step)]).losses
+    for one, other in zip(unbroken.task.parameters(), resumed.task.parameters(), strict=True):
+        assert torch.equal(one, other)
+    del state["kernels"]  # of a version without choices, which trained as PyTorch does
+    resumed.load_state(state)
+    assert isinstance(resumed.kernels(resumed.number), nullcontext)
+
+
+def test_nothing_is_replaced_where_pytorch_is_always_the_fastest() -> None:
+    kernels = Kernels("auto", CPU)
+    kernels.used["a"] = "direct"
+    assert isinstance(kernels(1), training.Replaced)
+    assert isinstance(kernels(2), nullcontext)
+    kernels.used["b"] = "winograd"
+    assert isinstance(kernels(2), training.Replaced)
+
+
+def test_what_has_its_own_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kernels, "run", lambda *_: pytest.fail("it was replaced"))
+    x, weight = torch.rand(1, 4, 8, 8), torch.rand(4, 4, 3, 3)
+    with Kernels("auto", CPU)(0):
+        torch.conv2d(x.double(), weight.double())
+        torch.conv2d(x, torch.rand(4, 2, 3, 3), groups=2)
+        torch.conv2d(x, weight, dilation=2)
+        torch.conv2d(x, weight, padding="same")
+        torch.conv2d(x[0], weight)
+        torch.conv2d(x.to("meta"), weight.to("meta"))
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.conv2d(x, weight)
+        torch.func.grad(lambda value: torch.conv2d(value, weight).sum())(x)
+        torch.compile(lambda value: torch.conv2d(value, weight), backend="aot_eager")(x)
+
+
+def test_a_large_convolution_is_measured_and_agrees() -> None:
+    x, weight = torch.rand(1, 64, 24, 24), torch.rand(64, 64, 3, 3, requires_grad=True)
+    kernels = Kernels("auto", CPU)
+    with kernels(0):
+        made = torch.conv2d(x, weight, padding=1)
+    made.sum().backward()
+    assert apart(made, torch.conv2d(x, weight, padding=1)) < 1e-4
+    assert [key.split()[0] for key in kernels.used] == ["forward", "weight"]
+    again = Kernels("auto", CPU)
+    with again(0):
+        torch.conv2d(x, weight, padding=1)
+    assert again.used.items() <= kernels.used.items()
+
+
+def test_fast_trains_in_bf16_unless_a_precision_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "multiplies_bf16", lambda device: True)
+    if multiplies_bf16(CPU):
+        assert precision_at("fast", "auto", CPU) == "bf16"
+    assert precision_at("fast", "fp32", CPU) == precision_at("auto", "auto", CPU) == "fp32"
+    monkeypatch.setattr(training, "multiplies_bf16", lambda device: False)
+    assert precision_at("fast", "auto", CPU) == "fp32"
+
+
+def test_matmul_copies_only_small_images() -> None:
+    at = Geometry((400, 400), (3, 3), (1, 1), (1, 1))
+    with pytest.raises(RuntimeError, match="does not compute"):
+        passes.matmul_forward(torch.rand(1, 16, 400, 400), torch.rand(2, 16, 3, 3), at)
