@@ -5,6 +5,7 @@
     python benchmarks/speed.py cyclegan --memory                     # peak memory, in a process for each side
     python benchmarks/speed.py all --json benchmarks/results/speed.json
     python benchmarks/speed.py --render                              # docs/performance.md from the results alone
+    python benchmarks/speed.py cyclegan --avx2                       # as on a CPU without AVX-512, for both sides
 
 Both sides run in one process, start from the same weights, get the same batches and must compute the same losses (or
 results) before timing starts. Then they alternate: reference, i2i, reference. The ratio of the second to the first
@@ -38,6 +39,7 @@ import speed_page
 ROOT = Path(__file__).resolve().parents[1]
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_tile": "AMX"}
+LIMITED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 SKIPPED = 3  # exit code: the data are not here
 SIZES = ("size", "batch", "width")  # options of workloads
 
@@ -145,6 +147,8 @@ def machine() -> dict[str, Any]:
         lines = [line.partition(":") for line in linux.read_text().splitlines()]
         about = {name.strip(): value.strip() for name, _, value in lines}
         cpu, flags = about.get("model name", cpu), set(about.get("flags", "").split())
+    if os.environ.items() >= LIMITED.items():
+        cpu, flags = f"{cpu} limited to AVX2", flags & {"avx2"}
     return {"cpu": cpu, "flags": [name for flag, name in FLAGS.items() if flag in flags], "cores": os.cpu_count()}
 
 
@@ -211,6 +215,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--speed", choices=["exact", "auto", "fast"], default="exact", help="of i2i; fast trains in bf16"
     )
+    parser.add_argument("--avx2", action="store_true", help="limit both sides to AVX2, on a CPU that has more")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--side", choices=["reference", "i2i"], help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="add the result to this file")
@@ -258,6 +263,7 @@ def main() -> None:
     args = arguments()
     # Must precede the import of torch: a spinning thread pool would slow down the other side.
     os.environ |= {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE", "I2I_SPEED": args.speed}
+    os.environ |= LIMITED if args.avx2 else {}
     if args.render:
         speed_page.write(args.json)
     elif args.workload == "all":

@@ -35,6 +35,7 @@ from .runs import (
     start_from,
     state_to_resume,
 )
+from .speed import prepare
 
 log = logging.getLogger("i2i")
 
@@ -52,8 +53,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         Stopped: after SIGINT, SIGTERM, SIGUSR1 or SIGHUP; the state was saved within a step.
     """
     settings = config.train
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    prepare(settings.threads)
     saved = state_to_resume(run, config, leads=world.rank == 0) if resume else None
     metrics = [(name, metric()) for name, metric in config.metrics]  # reports a missing weights file
     torch.manual_seed(settings.seed)
@@ -61,7 +61,6 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
     start_from(config, task, resumed=saved is not None, leads=world.rank == 0)
     log.disabled = world.rank > 0  # problems with the pictures are reported once, by the first process
-    schedule = config.schedule() if config.schedule else None
     data = config.data()
     refuse_what_cannot_be_judged(metrics, task, data)
     refuse_other_channels(config, task, data)
@@ -72,7 +71,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         task,
         config.optimizer,
         settings,
-        schedule=schedule,
+        schedule=config.schedule() if config.schedule else None,
         steps_per_epoch=len(data) / data.batch_size,
         world=world,
         device=devices.chosen(settings.device),

@@ -182,6 +182,7 @@ FULL: dict[str, Any] = {
     "train": {
         "epochs": None,
         "steps": 7,
+        "speed": "exact",
         "precision": "bf16",
         "device": "auto",
         "start_from": "runs/other",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -220,6 +223,7 @@ def test_what_has_its_own_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         torch.conv2d(x, weight, dilation=2)
         torch.conv2d(x, weight, padding="same")
         torch.conv2d(x[0], weight)
+        torch.conv2d(x.contiguous(memory_format=torch.channels_last), weight)
         torch.conv2d(x.to("meta"), weight.to("meta"))
         with torch.autocast("cpu", torch.bfloat16):
             torch.conv2d(x, weight)
@@ -254,3 +258,27 @@ def test_matmul_copies_only_small_images() -> None:
     at = Geometry((400, 400), (3, 3), (1, 1), (1, 1))
     with pytest.raises(RuntimeError, match="does not compute"):
         passes.matmul_forward(torch.rand(1, 16, 400, 400), torch.rand(2, 16, 3, 3), at)
+
+
+FAULTS = """
+import resource, torch
+from i2i.speed import prepare
+{}
+def touched():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(9):
+        torch.ones(4_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+touched()
+print(touched(), torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
+def test_a_training_keeps_its_memory() -> None:
+    fresh, kept = (
+        subprocess.run([sys.executable, "-c", FAULTS.format(line)], capture_output=True, text=True, check=True)
+        for line in ("torch.set_num_threads(1)", "prepare(1)")
+    )
+    assert kept.stdout.split()[1] == "1"
+    assert int(kept.stdout.split()[0]) < 1000 < int(fresh.stdout.split()[0])

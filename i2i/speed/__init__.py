@@ -13,7 +13,20 @@ from __future__ import annotations
 from .choices import Choices
 from .convolutions import Convolutions
 from .half import Half
+from .memory import keep_memory, prepare
 from .pace import SPEEDS, Pace, Speed, chosen_speed
 from .training import Kernels, precision_at
 
-__all__ = ["SPEEDS", "Choices", "Convolutions", "Half", "Kernels", "Pace", "Speed", "chosen_speed", "precision_at"]
+__all__ = [
+    "SPEEDS",
+    "Choices",
+    "Convolutions",
+    "Half",
+    "Kernels",
+    "Pace",
+    "Speed",
+    "chosen_speed",
+    "keep_memory",
+    "precision_at",
+    "prepare",
+]

@@ -168,6 +168,8 @@ def replaceable(call: Call) -> bool:
     ordinary = all(type(part) in (Tensor, nn.Parameter) for part in call[:3] if part is not None)
     if not ordinary or torch._C._functorch.peek_interpreter_stack() is not None or x.ndim != 4:
         return False
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():  # someone wants that layout
+        return False
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in call[:3] if p is not None):
         return False
     pixels = x.shape[2] * x.shape[3] // (1 if call.transposed else call.stride[0] * call.stride[1])
