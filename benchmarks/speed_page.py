@@ -46,8 +46,8 @@ Each row is i2i's engine, or `Model`, against a plain PyTorch reference of the p
 contiguous float32, eager mode, default Adam, the published order of updates (`benchmarks/reference`). The references
 have the parameters of the published code, and its FLOPs within 1 %. Both sides run in one process on the same weights
 and batches, and must compute the same losses, or results, before they are timed in turn: reference, i2i, reference.
-With `--speed auto`, the default of a training, i2i takes the fastest kernel for each convolution; with `fast`, it trains
-in bf16, and translates in it where a test allows that (see devices.md).
+With `--speed auto`, the default of a training, i2i takes the fastest kernel for each convolution; with `fast`, it
+trains in bf16, and translates in it where a test allows that (see devices.md).
 
 - **Ratio**: time of i2i / time of the reference, the median of the pairs with the least and the greatest; below 1,
   i2i is faster. **Noise** is the same for the reference against itself.
@@ -59,18 +59,20 @@ in bf16, and translates in it where a test allows that (see devices.md).
 ## What limits a step
 
 One core of the Xeon below computes a large float32 convolution (3x3, 256 channels, 32 and 64 pixels) at 142 to 158
-GFLOP/s, and at 84 to 86 limited to AVX2. With such convolutions alone, CycleGAN's step of 468.8 GFLOP would take 3.1 s.
-The plain step reaches 93 GFLOP/s. To get under the limit, multiplications must be saved:
+GFLOP/s, and at 84 to 86 limited to AVX2. With such convolutions alone, CycleGAN's step of 468.8 GFLOP would take at
+least 3.0 s; the plain one reaches 93 GFLOP/s. To get below that, multiplications must be saved:
 
-- Winograd's algorithm has a quarter of them, but its matrix products (256 channels, 64 tiles) reach 77 to 120 GFLOP/s, and
-  more than half of its time goes into transforms and copies. Measured for one such convolution: 0.52 to 0.73 of the direct
-  one's time with AVX-512, 0.33 to 0.67 with AVX2.
-- Convolutions with many channels and few pixels, as in the middle of a U-Net, are bound by memory. As one matrix product,
-  the weight gradient of 512 to 512 channels, 4x4, at 8 pixels takes 1.5 ms instead of 22.
-- Tried without success: three bf16 products instead of one in float32, which AMX computes at 1,160 GFLOP/s and which are as
-  accurate as Winograd's algorithm (5e-6). PyTorch returns float32 only through a mode of oneDNN that reaches 25 to 55.
-- Fresh memory: in a process of its own, a step of pix2pix takes 1.26 s instead of 1.46 if the C library keeps the memory that
-  the step before has freed. `i2i run` asks for this; the tables, whose two sides share a process, do not show it.
+- Winograd's algorithm has a quarter of them, but its matrix products (256 channels, 64 to 256 tiles) reach 77 to 120
+  GFLOP/s, and more than half of its time goes into transforms and copies. Of the direct time of one such convolution
+  or gradient it takes 0.53 to 0.73 with AVX-512, and 0.33 to 0.67 with AVX2.
+- Convolutions with many channels and few pixels, as in the middle of a U-Net, are bound by memory. As one matrix
+  product, the weight gradient of 512 to 512 channels, 4x4, at 8 pixels takes 1.5 ms instead of 22.
+- Tried without success: three bf16 products instead of one in float32, which would be as accurate as Winograd's
+  algorithm (5e-6) and which AMX computes at up to 1,160 GFLOP/s. PyTorch returns their sum in float32 only through a
+  mode of oneDNN, with which this reaches 4 to 55 GFLOP/s.
+- Fresh memory: in a process of its own, a step of pix2pix takes 1.30 s instead of 1.43 if the C library keeps the
+  memory that the step before has freed. `i2i run` asks for this; the tables, whose two sides share a process, do not
+  show it.
 """
 
 

@@ -559,7 +559,7 @@ def test_C3_no_is_a_string_where_a_string_is_expected(catalog: Catalog) -> None:
         ("train.seed=4294967296", "train.seed: 4294967296 should be less than 4294967296"),
         ("train.ema=1", "train.ema: 1 should be less than 1"),
         ("train.precision=fp8", "train.precision: \"fp8\" should be 'auto', 'fp32', 'bf16' or 'fp16'"),
-        ("train=5", "train: 5 should be a mapping, possible keys: epochs, steps, precision, "),
+        ("train=5", "train: 5 should be a mapping, possible keys: epochs, steps, speed, precision, "),
         ("task.crop=5", "task.crop: 5 should be a mapping, possible keys: height, width"),
         ("task.crop={}", "task.crop: the key `height` is missing (rows that are kept)"),
         ("task.crop.height=99", "task.crop: 99 rows are more than there are"),
