@@ -466,19 +466,19 @@ def test_a_step_equals_the_same_written_by_hand() -> None:
         seed_everything(0, step, 0)
         parts = [batch_of(scenes[i : i + 2]) for i in (0, 2, 4)]
 
-        def drawn(part: dict[str, Tensor], k: int) -> tuple[Tensor, Tensor, Tensor, Scenes]:
+        def drawn(part: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Scenes]:
             known = flat(part["observed"])
-            return known.paths, part["future"][known.present], g(known, torch.randn(2, k, 8)), known
+            return known.paths, part["future"][known.present], g(known, noise), known
 
-        for part in parts[:2]:
-            past, future, fake, _ = drawn(part, 1)
+        for part, noise in zip(parts[:2], torch.randn(4, 1, 8).split(2), strict=True):
+            past, future, fake, _ = drawn(part, noise)
             real_label = torch.empty(()).uniform_(0.7, 1.2)
             real, made = judged(d, torch.cat([past, future], 1)), judged(d, torch.cat([past, fake[0]], 1).detach())
             loss = cross_entropy(real, real_label.expand_as(real)) + cross_entropy(made, torch.zeros_like(made))
             of_d.zero_grad()
             loss.backward()
             of_d.step()
-        past, future, fake, known = drawn(parts[2], 3)
+        past, future, fake, known = drawn(parts[2], torch.randn(2, 3, 8))
         scores = judged(d, torch.cat([past, fake[-1]], 1))
         label = torch.empty(()).uniform_(0.7, 1.2)
         loss = SquaredVariety()(fake, future, known) + cross_entropy(scores, label.expand_as(scores))

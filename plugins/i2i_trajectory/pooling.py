@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+threshold_backward = torch.ops.aten.threshold_backward.grad_input
 BLOCK = 512  # pairs at a time: 1 MB of hidden values
 
 
@@ -57,29 +58,33 @@ def dense(grad: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
 class PairMaximum(torch.autograd.Function):
     """For each person i the maximum over j of relu(weight @ relu(of_other[j] - of_self[i]) + bias).
 
-    `PairMaximum.apply(of_other, of_self, weight, bias, sizes)`:
+    `PairMaximum.apply(of_other, of_self, weight, bias, sizes, keep)`:
         of_other, of_self: sums of the first layer from j and from i, [M, wide]; people scene by scene.
         weight, bias: the second layer, [C, wide] and [C].
         sizes: number of people of each scene, at least 1.
+        keep: whether the backward pass will be needed.
         Returns: [M, C]. It can be differentiated once.
+
+    As relu(a - b) = max(a, b) - b, and b is the same for all j, the largest weight @ max(of_other[j], of_self[i])
+    is found, and weight @ of_self[i] subtracted afterwards.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, of_other: Tensor, of_self: Tensor, weight: Tensor, bias: Tensor, sizes: Sequence[int]
+        ctx: Any, of_other: Tensor, of_self: Tensor, weight: Tensor, bias: Tensor, sizes: Sequence[int], keep: bool
     ) -> Tensor:
         """Return the maxima."""
         found, partners = [], []
         for some, scene in blocks(sizes):
-            values = linear((of_other[scene] - of_self[some, None]).relu_(), weight, bias)  # [i, j, C]
-            if any(ctx.needs_input_grad):
+            values = linear(torch.maximum(of_other[scene], of_self[some, None]), weight)  # [i, j, C]
+            if keep:
                 best, partner = values.max(1)
                 partners.append(partner + scene.start)
             else:
-                best = values.amax(1)
+                best = values.amax(1)  # several times as fast as with the places
             found.append(best)
-        most = torch.cat(found).relu_()
-        if partners:
+        most = torch.cat(found).sub_(linear(of_self, weight)).add_(bias).relu_()
+        if keep:
             ctx.save_for_backward(of_other, of_self, weight, most, torch.cat(partners))
         return most
 
@@ -95,7 +100,8 @@ class PairMaximum(torch.autograd.Function):
             i, j = part // len(most), part % len(most)
             hidden = of_other.index_select(0, j).sub_(of_self.index_select(0, i)).relu_()
             to_weight.addmm_(of_value.T, hidden)
-            of_hidden = (of_value @ weight).mul_(hidden > 0)
+            of_hidden = of_value @ weight
+            threshold_backward(of_hidden, hidden, 0, grad_input=of_hidden)  # 8 times as fast as `*= hidden > 0`
             to_other.index_add_(0, j, of_hidden)
             to_self.index_add_(0, i, of_hidden, alpha=-1)
-        return to_other, to_self, to_weight, grad.sum(0), None
+        return to_other, to_self, to_weight, grad.sum(0), None, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -79,6 +80,16 @@ def flat(batch: Tensor, device: torch.device | None = None) -> Scenes:
     batch = batch.cpu()  # where it is already, see `Trajectory.on_host`
     present = batch.isfinite().all(-1).all(-1)
     return Scenes(batch[present].to(device), present.nonzero()[:, 0].to(device), present)
+
+
+def joined(parts: Sequence[Scenes]) -> Scenes:
+    """Return the scenes of several parts, of one padded batch each with the same number of places, in one."""
+    starts = accumulate([len(part) for part in parts], initial=0)
+    return Scenes(
+        torch.cat([part.paths for part in parts]),
+        torch.cat([part.scene + start for part, start in zip(parts, starts, strict=False)]),
+        torch.cat([part.present for part in parts]),
+    )
 
 
 def padded(scenes: Sequence[Tensor]) -> Tensor:

@@ -81,7 +81,7 @@ class PairPooling(nn.Module):
 
         Args:
             state: [M, hidden].
-            place: last positions [M, 2].
+            place: last positions [M, 2], from any origin; the nearer it is, the less rounding there is.
             sizes: number of people of each scene.
         """
         first, second = self.first, self.second
@@ -89,7 +89,8 @@ class PairPooling(nn.Module):
         # As in PathEncoder, the embedding and the layer behind it are one map, here of place j - place i and state j.
         of_self = place @ (on_place @ self.embed.weight).T
         of_other = of_self + state @ on_state.T + (first.bias + on_place @ self.embed.bias)
-        most: Tensor = PairMaximum.apply(of_other, of_self, second.weight, second.bias, sizes)
+        keep = torch.is_grad_enabled()
+        most: Tensor = PairMaximum.apply(of_other, of_self, second.weight, second.bias, sizes, keep)
         return most
 
 

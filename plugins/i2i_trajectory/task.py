@@ -9,13 +9,14 @@ import torch
 from annotated_types import Ge
 from pydantic import PositiveInt
 from torch import Tensor
+from torch.func import functional_call
 
 from i2i import ConfigError, Loss, Network, Task
 from i2i.data import number, whole_seed
 from i2i.metrics import device_of
 
 from .losses import DistanceVariety
-from .scenes import Scenes, flat
+from .scenes import Scenes, flat, joined
 from .scores import Errors
 from .tracks import Forecasts, Overlay, Tracks
 
@@ -82,9 +83,7 @@ class Trajectory(Task):
         """Train on "observed" [N, P, 8, 2] and "future" [N, P, 12, 2] in metres."""
         *for_d, for_g = self._shares(batch)
 
-        for scenes, future in for_d:
-            with torch.no_grad():
-                fake = self.predicted(scenes, 1)[0]
+        for (scenes, future), fake in zip(for_d, self._fakes([scenes for scenes, _ in for_d]), strict=True):
             assert self.gan is not None
             yield "D", {"gan": self.gan.discriminator(self._judge(scenes, future, fake), future, fake)}
 
@@ -92,13 +91,26 @@ class Trajectory(Task):
         made = self.predicted(scenes, self.samples)
         losses = {"variety": self.lambda_variety * self.variety(made, future, scenes)}
         if self.gan is not None:
-            losses["gan"] = self.gan.generator(self._judge(scenes, made[-1]), made[-1])
+            losses["gan"] = self.gan.generator(self._judge(scenes, made[-1], learns=False), made[-1])
         yield "G", losses
 
-    def _judge(self, scenes: Scenes, *futures: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a discriminator to be called on these futures [M, T, 2] in order; the past is read once for all."""
+    @torch.no_grad()
+    def _fakes(self, parts: list[Scenes]) -> list[Tensor]:
+        """Return a future [M, T, 2] of the people of each part, all at once, since G does not move in between."""
+        if not parts:
+            return []
+        made = self.predicted(joined(parts), 1)[0]
+        return list(made.split([len(scenes.paths) for scenes in parts]))
+
+    def _judge(self, scenes: Scenes, *futures: Tensor, learns: bool = True) -> Callable[[Tensor], Tensor]:
+        """Return a discriminator to be called on these futures [M, T, 2] in order; the past is read once for all.
+
+        Unless it `learns`, no gradients of its weights are computed.
+        """
         assert self.D is not None
-        scores = iter(self.D(scenes.paths, torch.stack(futures)))
+        given = scenes.paths, torch.stack(futures)
+        fixed = {name: weight.detach() for name, weight in self.D.named_parameters()}
+        scores = iter(self.D(*given) if learns else functional_call(self.D, fixed, given))
         return lambda _: next(scores)
 
     def _shares(self, batch: dict[str, Any]) -> list[tuple[Scenes, Tensor]]:
