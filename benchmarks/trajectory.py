@@ -2,7 +2,6 @@
 
     python benchmarks/trajectory.py $I2I_DATA/ethucy --official $I2I_DATA/weights/social_gan
     python benchmarks/trajectory.py $I2I_DATA/ethucy --runs runs/traj_* --json benchmarks/results/trajectory.json
-    python benchmarks/trajectory.py $I2I_DATA/ethucy --speed                     # CPU seconds of a step of Social GAN
 
 The protocol is Social GAN's (arXiv:1803.10892): 8 frames given, 12 (or 8) predicted, windows with at least two
 people, best of 20. "joint" takes the best sample of a whole scene, as Social GAN does; "per person" the best one of
@@ -16,29 +15,14 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from i2i_trajectory import (
-    DisplacementErrors,
-    SmoothedCrossEntropy,
-    SocialGANDiscriminator,
-    SocialGANGenerator,
-    SquaredVariety,
-    Trajectories,
-    Trajectory,
-    clipped_adam,
-)
+from i2i_trajectory import DisplacementErrors, Trajectories, Trajectory
 
 import i2i
-from i2i.config import Train
-from i2i.data.stream import Numbered
-from i2i.engine import Engine
-from i2i.optim import adam
 
 SCENES = ("eth", "hotel", "univ", "zara1", "zara2")
 CONSTANT = {"eth": (0.995, 2.234), "hotel": (0.323, 0.617), "univ": (0.524, 1.165)}
@@ -62,7 +46,6 @@ def main() -> None:
     parser.add_argument("root", help="folder or archive of ETH/UCY")
     parser.add_argument("--runs", nargs="*", default=[], help="folders of runs on `trajectories`")
     parser.add_argument("--official", type=Path, help="folder with sgan-models and sgan-p-models")
-    parser.add_argument("--speed", action="store_true", help="measure a step of Social GAN on one thread")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -71,8 +54,6 @@ def main() -> None:
         found["official"] = official(given.root, given.official)
     if given.runs:
         found["runs"] = trained(given.root, given.runs)
-    if given.speed:
-        found["cpu_seconds_per_step"] = speed(given.root)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -128,29 +109,6 @@ def show(name: str, n: Numbers) -> None:
         f"{n['noisy_constant_collisions']:.3f}",
         flush=True,
     )
-
-
-def speed(root: str, steps: int = 40) -> Numbers:
-    """Return CPU seconds of a step, least and median: two updates of D and one of G on 32 scenes each, k = 10."""
-    data = Trajectories(root, "zara1", batch_size=96)
-    batches = Numbered(data, seed=0)
-    found: Numbers = {}
-    for name, pooling in (("no pooling", False), ("pooling", True)):
-        generator = partial(SocialGANGenerator, pooling=pooling)
-        task = Trajectory(
-            generator, SocialGANDiscriminator, SmoothedCrossEntropy, SquaredVariety, samples=10, d_steps=2
-        )
-        engine, taken = Engine(task, {"G": clipped_adam, "D": adam}, Train(steps=steps)), []
-        for step in range(steps):
-            batch: Any = batches.read([*range(step * 96, step * 96 + 96)])
-            start = time.process_time()
-            engine.step([batch])
-            taken.append(time.process_time() - start)
-        found[f"{name}, least"], found[f"{name}, median"] = min(taken), sorted(taken)[steps // 2]
-        print(
-            f"Social GAN, {name}: {min(taken):.3f} CPU seconds a step at best, median {found[f'{name}, median']:.3f}"
-        )
-    return found
 
 
 if __name__ == "__main__":

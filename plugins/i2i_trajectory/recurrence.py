@@ -20,49 +20,54 @@ class Trace(NamedTuple):
     """What an LSTM computes on its way through T steps.
 
     Attributes:
-        gates: input, forget, new and output after their nonlinearities, [T, 4, hidden, B].
-        cells: [T, hidden, B].
-        squashed: tanh of the cells, [T, hidden, B].
+        parts: of each step, the gates input, forget, output and new after their nonlinearities, the cell before it,
+            and tanh of the cell after it: [T, 6, hidden, B]. In this order neighbours share an operation.
         known: the state after each step, the input of the next, and 1: [T, hidden + C + 1, B].
+        cell: the cell after the last step, [hidden, B].
     """
 
-    gates: Tensor
-    cells: Tensor
-    squashed: Tensor
+    parts: Tensor
     known: Tensor
+    cell: Tensor
 
 
 def run(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, keep: bool) -> Trace:
-    """Run an LSTM; without `keep`, only `known` is right for all steps, the others only for the last.
+    """Run an LSTM; without `keep`, `parts` are right only for the last step.
 
     Args: see `lstm`.
     """
     later, wide, size = inputs.shape
     steps, hidden = later + 1, len(first) // 4
-
-    def space(*shape: int) -> Tensor:
-        return first.new_empty(steps if keep else 1, *shape, size).expand(steps, *shape, size)
-
-    gates, cells, squashed = space(4, hidden), space(hidden), space(hidden)
+    weight, last = swapped(weight), torch.empty_like(cell)
+    parts = first.new_empty(steps if keep else 1, 6, hidden, size).expand(steps, 6, hidden, size)
     known = first.new_empty(steps, hidden + wide + 1, size)
     known[:-1, hidden:-1] = inputs
     known[:, -1] = 1
-    sums, pairs = gates.flatten(1, 2).unbind(), gates[:, :2].unbind()
+    sums, three, cells = parts[:, :4].flatten(1, 2).unbind(), parts[:, :3].unbind(), [*parts[1:, 4].unbind(), last]
     states, before = known[:, :hidden].unbind(), known.unbind()
-    places = zip(gates.unbind(), cells.unbind(), squashed.unbind(), strict=True)
-    for t, (gate, own, small) in enumerate(places):
-        entry, forget, new, out = gate.unbind()
+    parts[0, 4].copy_(cell)
+    for t, part in enumerate(parts.unbind()):
+        entry, forget, out, new, past, small = part.unbind()
         if t == 0:
-            sums[0].copy_(first)
+            torch.cat(halves(first), out=sums[0])
         else:
             torch.mm(weight, before[t - 1], out=sums[t])
-        pairs[t].sigmoid_()
-        out.sigmoid_()
+        three[t].sigmoid_()
         new.tanh_()
-        torch.mul(forget, cell, out=own).addcmul_(entry, new)
+        own = torch.mul(forget, past, out=cells[t]).addcmul_(entry, new)
         torch.mul(out, torch.tanh(own, out=small), out=states[t])
-        cell = own
-    return Trace(gates, cells, squashed, known)
+    return Trace(parts, known, last)
+
+
+def halves(rows: Tensor) -> list[Tensor]:
+    """Return the rows of the gates in two parts and the two others in the opposite order."""
+    entry, forget, third, fourth = rows.chunk(4)
+    return [entry, forget, fourth, third]
+
+
+def swapped(rows: Tensor) -> Tensor:
+    """Return rows [4 * hidden, ...] in PyTorch's order of the gates in that of `Trace`, or the reverse."""
+    return torch.cat(halves(rows))
 
 
 def lstm(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, every: bool = False) -> tuple[Tensor, Tensor]:
@@ -95,38 +100,39 @@ class Recurrence(torch.autograd.Function):
         """Return the states and the last cell."""
         trace = run(first, cell, inputs, weight, keep)
         if keep:
-            ctx.save_for_backward(*trace, cell, weight)
+            ctx.save_for_backward(trace.parts, trace.known, weight)
             ctx.set_materialize_grads(False)
         states = trace.known[:, : len(cell)]
-        return (states if every else states[-1:]).clone(), trace.cells[-1].clone()
+        return (states if every else states[-1:]).clone(), trace.cell
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_states: Tensor | None, of_last: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of the arguments."""
-        gates, cells, squashed, known, start, weight = ctx.saved_tensors
-        steps, _, hidden, size = gates.shape
+        parts, known, weight = ctx.saved_tensors
+        steps, _, hidden, size = parts.shape
         of_inputs = torch.zeros_like(known[1:, hidden:-1]) if ctx.needs_input_grad[2] else None
         of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
-        before = weight.T if of_inputs is not None else weight[:, :hidden].T
         given = [grad for grad in (of_states, of_last) if grad is not None]
         if weight.device.type == "cpu" and not any(grad.any() for grad in given):
             # A discriminator whose last ReLU is dead sends zeros; the rest is then zero too.
-            return torch.zeros_like(gates[0]).flatten(0, 1), torch.zeros_like(start), of_inputs, of_weight, None, None
-        back = torch.empty_like(gates[0])  # with respect to the summed inputs of a step
-        of_entry, of_forget, of_new, of_out = back.unbind()
-        summed, part = back.view(4 * hidden, size), torch.empty_like(start)
-        of_cell = torch.zeros_like(start) if of_last is None else of_last.clone()
+            nothing = parts.new_zeros(4 * hidden, size)
+            return nothing, torch.zeros_like(parts[0, 0]), of_inputs, of_weight, None, None
+        before = swapped(weight).T if of_inputs is not None else swapped(weight)[:, :hidden].T
+        back = parts.new_empty(4, hidden, size)  # with respect to the summed inputs of a step
+        (_, _, of_out, of_new), of_two, of_three = back.unbind(), back[:2], back[:3]
+        summed, spare = back.view(4 * hidden, size), torch.empty_like(back[0])
+        of_cell = torch.zeros_like(spare) if of_last is None else of_last.clone()
         grads = [None] * steps if of_states is None else [*[None] * (steps - len(of_states)), *of_states.unbind()]
-        of_state = torch.zeros_like(start) if grads[-1] is None else grads[-1]
-        past = [start, *cells.unbind()]
+        of_state = torch.zeros_like(spare) if grads[-1] is None else grads[-1]
+        three, partners = parts[:, :3].unbind(), parts[:, 3:5].unbind()
         for t in reversed(range(steps)):
-            entry, forget, new, out = gates[t].unbind()
-            of_cell += tanh_backward(torch.mul(of_state, out, out=part), squashed[t], grad_input=part)
-            sigmoid_backward(torch.mul(of_cell, new, out=part), entry, grad_input=of_entry)
-            tanh_backward(torch.mul(of_cell, entry, out=part), new, grad_input=of_new)
-            sigmoid_backward(torch.mul(of_state, squashed[t], out=part), out, grad_input=of_out)
-            sigmoid_backward(torch.mul(of_cell, past[t], out=part), forget, grad_input=of_forget)
+            entry, forget, out, new, _, small = parts[t].unbind()
+            of_cell += tanh_backward(torch.mul(of_state, out, out=spare), small, grad_input=spare)
+            torch.mul(of_cell, partners[t], out=of_two)  # entry meets new, forget meets the cell before
+            torch.mul(of_state, small, out=of_out)
+            sigmoid_backward(of_three, three[t], grad_input=of_three)
+            tanh_backward(torch.mul(of_cell, entry, out=of_new), new, grad_input=of_new)
             of_cell *= forget
             if t > 0:
                 of_known = before @ summed
@@ -137,4 +143,5 @@ class Recurrence(torch.autograd.Function):
                     of_inputs[t - 1] = of_known[hidden:-1]
                 if of_weight is not None:
                     of_weight.addmm_(summed, known[t - 1].T)
-        return summed, of_cell, of_inputs, of_weight, None, None
+        of_weight = None if of_weight is None else swapped(of_weight)
+        return swapped(summed), of_cell, of_inputs, of_weight, None, None
