@@ -292,7 +292,7 @@ class Shows(Line):
         self.seen += torch.rand(()) + np.random.rand()
         self.norm(batch.get("A", torch.ones(4, 1)))
         if self.wrong == "pictures raises":
-            return {"out": batch["B"]}
+            return {"out": batch["A"].nose}
         if self.wrong == "no dict":
             return batch["A"]
         if self.wrong == "a pair of strings":
@@ -312,7 +312,7 @@ class Shows(Line):
     [
         (
             "pictures raises",
-            r"Shows \(.*\) failed in pictures: KeyError: 'B' \(test_engine.py line \d+, in pictures\)",
+            r"Shows \(.*\) failed in pictures: AttributeError: .*'nose' \(test_engine.py line \d+, in pictures\)",
         ),
         ("no dict", r"Shows.pictures returns a Tensor instead of a dict of batches by name \(test_engine.py line"),
         (

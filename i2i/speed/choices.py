@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ ROUNDS = 5  # measurements of each kernel, of which the shortest counts
 HOPELESS = 1.5  # times the shortest so far: a kernel that takes longer is not measured again
 GAIN = 0.9  # a kernel must take less than this part of PyTorch's time: anything less is noise
 TOLERANCE = 1e-4  # of the largest value of the result, for the largest difference from PyTorch's
+
+_one_at_a_time = threading.Lock()
 
 
 def cache_file() -> Path:
@@ -82,11 +85,12 @@ class Choices:
             key: describes the convolution.
             kernels: by name; the first one is PyTorch's own. One that fails or is inaccurate is not chosen.
         """
-        if self.found.get(key) not in kernels:
-            kept = self._read().get(key, "")  # another process may have measured it
-            self.found[key] = kept if kept in kernels else fastest(kernels)
-            self._write()
-        return self.found[key]
+        with _one_at_a_time:  # branches of a step may ask at the same time
+            if self.found.get(key) not in kernels:
+                kept = self._read().get(key, "")  # another process may have measured it
+                self.found[key] = kept if kept in kernels else fastest(kernels)
+                self._write()
+            return self.found[key]
 
     def _write(self) -> None:
         if self.file is None:
