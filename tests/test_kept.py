@@ -133,6 +133,7 @@ def test_two_processes_do_not_write_the_same_rows(home: Path, monkeypatch: pytes
     folder = stopped(home, False, 40, monkeypatch)
     with files.lock(folder), pytest.raises(WeightsError, match="is in use by process"):
         translated(home, "out", False)
+    assert folder.exists()
 
 
 def test_a_small_result_is_not_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

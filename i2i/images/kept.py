@@ -22,6 +22,7 @@ import numpy as np
 
 from .. import files
 from ..errors import I2IError, ResourceError
+from ..files.held import locked
 from ..files.scratch import scratch
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Kept:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self._stack.close()
         done = kind is None or (issubclass(kind, I2IError) and not issubclass(kind, ResourceError))
-        if done and self.folder.exists():
+        if done and self.folder.exists() and not locked(self.folder):  # by another process
             files.remove(self.folder)
 
     def found(self) -> Tensor | None:
