@@ -97,11 +97,20 @@ def page(results: dict[str, Any]) -> str:
     parts = [HEAD]
     for host in results.values():
         about, wide = host["machine"], "AVX-512" in host["machine"]["flags"]
-        for setting, rows in host["settings"].items():
-            parts.append(f"\n## {about['cpu']}, {about['cores']} cores: {setting}\n\n{', '.join(about['flags'])}.\n")
-            parts += [f"\n### {kind.capitalize()}\n\n{table(rows, kind, wide)}" for kind in ("training", "inference")]
+        for setting in sorted(host["settings"], key=order):
+            rows = host["settings"][setting]
+            named = setting if "speed" in setting else f"{setting}, speed exact"
+            parts.append(f"\n## {about['cpu']}, {about['cores']} cores: {named}\n\n{', '.join(about['flags'])}.\n")
+            for kind in ("training", "inference"):
+                if any(row["time"]["kind"] == kind for row in rows.values() if "time" in row):
+                    parts.append(f"\n### {kind.capitalize()}\n\n{table(rows, kind, wide)}")
             parts.append(f"\n{remarks(rows)}")
     return "".join(parts)
+
+
+def order(setting: str) -> tuple[bool, str]:
+    """Sort the settings: speed auto, the default, before the others."""
+    return ("speed auto" not in setting, setting)
 
 
 def table(rows: dict[str, Any], kind: str, wide: bool) -> str:

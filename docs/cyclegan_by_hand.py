@@ -2,9 +2,9 @@
 
     python docs/cyclegan_by_hand.py FOLDER          # FOLDER contains trainA and trainB
 
-i2i computes the same training, bit for bit; tests/test_engine.py compares the two. To make that possible, three
-things are written as in i2i, none of which changes the recipe: instance norm is a group norm with one channel per
-group, Adam is fused, and each pool has its own random generator.
+With train.speed=exact, i2i computes the same training, bit for bit; tests/test_engine.py compares the two. To make
+that possible, three things are written as in i2i, none of which changes the recipe: instance norm is a group norm
+with one channel per group, Adam is fused, and each pool has its own random generator.
 """
 
 import random
