@@ -132,8 +132,8 @@ MUTANTS = [
     Mutant(
         "micro-batches are summed, not averaged",
         "i2i/engine.py",
-        "torch.stack([*losses.values()]).sum() / len(turns)",
-        "torch.stack([*losses.values()]).sum()",
+        "self.players[player], scale / len(turns))",
+        "self.players[player], scale)",
         (ENGINE, "-k", "accumulated"),
     ),
     Mutant(
@@ -146,7 +146,7 @@ MUTANTS = [
     Mutant(
         "the learning rate ignores the schedule",
         "i2i/engine.py",
-        '                group["lr"] = rate * factor',
+        '                group["lr"] = rate * self.factor(self.number)',
         '                group["lr"] = rate',
         (ENGINE, RUN, "-k", "loop_by_hand or schedule or F14 or rate"),
     ),

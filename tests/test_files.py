@@ -806,4 +806,6 @@ def test_only_one_module_writes_files_and_none_executes_what_it_reads() -> None:
     assert pickled.endswith("import pickle")
     (directory,) = found.pop("i2i/images/deep.py")  # of a TIFF, into a buffer
     assert directory.endswith("directory.save(out)")
+    (rows,) = found.pop("i2i/files/scratch.py")  # of a large result, mapped into memory until it is written
+    assert "os.O_RDWR" in rows
     assert {path: what for path, what in found.items() if what} == {}

@@ -55,10 +55,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     for name in ("configs", "docs", "benchmarks", "conformance"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("I2I_DEVICE", "I2I_SPEED", "I2I_WEIGHTS"):
-        monkeypatch.setenv(name, "")  # options leave their values there
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("I2I_SPEED", "exact")
+    monkeypatch.delenv("I2I_WEIGHTS", raising=False)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     yield tmp_path
     registry.cache_clear()  # of --plugin
