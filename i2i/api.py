@@ -102,7 +102,7 @@ def evaluate(
     if is_a_comparison(run, overrides):
         load_files(plugin)
         return runs.evaluate_folders(str(run), overrides[0], metrics)
-    if metrics is not None:
+    if metrics is not None and Run(run).config_file.is_file():
         raise ConfigError(
             f"--metrics {metrics} is for two folders of pictures: give a run metrics=... as an override"
         )

@@ -163,6 +163,12 @@ def test_models_that_are_missing_or_damaged(monkeypatch: Any, tmp_path: Path) ->
     assert (line.level, "is damaged" in line.value) == ("problem", True)
 
 
+def test_a_folder_of_runs_that_does_not_exist(tmp_path: Path) -> None:
+    (found,) = [one for one in machine.models(str(tmp_path / "nowhere")) if one.name == "finished runs"]
+    assert found.level == "problem"
+    assert "no such folder" in found.value
+
+
 def test_limits_of_versions() -> None:
     assert software.within("2.13.0+cpu", ">=2.10")
     assert not software.within("6.0", "<6")

@@ -97,6 +97,7 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
         (("a", "b"), "lpips", i2i.WeightsError, "lpips with net alex needs a weights file"),
         (("a", "missing"), None, ConfigError, "^missing: there is no such folder to compare a with"),
         (("missing", "a"), None, ConfigError, "^missing is not a run"),
+        (("missing", "a"), "psnr", ConfigError, "^missing is not a run"),
         (("a", "a/sub"), None, DataError, "no picture in 'a' has the name of one in 'a/sub'"),
         (("a/sub", "b/sub"), "kid", DataError, "needs at least two images in each, but there are 1 and 1"),
     ):

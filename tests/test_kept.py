@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import i2i
 from i2i import Task, files
 from i2i.errors import WeightsError
+from i2i.files import scratch as scratch_module
 from i2i.images import Output, kept, write
 from i2i.modalities import Image as ImageModality
 from i2i.model import moving, translate_files
@@ -139,3 +141,19 @@ def test_two_processes_do_not_write_the_same_rows(home: Path, monkeypatch: pytes
 def test_a_small_result_is_not_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "LARGE", 1e9)
     assert not stopped(home, False, 40, monkeypatch).exists()
+
+
+def test_of_a_picture_without_room_nothing_is_left_and_the_others_go_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Image.fromarray(pixels(3, np.uint8, 30, 20)).save(home / "b.png")
+    monkeypatch.setattr(kept, "LARGE", 3 * 50 * 50)
+    monkeypatch.setattr(scratch_module.os, "posix_fallocate", full)
+    model = i2i.Model(Sharp(norm=False), {}, Path("here"))
+    (why,) = translate_files([str(home)], home / "out", model, output=Output(tile=32))
+    assert "No space left on device; free some space" in why
+    assert (home / "out" / "b.png").exists()
+    assert not (home / "out" / ".i2i-a.png.rows").exists()

@@ -151,6 +151,9 @@ def test_asking_for_the_state_keeps_the_lock_of_this_process(tmp_path: Path) -> 
         assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert not locked(run.folder)
     assert ending(run.folder) == "ended"
+    with pytest.raises(ConfigError), files.lock(run.folder):
+        raise ConfigError("was started with other settings")
+    assert ending(run.folder) == "ended"  # what was refused has changed nothing
 
 
 def test_a_stop_by_signal_is_no_crash(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 Under the lock, nothing is written through symlinks that lead out of the folder. The lock ends with the process. The
 file `.lock` then tells how: it contains "ended", or the error that ended the block; a killed process leaves its pid.
+A command that was refused leaves what it found.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..errors import ConfigError, WeightsError
 from .calls import explained, opened
 
 HELD: set[Path] = set()  # the run folders that this process has locked
@@ -29,6 +30,7 @@ def lock(folder: str | Path) -> Iterator[None]:
         WeightsError: another running process holds the lock.
     """
     home = Path(os.path.abspath(folder))
+    before = ending(home)
     with explained(folder):
         handle = _acquire(home)
     HELD.add(home)
@@ -36,7 +38,8 @@ def lock(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        end = f"{type(error).__name__}: {error}"
+        refused = isinstance(error, ConfigError | WeightsError)  # so nothing was done: the run is as it was
+        end = before if refused and before else f"{type(error).__name__}: {error}"
         raise
     finally:
         with suppress(OSError):  # a full disk, which whatever ends the block reports

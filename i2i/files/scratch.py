@@ -7,6 +7,7 @@ The file has no name, so nothing is left of it however the process ends. It is i
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import tempfile
@@ -17,7 +18,7 @@ from typing import BinaryIO
 
 from ..errors import ResourceError
 
-GB = 1e9
+MB = 1e6
 _spaces: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()  # all that are in use
 
 
@@ -45,10 +46,12 @@ def scratch(size: int, path: Path | None = None) -> mmap.mmap:
             _spaces.add(space)
             return space
     except OSError as error:
+        todo = "set TMPDIR to a folder on another disk" if path is None else "choose another folder"
+        todo = f"free some space, or {todo}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else todo
+        # Not `from error`: that would mean that nothing at all can be written, and end a job of many pictures.
         raise ResourceError(
-            f"cannot write {size / GB:.1f} GB of temporary files in {folder}: {error.strerror}; free some space, or "
-            f"{'set TMPDIR to a folder on another disk' if path is None else 'choose another folder'}"
-        ) from error
+            f"cannot write {size / MB:,.1f} MB of temporary files in {folder}: {error.strerror}; {todo}"
+        ) from None
 
 
 def named(path: Path) -> BinaryIO:

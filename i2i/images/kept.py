@@ -90,7 +90,12 @@ class Kept:
         self._lock()
         (self.folder / "rows.raw").unlink(missing_ok=True)
         self.about = {"key": self.key, "shape": list(shape), "bytes": depth.itemsize}
-        made = self._opened()
+        try:
+            made = self._opened()
+        except ResourceError:
+            self._stack.close()
+            files.remove(self.folder)  # nothing is in it yet
+            raise
         self._save()
         return made
 

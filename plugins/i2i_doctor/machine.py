@@ -117,6 +117,11 @@ def models(runs: str = "runs") -> Iterator[Finding]:
             yield Finding(section, f"of {plugin}", told, "problem", todo)
         else:
             yield Finding(section, f"of {plugin}", ", ".join(names) or "none")
+    if runs != "runs" and not Path(runs).is_dir():
+        yield Finding(
+            section, "finished runs", f"{runs}: no such folder", "problem", "give the folder with your runs"
+        )
+        return
     finished = Run.all_finished(runs)
     yield Finding(section, "finished runs", f"{len(finished)} in {Path(runs).absolute()}, at most two folders deep")
     for run in finished:
