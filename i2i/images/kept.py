@@ -10,8 +10,10 @@ the disk is full: then the next start with the same key continues. The target is
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 LARGE = 64e6  # bytes of a result that is kept
 SAVED = 10.0  # seconds of work that a kill may cost, besides the rows of tiles in progress
+LONGEST = 200  # bytes of a name, of the 255 that file systems allow; a longer one is replaced by its sha256
 
 
 class Kept:
@@ -48,7 +51,10 @@ class Kept:
     def __init__(
         self, target: Path, key: str, tell: Callable[[str, int, int, int, float], None] | None = None
     ) -> None:
-        self.folder = target.with_name(f".i2i-{target.name}.rows")
+        name = target.name
+        if len(os.fsencode(name)) > LONGEST:
+            name = hashlib.sha256(os.fsencode(name)).hexdigest()
+        self.folder = target.with_name(f".i2i-{name}.rows")
         self.key, self.tell, self.rows = key, tell, 0
         self.about: dict[str, Any] = {}
         self.space: mmap.mmap | None = None
