@@ -64,7 +64,7 @@ def stopped(home: Path, norm: bool, rows: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def translated(home: Path, out: str, norm: bool) -> list[str]:
-    """Translate the picture, and return what is said of the progress."""
+    """Translate the picture, and return the progress messages."""
     said: list[str] = []
     model = i2i.Model(Sharp(norm), {}, Path("here"), "exact")
     output = Output(tile=16)

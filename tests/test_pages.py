@@ -124,7 +124,7 @@ class Page:
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
     def i2i(self, words: list[str]) -> None:
-        """Run a command; a training at toy size, and anew where there is one."""
+        """Run a command; a training at toy size, replacing an earlier one."""
         load_files([file for option, file in itertools.pairwise(words) if option == "--plugin"])
         if words[1] == "run" and self.only_a_config(words):
             config.load(words[2], words[3:], registry().catalog)  # test_configs.py trains each at toy size

@@ -22,9 +22,7 @@ from . import winograd
 from .convolutions import nnpack_works
 
 COPIED = 4_000_000  # numbers at most in the copied patches of `matmul`, which would take much memory for large images
-TRANSFORMED = (
-    512 * 512
-)  # channels in times channels out at most of Winograd weights, four times as large as the others
+TRANSFORMED = 512 * 512  # at most, channels in times channels out of Winograd's weights, which are four times as large
 
 Pair = tuple[int, int]
 
