@@ -22,7 +22,7 @@ from . import winograd
 from .convolutions import nnpack_works
 
 COPIED = 4_000_000  # numbers at most in the copied patches of `matmul`, which would take much memory for large images
-TRANSFORMED = 512 * 512  # at most, channels in times channels out of Winograd's weights, which are four times as large
+TRANSFORMED = 512 * 512  # channels in times channels out of Winograd's weights, which take four times the memory
 
 Pair = tuple[int, int]
 
