@@ -593,6 +593,7 @@ def test_a_process_cannot_lock_a_folder_twice_and_keeps_its_lock(tmp_path: Path)
     with files.lock(tmp_path):
         with pytest.raises(WeightsError, match=str(os.getpid())), files.lock(tmp_path / "." / "x" / ".."):
             pytest.fail("entered")
+        assert held.ending(tmp_path) == ""  # and asking does not end the lock
         held.HELD.clear()  # as in another process
         assert in_child(second) == 1
         held.HELD.add(tmp_path)

@@ -30,9 +30,8 @@ def lock(folder: str | Path) -> Iterator[None]:
         WeightsError: another running process holds the lock.
     """
     home = Path(os.path.abspath(folder))
-    before = ending(home)
     with explained(folder):
-        handle = _acquire(home)
+        handle, before = _acquire(home)
     HELD.add(home)
     end = "ended"
     try:
@@ -70,6 +69,8 @@ def locked(folder: str | Path) -> bool:
 
 def ending(folder: str | Path) -> str:
     """Return how the last process that locked a run folder has ended; see above. "" if there was none."""
+    if Path(os.path.abspath(folder)) in HELD:
+        return ""  # this process has not ended, and closing the file here would end the lock
     try:
         return (Path(folder) / ".lock").read_text(encoding="utf8", errors="replace").strip()
     except OSError:
@@ -83,16 +84,18 @@ def stay_inside(path: Path) -> None:
             raise WeightsError(f"{path.parent} is a symlink that leads out of {home}: replace it with a folder")
 
 
-def _acquire(home: Path) -> int:
+def _acquire(home: Path) -> tuple[int, str]:
+    """Lock a run folder; return the open file, and how the last process that locked the folder has ended."""
     owner = str(os.getpid())
     if home not in HELD:
         handle = opened(home / ".lock", os.O_RDWR | os.O_CREAT)
         try:
             # A record lock, because loader processes would inherit a flock and keep it after a kill -9 of this one.
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            before = os.pread(handle, 1000, 0).decode("utf-8", "replace").strip()
             os.ftruncate(handle, 0)
             os.pwrite(handle, owner.encode(), 0)
-            return handle
+            return handle, before
         except BlockingIOError:
             owner = os.read(handle, 20).decode()
         os.close(handle)
