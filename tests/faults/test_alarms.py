@@ -96,7 +96,8 @@ def test_F8_a_run_with_a_broken_generator_warns_on_stderr_and_in_the_report(
     said = [record.getMessage() for record in caplog.records if "told real from generated" in record.getMessage()]
     assert len(said) == 1
     worst = re.search(r"\(D/pairs ([0-9.e-]+)\)", said[0])
-    assert worst is not None and float(worst[1]) < 0.05
+    assert worst is not None
+    assert float(worst[1]) < 0.05
     assert 'class="warning">Step ' in (run / "report.html").read_text()
     assert said[0][5:40] in (run / "report.html").read_text()
 
