@@ -231,6 +231,21 @@ def test_an_error_is_placed_in_the_authors_code_even_beside_the_task_or_in_its_b
                 kind().step()
 
 
+def test_numbers_of_a_player_that_did_not_move_are_not_repeated() -> None:
+    """A resumed run does not know them, and its log would differ."""
+
+    class Staged(Line):
+        def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+            w, v = super().step(batch)
+            yield w if engine.number == 0 else v
+
+    engine = Engine(Staged(), adam, Train(steps=2))
+    engine.step(line_batch())
+    assert (list(engine.losses), list(engine.norms)) == (["W/l2"], ["norm/W"])
+    engine.step(line_batch())
+    assert (list(engine.losses), list(engine.norms)) == (["V/l2"], ["norm/V"])
+
+
 def test_an_error_that_is_a_sentence_passes_unchanged() -> None:
     error = ConfigError("no")
     with pytest.raises(ConfigError) as caught, blame(Line(), "step 0"):
