@@ -198,6 +198,14 @@ def test_F15_a_training_survives_the_loss_of_its_terminal(config: Path, tmp_path
     assert final_state(run)["model.safetensors"] == final_state(whole)["model.safetensors"]
 
 
+@pytest.mark.parametrize("streams", ["2>&1 | head -1", "2>/dev/full >/dev/full", "2>&- >&-", "<&- >&- 2>&-"])
+def test_F15_streams_that_cannot_be_written_are_no_error_of_a_run(streams: str, config: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m i2i run {config} train.log_every=1 -o run {streams}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
 def test_a_list_that_nobody_reads_to_the_end_ends_quietly() -> None:
     done = subprocess.run(f"{sys.executable} -m i2i configs | head -1", shell=True, capture_output=True, text=True)
     assert done.stdout.count("\n") == 1
