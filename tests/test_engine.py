@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import secrets
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -244,6 +245,12 @@ def test_numbers_of_a_player_that_did_not_move_are_not_repeated() -> None:
     assert (list(engine.losses), list(engine.norms)) == (["W/l2"], ["norm/W"])
     engine.step(line_batch())
     assert (list(engine.losses), list(engine.norms)) == (["V/l2"], ["norm/V"])
+
+
+def test_a_plugin_that_calls_exit_is_blamed() -> None:
+    said = r"Line \(test_engine\) failed in step 0: SystemExit: 3 \(test_engine.py line"
+    with pytest.raises(PluginError, match=said), blame(Line(), "step 0"):
+        sys.exit(3)
 
 
 def test_an_error_that_is_a_sentence_passes_unchanged() -> None:

@@ -7,13 +7,11 @@ continues a job that was stopped, and makes results again whose input, model or 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from ..version import __version__
 from . import moving
 from .manifest import Manifest, job_of, stamp
 from .trained import Model
-from .workers import Results, Todo, in_processes
+from .workers import Results, Todo, ended_by_sigterm, in_processes
 
 NORMAL = Output()
 LEFT, WITHOUT = "left out", "empty"  # files that are nothing to translate, and folders without anything else
@@ -154,23 +152,6 @@ def in_this_process(
             yield at, error
         else:
             yield at, None
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block with exit code 75, after cleaning up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: Any) -> None:
-        raise SystemExit(75)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def tell_of(count: str, note: Callable[[str], None], progress: str) -> None:
