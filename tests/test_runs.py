@@ -397,7 +397,7 @@ def test_an_error_in_a_data_set_blames_its_file_and_line_also_from_a_loader_proc
     def fault() -> None:
         raise RuntimeError("a strange format")
 
-    said = r"Tracks \(test_runs\) failed in samples \d, \d: RuntimeError: a strange format \(test_runs\.py line \d+"
+    said = r"Tracks \(test_runs\) failed in sample \d: RuntimeError: a strange format \(test_runs\.py line \d+"
     with pytest.raises(PluginError, match=said) as caught:
         first_batch(Tracks(workers, fault))
     assert "loader process" not in str(caught.value)
