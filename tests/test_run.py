@@ -327,7 +327,7 @@ def test_an_observer_that_raises_is_dropped_and_the_run_continues(config: Path, 
     plugin.write_text("from i2i import hookimpl\n@hookimpl\ndef on_log(step):\n    raise ValueError('boom')\n")
     done = i2i_command("run", config, "--plugin", plugin, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("plugin 'noisy' failed in on_log and is dropped for this run: boom") == 1
+    assert done.stderr.count("plugin 'noisy' failed in on_log and is dropped for this run: ValueError('boom')") == 1
 
 
 def test_E8_an_observer_can_change_neither_the_training_nor_the_process(config: Path, tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_E8_an_observer_can_change_neither_the_training_nor_the_process(config: 
     assert watched.returncode == 0, watched.stderr
     assert "plugin 'meddling' changed torch's default dtype in on_log; it was set back" in watched.stderr
     assert watched.stderr.count("the working folder") == 1
-    assert "plugin 'meddling' failed in on_log and is dropped for this run: 9" in watched.stderr
+    assert "plugin 'meddling' failed in on_log and is dropped for this run: SystemExit(9)" in watched.stderr
     plain = api.run(config, out=tmp_path / "plain")
     assert final_state(tmp_path / "watched")["log.jsonl"] == final_state(plain)["log.jsonl"]
 
@@ -465,6 +465,20 @@ def test_C12_force_does_not_delete_a_folder_that_is_not_a_run(config: Path, tmp_
         with pytest.raises(ConfigError, match=said):
             api.run(precious / "config.yaml", out=precious, force=force)
     assert {file.name for file in precious.iterdir()} == {"thesis.txt", "config.yaml"}
+
+
+def test_C12_force_replaces_a_model_of_ours_but_nothing_else(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, "train.steps=1", out=tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    (run / "config.yaml").unlink()
+    (run / "thesis.txt").write_text("text")
+    with pytest.raises(ConfigError, match="contains other files and is not a run"):
+        api.run(config, "train.steps=2", out=run, force=True)
+    (run / "thesis.txt").unlink()
+    with pytest.raises(ConfigError, match="already contains a run"):
+        api.run(config, "train.steps=2", out=run)
+    api.run(config, "train.steps=2", out=run, force=True)
+    assert logged(run)[-1]["step"] == 2
 
 
 def test_C12_force_restarts_an_incomplete_run(config: Path, tmp_path: Path) -> None:
