@@ -379,9 +379,11 @@ def test_C11_a_resume_rejects_another_task_and_allows_more_steps(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
-    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle"):
+    with pytest.raises(WeightsError, match=r"started with task\.lambda_cycle=[\d.]+ instead of [\d.]+"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
-    with pytest.raises(WeightsError, match=r"different data\.use, "):  # before the folder is read
+    with pytest.raises(
+        WeightsError, match=r"started with data\.use=\w+ instead of \w+, "
+    ):  # before the folder is read
         api.run(config, "data={use: unpaired_folders, root: nowhere}", out=run, resume=True)
     api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
     assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
@@ -395,7 +397,9 @@ def test_C11_a_resume_without_checkpoints_overwrites_no_model_and_rejects_anothe
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     shutil.rmtree(run / "checkpoints")  # to save space
     kept = {name: (run / name).read_bytes() for name in ("model.safetensors", "config.yaml", "metrics.json")}
-    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle: repeat its overrides"):
+    with pytest.raises(
+        WeightsError, match=r"started with task\.lambda_cycle=[\d.]+ instead of [\d.]+: repeat its overrides"
+    ):
         api.run(config, "train.steps=2", "task.lambda_cycle=5", out=run, resume=True)
     for steps in (2, 4):
         with pytest.raises(WeightsError, match=r"contains a trained model but no checkpoint .*--force .* -o for"):
@@ -407,7 +411,7 @@ def test_C11_a_resume_without_checkpoints_overwrites_no_model_and_rejects_anothe
     assert {name: (run / name).read_bytes() for name in kept} == kept
     for name in ("model.safetensors", "metrics.json"):
         (run / name).unlink()
-    with pytest.raises(WeightsError, match=r"different task\.lambda_cycle"):
+    with pytest.raises(WeightsError, match=r"started with task\.lambda_cycle=[\d.]+ instead of [\d.]+"):
         api.run(config, "task.lambda_cycle=5", out=run, resume=True)
     api.run(config, "train.steps=2", out=run, resume=True)
     assert (run / "model.safetensors").read_bytes() == kept["model.safetensors"]
