@@ -21,7 +21,7 @@ from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
 from ..files.find import UNLISTED
 from ..files.scratch import trim
 from ..images import UNSUPPORTED, Output, shown
-from ..images.kept import Kept
+from ..images.kept import Kept, forget, unfinished
 from ..modalities import Modality
 from ..runs.progress import pace
 from ..version import __version__
@@ -80,6 +80,7 @@ def translate_files(
         and not any(moving.is_clip(thing, model.task.takes, model.task.makes, output) for thing in targets.values())
     ):
         raise ConfigError("--steady is for videos and animations, and none of these inputs is one: leave it out")
+    left = unfinished({target.parent for target in targets})
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
@@ -101,6 +102,9 @@ def translate_files(
     except (KeyboardInterrupt, SystemExit):
         say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
         raise
+    stamps = {target: stamp(thing) for target, thing in targets.items() if target.exists()} if left else {}
+    for rows in left:
+        forget(rows, stamps)
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
     lost = len(failed) - others[WITHOUT]
     rest = "".join(f", {count} {what}" for what, count in others.items())
@@ -207,6 +211,9 @@ class Rows:
 
     def __call__(self, what: str, done: int, before: int, total: int, seconds: float) -> None:
         """Tell how many are done; see `Kept`."""
+        if done == before > 0:
+            self.note(f"{self.name}: continuing at {what} {done}/{total}")
+            return
         if time.monotonic() - self.shown_at < (moving.OFTEN if sys.stderr.isatty() else moving.SELDOM):
             return
         self.shown_at = time.monotonic()
