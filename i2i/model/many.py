@@ -27,6 +27,7 @@ from ..runs.progress import pace
 from ..version import __version__
 from . import moving
 from .manifest import Manifest, job_of, stamp
+from .samples import refuse_file
 from .trained import Model
 from .workers import Results, Todo, ended_by_sigterm, in_processes
 
@@ -73,6 +74,7 @@ def translate_files(
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
     model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
     model.task.makes.check(output)
+    refuse_file(Path(out), model.task.makes)
     targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
     if (
         output.steady

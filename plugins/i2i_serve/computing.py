@@ -229,9 +229,12 @@ def sentence(errors: Any) -> str:
 
 def given(value: Any) -> str:
     """Return what was given, if that is short, or else what kind of thing it is."""
-    kind = {str: "a long text", list: "a list", dict: "an object"}.get(type(value), "this")
+    if isinstance(value, list):
+        return f"a list of {len(value):,}"
+    if isinstance(value, dict):
+        return "an object"
     plain = json.dumps(value) if value is None or isinstance(value, str | int | float) else ""
-    return plain if 0 < len(plain) <= 40 else f"{kind} of {len(value):,}" if isinstance(value, list) else kind
+    return plain if 0 < len(plain) <= 40 else "a long text" if isinstance(value, str) else "this"
 
 
 def unstiff(told: str) -> str:
