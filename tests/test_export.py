@@ -78,7 +78,7 @@ FAMILIES = {
     "sagan": sampler("sngan", width=4, attention=16, spectral_norm=True),
     "biggan": sampler("biggan", latent=40, width=4, widest=2, attention=16),
 }
-IN_TORCH = ("resnet", "unet_as_published", "dcgan")  # torch.export takes seconds for each
+IN_TORCH = ("resnet", "unet_as_published", "colorful", "dcgan")  # torch.export takes seconds for each
 
 
 def built(task: dict[str, Any], name: str = "toy") -> Model:
