@@ -158,6 +158,29 @@ def test_torch_export_gives_the_results_of_i2i(family: str, tmp_path: Path) -> N
     assert (program.module()(*given) - wanted.clamp(-1, 1)).abs().max() < 2e-4
 
 
+def test_a_style_drawn_from_a_seed_is_a_constant_of_the_torch_export_file(tmp_path: Path) -> None:
+    model, path = built(FAMILIES["spade_code"]), tmp_path / "model.pt2"
+    writing.write_program(model, path, {}, half=False)
+    program = torch.export.load(path)
+    assert not [node for node in program.graph.nodes if "rand" in str(node.target)]
+    labels = torch.randint(5, (2, 1, 64, 96), generator=torch.Generator().manual_seed(0))
+    assert (program.module()(labels) - model.task.translate(labels).clamp(-1, 1)).abs().max() < 1e-6
+
+
+def test_random_numbers_that_depend_on_the_input_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built(FAMILIES["compact_sr"])
+    right = type(model.task).translate
+
+    def noisy(self: Any, image: torch.Tensor) -> torch.Tensor:
+        chance = torch.Generator().manual_seed(0)
+        return right(self, image) + 1e-9 * torch.randn(1, 1, 1, image.shape[3] * 2, generator=chance)
+
+    monkeypatch.setattr(type(model.task), "translate", noisy)
+    with pytest.raises(ConfigError, match=r"draws random numbers from a seed \(randn\)"):
+        writing.write_program(model, tmp_path / "x.pt2", {}, half=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_weights_file_in_torch_export_format_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     writing.write_program(built(FAMILIES["compact_sr"]), path, {}, half=False)
