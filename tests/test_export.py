@@ -167,17 +167,19 @@ def test_a_style_drawn_from_a_seed_is_a_constant_of_the_torch_export_file(tmp_pa
     assert (program.module()(labels) - model.task.translate(labels).clamp(-1, 1)).abs().max() < 1e-6
 
 
-def test_random_numbers_that_depend_on_the_input_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_draws_other_numbers_each_time_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = built(FAMILIES["compact_sr"])
     right = type(model.task).translate
 
     def noisy(self: Any, image: torch.Tensor) -> torch.Tensor:
-        chance = torch.Generator().manual_seed(0)
-        return right(self, image) + 1e-9 * torch.randn(1, 1, 1, image.shape[3] * 2, generator=chance)
+        return right(self, image + 1e-9 * torch.rand_like(image))
 
     monkeypatch.setattr(type(model.task), "translate", noisy)
-    with pytest.raises(ConfigError, match=r"draws random numbers from a seed \(randn\)"):
-        writing.write_program(model, tmp_path / "x.pt2", {}, half=False)
+    for write, operation in ((writing.write_onnx, "RandomUniformLike"), (writing.write_program, "rand_like")):
+        with pytest.raises(ConfigError, match=rf"draws random numbers \({operation}\)"):
+            write(model, tmp_path / "x", {}, half=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -239,9 +239,9 @@ class Frozen(TorchFunctionMode):
 
 
 def undrawable(drawn: Iterable[str], what: str) -> ConfigError:
-    """Return the error of a model that draws numbers which depend on its input, by these operations."""
+    """Return the error of a model that draws numbers with these operations whenever it runs."""
     return ConfigError(
-        f"this model draws random numbers from a seed ({', '.join(drawn)}), which {what} cannot do: give what is "
+        f"this model draws random numbers ({', '.join(drawn)}), which {what} cannot do: give what is "
         f"drawn as a condition with -c, or turn it off with an override"
     )
 
