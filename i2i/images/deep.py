@@ -137,9 +137,8 @@ def encode_tiff(values: np.ndarray, compression: str = "", **options: Any) -> It
     each = width * channels * depth
     rows = max(1, STRIP // each)
     if compression:
-        sizes = [
-            len(strip) for strip in packed_strips(values, rows, order, compression)
-        ]  # not kept: they may be large
+        # Packed twice, because all of them may be large, and the sizes come first.
+        sizes = [len(strip) for strip in packed_strips(values, rows, order, compression)]
     else:
         sizes = [min(rows, height - top) * each for top in range(0, height, rows)]
     kind = 1 if channels == 1 else 2  # grey, where 0 is black, or RGB
