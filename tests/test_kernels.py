@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from i2i.devices import multiplies_bf16, precision
 from i2i.engine import Engine
 from i2i.optim import adam
 from i2i.runs.record import how
-from i2i.speed import Kernels, passes, precision_at, training
+from i2i.speed import Choices, Convolutions, Kernels, choices, convolutions, passes, precision_at, training
 from i2i.speed.passes import PASSES, Geometry
 
 CPU = torch.device("cpu")
@@ -39,21 +40,21 @@ SHAPES = [  # images, channels in and out, height, width, kernel, stride, paddin
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep choices in a folder of the test, and replace small convolutions too."""
     monkeypatch.setenv("I2I_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(training, "LARGE", 0)
+    monkeypatch.setattr(convolutions, "LARGE_TRAINED", 0)
 
 
 def always(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Choose this kernel wherever it applies."""
 
-    def best(self: Kernels, kind: str, one: Tensor, two: Tensor, at: Geometry) -> str:
+    def best(self: Choices, key: str, kernels: Any) -> str:
         try:
-            PASSES[kind][name](one, two, at)
+            kernels[name]()
         except (RuntimeError, KeyError):
             return "direct"
-        self.used[kind] = name
+        self.used[key.split()[0]] = name
         return name
 
-    monkeypatch.setattr(Kernels, "best", best)
+    monkeypatch.setattr(Choices, "best", best)
 
 
 def apart(made: Tensor, expected: Tensor) -> float:
@@ -127,7 +128,7 @@ def test_gradients_and_gradient_penalties_are_those_of_pytorch(
     expected = gradients(nullcontext())
     for made, plain in zip(gradients(kernels(0)), expected, strict=True):
         assert apart(made, plain) < 2e-5
-    assert set(kernels.used.values()) == {name}
+    assert set(kernels.choices.used.values()) == {name}
 
 
 class Pairs(Task):
@@ -164,8 +165,8 @@ def test_two_hundred_steps_of_auto_follow_exact(monkeypatch: pytest.MonkeyPatch)
         assert other == pytest.approx(one, rel=1e-5)
     with torch.no_grad():
         assert (exact.task.G(batch(0)["A"]) - auto.task.G(batch(0)["A"])).abs().max() < 1e-4
-    assert auto.kernels.used
-    assert not exact.kernels.used
+    assert auto.kernels.choices.used
+    assert not exact.kernels.choices.used
 
 
 def test_exact_is_what_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,10 +178,10 @@ def test_exact_is_what_pytorch_computes(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(Kernels("auto", torch.device("meta"))(0), nullcontext)
 
 
-def test_a_resumed_run_makes_the_choices_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_makes_the_choices_of_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names = iter(["winograd", "matmul", "channels_last", "nnpack"] * 9)
 
-    def first_applicable(self: Any, key: str, kernels: Any) -> str:
+    def first_applicable(kernels: Any) -> str:
         name = next(names)
         try:
             kernels[name]()
@@ -188,15 +189,16 @@ def test_a_resumed_run_makes_the_choices_of_the_run(monkeypatch: pytest.MonkeyPa
             return "direct"
         return name
 
-    monkeypatch.setattr(training.Choices, "best", first_applicable)
+    monkeypatch.setattr(choices, "fastest", first_applicable)
     unbroken = engine("auto")
     for step in range(3):
         unbroken.step([batch(step)])
     state = torch.utils._pytree.tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, unbroken.state())
     assert set(state["kernels"].values()) >= {"winograd", "matmul"}
+    monkeypatch.setenv("I2I_HOME", str(tmp_path / "other"))  # as on a machine that has measured nothing
+    monkeypatch.setattr(choices, "fastest", lambda _: pytest.fail("it measures again"))
     resumed = engine("auto")
     resumed.load_state(state)
-    monkeypatch.setattr(training.Choices, "best", lambda *_: pytest.fail("it measures again"))
     for step in range(3, 6):
         assert unbroken.step([batch(step)]).losses == resumed.step([batch(step)]).losses
     for one, other in zip(unbroken.task.parameters(), resumed.task.parameters(), strict=True):
@@ -208,15 +210,15 @@ def test_a_resumed_run_makes_the_choices_of_the_run(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_is_replaced_where_pytorch_is_always_the_fastest() -> None:
     kernels = Kernels("auto", CPU)
-    kernels.used["a"] = "direct"
-    assert isinstance(kernels(1), training.Replaced)
+    kernels.choices.used["a"] = "direct"
+    assert isinstance(kernels(1), Convolutions)
     assert isinstance(kernels(2), nullcontext)
-    kernels.used["b"] = "winograd"
-    assert isinstance(kernels(2), training.Replaced)
+    kernels.choices.used["b"] = "winograd"
+    assert isinstance(kernels(2), Convolutions)
 
 
 def test_what_has_its_own_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Kernels, "run", lambda *_: pytest.fail("it was replaced"))
+    monkeypatch.setattr(Convolutions, "best", lambda *_: pytest.fail("it was replaced"))
     x, weight = torch.rand(1, 4, 8, 8), torch.rand(4, 4, 3, 3)
     with Kernels("auto", CPU)(0):
         torch.conv2d(x.double(), weight.double())
@@ -239,11 +241,11 @@ def test_a_large_convolution_is_measured_and_agrees() -> None:
         made = torch.conv2d(x, weight, padding=1)
     made.sum().backward()
     assert apart(made, torch.conv2d(x, weight, padding=1)) < 1e-4
-    assert [key.split()[0] for key in kernels.used] == ["forward", "weight"]
+    assert [key.split()[0] for key in kernels.choices.used] == ["forward", "weight"]
     again = Kernels("auto", CPU)
     with again(0):
         torch.conv2d(x, weight, padding=1)
-    assert again.used.items() <= kernels.used.items()
+    assert again.choices.used.items() <= kernels.choices.used.items()
 
 
 def test_fast_trains_in_bf16_unless_a_precision_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +255,22 @@ def test_fast_trains_in_bf16_unless_a_precision_is_given(monkeypatch: pytest.Mon
     assert precision_at("fast", "fp32", CPU) == precision_at("auto", "auto", CPU) == "fp32"
     monkeypatch.setattr(training, "multiplies_bf16", lambda device: False)
     assert precision_at("fast", "auto", CPU) == "fp32"
+
+
+def test_winograd_trains_after_it_has_translated() -> None:
+    at, weight = Geometry((9, 9), (3, 3), (1, 1), (1, 1)), torch.rand(3, 90, 3, 3)
+
+    def convolved() -> Tensor:
+        return passes.winograd_forward(torch.ones(2, 90, 9, 9), weight, at)
+
+    def in_a_new_thread() -> list[Tensor]:  # buffers belong to a thread
+        with torch.inference_mode():
+            first = convolved()
+        return [first, convolved()]
+
+    with ThreadPoolExecutor(1) as pool:
+        first, second = pool.submit(in_a_new_thread).result()
+    assert torch.equal(first, second)
 
 
 def test_matmul_copies_only_small_images() -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 import i2i
 from i2i.devices import multiplies_bf16
 from i2i.errors import ConfigError
-from i2i.speed import Choices, Convolutions, Half, Pace, choices, chosen_speed, convolutions
+from i2i.speed import Choices, Convolutions, Half, Pace, choices, chosen_speed, convolutions, passes
 
 CPU = torch.device("cpu")
 
@@ -70,63 +71,139 @@ def test_choices_of_another_machine_or_in_a_damaged_file_are_not_used(change: st
     text = file.read_text()
     changed = {"other torch": text.replace(torch.__version__, "1.0"), "cut": text[:-20], "a list": "[]"}[change]
     file.write_text(changed)
-    assert Choices(file).found == {}
+    assert Choices(file).kept() == {}
     assert Choices(file).best("a", kernels) == "quick"
-    assert Choices(file).found == {"a": "quick"}
+    assert Choices(file).kept() == {"a": "quick"}
 
 
 def test_without_a_place_for_the_file_choices_last_for_the_process(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("not a folder")
     kept = Choices(tmp_path / "home" / "kernels.json")
     assert kept.best("a", {"direct": counted(torch.ones(3), [], "direct")}) == "direct"
-    assert kept.found == {"a": "direct"}
-
-
-@pytest.mark.parametrize("name", convolutions.KERNELS)
-@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (7, 0), (1, 0), (1, 1)])
-@pytest.mark.parametrize("n", [1, 3])
-def test_every_kernel_convolves(name: str, kernel: int, padding: int, n: int) -> None:
-    torch.manual_seed(0)
-    x, weight, bias = torch.randn(n, 8, 20, 24), torch.randn(5, 8, kernel, kernel), torch.randn(5)
-    made = convolutions.KERNELS[name](x, weight, bias, (padding, padding))
-    expected = torch.conv2d(x.double(), weight.double(), bias.double(), 1, padding)
-    assert made.is_contiguous()
-    torch.testing.assert_close(made.double(), expected, rtol=1e-4, atol=1e-3)
+    assert kept.used == {"a": "direct"}
 
 
 class Always(Choices):
-    """Chooses the same kernel for all convolutions, and counts them."""
+    """Chooses the same kernel for all convolutions, and keeps their keys."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name, self.asked = name, 0
+        self.name, self.keys = name, set[str]()
 
     def best(self, key: str, kernels: object) -> str:
-        self.asked += 1
+        self.keys.add(key)
         return self.name
+
+
+class Ran:
+    """Counts how often a kernel computed something; the others still do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.times = 0
+        for kind in ("forward", "input"):
+            monkeypatch.setitem(passes.PASSES[kind], name, partial(self.run, passes.PASSES[kind][name]))
+
+    def run(self, kernel: passes.Kernel, one: Tensor, two: Tensor, at: passes.Geometry) -> Tensor:
+        made = kernel(one, two, at)
+        self.times += 1
+        return made
+
+
+NETWORKS = {
+    "3x3": nn.Conv2d(8, 6, 3, padding=1),
+    "1x1": nn.Conv2d(8, 6, 1, bias=False),
+    "7x7": nn.Conv2d(8, 6, 7),
+    "strided": nn.Conv2d(8, 6, 3, 2, 1),
+    "transposed": nn.ConvTranspose2d(8, 6, 3, 1, 1),
+    "transposed and strided": nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1),
+}
+APPLIES = {
+    "direct": NETWORKS.keys(),
+    "channels_last": NETWORKS.keys(),
+    "nnpack": NETWORKS.keys() - {"strided", "transposed and strided"},
+    "winograd": {"3x3", "transposed"},
+    "matmul": NETWORKS.keys(),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", APPLIES)
+@pytest.mark.parametrize("size", [(1, 20, 24), (3, 13, 19), (2, 7, 70)])
+def test_every_kernel_convolves_without_gradients(
+    monkeypatch: pytest.MonkeyPatch, network: str, name: str, size: tuple[int, int, int]
+) -> None:
+    monkeypatch.setattr(convolutions, "LARGE", 0)
+    ran = Ran(monkeypatch, name)
+    module, (n, height, width) = NETWORKS[network], size
+    x = torch.randn(n, 8, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = module(x)
+        with Convolutions(Always(name)):
+            made = module(x)
+    assert made.is_contiguous()
+    assert (made - exact).abs().max() <= 1e-4 * exact.abs().max()
+    if name == "direct":
+        assert torch.equal(made, exact)
+    elif network in APPLIES[name]:
+        assert ran.times == (passes.nnpack_works() if name == "nnpack" else 1)
+    else:
+        assert ran.times == 0
 
 
 def test_large_convolutions_without_gradients_are_chosen_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolutions, "LARGE", 1e6)
-    choices, network = Always("channels_last"), nn.Conv2d(8, 16, 3, padding=1)
+    network = nn.Conv2d(8, 16, 3, padding=1)
     large, small = torch.randn(1, 8, 64, 64), torch.randn(1, 8, 16, 16)
 
-    def asked(module: nn.Module, x: Tensor) -> int:
-        before = choices.asked
+    def asked(module: nn.Module, x: Tensor) -> bool:
+        choices = Always("channels_last")
         with Convolutions(choices):
             made = module(x)
         torch.testing.assert_close(made, module(x))
-        return choices.asked - before
+        return bool(choices.keys)
 
-    assert asked(network, large) == 0  # its weights need gradients
+    assert not asked(network, large)  # its weights need gradients
+    with torch.no_grad():
+        assert asked(network, large)
     with torch.inference_mode():
-        assert asked(network, large) == 1
-        assert asked(network, small) == 0
-        assert asked(network.double(), large.double()) == 0
-        assert asked(nn.Conv2d(8, 16, 3, 2, 1), large) == 0
-        assert asked(nn.Conv2d(8, 16, 3, dilation=2), large) == 0
-        assert asked(nn.Conv2d(8, 16, 3, groups=8), large) == 0
-        assert asked(nn.Conv2d(8, 16, 3, padding="same"), large) == 0
+        assert asked(network, large)
+        assert asked(nn.ConvTranspose2d(8, 16, 3, 2), large)
+        assert not asked(network, small)
+        assert not asked(network.double(), large.double())
+        assert not asked(nn.Conv2d(8, 16, 3, dilation=2), large)
+        assert not asked(nn.Conv2d(8, 16, 3, groups=8), large)
+        assert not asked(nn.Conv2d(8, 16, 3, padding="same"), large)
+
+
+def test_sizes_of_nearly_as_many_pixels_share_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "LARGE", 0)
+    monkeypatch.setattr(passes, "COPIED", 8 * 9 * 40 * 40)
+    network, choices, ran = nn.Conv2d(8, 4, 3, padding=1), Always("matmul"), Ran(monkeypatch, "matmul")
+    with torch.inference_mode(), Convolutions(choices):
+        network(torch.rand(1, 8, 40, 40))
+        network(torch.rand(1, 8, 33, 47))
+        assert ran.times == 2
+        x = torch.rand(1, 8, 41, 41)  # too large for it: PyTorch's own
+        torch.testing.assert_close(network(x), network(x.double().float()))
+        assert (len(choices.keys), ran.times) == (1, 2)
+        network(torch.rand(1, 8, 60, 60))
+        network(torch.rand(2, 8, 40, 40))
+        assert len(choices.keys) == 3
+
+
+@pytest.mark.parametrize("name", ["winograd", "nnpack", "matmul"])
+@pytest.mark.parametrize(("sides", "tile"), [((57, 83), None), ((140, 100), 64)])
+def test_a_model_with_another_kernel_is_within_a_ten_thousandth(
+    monkeypatch: pytest.MonkeyPatch, name: str, sides: tuple[int, int], tile: int | None
+) -> None:
+    monkeypatch.setattr(convolutions, "LARGE", 0)
+    ran = Ran(monkeypatch, name)
+    monkeypatch.setattr("i2i.speed.pace.Choices", lambda file: Always(name))
+    images = [torch.rand(3, *sides, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    exact, auto = (i2i.load("horse2zebra", speed=speed)(images, tile=tile) for speed in ("exact", "auto"))
+    for one, other in zip(exact, auto, strict=True):
+        assert 0 < (one - other).abs().max() < 1e-4
+    assert ran.times > 0
 
 
 def test_bf16_is_used_where_it_changes_hardly_anything() -> None:

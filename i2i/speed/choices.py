@@ -65,18 +65,14 @@ class Choices:
 
     Args:
         file: where they are kept; None keeps them in this process only.
+
+    Attributes:
+        used: by key, those that were asked for.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
-        self.found: dict[str, str] = self._read()
-
-    def _read(self) -> dict[str, str]:
-        with suppress(OSError, ValueError, AttributeError):
-            kept: Any = json.loads(self.file.read_text()) if self.file is not None else {}
-            if kept.get("machine") == machine() and isinstance(kept.get("kernels"), dict):
-                return {str(key): str(value) for key, value in kept["kernels"].items()}
-        return {}
+        self.used: dict[str, str] = {}
 
     def best(self, key: str, kernels: Mapping[str, Callable[[], Tensor]]) -> str:
         """Return the name of the fastest kernel for this key.
@@ -86,19 +82,29 @@ class Choices:
             kernels: by name; the first one is PyTorch's own. One that fails or is inaccurate is not chosen.
         """
         with _one_at_a_time:  # branches of a step may ask at the same time
-            if self.found.get(key) not in kernels:
-                kept = self._read().get(key, "")  # another process may have measured it
-                self.found[key] = kept if kept in kernels else fastest(kernels)
-                self._write()
-            return self.found[key]
+            if self.used.get(key) not in kernels:
+                found = self.kept().get(key, "")
+                if found not in kernels:
+                    found = fastest(kernels)
+                    self._write({key: found})
+                self.used[key] = found
+            return self.used[key]
 
-    def _write(self) -> None:
+    def kept(self) -> dict[str, str]:
+        """Return those in the file: of this machine, by any process."""
+        with suppress(OSError, ValueError, AttributeError):
+            kept: Any = json.loads(self.file.read_text()) if self.file is not None else {}
+            if kept.get("machine") == machine() and isinstance(kept.get("kernels"), dict):
+                return {str(key): str(value) for key, value in kept["kernels"].items()}
+        return {}
+
+    def _write(self, found: dict[str, str]) -> None:
         if self.file is None:
             return
-        known = self._read() | self.found  # another process may have measured others
+        kernels = self.kept() | found  # another process may have measured others meanwhile
         with suppress(ResourceError, OSError):  # without a home folder they are measured in each process
             files.make_folder(self.file.parent)
-            files.write(self.file, json.dumps({"machine": machine(), "kernels": known}, indent=1).encode())
+            files.write(self.file, json.dumps({"machine": machine(), "kernels": kernels}, indent=1).encode())
 
 
 def fastest(kernels: Mapping[str, Callable[[], Tensor]]) -> str:

@@ -1,117 +1,175 @@
 """Convolutions by the fastest of several kernels: `with Convolutions(choices): network(x)`.
 
-PyTorch's own kernel on the CPU is oneDNN's direct convolution. NNPACK, which is part of PyTorch too but unused by
-it, needs fewer multiplications (Winograd and Fourier transforms): on CPUs without AVX-512 it takes half the time for
-wide 3x3 convolutions, and a seventh for the 7x7 ones at the end of ResNet generators. Which one wins depends on the
-shape and the CPU, so it is measured.
+PyTorch's own kernel on the CPU is oneDNN's direct convolution. Others save multiplications, or memory traffic; see
+`passes`. Which one wins depends on the shape, the CPU and the number of threads, so it is measured. Training replaces
+the two gradients of a convolution in the same way.
+
+Second derivatives, as of gradient penalties, are PyTorch's own: what is differentiated again is not replaced.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .choices import Choices
+from .passes import PASSES, Geometry, Inapplicable, Pair
 
 LARGE = 50e6  # multiplications of a convolution from which measuring pays
-Kernel = Callable[[Tensor, Tensor, Tensor | None, tuple[int, int]], Tensor]
+LARGE_TRAINED = 4e6  # the same in training, where each size comes again and again
+PLAIN = (1, (1, 1), [1, 1])  # dilations of one
 
 
-def direct(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """Convolve as PyTorch does by itself."""
-    return torch.conv2d(x, weight, bias, 1, padding)
+class Call(NamedTuple):
+    """A convolution, maybe a transposed one."""
 
-
-def channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """Convolve with the channels of a pixel next to each other."""
-    layout = torch.channels_last
-    made = torch.conv2d(x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias, 1, padding)
-    return made.contiguous()
-
-
-def nnpack(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """Convolve with NNPACK, image by image: batches are slower. Directly where it is missing or rejects the shape."""
-    if nnpack_works():
-        run = torch._nnpack_spatial_convolution
-        with suppress(RuntimeError):
-            made = [run(one, weight, bias, padding, (1, 1)) for one in x.contiguous().split(1)]
-            return torch.cat(made) if len(made) > 1 else made[0]
-    return direct(x, weight, bias, padding)
-
-
-@functools.cache
-def nnpack_works() -> bool:
-    """Return whether NNPACK can be used; this also initialises it."""
-    with suppress(AttributeError, RuntimeError):
-        return bool(torch._nnpack_available())
-    return False
-
-
-KERNELS: Mapping[str, Kernel] = {"direct": direct, "channels_last": channels_last, "nnpack": nnpack}
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: Pair
+    padding: Pair
+    rest: Pair  # rows and columns more than the least size of the result of a transposed one
+    transposed: bool
 
 
 class Convolutions(TorchFunctionMode):
-    """Within it, large float32 convolutions on the CPU that need no gradients run with the fastest kernel."""
+    """Within it, large float32 convolutions on the CPU are computed by the fastest kernels.
 
-    def __init__(self, choices: Choices) -> None:
+    Args:
+        choices: of kernels.
+        training: whether to replace those that need gradients too, and to measure every size. Inference meets many
+            sizes: those with nearly the same number of pixels share a choice.
+    """
+
+    def __init__(self, choices: Choices, training: bool = False) -> None:
         super().__init__()
-        self.choices = choices
+        self.choices, self.training = choices, training
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run a function of PyTorch."""
         kwargs = kwargs or {}
-        if func is torch.conv2d:
-            found = arguments(*args, **kwargs)
-            if found is not None:
-                return self.convolve(*found)
+        reading = READERS.get(func)
+        if reading is not None and not torch.compiler.is_compiling():
+            call = reading(*args, **kwargs)
+            if call is not None and self.replaces(call):
+                return Convolution.apply(call.x, call.weight, call.bias, call, self)
         return func(*args, **kwargs)
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-        """Return the convolution, by the kernel that is the fastest for this shape."""
-        kernels = {name: functools.partial(kernel, x, weight, bias, padding) for name, kernel in KERNELS.items()}
-        return KERNELS[self.choices.best(key_of(x, weight, padding), kernels)](x, weight, bias, padding)
+    def replaces(self, call: Call) -> bool:
+        """Return whether a convolution is large, on the CPU and in float32, and nothing else has its way with it."""
+        x, given = call.x, [part for part in call[:3] if isinstance(part, Tensor)]
+        ordinary = all(type(part) in (Tensor, nn.Parameter) for part in given)
+        if not ordinary or torch._C._functorch.peek_interpreter_stack() is not None or x.ndim != 4:
+            return False
+        if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in given):
+            return False
+        if self.training:
+            if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():  # someone wants it so
+                return False
+        elif torch.is_grad_enabled() and any(part.requires_grad for part in given):
+            return False
+        pixels = x.shape[2] * x.shape[3] // (1 if call.transposed else call.stride[0] * call.stride[1])
+        large = len(x) * pixels * call.weight.numel() >= (LARGE_TRAINED if self.training else LARGE)
+        return large and not torch.is_autocast_enabled("cpu")
+
+    def best(self, kind: str, one: Tensor, two: Tensor, at: Geometry) -> str:
+        """Return the name of the fastest kernel of a pass."""
+        pixels = 1 << (one.shape[2] * one.shape[3] - 1).bit_length()
+        about = (one.shape, two.shape, *at) if self.training else ((*one.shape[:2], pixels), two.shape, *at[1:])
+        sides = ", ".join("x".join(map(str, part)) for part in about)
+        kernels = {name: functools.partial(kernel, one, two, at) for name, kernel in PASSES[kind].items()}
+        return self.choices.best(f"{kind} of {sides} threads {torch.get_num_threads()}", kernels)
+
+    def run(self, kind: str, one: Tensor, two: Tensor, at: Geometry) -> Tensor:
+        """Return what the fastest kernel of a pass makes of two tensors."""
+        with suppress(Inapplicable):  # it was chosen for a size, or on a machine, that is not quite this one
+            return PASSES[kind][self.best(kind, one, two, at)](one, two, at)
+        return PASSES[kind]["direct"](one, two, at)
 
 
-def key_of(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> str:
-    """Describe a convolution, by a power of 2 instead of the number of pixels: sizes are many."""
-    out, channels, *kernel = weight.shape
-    pixels = 1 << (x.shape[2] * x.shape[3] - 1).bit_length()
-    sides = "x".join(map(str, kernel))
-    threads = torch.get_num_threads()
-    return f"{sides} {channels}->{out} of {len(x)}x{pixels} padding {padding[0]},{padding[1]} threads {threads}"
+class Convolution(torch.autograd.Function):
+    """A convolution whose three passes are computed by the fastest kernels."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: Call, kernels: Convolutions
+    ) -> Tensor:
+        """Convolve x [N, C, H, W] with a weight, and add a bias."""
+        ctx.save_for_backward(x, weight)
+        ctx.kernels, ctx.transposed, ctx.rest = kernels, call.transposed, call.rest
+        ctx.bias_size = None if bias is None else list(bias.shape)
+        ctx.at = geometry(call)
+        work = ("input" if call.transposed else "forward", x, weight, ctx.at)
+        if kernels.best(*work) == "direct":  # which adds the bias on its way
+            how = (call.stride, call.padding, (1, 1), call.transposed, call.rest, 1)
+            return torch.ops.aten.convolution(x, weight, bias, *how)
+        made = kernels.run(*work)
+        return made if bias is None else made.add_(bias[:, None, None])
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, the weight and the bias for that of the result."""
+        x, weight = ctx.saved_tensors
+        needed, transposed = ctx.needs_input_grad[:3], ctx.transposed
+        if not torch.is_grad_enabled():  # else what is done here is differentiated again
+            dy, given = dy.contiguous(), x.contiguous()
+            one = ("forward" if transposed else "input", dy, weight, ctx.at)
+            two = ("weight", dy, given, ctx.at) if transposed else ("weight", given, dy, ctx.at)
+            wanted = [part for part, need in ((one, needed[0]), (two, needed[1])) if need]
+            if any(ctx.kernels.best(*part) != "direct" for part in wanted):
+                dx = ctx.kernels.run(*one) if needed[0] else None
+                dw = ctx.kernels.run(*two) if needed[1] else None
+                return dx, dw, dy.sum((0, 2, 3)) if needed[2] else None, None, None
+        how = (ctx.bias_size, ctx.at.stride, ctx.at.padding, (1, 1), transposed, ctx.rest, 1, needed)
+        return (*torch.ops.aten.convolution_backward(dy, x, weight, *how), None, None)
 
 
-def arguments(
+def geometry(call: Call) -> Geometry:
+    """Return the geometry of a convolution, or of the one whose gradient a transposed one is."""
+    (h, w), (kh, kw) = call.x.shape[2:], call.weight.shape[2:]
+    if call.transposed:
+        h = (h - 1) * call.stride[0] - 2 * call.padding[0] + kh + call.rest[0]
+        w = (w - 1) * call.stride[1] - 2 * call.padding[1] + kw + call.rest[1]
+    return Geometry((h, w), (kh, kw), call.stride, call.padding)
+
+
+def pair(value: Any) -> Pair:
+    """Return a number or two of them as a pair."""
+    one, two = (value, value) if isinstance(value, int) else value if len(value) == 2 else 2 * tuple(value)
+    return int(one), int(two)
+
+
+def read_plain(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Call | None:
+    """Return a call of `torch.conv2d`, or None if it has groups, is dilated or has a padding in words."""
+    if groups != 1 or dilation not in PLAIN or isinstance(padding, str):
+        return None
+    return Call(input, weight, bias, pair(stride), pair(padding), (0, 0), False)
+
+
+def read_transposed(
     input: Any,
     weight: Any,
     bias: Any = None,
     stride: Any = 1,
     padding: Any = 0,
-    dilation: Any = 1,
+    output_padding: Any = 0,
     groups: int = 1,
-) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, int]] | None:
-    """Return what a kernel needs; None if PyTorch's own should do it."""
-    padding = (padding, padding) if isinstance(padding, int) else padding
-    plain = (
-        groups == 1
-        and stride in (1, (1, 1), [1, 1])
-        and dilation in (1, (1, 1), [1, 1])
-        and not isinstance(padding, str)
-    )
-    if not plain or input.ndim != 4 or input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    dilation: Any = 1,
+) -> Call | None:
+    """Return a call of `torch.conv_transpose2d`, or None if it has groups or is dilated."""
+    if groups != 1 or dilation not in PLAIN:
         return None
-    if input.dtype != torch.float32 or weight.dtype != torch.float32:
-        return None
-    if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
-        return None
-    if len(input) * input.shape[2] * input.shape[3] * weight.numel() < LARGE:
-        return None
-    return input, weight, bias, (int(padding[0]), int(padding[1]))
+    return Call(input, weight, bias, pair(stride), pair(padding), pair(output_padding), True)
+
+
+READERS: Mapping[Any, Any] = {torch.conv2d: read_plain, torch.conv_transpose2d: read_transposed}

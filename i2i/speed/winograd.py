@@ -45,7 +45,8 @@ def buffer(name: str, *shape: int) -> Tensor:
     """Return memory of this thread under a name, with undefined values: the same at every call."""
     size, kept = math.prod(shape), _kept.__dict__
     if name not in kept or kept[name].numel() < size:
-        kept[name] = torch.empty(size, dtype=torch.float32, device="cpu")
+        with torch.inference_mode(False):  # which could not be written outside of it
+            kept[name] = torch.empty(size, dtype=torch.float32, device="cpu")
     found: Tensor = kept[name]
     return found[:size].view(shape)
 
@@ -59,34 +60,34 @@ class Band(NamedTuple):
     rows: int
 
 
-def bands(images: int, rows: int, columns: int, channels: int) -> Iterator[list[Band]]:
-    """Yield the bands of some images at a time, such that a buffer holds `WORK` numbers or one row of tiles."""
+def bands(images: int, rows: int, columns: int, channels: int) -> Iterator[Band]:
+    """Yield the bands of images, such that a buffer holds `WORK` numbers or one row of tiles."""
     each = 36 * columns * channels
     at_once = max(1, min(images, WORK // (each * rows)))
     high = rows if at_once > 1 else max(1, min(rows, WORK // each))
     for first in range(0, images, at_once):
-        many = min(at_once, images - first)
-        yield [Band(first, many, row, min(high, rows - row)) for row in range(0, rows, high)]
+        for row in range(0, rows, high):
+            yield Band(first, min(at_once, images - first), row, min(high, rows - row))
 
 
-def spread(x: Tensor, height: int, width: int, before: Pair, name: str) -> Tensor:
-    """Return images [N, C, H, W] as [N, height, width, C] in zeros, `before` of them at the top and left."""
-    n, c, h, w = x.shape
-    (top, left), made = before, buffer(name, n, height, width, c)
-    for edge in (made[:, :top], made[:, top + h :], made[:, :, :left], made[:, :, left + w :]):
+def tiles(x: Tensor, band: Band, columns: int, side: int, before: Pair) -> Tensor:
+    """Return the tiles of a band of images [N, C, H, W], every four pixels: [side * side, tiles * C].
+
+    The images are surrounded by zeros, `before` of them at the top and left.
+    """
+    some = x[band.first : band.first + band.images]
+    (n, c, h, w), (top, left) = some.shape, before
+    height, width, start = 4 * band.rows + side - 4, 4 * columns + side - 4, 4 * band.row - top
+    above, below = max(0, -start), min(height, h - start)  # the rows in between are those of the images
+    spread = buffer("spread", n, height, width, c)  # channels next to each other
+    for edge in (spread[:, :above], spread[:, below:], spread[:, :, :left], spread[:, :, left + w :]):
         if edge.numel():
             edge.zero_()
-    made[:, top : top + h, left : left + w].copy_(x.permute(0, 2, 3, 1))
-    return made
-
-
-def tiles(spread_out: Tensor, band: Band, columns: int, side: int, name: str) -> Tensor:
-    """Return the tiles of a band of images [N, H, W, C], every four pixels: [side * side, tiles * C]."""
-    n, height, width, c = spread_out.shape
+    inner = some[:, :, start + above : start + below].permute(0, 2, 3, 1)
+    spread[:, above:below, left : left + w].copy_(inner)
     strides = (width * c, c, height * width * c, 4 * width * c, 4 * c, 1)
     shape = (side, side, n, band.rows, columns, c)
-    found = spread_out.as_strided(shape, strides, spread_out.storage_offset() + 4 * band.row * width * c)
-    return buffer(name, *shape).copy_(found).view(side * side, -1)
+    return buffer("tiles", *shape).copy_(spread.as_strided(shape, strides)).view(side * side, -1)
 
 
 def convolve(x: Tensor, weights: Tensor, padding: Pair, size: Pair) -> Tensor:
@@ -95,20 +96,17 @@ def convolve(x: Tensor, weights: Tensor, padding: Pair, size: Pair) -> Tensor:
     o, (height, width) = weights.shape[2], size
     rows, columns = -(-height // 4), -(-width // 4)
     made = x.new_empty(n, o, height, width)
-    for group in bands(n, rows, columns, max(c, o)):
-        some = slice(group[0].first, group[0].first + group[0].images)
-        spread_out = spread(x[some], 4 * rows + 2, 4 * columns + 2, padding, "spread")
-        for band in group:
-            count = band.images * band.rows * columns
-            given = tiles(spread_out, band, columns, 6, "tiles")
-            given = torch.mm(OF_TILES, given, out=buffer("transformed", 36, count * c))
-            product = torch.bmm(given.view(36, count, c), weights, out=buffer("tiles", 36, count, o))
-            found = torch.mm(OF_RESULTS, product.view(36, -1), out=buffer("transformed", 16, count * o))
-            found = found.view(4, 4, band.images, band.rows, columns, o).permute(2, 3, 0, 4, 1, 5)
-            pixels = buffer("pixels", band.images, band.rows, 4, columns, 4, o).copy_(found)
-            pixels = pixels.view(band.images, 4 * band.rows, 4 * columns, o).permute(0, 3, 1, 2)
-            high = min(4 * band.rows, height - 4 * band.row)
-            made[some, :, 4 * band.row : 4 * band.row + high].copy_(pixels[:, :, :high, :width])
+    for band in bands(n, rows, columns, max(c, o)):
+        count = band.images * band.rows * columns
+        given = tiles(x, band, columns, 6, padding)
+        given = torch.mm(OF_TILES, given, out=buffer("transformed", 36, count * c))
+        product = torch.bmm(given.view(36, count, c), weights, out=buffer("tiles", 36, count, o))
+        found = torch.mm(OF_RESULTS, product.view(36, -1), out=buffer("transformed", 16, count * o))
+        found = found.view(4, 4, band.images, band.rows, columns, o).permute(2, 3, 0, 4, 1, 5)
+        pixels = buffer("pixels", band.images, band.rows, 4, columns, 4, o).copy_(found)
+        pixels = pixels.view(band.images, 4 * band.rows, 4 * columns, o).permute(0, 3, 1, 2)
+        target = made[band.first : band.first + band.images, :, 4 * band.row : 4 * (band.row + band.rows)]
+        target.copy_(pixels[:, :, : target.shape[2], :width])
     return made
 
 
@@ -134,17 +132,13 @@ def weight_gradient(x: Tensor, dy: Tensor, padding: Pair) -> Tensor:
     (n, c), (o, height, width) = x.shape[:2], dy.shape[1:]
     rows, columns = -(-height // 4), -(-width // 4)
     total = buffer("weights", 36, c, o).zero_()
-    for group in bands(n, rows, columns, max(c, o)):
-        some = slice(group[0].first, group[0].first + group[0].images)
-        given = spread(x[some], 4 * rows + 2, 4 * columns + 2, padding, "spread")
-        wanted = spread(dy[some], 4 * rows, 4 * columns, (0, 0), "wanted")
-        for band in group:
-            count = band.images * band.rows * columns
-            first = tiles(given, band, columns, 6, "tiles")
-            first = torch.mm(OF_TILES, first, out=buffer("transformed", 36, count * c)).view(36, count, c)
-            second = tiles(wanted, band, columns, 4, "tiles")
-            second = torch.mm(OF_RESULTS.t(), second, out=buffer("pixels", 36, count * o)).view(36, count, o)
-            torch.baddbmm(total, first.transpose(1, 2), second, out=total)
+    for band in bands(n, rows, columns, max(c, o)):
+        count = band.images * band.rows * columns
+        first = tiles(x, band, columns, 6, padding)
+        first = torch.mm(OF_TILES, first, out=buffer("transformed", 36, count * c)).view(36, count, c)
+        second = tiles(dy, band, columns, 4, (0, 0))
+        second = torch.mm(OF_RESULTS.t(), second, out=buffer("pixels", 36, count * o)).view(36, count, o)
+        torch.baddbmm(total, first.transpose(1, 2), second, out=total)
     found = torch.mm(OF_WEIGHTS.t(), total.view(36, -1), out=buffer("tiles", 9, c * o)).view(9, c, o)
     ordered = buffer("pixels", c, 9, o).copy_(found.transpose(0, 1))
     return torch.empty(o, 9 * c).copy_(ordered.view(9 * c, o).t()).view(o, c, 3, 3)
