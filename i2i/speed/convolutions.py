@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .choices import Choices
-from .passes import PASSES, Geometry, Inapplicable, Pair
+from .passes import PASSES, Bias, Geometry, Inapplicable, Pair
 
 LARGE = 50e6  # multiplications of a convolution from which measuring pays
 LARGE_TRAINED = 4e6  # the same in training, where each size comes again and again
@@ -60,7 +60,7 @@ class Convolutions(TorchFunctionMode):
         if reading is not None and not torch.compiler.is_compiling():
             call = reading(*args, **kwargs)
             if call is not None and self.replaces(call):
-                return Convolution.apply(call.x, call.weight, call.bias, call, self)
+                return Convolution.apply(*call[:3], call, self) if self.training else self.convolve(call)
         return func(*args, **kwargs)
 
     def replaces(self, call: Call) -> bool:
@@ -80,19 +80,24 @@ class Convolutions(TorchFunctionMode):
         large = len(x) * pixels * call.weight.numel() >= (LARGE_TRAINED if self.training else LARGE)
         return large and not torch.is_autocast_enabled("cpu")
 
-    def best(self, kind: str, one: Tensor, two: Tensor, at: Geometry) -> str:
+    def convolve(self, call: Call) -> Tensor:
+        """Return a convolution by the fastest kernel."""
+        kind = "input" if call.transposed else "forward"
+        return self.run(kind, call.x, call.weight, geometry(call), call.bias)
+
+    def best(self, kind: str, one: Tensor, two: Tensor, at: Geometry, *bias: Bias) -> str:
         """Return the name of the fastest kernel of a pass."""
         pixels = 1 << (one.shape[2] * one.shape[3] - 1).bit_length()
         about = (one.shape, two.shape, *at) if self.training else ((*one.shape[:2], pixels), two.shape, *at[1:])
         sides = ", ".join("x".join(map(str, part)) for part in about)
-        kernels = {name: functools.partial(kernel, one, two, at) for name, kernel in PASSES[kind].items()}
+        kernels = {name: functools.partial(kernel, one, two, at, *bias) for name, kernel in PASSES[kind].items()}
         return self.choices.best(f"{kind} of {sides} threads {torch.get_num_threads()}", kernels)
 
-    def run(self, kind: str, one: Tensor, two: Tensor, at: Geometry) -> Tensor:
-        """Return what the fastest kernel of a pass makes of two tensors."""
+    def run(self, kind: str, one: Tensor, two: Tensor, at: Geometry, *bias: Bias) -> Tensor:
+        """Return what the fastest kernel of a pass makes of two tensors, plus a bias if one is given."""
         with suppress(Inapplicable):  # it was chosen for a size, or on a machine, that is not quite this one
-            return PASSES[kind][self.best(kind, one, two, at)](one, two, at)
-        return PASSES[kind]["direct"](one, two, at)
+            return PASSES[kind][self.best(kind, one, two, at, *bias)](one, two, at, *bias)
+        return PASSES[kind]["direct"](one, two, at, *bias)
 
 
 class Convolution(torch.autograd.Function):
@@ -107,12 +112,7 @@ class Convolution(torch.autograd.Function):
         ctx.kernels, ctx.transposed, ctx.rest = kernels, call.transposed, call.rest
         ctx.bias_size = None if bias is None else list(bias.shape)
         ctx.at = geometry(call)
-        work = ("input" if call.transposed else "forward", x, weight, ctx.at)
-        if kernels.best(*work) == "direct":  # which adds the bias on its way
-            how = (call.stride, call.padding, (1, 1), call.transposed, call.rest, 1)
-            return torch.ops.aten.convolution(x, weight, bias, *how)
-        made = kernels.run(*work)
-        return made if bias is None else made.add_(bias[:, None, None])
+        return kernels.convolve(call)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:

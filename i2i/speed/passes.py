@@ -2,8 +2,8 @@
 
 A transposed convolution is the gradient of the images of one, and the other way round, so three passes are enough:
 
-    forward          images [N, I, H, W], weight [O, I, kh, kw]   -> results [N, O, h, w]
-    input gradient   results, weight                              -> images
+    forward          images [N, I, H, W], weight [O, I, kh, kw]   -> results [N, O, h, w], plus a bias [O] if given
+    input gradient   results, weight                              -> images, plus a bias [I] if given
     weight gradient  images, results                              -> weight
 
 NNPACK, which is part of PyTorch but unused by it, transforms like Winograd's algorithm and by Fourier's: on CPUs
@@ -40,7 +40,8 @@ class Geometry(NamedTuple):
     padding: Pair
 
 
-Kernel = Callable[[Tensor, Tensor, Geometry], Tensor]
+Bias = Tensor | None
+Kernel = Callable[..., Tensor]  # of two tensors, their geometry, and perhaps a bias
 
 
 class Inapplicable(RuntimeError):
@@ -53,21 +54,26 @@ def require(applies: bool) -> None:
         raise Inapplicable("this kernel does not compute this convolution")
 
 
+def plus(made: Tensor, bias: Bias) -> Tensor:
+    """Add a bias to a result."""
+    return made if bias is None else made.add_(bias[:, None, None])
+
+
 def near(value: Tensor) -> Tensor:
     """Return a tensor with the channels of a pixel next to each other."""
     return value.contiguous(memory_format=torch.channels_last)
 
 
-def direct_forward(x: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def direct_forward(x: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Convolve as PyTorch does by itself; not by `torch.conv2d`, which this package may be replacing."""
-    return torch.ops.aten.convolution(x, weight, None, at.stride, at.padding, (1, 1), False, (0, 0), 1)
+    return torch.ops.aten.convolution(x, weight, bias, at.stride, at.padding, (1, 1), False, (0, 0), 1)
 
 
-def direct_input(dy: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def direct_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Return the gradient of the images as PyTorch does."""
     sides = zip(at.size, dy.shape[2:], *at[1:], strict=True)
     rest = [size - ((small - 1) * stride - 2 * pad + side) for size, small, side, stride, pad in sides]
-    return torch.ops.aten.convolution(dy, weight, None, at.stride, at.padding, (1, 1), True, rest, 1)
+    return torch.ops.aten.convolution(dy, weight, bias, at.stride, at.padding, (1, 1), True, rest, 1)
 
 
 def direct_weight(x: Tensor, dy: Tensor, at: Geometry) -> Tensor:
@@ -80,7 +86,7 @@ def direct_weight(x: Tensor, dy: Tensor, at: Geometry) -> Tensor:
 
 def in_other_layout(kernel: Kernel) -> Kernel:
     """Return a kernel that works with the channels of a pixel next to each other."""
-    return lambda one, two, at: kernel(near(one), near(two), at).contiguous()
+    return lambda one, two, *rest: kernel(near(one), near(two), *rest).contiguous()
 
 
 @functools.cache
@@ -91,45 +97,43 @@ def nnpack_works() -> bool:
     return False
 
 
-def nnpack(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+def nnpack(x: Tensor, weight: Tensor, padding: Pair, bias: Bias) -> Tensor:
     """Convolve with NNPACK, image by image: batches are slower."""
     require(nnpack_works())
     try:
-        made = [
-            torch._nnpack_spatial_convolution(one, weight, None, padding, (1, 1)) for one in x.contiguous().split(1)
-        ]
+        made = [torch._nnpack_spatial_convolution(one, weight, bias, padding) for one in x.contiguous().split(1)]
     except RuntimeError as error:  # such as 1x1 with padding
         raise Inapplicable(str(error)) from error
     return torch.cat(made) if len(made) > 1 else made[0]
 
 
-def nnpack_forward(x: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def nnpack_forward(x: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Convolve with NNPACK."""
     require(at.stride == (1, 1))
-    return nnpack(x, weight, at.padding)
+    return nnpack(x, weight, at.padding, bias)
 
 
-def nnpack_input(dy: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def nnpack_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Return the gradient of the images with NNPACK: a convolution with the weight flipped."""
     around = (at.kernel[0] - 1 - at.padding[0], at.kernel[1] - 1 - at.padding[1])
     require(at.stride == (1, 1) and min(around) >= 0)
-    return nnpack(dy, weight.flip(2, 3).transpose(0, 1).contiguous(), around)
+    return nnpack(dy, weight.flip(2, 3).transpose(0, 1).contiguous(), around, bias)
 
 
-def matmul_forward(x: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def matmul_forward(x: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Convolve by one matrix product with copies of all patches; for few pixels and many channels."""
     sides = zip(*at, strict=True)
     height, width = ((size + 2 * pad - side) // stride + 1 for size, side, stride, pad in sides)
     found = weight.flatten(1) @ patches(x, at, height * width)
-    return found.view(len(weight), len(x), height, width).transpose(0, 1).contiguous()
+    return plus(found.view(len(weight), len(x), height, width).transpose(0, 1).contiguous(), bias)
 
 
-def matmul_input(dy: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def matmul_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Return the gradient of the images by one matrix product and a sum over patches."""
     flat = dy.transpose(0, 1).reshape(len(weight), -1)
     require(flat.shape[1] * weight[0].numel() <= COPIED)
     found = (weight.flatten(1).t() @ flat).view(-1, len(dy), flat.shape[1] // len(dy)).transpose(0, 1)
-    return functional.fold(found, at.size, at.kernel, 1, at.padding, at.stride)
+    return plus(functional.fold(found, at.size, at.kernel, 1, at.padding, at.stride), bias)
 
 
 def matmul_weight(x: Tensor, dy: Tensor, at: Geometry) -> Tensor:
@@ -150,16 +154,16 @@ def fits_winograd(one: int, two: int, at: Geometry) -> None:
     require(at.kernel == (3, 3) and at.stride == (1, 1) and max(at.padding) <= 2 and one * two <= TRANSFORMED)
 
 
-def winograd_forward(x: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def winograd_forward(x: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Convolve with Winograd's algorithm."""
     fits_winograd(weight.shape[0], weight.shape[1], at)
-    return winograd.forward(x, weight, at.padding)
+    return plus(winograd.forward(x, weight, at.padding), bias)
 
 
-def winograd_input(dy: Tensor, weight: Tensor, at: Geometry) -> Tensor:
+def winograd_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Return the gradient of the images with Winograd's algorithm."""
     fits_winograd(weight.shape[0], weight.shape[1], at)
-    return winograd.input_gradient(dy, weight, at.padding, at.size)
+    return plus(winograd.input_gradient(dy, weight, at.padding, at.size), bias)
 
 
 def winograd_weight(x: Tensor, dy: Tensor, at: Geometry) -> Tensor:
