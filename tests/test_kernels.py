@@ -21,7 +21,7 @@ from i2i.devices import multiplies_bf16, precision
 from i2i.engine import Engine
 from i2i.optim import adam
 from i2i.runs.record import how
-from i2i.speed import Choices, Convolutions, Kernels, choices, convolutions, passes, precision_at, training
+from i2i.speed import Choices, Convolutions, Kernels, choices, convolutions, passes, precision_at, training, winograd
 from i2i.speed.passes import PASSES, Geometry
 
 CPU = torch.device("cpu")
@@ -271,6 +271,17 @@ def test_winograd_trains_after_it_has_translated() -> None:
     with ThreadPoolExecutor(1) as pool:
         first, second = pool.submit(in_a_new_thread).result()
     assert torch.equal(first, second)
+
+
+def test_winograd_copies_only_a_band_of_a_large_image() -> None:
+    at, weight = Geometry((1024, 512), (3, 3), (1, 1), (1, 1)), torch.rand(8, 16, 3, 3)
+
+    def kept() -> int:
+        passes.winograd_forward(torch.rand(1, 16, 1024, 512), weight, at)
+        return sum(buffer.numel() for buffer in vars(winograd._kept).values())
+
+    with ThreadPoolExecutor(1) as pool:
+        assert 0 < pool.submit(kept).result() < 4 * winograd.WORK < 1024 * 512 * 16
 
 
 def test_matmul_copies_only_small_images() -> None:
