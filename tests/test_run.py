@@ -189,7 +189,8 @@ def test_F4_a_signal_saves_within_a_step_and_the_run_can_be_resumed(
 def test_F15_a_training_survives_the_loss_of_its_terminal(config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "i2i", "run", str(config), "train.log_every=1", "-o", str(run)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as in many containers
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=unbuffered)
     assert child.stderr is not None
     child.stderr.close()
     assert child.wait(timeout=60) == 0

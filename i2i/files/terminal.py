@@ -39,7 +39,7 @@ def keep_open() -> None:
             give_up(number)
             setattr(sys, name, os.fdopen(number, "w", closefd=False))
     raw = getattr(sys.stderr, "buffer", None)
-    if isinstance(raw, io.BufferedWriter) and raw.fileno() == 2:
+    if isinstance(raw, io.BufferedWriter | io.FileIO) and raw.fileno() == 2:  # the latter with PYTHONUNBUFFERED
         sys.stderr = Stderr(
             os.fdopen(2, "wb", closefd=False), sys.stderr.encoding, "backslashreplace", line_buffering=True
         )
