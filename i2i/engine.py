@@ -27,7 +27,7 @@ from .contract import backward, builder_for, name_of, not_finite, players_of, tu
 from .data.stream import Batch
 from .errors import NumericError, PluginError, blame
 from .networks.average import Average
-from .processes import ProcessGroup
+from .processes import ProcessGroup, with_whole_state
 from .speed import Kernels, precision_at
 from .task import Losses, Task, Turn
 
@@ -74,7 +74,7 @@ class Engine:
         self.world = world or ProcessGroup()
         self.device = torch.device(device)
         self.train, self.schedule, self.steps_per_epoch = train, schedule, steps_per_epoch
-        self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
+        self.task: Task = self.world.same_start(task, self.device, shard=train.shard)  # type: ignore[assignment]
         self.task.over_processes = self.world.whole_batch
         if self.device.type == "cpu" and self.world.size == 1 and torch.get_num_threads() > 1:
             self.task.branches = devices.Branches(self.task, torch.get_num_threads())
@@ -82,7 +82,8 @@ class Engine:
         self.skipped: dict[str, int] = {}  # by player, the turns skipped because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
         self.players = players_of(self.task)
-        self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
+        builders = {name: builder_for(name, optimizer, self.players) for name in self.players}
+        self.optimizers = {name: with_whole_state(builders[name](p)) for name, p in self.players.items()}
         self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
         self.averages: dict[str, Average] = {}
         if train.ema is not None:
@@ -137,14 +138,14 @@ class Engine:
             return False
         asked = torch.tensor(float(self.stop_signal is not None), device=self.device)
         numbers = torch.stack([*shown.values(), asked])
-        self.world.average([*grads, numbers])
+        self.world.average([numbers] if self.train.shard else [*grads, numbers])
         shown |= dict(zip(shown, numbers, strict=False))
         return bool(numbers[-1] > 0)
 
     def _move(self, player: str, grads: list[Tensor], shown: Losses) -> None:
         """Let a player's optimizer move, unless a loss or gradient is not finite."""
         optimizer, scale = self.optimizers[player], self.scales.get(player)
-        norm = scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads)
+        norm = self.world.whole_norm(scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads))
         if self.train.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.players[player], self.train.clip, norm)
         judged = norm if scale is None else scale.judged(norm)
