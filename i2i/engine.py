@@ -27,7 +27,7 @@ from .contract import backward, builder_for, name_of, not_finite, players_of, tu
 from .data.stream import Batch
 from .errors import NumericError, PluginError, blame
 from .networks.average import Average
-from .processes import ProcessGroup, with_whole_state
+from .processes import ProcessGroup, load_state, state_of
 from .speed import Kernels, precision_at
 from .task import Losses, Task, Turn
 
@@ -82,8 +82,7 @@ class Engine:
         self.skipped: dict[str, int] = {}  # by player, the turns skipped because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
         self.players = players_of(self.task)
-        builders = {name: builder_for(name, optimizer, self.players) for name in self.players}
-        self.optimizers = {name: with_whole_state(builders[name](p)) for name, p in self.players.items()}
+        self.optimizers = {name: builder_for(name, optimizer, self.players)(p) for name, p in self.players.items()}
         self.rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
         self.averages: dict[str, Average] = {}
         if train.ema is not None:
@@ -145,7 +144,7 @@ class Engine:
     def _move(self, player: str, grads: list[Tensor], shown: Losses) -> None:
         """Let a player's optimizer move, unless a loss or gradient is not finite."""
         optimizer, scale = self.optimizers[player], self.scales.get(player)
-        norm = self.world.whole_norm(scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads))
+        norm = self.world.norm(scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads), self.train.shard)
         if self.train.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.players[player], self.train.clip, norm)
         judged = norm if scale is None else scale.judged(norm)
@@ -237,7 +236,7 @@ class Engine:
         return {
             "task": dict(self.task.state_dict()),
             "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimizers": {name: state_of(optimizer) for name, optimizer in self.optimizers.items()},
             "step": self.number,
             "skipped": dict(self.skipped),
             "scales": {name: scale.state() for name, scale in self.scales.items()},
@@ -250,7 +249,7 @@ class Engine:
         for name, average in self.averages.items():
             average.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_state(optimizer, state["optimizers"][name])
         for name, scale in self.scales.items():
             scale.load(state["scales"][name])
         self.kernels.load(state.get("kernels"))

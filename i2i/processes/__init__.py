@@ -21,11 +21,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import ConfigError, I2IError, ResourceError
-from .divided import divide, with_whole_state
+from .divided import divide, load_state, state_of
 from .joining import meeting, number, refuse_disagreement, refuse_variables
 from .launch import launch
 
-__all__ = ["ProcessGroup", "alone", "join", "launch", "leave", "name_rank", "rank", "with_whole_state"]
+__all__ = ["ProcessGroup", "alone", "join", "launch", "leave", "load_state", "name_rank", "rank", "state_of"]
 
 
 def rank() -> int:
@@ -54,7 +54,7 @@ class ProcessGroup:
 
     def __init__(self, rank: int = 0, size: int = 1, store: dist.Store | None = None) -> None:
         self.rank, self.size, self._store = rank, size, store
-        self._beat, self._divided = 0.0, False
+        self._beat = 0.0
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, with a single all-reduce."""
@@ -75,12 +75,12 @@ class ProcessGroup:
         dist.all_gather(parts, x.detach().contiguous())
         return fn(torch.cat(parts))[self.rank * len(x) : (self.rank + 1) * len(x)]
 
-    def whole_norm(self, norm: Tensor) -> Tensor:
-        """Return the norm of all gradients of a player, given that of what this process holds of them."""
-        if not self._divided:
-            return norm
-        norms = [torch.empty_like(norm) for _ in range(self.size)]
-        dist.all_gather(norms, norm)
+    def norm(self, own: Tensor, divided: bool) -> Tensor:
+        """Return the norm of gradients, given that of those on this process, which are pieces if they are divided."""
+        if not divided:
+            return own
+        norms = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(norms, own)
         return torch.linalg.vector_norm(torch.stack(norms))
 
     def same_start(self, module: nn.Module, device: torch.device, *, shard: bool = False) -> nn.Module:
@@ -97,8 +97,8 @@ class ProcessGroup:
         if self.size == 1:
             if shard:
                 raise ConfigError(
-                    "train.shard divides networks among processes, and there is only one: start several with --nproc, "
-                    "or set train.shard=false"
+                    "train.shard divides networks among processes, and there is only one: start several with "
+                    "--nproc, or set train.shard=false"
                 )
             return module.to(device)
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
@@ -116,7 +116,6 @@ class ProcessGroup:
                     dist.broadcast(tensor, src=0)
         if shard:
             divide(module, device)
-            self._divided = True
         return module.to(device)
 
     def agree(self, topic: str, values: Callable[[], Mapping[str, str]]) -> None:

@@ -1,8 +1,8 @@
 """Networks divided among the processes, for those that are larger than one device: `train.shard: true`.
 
-Of each parameter a process holds only its piece, a vector, and so of the gradient and of what the optimizer keeps. Whoever
-reads a parameter, as `self.weight` in a layer, gets all of it, gathered for the moment. The graph does not keep that: the
-backward pass gathers it again, and leaves to each process the average gradient of its piece.
+Of each parameter a process holds only its piece, a vector, and so of the gradient and of what the optimizer keeps.
+Whoever reads a parameter, as `self.weight` in a layer, gets all of it, gathered for the moment. The graph does not
+keep that: the backward pass gathers it again, and leaves to each process the average gradient of its piece.
 
 PyTorch's `fully_shard` works likewise, but what its graphs contain is not the divided parameter. It therefore has no
 gradients for `backward(inputs=...)`, with which the engine separates the players.
@@ -12,8 +12,10 @@ Source: SimpleFSDP, arXiv:2411.00284.
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 import torch.distributed as dist
@@ -24,7 +26,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..errors import ConfigError
 
-_gathered: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # by address; `part` is what they come from
+_gathered: weakref.WeakValueDictionary[int, Tensor] = (
+    weakref.WeakValueDictionary()
+)  # by address; `part` is what they come from
 
 
 class Part(nn.Parameter):
@@ -83,20 +87,30 @@ class Gather(torch.autograd.Function):
 def divide(module: nn.Module, device: torch.device) -> None:
     """Divide the parameters of a module, which are the same on all processes, and move each piece to its device.
 
-    `state_dict`, which all processes must call, then returns whole parameters on the CPU of the first process, and only
-    their shapes on the others; `load_state_dict` takes whole ones.
+    `state_dict`, which all processes must call, then returns whole parameters on the CPU of the first process, and
+    only their shapes on the others; `load_state_dict` takes whole ones.
 
     Args:
         module: changed in place.
         device: where this process trains; it never holds all of the module.
 
     Raises:
-        ConfigError: a layer keeps further references to its parameters, so they cannot be replaced.
+        ConfigError: a parameter is kept in a second place, such as the list of an `nn.LSTM`, which would not change.
     """
+    replaced = replace(module, device)
+    gc.collect()
+    for name, parameter in replaced.items():
+        if parameter() is not None:
+            layer, _, key = name.rpartition(".")
+            kind = type(module.get_submodule(layer)).__name__
+            raise ConfigError(f"train.shard cannot divide {layer}: the {kind} keeps a second reference to its {key}")
+
+
+def replace(module: nn.Module, device: torch.device) -> dict[str, weakref.ref[nn.Parameter]]:
+    """Replace each parameter by its piece, and return by name what was replaced."""
     parts: dict[nn.Parameter, Part] = {}  # what layers share they still share
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.RNNBase):
-            raise ConfigError(f"train.shard cannot divide {name}, an nn.{type(layer).__name__}: set train.shard=false")
+    replaced = {name: weakref.ref(parameter) for name, parameter in module.named_parameters()}
+    for layer in module.modules():
         own = {key: parameter for key, parameter in layer._parameters.items() if parameter is not None}
         for key, parameter in own.items():
             if parameter not in parts:
@@ -104,6 +118,7 @@ def divide(module: nn.Module, device: torch.device) -> None:
             layer._parameters[key] = parts[parameter]
         if own:
             layer.__class__ = reading_whole(type(layer), [*own])
+    return replaced
 
 
 def reading_whole(kind: type[nn.Module], names: list[str]) -> Any:
@@ -122,10 +137,14 @@ def reading_whole(kind: type[nn.Module], names: list[str]) -> Any:
         state |= {key: dealt(state[key], part) for key, part in given.items()}
         kind._load_from_state_dict(layer, state, prefix, *others)
 
+    def reader(name: str) -> property:
+        return property(lambda layer: gathered(layer._parameters[name], halved))
+
     halved = issubclass(kind, (nn.Linear, _ConvNd))  # otherwise the graph would keep the copies that autocast makes
-    whole = {name: property(lambda layer, name=name: gathered(layer._parameters[name], halved)) for name in names}
     methods = {"forward": forward, "_save_to_state_dict": save, "_load_from_state_dict": load}
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, **methods, **whole})
+    return type(
+        kind.__name__, (kind,), {"__module__": kind.__module__, **methods, **{name: reader(name) for name in names}}
+    )
 
 
 def gathered(part: Part, halved: bool) -> Tensor:
@@ -167,9 +186,9 @@ def recall(kept: Any) -> Tensor:
 
 
 def collected(value: Any, part: Any) -> Any:
-    """Return the whole of a piece, like that of `part`, on the CPU of the first process, on the others only its shape.
+    """Return the whole of a piece, like that of `part`, or anything else as it is.
 
-    Anything else is returned as it is.
+    It is on the CPU of the first process; the others get only its shape.
     """
     if not (isinstance(part, Part) and isinstance(value, Tensor) and value.shape == part.shape):
         return value
@@ -183,14 +202,18 @@ def dealt(value: Any, part: Any) -> Any:
     return piece_of(value).to(part.device) if fits else value
 
 
-def with_whole_state(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Let an optimizer of pieces save and load the state of one of whole parameters, as `divide` does for modules."""
+def state_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the state of an optimizer for whole parameters; all processes must call this, as `state_dict`."""
+    return changed(optimizer, optimizer.state_dict(), collected)
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load into an optimizer, perhaps of pieces, the state of one for whole parameters."""
+    optimizer.load_state_dict(changed(optimizer, state, dealt))
+
+
+def changed(optimizer: torch.optim.Optimizer, state: dict[str, Any], change: Callable[..., Any]) -> dict[str, Any]:
+    """Return the state of an optimizer, with a change of each value that depends on its parameter."""
     parts = [part for group in optimizer.param_groups for part in group["params"]]
-
-    def changed(state: dict[str, Any], change: Any) -> dict[str, Any]:
-        kept = state["state"].items()
-        return {**state, "state": {i: {k: change(v, parts[i]) for k, v in own.items()} for i, own in kept}}
-
-    optimizer.register_state_dict_post_hook(lambda _, state: changed(state, collected))
-    optimizer.register_load_state_dict_pre_hook(lambda _, state: changed(state, dealt))
-    return optimizer
+    kept = state["state"].items()
+    return {**state, "state": {i: {k: change(v, parts[i]) for k, v in own.items()} for i, own in kept}}

@@ -183,7 +183,7 @@ class Record:
 
     def publish(self, *, better: bool = True) -> None:
         """Write `model.safetensors`, if it is better: the averaged weights, with the config inside."""
-        weights = self.engine.weights()  # from all processes, even if one has read too old a log to agree with the first
+        weights = self.engine.weights()  # from all, even if one has read too old a log to know whether it is better
         if self.leads and better:
             about = {"step": str(self.engine.number), "i2i": __version__, **described(self.run.plugin_files)}
             own = {name: value.cpu() for name, value in weights.items()}
