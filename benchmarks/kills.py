@@ -124,7 +124,7 @@ def start(config: Config, run: Path, plan: Plan, seen: Seen) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(os.open(run.parent / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         seen.follow(plan)
-        loop.refuse_other_channels = loop.check_answers = lambda *_: None  # type: ignore[assignment]
+        loop.refuse_unfit_data = loop.check_answers = lambda *_: None  # type: ignore[assignment]
         api.planned = lambda *_, **__: (config, Run(run))  # type: ignore[assignment]
         api.run("", out=run, resume=True)
         code = 0

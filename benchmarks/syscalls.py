@@ -105,7 +105,7 @@ def train(folder: Path, n: int = 0, error: str = "EIO") -> tuple[str, int, str]:
         faults = Faults(n, getattr(errno, error), (str(folder / "run"), str(folder / "pictures")))
         calls.system = faults.system  # type: ignore[assignment]
         sys.addaudithook(faults.hook)
-        loop.refuse_other_channels = loop.check_answers = lambda *_: None  # type: ignore[assignment]
+        loop.refuse_unfit_data = loop.check_answers = lambda *_: None  # type: ignore[assignment]
         try:
             api.run(folder / "c.yaml", out=folder / "run", resume=True)
             outcome = "done"

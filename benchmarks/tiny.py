@@ -126,6 +126,45 @@ task:
   samples: 4
 data: {use: crowds, batch_size: 4, samples: 20}
 """,
+    "colorful": """
+task:
+  use: colorful
+  generator: {use: colour_unet, width: 4}
+data:
+  use: derived_from
+  source: {use: horses_zebras, size: 32, batch_size: 2, samples: 6, validation_samples: 2}
+  picture: A
+  derive: grey
+""",
+    "colorization": """
+task:
+  use: colorization
+  generator: {use: unet_generator, in_channels: 1, out_channels: 2, width: 4, downs: 4}
+data:
+  use: derived_from
+  source: {use: horses_zebras, size: 32, batch_size: 2, samples: 6, validation_samples: 2}
+  picture: A
+  derive: grey
+""",
+    "relief": """
+task:
+  use: relief
+  generator: {use: unet_generator, width: 4, downs: 4, norm: instance, dropout: 0.0}
+data: {use: reliefs, size: 32, batch_size: 2, samples: 6, validation_samples: 2}
+""",
+    "prediction": """
+task:
+  use: video_prediction
+  generator: {use: frame_predictor, width: 4, reach: 4}
+  picture_discriminator: {use: picture_discriminator, width: 4, norm: spectral, noise: 0.0}
+  clip_discriminator: {use: stacked_discriminator, width: 4}
+  gan: {use: hinge}
+  given: 2
+  frames: 8
+  channels: 1
+  size: 32
+data: {use: moving_digits, size: 32, frames: 8, given: 2, batch_size: 4, samples: 20, validation_samples: 4}
+""",
 }
 
 CONFIGS = {name: text + TRAIN for name, text in PARTS.items()}

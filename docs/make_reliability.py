@@ -43,8 +43,7 @@ You are about to start a run of ten days. These are the things that go wrong in 
 Exit codes: 0 done, 2 config, 3 data, 4 weights or checkpoint, 5 NaN, 6 memory, disk or process, 7 plugin, 75 saved
 after a signal.
 
-The tables below list {total} ways to fail: {held} are held, which a test or a recorded result shows; {weak} are not,
-and say what happens today; {missing} concern parts that i2i does not have.
+The tables below list {total} ways to fail: {held} are held, which a test or a recorded result shows{others}.
 """
 
 
@@ -62,7 +61,9 @@ def page() -> str:
     """Return the page."""
     table = load(ROOT / "tests" / "faults" / "cases.py")
     count = Counter(case.state for case in table.CASES)
-    head = HEAD.format(total=count.total(), held=count["held"], weak=count["not held"], missing=count["missing"])
+    others = {"not held": "are not, and say what happens today", "missing": "concern parts that i2i does not have"}
+    rest = "".join(f"; {count[state]} {what}" for state, what in others.items() if count[state])
+    head = HEAD.format(total=count.total(), held=count["held"], others=rest)
     parts = [head, "## Recorded campaigns\n", *campaigns()]
     for letter, (title, _) in table.FAMILIES.items():
         parts += [f"## {letter}. {title}\n", *rows([case for case in table.CASES if case.id[0] == letter])]

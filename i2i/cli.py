@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from .errors import ConfigError, I2IError, PluginError, ResourceError
+from .files.terminal import give_up, keep_open, tell
 from .version import __version__
 
 
@@ -139,7 +140,7 @@ def run(
         raise typer.Exit(processes.launch(["run", config, *overrides, *flags, *files], nproc))
     folder = api.run(config, *overrides, out=out, resume=resume, force=force, plugin=plugin)
     if processes.rank() == 0:
-        print(summary(folder))
+        tell(summary(folder))
 
 
 @app.command()
@@ -325,6 +326,7 @@ def main() -> None:
         return f"i2i: {message}\n" if ours else formatted(message, category, filename, lineno, line)
 
     warnings.formatwarning = plainly
+    keep_open()
     try:
         app()
     except I2IError as error:
@@ -334,4 +336,4 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:  # nobody reads on, as with `i2i configs | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(1)

@@ -166,7 +166,7 @@ class Engine:
         """
         for turn in self.unread.read():
             if turn.step != self.seen:
-                self.seen, self.losses = turn.step, {}
+                self.seen, self.losses, self.norms = turn.step, {}, {}
             self.losses |= {f"{turn.player}/{name}": value for name, value in turn.losses.items()}
             self.norms[f"norm/{turn.player}"] = turn.norm  # of its gradient, before clipping
             if not turn.finite and self.train.on_nan == "stop":

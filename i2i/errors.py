@@ -61,7 +61,7 @@ class PluginError(I2IError):
 def blame(owner: Any, call: str) -> Iterator[None]:
     """Turn an exception in a plugin author's code into a PluginError that names the file and the line.
 
-    An `I2IError` passes unchanged; a lack of memory becomes a ResourceError.
+    An `I2IError` passes unchanged; a lack of memory becomes a ResourceError. `sys.exit` is an exception like others.
 
     Args:
         owner: the task, data set, metric or modality, or the class or function, whose code runs inside the
@@ -72,7 +72,7 @@ def blame(owner: Any, call: str) -> Iterator[None]:
         yield
     except I2IError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         refuse_lack_of_memory(error, call)
         kind = owner if isinstance(owner, type) or inspect.isroutine(owner) else type(owner)
         said = " ".join(f"{type(error).__name__}: {error}".split())
@@ -83,7 +83,7 @@ def blame(owner: Any, call: str) -> Iterator[None]:
         ) from error
 
 
-def refuse_lack_of_memory(error: Exception, call: str) -> None:
+def refuse_lack_of_memory(error: BaseException, call: str) -> None:
     """Raise a ResourceError if the error means that the host or the device has too little memory for `call`."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch, for devices
     if named or any(sign in str(error) for sign in ("can't allocate memory", "Insufficient memory", "bad_alloc")):
@@ -91,7 +91,7 @@ def refuse_lack_of_memory(error: Exception, call: str) -> None:
         raise ResourceError(f"out of memory in {call}: use less at a time, such as a smaller {hint}") from error
 
 
-def _place(error: Exception, kind: Any) -> str:
+def _place(error: BaseException, kind: Any) -> str:
     """Return the innermost line of the author's own code, or the innermost line of all, as "file.py line 3, in f".
 
     Their own code is the files beside that of their class, or else that of a class it inherits from.

@@ -27,7 +27,7 @@ from .runs import (
     Run,
     Stopped,
     evaluated,
-    refuse_other_channels,
+    refuse_unfit_data,
     refuse_what_cannot_be_judged,
     refuse_what_does_not_fit,
     refuse_zero_rate,
@@ -63,7 +63,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     log.disabled = world.rank > 0  # problems with the pictures are reported once, by the first process
     data = config.data()
     refuse_what_cannot_be_judged(metrics, task, data)
-    refuse_other_channels(config, task, data)
+    refuse_unfit_data(config, task, data)
     observed = validation_batch(data)
     log.disabled = False
     steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)

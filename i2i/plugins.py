@@ -122,24 +122,30 @@ def wanted(name: str) -> bool:
 
 
 def installed(group: str = GROUP) -> list[EntryPoint]:
-    """Return the entry points of a group, sorted by name."""
+    """Return the entry points of a group, sorted by name; packages whose metadata cannot be read are left out."""
     try:
-        return sorted(entry_points(group=group), key=lambda point: point.name)
-    except Exception as error:  # torch and pydantic could not be imported either
-        where = next(filter(unreadable, distributions()), None)
-        raise PluginError(
-            f"the metadata of an installed package cannot be read ({error}): reinstall or remove "
-            f"{getattr(where, '_path', 'it')}"
-        ) from error
-
-
-def unreadable(package: Distribution) -> bool:
-    """Return whether the entry points of a distribution cannot be read."""
-    try:
-        list(package.entry_points)
+        found = list(entry_points(group=group))
     except Exception:
-        return True
-    return False
+        found = [point for package in readable() for point in package.entry_points.select(group=group)]
+    return sorted(found, key=lambda point: point.name)
+
+
+@functools.cache
+def readable() -> list[Distribution]:
+    """Return the installed packages whose metadata can be read; the first of each name, which is what is imported.
+
+    torch and pydantic read the metadata of all packages as well, and are told not to.
+    """
+    found: dict[str, Distribution] = {}
+    for package in distributions():
+        try:
+            list(package.entry_points)
+            found.setdefault(package.name, package)
+        except Exception as error:
+            where = getattr(package, "_path", "a package")
+            log.warning("i2i: the metadata of an installed package cannot be read (%s): remove %s", error, where)
+    os.environ |= {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    return list(found.values())
 
 
 def origin_of(point: EntryPoint) -> str:

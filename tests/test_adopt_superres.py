@@ -530,6 +530,7 @@ def test_a_relative_with_other_layers_is_not_recognised(layout: str) -> None:
         ("compact x4", {"body.2.bias": None}, "looks like Compact, but body.2.bias is missing"),
         ("span merged", {"conv_cat.weight": None}, "looks like SPAN, but conv_cat.weight is missing"),
         ("edsr x4", {"conv_after_body.weight": None}, "looks like EDSR, but conv_after_body.weight is missing"),
+        ("carn_m", {"more.weight": (2,)}, "looks like CARN-M, but more.weight does not belong to it$"),
         ("carn_m", {"b2.c3.body.0.weight": None}, "looks like CARN-M, but b2.c3.body.0.weight is missing"),
         ("srresnet trunk", {"trunk.1.rcb.4.running_var": None}, "SRResNet, but trunk.1.rcb.4.running_var is missing"),
     ],

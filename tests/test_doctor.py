@@ -130,7 +130,7 @@ def test_a_device_that_does_not_exist(monkeypatch: Any) -> None:
 
 
 def test_more_threads_than_processors(monkeypatch: Any) -> None:
-    monkeypatch.setattr(machine, "processors", lambda: 2.0)
+    monkeypatch.setattr("i2i.devices.processors", lambda: 2.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     line = found(machine.threads, "threads")
     assert (line.level, "OMP_NUM_THREADS=2" in line.todo) == ("note", True)

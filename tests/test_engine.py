@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import secrets
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -229,6 +230,27 @@ def test_an_error_is_placed_in_the_authors_code_even_beside_the_task_or_in_its_b
             message = rf"failed in step 3: KeyError: 'style' \({place}\)$"
             with pytest.raises(PluginError, match=message), blame(kind(), "step 3"):
                 kind().step()
+
+
+def test_numbers_of_a_player_that_did_not_move_are_not_repeated() -> None:
+    """A resumed run does not know them, and its log would differ."""
+
+    class Staged(Line):
+        def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+            w, v = super().step(batch)
+            yield w if engine.number == 0 else v
+
+    engine = Engine(Staged(), adam, Train(steps=2))
+    engine.step(line_batch())
+    assert (list(engine.losses), list(engine.norms)) == (["W/l2"], ["norm/W"])
+    engine.step(line_batch())
+    assert (list(engine.losses), list(engine.norms)) == (["V/l2"], ["norm/V"])
+
+
+def test_a_plugin_that_calls_exit_is_blamed() -> None:
+    said = r"Line \(test_engine\) failed in step 0: SystemExit: 3 \(test_engine.py line"
+    with pytest.raises(PluginError, match=said), blame(Line(), "step 0"):
+        sys.exit(3)
 
 
 def test_an_error_that_is_a_sentence_passes_unchanged() -> None:

@@ -78,7 +78,7 @@ FAMILIES = {
     "sagan": sampler("sngan", width=4, attention=16, spectral_norm=True),
     "biggan": sampler("biggan", latent=40, width=4, widest=2, attention=16),
 }
-IN_TORCH = ("resnet", "unet_as_published", "dcgan")  # torch.export takes seconds for each
+IN_TORCH = ("resnet", "unet_as_published", "colorful", "dcgan")  # torch.export takes seconds for each
 
 
 def built(task: dict[str, Any], name: str = "toy") -> Model:
@@ -156,6 +156,31 @@ def test_torch_export_gives_the_results_of_i2i(family: str, tmp_path: Path) -> N
         )
         wanted = model.task.translate(*given)
     assert (program.module()(*given) - wanted.clamp(-1, 1)).abs().max() < 2e-4
+
+
+def test_a_style_drawn_from_a_seed_is_a_constant_of_the_torch_export_file(tmp_path: Path) -> None:
+    model, path = built(FAMILIES["spade_code"]), tmp_path / "model.pt2"
+    writing.write_program(model, path, {}, half=False)
+    program = torch.export.load(path)
+    assert not [node for node in program.graph.nodes if "rand" in str(node.target)]
+    labels = torch.randint(5, (2, 1, 64, 96), generator=torch.Generator().manual_seed(0))
+    assert (program.module()(labels) - model.task.translate(labels).clamp(-1, 1)).abs().max() < 1e-6
+
+
+def test_a_model_that_draws_other_numbers_each_time_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = built(FAMILIES["compact_sr"])
+    right = type(model.task).translate
+
+    def noisy(self: Any, image: torch.Tensor) -> torch.Tensor:
+        return right(self, image + 1e-9 * torch.rand_like(image))
+
+    monkeypatch.setattr(type(model.task), "translate", noisy)
+    for write, operation in ((writing.write_onnx, "RandomUniformLike"), (writing.write_program, "rand_like")):
+        with pytest.raises(ConfigError, match=rf"draws random numbers \({operation}\)"):
+            write(model, tmp_path / "x", {}, half=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weights_file_in_torch_export_format_is_not_loaded(tmp_path: Path) -> None:

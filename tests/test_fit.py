@@ -34,6 +34,8 @@ class Imagined:
     def run(self, batch: int | None = None, size: int | None = None) -> Trial:
         batch, size = batch or self.batch, size or self.size
         self.asked.append((batch, size))
+        if batch > self.fails.get("slow_from", 10**9):
+            return Trial(batch, size, 0, 0.0, "slow", "took more than 100 seconds", code=124)
         taken = int(self.memory(batch, size or 1) * GB)
         if self.fails.get("error", {}).get((batch, size)):
             return Trial(batch, size, 0, 0.0, "error", self.fails["error"][batch, size], code=2)
@@ -57,7 +59,7 @@ def test_the_largest_batch_and_size_are_measured_not_guessed() -> None:
     assert all(one.memory <= found.usable for one in found.trials if one.state == "ok")
     assert len(trials.asked) <= 6
     assert "batches of 64 fit" in found.set or "data.batch_size=64" in found.set
-    assert "does not fit" not in table(found)
+    assert "too much memory" not in table(found)
 
 
 def test_memory_that_grows_faster_than_expected_ends_the_search_at_what_fits() -> None:
@@ -87,6 +89,16 @@ def test_a_config_that_is_too_large_is_tried_with_less() -> None:
 def test_a_config_that_never_fits_says_so() -> None:
     with pytest.raises(ResourceError, match="even with a batch of 1"):
         searched(Imagined(lambda batch, size: 9 + batch), lambda text: None)  # type: ignore[arg-type]
+
+
+def test_a_trial_that_takes_too_long_is_not_called_too_large() -> None:
+    trials = Imagined(lambda batch, size: 1, slow_from=0)
+    with pytest.raises(
+        ResourceError, match=r"batch of 1 took more than 100 seconds .* memory is not known: .*--limit"
+    ):
+        searched(trials, lambda text: None)  # type: ignore[arg-type]
+    found = searched(Imagined(lambda batch, size: 1, slow_from=7), lambda text: None)  # type: ignore[arg-type]
+    assert "what took too long may fit as well, see --limit" in found.set
 
 
 def test_a_config_that_does_not_train_has_the_error_of_its_trial() -> None:

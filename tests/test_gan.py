@@ -441,7 +441,9 @@ def test_a_class_count_names_the_classes_by_number() -> None:
 
 @pytest.mark.parametrize("label", ["bird", 4, -1, "-1", 0.5, True, ["cat", "bird"], "", "²"])
 def test_an_unknown_class_is_rejected_with_the_possible_ones(label: Any) -> None:
-    with pytest.raises(ConfigError, match=r"label=\S*: no such class; possible: cat, dog, 7, 1, or 0 to 3$"):
+    with pytest.raises(
+        ConfigError, match=r"label=\S*: this model has no such class; choose cat, dog, 7, 1, or a number from 0 to 3$"
+    ):
         asked(label)
 
 

@@ -811,7 +811,8 @@ def test_A19_a_text_chunk_bomb_is_left_out(photo: Any, read: Any) -> None:
 def test_A20_too_many_frames_are_rejected_quickly(photo: Any) -> None:
     for name, make in (("a.gif", gif), ("a.tif", tiff)):
         for frames, allowed in ((1, True), (images.MAX_FRAMES, True), (images.MAX_FRAMES + 1, False), (65000, False)):
-            path, start = photo(make(frames), name), time.perf_counter()
+            path = photo(make(frames), name)
+            start = time.process_time()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if allowed:
@@ -819,7 +820,7 @@ def test_A20_too_many_frames_are_rejected_quickly(photo: Any) -> None:
                 else:
                     with pytest.raises(DataError, match="more than 1,000 frames"):
                         read_rgb(path)
-            assert time.perf_counter() - start < 5
+            assert time.process_time() - start < 5
 
 
 def test_A20_frames_of_png_and_webp_are_counted_from_the_header(photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:

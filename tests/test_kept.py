@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import i2i
 from i2i import Task, files
 from i2i.errors import WeightsError
 from i2i.files import scratch as scratch_module
-from i2i.images import Output, kept, write
+from i2i.images import Output, kept, shown, write
 from i2i.modalities import Image as ImageModality
 from i2i.model import moving, translate_files
 
@@ -82,6 +84,9 @@ def test_a_stopped_picture_goes_on_from_its_rows(
     found = json.loads((folder / "rows.json").read_text())["rows"]
     assert rows <= found <= rows + 60
     said = translated(home, "out", norm)
+    assert [line for line in said if "continuing" in line] == [
+        f"[1/1] {shown(home / 'a.png')}: continuing at row {found}/100"
+    ]
     counted = [line for line in said if ": row " in line]
     assert len(counted) < 7
     assert all(int(line.split(": row ")[1].split("/")[0]) > found for line in counted)
@@ -129,6 +134,23 @@ def test_rows_of_a_picture_that_fails_are_removed(home: Path, monkeypatch: pytes
     failed = translate_files([str(home / "a.png")], home / "out", model, output=Output(tile=16), note=print)
     assert len(failed) == 1
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_rows_of_another_format_are_removed_unless_another_process_uses_them(
+    used: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stopped(home, False, 40, monkeypatch)
+    other = home / "out" / ".i2i-b.png.rows"  # of another input
+    shutil.copytree(folder, other)
+    (other / "rows.json").write_text((folder / "rows.json").read_text().replace("a.png", "b.png"))
+    model = i2i.Model(Sharp(False), {}, Path("here"), "exact")
+    output = Output(tile=16, format="bmp")
+    with files.lock(folder) if used else nullcontext():
+        assert translate_files([str(home / "a.png")], home / "out", model, output=output, note=print) == []
+    assert (home / "out" / "a.bmp").exists()
+    assert folder.exists() == used
+    assert (other / "rows.raw").exists()
 
 
 def test_two_processes_do_not_write_the_same_rows(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from i2i import Task
 from i2i.config import Train
-from i2i.devices import multiplies_bf16
+from i2i.devices import multiplies_bf16, precision
 from i2i.engine import Engine
 from i2i.optim import adam
+from i2i.runs.record import how
 from i2i.speed import Kernels, passes, precision_at, training
 from i2i.speed.passes import PASSES, Geometry
 
@@ -282,3 +283,32 @@ def test_a_training_keeps_its_memory() -> None:
     )
     assert kept.stdout.split()[1] == "1"
     assert int(kept.stdout.split()[0]) < 1000 < int(fresh.stdout.split()[0])
+
+
+class One(Task):
+    """A task of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.G = nn.Linear(1, 1)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"G": [self.G]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "able", "says"),
+    [
+        ({}, False, "in fp32, with the kernels that are the fastest here (train.speed=auto)"),
+        ({"speed": "exact"}, True, "in fp32, with PyTorch's own kernels (train.speed=exact)"),
+        ({"speed": "fast"}, True, "in bf16 (train.speed=fast)"),
+        ({"speed": "fast"}, False, "in fp32, because this cpu does not multiply bf16, with the kernels that are the"),
+        ({"speed": "fast", "precision": "fp32"}, True, "in fp32, because train.precision says so, with the kernels"),
+    ],
+)
+def test_a_training_says_in_which_precision_and_with_which_kernels_it_runs(
+    settings: dict[str, Any], able: bool, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "multiplies_bf16", lambda device: able)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda device: able)
+    assert how(Engine(One(), adam, Train(steps=1, **settings))).startswith(f"training on cpu {says}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from i2i import PluginError, ResourceError
+from i2i import ConfigError, PluginError, ResourceError
 from i2i.data.loaders import read_ahead
 
 
@@ -144,3 +145,15 @@ def test_a_loop_that_is_left_ends_the_processes() -> None:
     child = next(reading)
     reading.close()
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_absurd_numbers_of_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="is 100000, and at most 1024 are possible: one for each processor"):
+        next(read_ahead(list, [range(1)], 100_000, 1.0, str))
+
+    def full(self: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", full)
+    with pytest.raises(ResourceError, match=r"cannot be started \(Resource .*\): set a smaller data.workers"):
+        next(read_ahead(list, [range(1)], 2, 1.0, str))

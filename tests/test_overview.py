@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,13 @@ def test_asking_for_the_state_keeps_the_lock_of_this_process(tmp_path: Path) -> 
     with pytest.raises(ConfigError), files.lock(run.folder):
         raise ConfigError("was started with other settings")
     assert ending(run.folder) == "ended"  # what was refused has changed nothing
+    with suppress(ConfigError), files.lock(run.folder):
+        files.append_line(run.log_file, '{"step": 9}')
+        raise ConfigError("a learning rate went below 0")
+    assert overviews(run.folder)[0][0].reason == "a learning rate went below 0"  # in the middle of a training
+    with pytest.raises(ConfigError), files.lock(run.folder):
+        raise ConfigError("was started with other settings")
+    assert "below 0" in ending(run.folder)
 
 
 def test_a_stop_by_signal_is_no_crash(tmp_path: Path) -> None:

@@ -191,6 +191,27 @@ def close(one: np.ndarray, two: np.ndarray) -> bool:
     return one.shape == two.shape and bool(np.abs(one.astype(int) - two).mean() < 6)
 
 
+@pytest.mark.parametrize("in_rows", [False, True])
+@pytest.mark.parametrize(
+    ("method", "kept"), [("tiff_lzw", "tiff_lzw"), ("jpeg", "tiff_adobe_deflate"), (None, "raw")]
+)
+def test_a_translated_tiff_is_compressed_as_before(
+    in_rows: bool, method: str | None, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_rows:
+        monkeypatch.setattr("i2i.images.large.LARGE", 0)
+        monkeypatch.setattr("i2i.images.write.LARGE", 0)
+    source = io.BytesIO()
+    Image.fromarray(np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)).save(
+        source, format="TIFF", compression=method, tiffinfo={278: 8}
+    )
+    made = translated(source.getvalue(), tmp_path, "a.tif", tile=32 if in_rows else None)
+    with Image.open(made) as file:
+        assert file.info["compression"] == kept
+        with Image.open(source) as before:
+            assert np.abs(np.asarray(file).astype(int) - np.asarray(before)).max() <= 1
+
+
 # ---- metadata
 
 
@@ -600,11 +621,14 @@ def parts(path: Path) -> np.ndarray:
 
 
 def written_rows(data: bytes) -> np.ndarray:
-    """Read the pixels of an uncompressed 16-bit TIFF by hand."""
+    """Read the pixels of a 16-bit TIFF, uncompressed or deflated, by hand."""
     with Image.open(io.BytesIO(data)) as image:
         about = image.tag_v2  # type: ignore[attr-defined]
         pieces = [data[at : at + size] for at, size in zip(about[273], about[279], strict=True)]
-        return np.frombuffer(b"".join(pieces), "<u2").reshape(about[257], about[256], about[277])
+        if about[259] == 8:
+            pieces = [zlib.decompress(piece) for piece in pieces]
+        values = np.frombuffer(b"".join(pieces), "<u2").reshape(about[257], about[256], about[277])
+        return np.cumsum(values, 1, dtype=np.uint16) if about.get(317) == 2 else values
 
 
 DEEP: dict[str, tuple[bytes, np.ndarray]] = {

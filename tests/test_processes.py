@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from i2i.config import Train
 from i2i.data.base import Data, Sample
 from i2i.data.stream import stream
+from i2i.devices import host
 from i2i.errors import ConfigError
 from i2i.processes import ProcessGroup, launch
 from i2i.processes.launch import culprit
@@ -305,3 +308,42 @@ def test_launch_leaves_the_signal_handlers_as_they_were() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     assert launch(["no_such_command"], 1) == 2
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_what_fails_alike_in_every_process_is_reported_once(config: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(config, tmp_path / "run", "data.batch_size=3"), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("data.batch_size 3 cannot be divided among") == 1
+    assert "killed" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failures", "found"),
+    [({0: (9, -15), 1: (9, 2)}, (1, 2)), ({0: (9, 6), 1: (9, -9)}, (1, -9)), ({0: (8, 3), 1: (9, 2)}, (0, 3))],
+)
+def test_the_rank_that_was_stopped_for_another_is_not_to_blame(failures: Any, found: tuple[int, int]) -> None:
+    assert culprit(failures) == found
+
+
+def test_more_threads_than_processors_are_reported_once(config: Path, tmp_path: Path) -> None:
+    line = command(config, tmp_path / "run", "train.threads=9", "train.steps=1", "metrics=[]")
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("i2i: 2 processes of 9 threads each share ") == 1
+
+
+@pytest.mark.parametrize(
+    ("threads", "count", "says"),
+    [
+        (2, 1, ""),
+        (1, 2, ""),
+        (4, 1, "4 threads share 2 processors .*: use train.threads=2$"),
+        (2, 2, "2 processes of 2 threads each share 2 processors .*: use train.threads=1$"),
+        (1, 4, "4 processes of 1 thread each share 2 processors .*: use --nproc 2$"),
+    ],
+)
+def test_what_is_said_about_threads(threads: int, count: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "processors", lambda: 2.0)
+    assert re.match(says or "$", host.crowded(threads, count))

@@ -535,3 +535,63 @@ def test_a_vqvae2_reconstructs_equally(options: dict[str, Any], tmp_path: Path) 
     torch.testing.assert_close(again, theirs(x).clamp(-1, 1), atol=1e-5, rtol=0)
     with pytest.raises(i2i.ConfigError, match="no priors"):
         model.sample(1)
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda own: {"netG": own},
+        lambda own: {"epoch": torch.tensor(3), "generator": {"state_dict": own}},
+        lambda own: {"state_dict": {"my_network": {f"module.{name}": value for name, value in own.items()}}},
+        lambda own: {f"lit.net.{name}": value for name, value in own.items()},
+        lambda own: {
+            "G": own,
+            "D": {"model.0.weight": torch.ones(3)},
+            "optimizer_G": {"state": {0: {"step": torch.ones(1), "exp_avg": torch.ones(3)}}, "param_groups": []},
+        },
+    ],
+    ids=["netG", "beside a counter", "deep", "prefix", "of several"],
+)
+def test_nested_weights_are_found(nested: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = trained(Resnet())
+    content = nested(theirs.state_dict())
+    model, x = i2i.load(saved(tmp_path / "net.pth", content)), image(1, 3, 32, 32)
+    assert ("from its network 'G'" in capsys.readouterr().err) == ("D" in content)
+    with torch.no_grad():
+        torch.testing.assert_close(model.task.G(x), theirs(x), atol=1e-5, rtol=0)
+
+
+def test_both_directions_may_be_in_one_file(tmp_path: Path) -> None:
+    theirs = {part: trained(Resnet(), seed) for seed, part in enumerate(("netG_A", "netG_B"))}
+    model = i2i.load(saved(tmp_path / "net.pth", {part: one.state_dict() for part, one in theirs.items()}))
+    x = image(1, 3, 32, 32)
+    for direction, part in (("AtoB", "netG_A"), ("BtoA", "netG_B")):
+        with torch.no_grad():
+            made = model.task.translate(x, direction=direction)
+            torch.testing.assert_close(made, theirs[part](x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "changes", "says"),
+    [
+        (
+            Resnet(),
+            {"extra.weight": torch.ones(2)},
+            r"a resnet generator \(.*\), but extra.weight does not belong to it",
+        ),
+        (
+            Unet(),
+            {"extra.weight": torch.ones(2)},
+            r"a U-Net generator \(.*\), but extra.weight does not belong to it",
+        ),
+        (Unet(), {"model.model.0.weight": None}, "a U-Net generator .*, but one of its convolutions is missing"),
+        (Unet(), {"model.model.1.model.2.running_var": None}, "batch norm, but model.model.1.model.2.running_var is"),
+        (Resnet(), {"model.4.weight": None}, "but has 5 convolutions outside its blocks instead of 6"),
+    ],
+)
+def test_the_first_tensor_that_is_too_many_or_missing_is_named(
+    theirs: nn.Module, changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    tensors = {name: value for name, value in {**theirs.state_dict(), **changes}.items() if value is not None}
+    with pytest.raises(WeightsError, match=f"net.pth: looks like .*{says}"):
+        i2i.load(saved(tmp_path / "net.pth", tensors))

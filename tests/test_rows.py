@@ -6,11 +6,13 @@ import io
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.images import read_rgb, spill, take, write
+from i2i.images import deep, read_rgb, spill, take, write
+from i2i.images.carried import Carried
 from i2i.images.rows import png_rows
 
 
@@ -26,8 +28,6 @@ def pixels(channels: int, dtype: Any, height: int = 37, width: int = 53) -> np.n
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("band", [100, 1000, 10**6])
 def test_a_png_in_rows_has_the_same_pixels(channels: int, dtype: Any, band: int, monkeypatch: Any) -> None:
-    import cv2
-
     monkeypatch.setattr("i2i.images.rows.BAND", band)
     values = pixels(channels, dtype)
     data = b"".join(png_rows(values))
@@ -53,8 +53,6 @@ def test_a_large_file_has_the_pixels_and_the_metadata_of_a_small_one(
     picture = take(values if len(mode) > 1 else values[..., 0])
     exif = Image.Exif()
     exif[0x010E] = "a picture"
-    from i2i.images.carried import Carried
-
     object.__setattr__(picture, "carried", Carried(exif=exif.tobytes()[6:], dpi=(300.0, 300.0)))
     for name, large in (("small", 1e9), ("large", 0)):
         monkeypatch.setattr(write, "LARGE", large)
@@ -69,6 +67,61 @@ def test_a_large_file_has_the_pixels_and_the_metadata_of_a_small_one(
         assert file.getexif()[0x010E] == "a picture"
 
 
+@pytest.mark.parametrize("large", [1e9, 0])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, "raw"),
+        ("tiff_lzw", "tiff_lzw"),
+        ("tiff_adobe_deflate", "tiff_adobe_deflate"),
+        ("tiff_deflate", "tiff_adobe_deflate"),
+        ("packbits", "packbits"),
+        ("lzma", "lzma"),
+        ("zstd", "zstd"),
+        ("jpeg", "tiff_adobe_deflate"),
+    ],
+)
+def test_a_tiff_is_compressed_as_the_one_that_it_was_made_from(
+    given: str | None, kept: str, large: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "LARGE", large)
+    source, out = tmp_path / "source.tif", tmp_path / "out.tif"
+    Image.fromarray(pixels(3, np.uint8, 90, 110)).save(source, compression=given, tiffinfo={315: "Ann Lee"})
+    picture = take(source)
+    write.write(picture, picture.tensor, out, strip=large == 0)  # it says nothing about a person
+    with Image.open(out) as file:
+        assert file.info["compression"] == kept
+        assert file.getexif().get(315) == ("Ann Lee" if large else None)
+    assert np.array_equal(take(out).tensor, picture.tensor)
+    write.write(picture, picture.tensor, tmp_path / "out.png")
+    write.write(take(tmp_path / "out.png"), picture.tensor, out)
+    with Image.open(out) as file:
+        assert file.info["compression"] == "raw"
+
+
+LAYOUTS = [*((dtype, n) for dtype in (np.uint8, np.uint16) for n in (1, 2, 3, 4)), (np.float32, 1)]
+
+
+@pytest.mark.parametrize("method", deep.COMPRESSIONS)
+@pytest.mark.parametrize(("dtype", "channels"), LAYOUTS)
+def test_a_compressed_tiff_has_the_pixels_in_strips_of_any_number_of_rows(
+    method: str, dtype: Any, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = (pixels(channels, np.uint16) / 65535).astype(dtype) if dtype is np.float32 else pixels(channels, dtype)
+    wanted = values[..., [0, 0, 0, 1]] if channels == 2 else values
+    deep_colour = dtype is np.uint16 and channels > 1  # which Pillow reads in 8 bits
+    for strip in (1, 1500, 10**6):
+        monkeypatch.setattr(deep, "STRIP", strip)
+        data = b"".join(deep.encode_tiff(values, method))
+        made = np.asarray(Image.open(io.BytesIO(data)))
+        assert np.array_equal(made.reshape(wanted.shape), wanted >> 8 if deep_colour else wanted)
+        if deep_colour and method not in ("lzma", "zstd"):  # which OpenCV has not
+            made = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            assert np.array_equal(made[..., [2, 1, 0, 3][: made.shape[2]]], wanted)
+    if method != "packbits" and dtype is np.uint8:
+        assert len(data) < wanted.nbytes
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_more_than_a_tiff_can_hold_becomes_a_bigtiff(
     channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,6 +134,12 @@ def test_more_than_a_tiff_can_hold_becomes_a_bigtiff(
     write.write(picture, picture.tensor, tmp_path / "a.tif")
     assert (tmp_path / "a.tif").read_bytes()[:4] == b"II\x2b\0"
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif").reshape(values.shape), values)
+    object.__setattr__(picture, "carried", Carried(compression="tiff_lzw"))
+    write.write(picture, picture.tensor, tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.is_bigtiff
+        assert file.pages[0].compression == 8  # deflated: tifffile alone cannot write LZW
+        assert np.array_equal(file.asarray().reshape(values.shape), values)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

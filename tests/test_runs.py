@@ -193,8 +193,11 @@ def test_the_command_prints_the_numbers_and_where_they_are_written(
     ("change", "said"),
     [
         ("metrics=[]", r"is finished, so --resume would ignore the changed metrics: `i2i evaluate .*run KEY=VALUE`"),
-        ("data.validation_samples=1", r"a different data\.validation_samples: .*; `i2i evaluate .*run KEY=VALUE` "),
-        ("train.seed=1", r"a different train\.seed: .* start another run with -o$"),
+        (
+            "data.validation_samples=1",
+            r"started with data\.validation_samples=2 instead of 1: .*; `i2i evaluate .*run KEY=VALUE` ",
+        ),
+        ("train.seed=1", r"started with train\.seed=0 instead of 1: .* start another run with -o$"),
     ],
 )
 def test_a_finished_run_is_not_resumed_with_what_only_an_evaluation_would_use(
@@ -397,7 +400,7 @@ def test_an_error_in_a_data_set_blames_its_file_and_line_also_from_a_loader_proc
     def fault() -> None:
         raise RuntimeError("a strange format")
 
-    said = r"Tracks \(test_runs\) failed in samples \d, \d: RuntimeError: a strange format \(test_runs\.py line \d+"
+    said = r"Tracks \(test_runs\) failed in sample \d: RuntimeError: a strange format \(test_runs\.py line \d+"
     with pytest.raises(PluginError, match=said) as caught:
         first_batch(Tracks(workers, fault))
     assert "loader process" not in str(caught.value)
@@ -480,7 +483,7 @@ def test_a_longer_resume_needs_a_rate_above_zero_and_may_change_it(tmp_path: Pat
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     rates = [line["lr/vae"] for line in lines if "lr/vae" in line]
     assert rates[3:5] == pytest.approx([0.004 * 6 / 9, 0.004 * 5 / 9])
-    with pytest.raises(WeightsError, match=r"a different optimizer\.betas"):
+    with pytest.raises(WeightsError, match=r"started with optimizer\.betas\.0=0\.9 instead of 0\.1"):
         api.run("vae_2d", *decay, *changes, "optimizer.betas=[0.1, 0.2]", "train.steps=6", out=run, resume=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,42 @@ def test_data_without_an_entry_that_the_task_needs_are_refused_before_training(t
     with pytest.raises(ConfigError, match=r"VAE needs the entry 'image' of each sample, .* are 'A', 'B', "):
         api.run(config, *changes, "metrics=[]", out=tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "says"),
+    [
+        (
+            "facades",
+            "{A: cls, B: jpg}",
+            "'A' of each sample is a single number, such as a class (data.parts.A",
+        ),
+        ("cyclegan", "{A: jpg, B: cls}", "(data.parts.B is cls), but CycleGAN needs images there, floats [channels,"),
+        ("vae", "{image: cls, x: jpg}", "(data.parts.image is cls), but VAE needs images there"),
+        (
+            "spade",
+            "{A: jpg, B: jpg}",
+            "'A' of each sample is floats [3, 32, 32] (data.parts.A is jpg), but SPADE",
+        ),
+        ("text2image", "{image: jpg, text: cls}", "(data.parts.text is cls), but Text2Image needs captions there"),
+    ],
+)
+def test_a_part_of_another_kind_than_the_task_takes_is_one_sentence(
+    name: str, parts: str, says: str, tmp_path: Path
+) -> None:
+    shard(
+        tmp_path / "x-0.tar",
+        {f"{n}.{end}": encoded(n) if end == "jpg" else b"%d" % (n % 3) for n in range(20) for end in ("jpg", "cls")},
+    )
+    data = f"data={{use: shards, root: '{tmp_path}/x-*.tar', parts: {parts}, size: 32, workers: 0}}"
+    with pytest.raises(DataError, match=re.escape(says)):
+        api.run(name, data, "train.steps=1", "metrics=[]", out=tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_a_picture_where_a_class_belongs_is_one_sentence(tmp_path: Path) -> None:
+    shard(tmp_path / "x-0.tar", {f"{n}.{end}": encoded(n) for n in range(20) for end in ("jpg", "png")})
+    parts = "{image: jpg, label: png}"
+    data = f"data={{use: shards, root: '{tmp_path}/x-*.tar', parts: {parts}, size: 32, workers: 0}}"
+    with pytest.raises(ConfigError, match="gan needs a class as 'label' of each sample, one whole number, but these"):
+        api.run("cgan", data, "task.channels=3", "train.steps=1", "metrics=[]", out=tmp_path / "run")

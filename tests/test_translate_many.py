@@ -21,7 +21,7 @@ import i2i
 from i2i import checkpoint, config
 from i2i.errors import ConfigError, ResourceError, WeightsError
 from i2i.images import Output
-from i2i.model import translate_files
+from i2i.model import sample_files, translate_files
 from i2i.model.manifest import NAME, fingerprint, job_of
 from i2i.plugins import load_file, registry
 
@@ -336,3 +336,21 @@ def test_a_job_that_ends_early_leaves_no_process_and_is_continued(
     if number != signal.SIGKILL:
         assert "of 12 translated; the same command continues with the others" in rest
     assert 8 <= continued(source, out, model) <= 10
+
+
+def test_a_folder_for_results_that_is_named_like_a_file_is_refused(tmp_path: Path, model: i2i.Model) -> None:
+    source = pictures(tmp_path / "in", 1)
+    (tmp_path / "notes").write_text("mine")
+    for name, says in (("a.png", "looks like a file"), ("a.GIF", "looks like a file"), ("notes", "is a file")):
+        with pytest.raises(ConfigError, match=rf"-o '.*{name}' {says}: it names the folder .* such as -o results"):
+            translated(source, tmp_path / name, model)
+    (tmp_path / "v.png").mkdir()
+    assert translated(source, tmp_path / "v.png", model)[-1] == "1 translated, 0 already existed, 0 failed"
+    with pytest.raises(ConfigError, match="looks like a file"):
+        sample_files(1, tmp_path / "s.png", model, 0, {})
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path, model: i2i.Model) -> None:
+    said: list[str] = []
+    failed = translate_files([""], tmp_path / "out", model, say=said.append)
+    assert failed == ["'.': the name is empty; give a file, a folder or a pattern"]

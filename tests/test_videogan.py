@@ -477,7 +477,7 @@ def test_codes_decode_to_the_sampled_clips_and_conditions_are_checked() -> None:
     torch.manual_seed(1)
     assert torch.equal(task.sample(2, label=1), task.decode(z, label=1))
     assert task.prior(50, truncation="0.5").abs().max() <= 0.5
-    with pytest.raises(ConfigError, match="label=7: no such class; possible: 0 to 2"):
+    with pytest.raises(ConfigError, match="label=7: this model has no such class; choose a number from 0 to 2"):
         task.sample(1, label=7)
     with pytest.raises(ConfigError, match="truncation=-1: should be a number above 0"):
         task.sample(1, truncation=-1)

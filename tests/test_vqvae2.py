@@ -416,9 +416,9 @@ def test_a_low_temperature_samples_the_most_likely_codes() -> None:
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ({"label": "bird"}, "label=bird: no such class; possible: 0 to 2"),
-        ({"label": 3}, "label=3: no such class"),
-        ({"label": -1}, "label=-1: no such class"),
+        ({"label": "bird"}, "label=bird: this model has no such class; choose a number from 0 to 2"),
+        ({"label": 3}, "label=3: this model has no such class"),
+        ({"label": -1}, "label=-1: this model has no such class"),
         ({"label": [0, 1, 2]}, "3 classes for 2 images"),
         ({"temperature": "warm"}, "temperature=warm: should be a number above 0: 1 samples as learned"),
         ({"temperature": 0}, "temperature=0: should be a number above 0"),

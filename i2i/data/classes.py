@@ -51,7 +51,7 @@ def possible(classes: Sequence[str]) -> str:
     """Return what a label may be: a name or a number."""
     numbers = [str(number) for number in range(len(classes))]
     named = "" if [*classes] == numbers else f"{', '.join(classes)}, or "
-    return f"{named}0 to {len(classes) - 1}"
+    return f"{named}a number from 0 to {len(classes) - 1}"
 
 
 def class_number(classes: Sequence[str], label: Any) -> int:
@@ -60,4 +60,4 @@ def class_number(classes: Sequence[str], label: Any) -> int:
         return classes.index(str(label))
     if str(label).isdecimal() and int(label) < len(classes):
         return int(label)
-    raise ConfigError(f"label={label}: no such class; possible: {possible(classes)}")
+    raise ConfigError(f"label={label}: this model has no such class; choose {possible(classes)}")

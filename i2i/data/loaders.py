@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import PluginError, ResourceError
+from ..errors import ConfigError, PluginError, ResourceError
 
 WITHOUT_ARRAY = (torch.bfloat16,)  # dtypes that NumPy does not have
 KEEP = "return tensors, numbers and text, or use data.workers=0"
+MOST = 1024  # processes
 AHEAD = 2  # batches that each process has been asked for
 Numbers = Sequence[int]  # a range, which is short as a message however large the batch
 Read = Callable[[Numbers], Any]
@@ -42,7 +43,11 @@ class Loader:
         context = multiprocessing.get_context("fork")  # data sets of plugins need not be picklable
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=serve, args=(read, other, self.pipe), daemon=True)
-        self.process.start()
+        try:
+            self.process.start()
+        except OSError as error:
+            why = f"a loader process cannot be started ({error.strerror})"
+            raise ResourceError(f"{why}: set a smaller data.workers, 0 for none") from error
         other.close()
         self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=self._receive, daemon=True).start()  # receiving from a frozen process never ends
@@ -95,8 +100,13 @@ def read_ahead(
         named: describes the samples of a batch, for messages.
 
     Raises:
-        ResourceError: a process died or did not answer twice at the same batch.
+        ConfigError: there are to be more processes than is sensible.
+        ResourceError: a process cannot be started, or died or did not answer twice at the same batch.
     """
+    if workers > MOST:
+        raise ConfigError(
+            f"data.workers is {workers}, and at most {MOST} are possible: one for each processor is usual"
+        )
     if not workers:
         yield from map(read, tasks)
         return

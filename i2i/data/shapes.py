@@ -50,8 +50,15 @@ def refuse_other_labels(batch: Mapping[str, Any], task: str, classes: Sequence[s
         classes: the class names; empty if no labels are needed.
 
     Raises:
-        ConfigError: a label is out of range.
+        ConfigError: a label is out of range, or no whole number.
     """
+    label = batch.get("label") if classes else None
+    if label is not None and (label.ndim != 1 or label.is_floating_point()):
+        kind = "floats" if label.is_floating_point() else "whole numbers"
+        raise ConfigError(
+            f"{task} needs a class as 'label' of each sample, one whole number, but these have {kind} "
+            f"{[*label.shape[1:]]}: use other data, or task.classes=null"
+        )
     greatest = int(batch["label"].max()) if classes and "label" in batch else -1
     if greatest >= len(classes):
         raise ConfigError(

@@ -42,14 +42,17 @@ class Numbered:
             with blame(self.data, samples_named(indices)):
                 try:
                     return self.data.batch(indices, rng)
-                except (RuntimeError, LookupError, TypeError):
-                    if type(self.data).batch is Data.batch:
-                        refuse_unequal(
-                            self.data, indices, [self.data.sample(n, rng(i)) for i, n in enumerate(indices)]
-                        )
+                except Exception as error:
+                    if type(self.data).batch is Data.batch and not isinstance(error, I2IError):
+                        refuse_unequal(self.data, indices, [self._sample(n, rng(i)) for i, n in enumerate(indices)])
                     raise
         except I2IError as error:  # returned, not raised: it may have to travel between processes
             return error
+
+    def _sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a sample. Raises: PluginError, it cannot be made; names it alone."""
+        with blame(self.data, f"sample {index}"):
+            return self.data.sample(index, rng)
 
     def indices(self, numbers: Sequence[int]) -> list[int]:
         """Return the indices of these samples in the data set."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .branches import Branches, threads_kept
 from .choose import chosen, described, move, peak_memory, random_state_kept
-from .host import free_memory
+from .host import crowded, free_memory, processors
 from .late import Late, Read
 from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for, recording
 
@@ -22,6 +22,7 @@ __all__ = [
     "Precision",
     "Read",
     "chosen",
+    "crowded",
     "described",
     "free_memory",
     "full_precision",
@@ -29,6 +30,7 @@ __all__ = [
     "multiplies_bf16",
     "peak_memory",
     "precision_for",
+    "processors",
     "random_state_kept",
     "recording",
     "threads_kept",

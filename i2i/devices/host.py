@@ -1,4 +1,4 @@
-"""How much memory this process can still use: that of the machine, of its cgroups, and of `ulimit -v`."""
+"""What this process may use: its processors, and the memory of the machine, of its cgroups and of `ulimit -v`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,31 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+
+def processors() -> float:
+    """Return how many processors this process may use, by its affinity and its cgroup."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        usable = min(usable, float(quota) / float(period))
+    return usable
+
+
+def crowded(threads: int, processes: int = 1) -> str:
+    """Return what to say if the threads of all processes of a training are more than the processors, else ""."""
+    usable = processors()
+    if threads * processes <= max(1.0, usable):
+        return ""
+    share = max(1, int(usable / processes))
+    who = (
+        f"{processes} processes of {threads} thread{'s' * (threads > 1)} each"
+        if processes > 1
+        else f"{threads} threads"
+    )
+    todo = f"train.threads={share}" if share < threads else f"--nproc {max(1, int(usable))}"
+    return f"{who} share {usable:g} processors and wait for each other, which takes many times as long: use {todo}"
 
 
 def free_memory(device: torch.device) -> int | None:

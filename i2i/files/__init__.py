@@ -5,6 +5,7 @@
     whole.py    `write`, `write_folder`, `make_folder`, `remove`; `sweep` cleans up after killed processes
     find.py     `find`: the files behind files, folders and globs
     log.py      `append_line`, `truncate_log`: JSON lines logs
+    terminal.py stdout and stderr, which may be closed or lost
 
 `i2i run`, `i2i translate` and plugins all write through this package (`from i2i import files`), which does not import
 torch.

@@ -33,6 +33,8 @@ def find(
 
 
 def _expand(source: str) -> list[Found]:
+    if not source:
+        return [(Path(source), "the name is empty; give a file, a folder or a pattern")]
     if os.path.isdir(source):
         return _walk(Path(source))
     if os.path.lexists(source) or not glob.has_magic(source):

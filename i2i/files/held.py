@@ -2,7 +2,7 @@
 
 Under the lock, nothing is written through symlinks that lead out of the folder. The lock ends with the process. The
 file `.lock` then tells how: it contains "ended", or the error that ended the block; a killed process leaves its pid.
-A command that was refused leaves what it found.
+A command that was refused before it wrote anything leaves what it found.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..errors import ConfigError, WeightsError
 from .calls import explained, opened
 
 HELD: set[Path] = set()  # the run folders that this process has locked
+WRITTEN: set[Path] = set()  # those of them in which it has written a file
 FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi"  # the C struct of fcntl: order and sizes of its fields
 
 
@@ -33,11 +34,12 @@ def lock(folder: str | Path) -> Iterator[None]:
     with explained(folder):
         handle, before = _acquire(home)
     HELD.add(home)
+    WRITTEN.discard(home)
     end = "ended"
     try:
         yield
     except BaseException as error:
-        refused = isinstance(error, ConfigError | WeightsError)  # so nothing was done: the run is as it was
+        refused = isinstance(error, ConfigError | WeightsError) and home not in WRITTEN  # the run is as it was
         end = before if refused and before else f"{type(error).__name__}: {error}"
         raise
     finally:
@@ -78,10 +80,15 @@ def ending(folder: str | Path) -> str:
 
 
 def stay_inside(path: Path) -> None:
-    """Raise WeightsError if a symlink leads `path` out of the locked run folder that contains it."""
-    for home in HELD:
-        if home in Path(os.path.abspath(path)).parents and not path.parent.resolve().is_relative_to(home.resolve()):
+    """Note that a file is about to be written in the locked run folder that contains it, if there is one.
+
+    Raises:
+        WeightsError: a symlink leads out of that folder.
+    """
+    for home in HELD & {*Path(os.path.abspath(path)).parents}:
+        if not path.parent.resolve().is_relative_to(home.resolve()):
             raise WeightsError(f"{path.parent} is a symlink that leads out of {home}: replace it with a folder")
+        WRITTEN.add(home)
 
 
 def _acquire(home: Path) -> tuple[int, str]:

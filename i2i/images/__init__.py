@@ -20,7 +20,7 @@ Importing this package does not import torch.
 
 from __future__ import annotations
 
-from .animate import gif
+from .animate import animation, gif
 from .border import Picture, take, take_labels
 from .decode import FORMATS, UNSUPPORTED, read_labels, read_rgb
 from .find import find, find_clips
@@ -48,6 +48,7 @@ __all__ = [
     "Picture",
     "Video",
     "animated",
+    "animation",
     "counts",
     "fill_hidden",
     "find",

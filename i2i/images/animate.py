@@ -30,6 +30,12 @@ def gif(frames: np.ndarray, fps: float = 12) -> bytes:
     return encode_gif(Video.of(frames, fps))
 
 
+def animation(frames: np.ndarray, fps: float = 12, kind: str = "gif") -> bytes:
+    """Encode frames uint8 [T, H, W, 3] as a looping animation: "gif" with 256 colours per frame, "png" or "webp"."""
+    encode = {"gif": encode_gif, "png": encode_apng, "webp": encode_webp}[kind]
+    return encode(Video.of(frames, fps))
+
+
 # ---- writing
 
 

@@ -209,7 +209,7 @@ def take(img: Any, *, layout: str | None = None, limit: int | None = None, large
     values = to_nchw(values, axes)
     if large and dtype.kind != "f":
         return _large(values, space, partial(Picture, dtype=dtype, back=back, given=kind_of(img), carried=carried))
-    unit = values.to(torch.float32) / WHITE[dtype]
+    unit = values.to(torch.float32, copy=True, memory_format=torch.contiguous_format).div_(WHITE[dtype])
     if space is not None:
         unit = in_srgb(unit, space)
     if dtype.kind == "f":
@@ -218,9 +218,10 @@ def take(img: Any, *, layout: str | None = None, limit: int | None = None, large
         except DataError as error:
             raise DataError(f"the given {type(img).__name__} {error}") from None
     grey, transparent = unit.shape[1] <= 2, unit.shape[1] in (2, 4)
-    colour = (unit[:, :1].expand(-1, 3, -1, -1) if grey else unit[:, :3]).clamp(0, 1).mul_(2).sub_(1)
-    alpha = unit[:, -1:].clamp(0, 1) if transparent else None
-    return Picture(colour.contiguous(), alpha, grey, dtype, back, kind_of(img), carried)
+    unit.clamp_(0, 1)
+    alpha = unit[:, -1:].clone() if transparent else None
+    colour = (unit[:, :1] if grey else unit[:, :3]).mul_(2).sub_(1)
+    return Picture(colour.expand(-1, 3, -1, -1).contiguous(), alpha, grey, dtype, back, kind_of(img), carried)
 
 
 def _large(values: Tensor, space: Space | None, made: Callable[..., Picture]) -> Picture:

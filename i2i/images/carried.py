@@ -38,6 +38,7 @@ class Carried:
         iptc: IPTC-IIM records.
         icc: a colour profile.
         dpi: pixels per inch in x and y.
+        compression: of a TIFF, as Pillow calls it; only a TIFF that is written from it has it again.
     """
 
     exif: bytes = b""
@@ -45,6 +46,7 @@ class Carried:
     iptc: bytes = b""
     icc: bytes = b""
     dpi: tuple[float, float] | None = None
+    compression: str = ""
 
     def at(self, width: int, height: int) -> Carried:
         """Return the metadata of an upright result of this size, without thumbnails."""
@@ -83,7 +85,12 @@ def carried_of(image: Image.Image, name: str) -> Carried:
     if lost:
         note(name, "metadata left out", f"has {' and '.join(lost)}, left out of the result")
     return Carried(
-        found.get("EXIF", b""), found.get("XMP", b""), found.get("IPTC", b""), found.get("ICC", b""), _dpi(image)
+        found.get("EXIF", b""),
+        found.get("XMP", b""),
+        found.get("IPTC", b""),
+        found.get("ICC", b""),
+        _dpi(image),
+        str(image.info.get("compression", "")) if hasattr(image, "tag_v2") else "",
     )
 
 

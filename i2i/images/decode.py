@@ -174,7 +174,7 @@ def explained(source: Any) -> Iterator[str]:
 def size_of(source: Any) -> tuple[int, int] | None:
     """Return the height and width of a path, encoded bytes, PIL image, array or tensor, without decoding it.
 
-    None if it cannot be read: decoding says why.
+    None if it cannot be read or exceeds a limit: decoding says why.
     """
     if isinstance(source, Image.Image):
         return source.height, source.width
@@ -182,8 +182,9 @@ def size_of(source: Any) -> tuple[int, int] | None:
         height, width, *_ = (*sorted(source.shape, reverse=True), 1, 1)
         return height, width
     with suppress(Exception), opened(source) as stream:  # decoders raise almost anything on damaged bytes
-        width, height = header_of(stream, format_of(stream.read(16))).size
-        return height, width
+        image = header_of(stream, format_of(stream.read(16)))
+        check_header(image, None, stream)
+        return image.height, image.width
     return None
 
 

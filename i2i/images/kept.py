@@ -15,7 +15,7 @@ import json
 import mmap
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,14 +35,43 @@ SAVED = 10.0  # seconds of work that a kill may cost, besides the rows of tiles 
 LONGEST = 200  # bytes of a name, of the 255 that file systems allow; a longer one is replaced by its sha256
 
 
+def unfinished(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of rows that a job which was stopped has left in some folders of results."""
+    found: list[Path] = []
+    for folder in folders:
+        with suppress(OSError):
+            found += [Path(one) for one in os.scandir(folder) if one.name[:5] == ".i2i-" and one.name[-5:] == ".rows"]
+    return found
+
+
+def forget(rows: Path, stamps: Mapping[Path, str]) -> None:
+    """Remove a folder of rows if the same input has now become a result of another name, such as another format.
+
+    Args:
+        rows: of `unfinished`. One that another process uses stays.
+        stamps: complete results -> the stamps of their inputs.
+    """
+    about: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        about = json.loads(files.read(rows / "rows.json"))
+    if "target" not in about:
+        return
+    old, words = rows.with_name(about["target"]), about["key"].split()
+    if old not in stamps and not locked(rows):
+        twins = (given for target, given in stamps.items() if (target.parent, target.stem) == (old.parent, old.stem))
+        if any(given in words for given in twins):
+            files.remove(rows)
+
+
 class Kept:
     """The rows of one result, within `with`.
 
     Args:
         target: the file that is written in the end.
-        key: what determines the result; finished rows with another key are removed.
+        key: words that determine the result, among them the stamp of the input; finished rows with another key are
+            removed.
         tell: called with the progress: what it counts, how many are done now, before this start, and in all, and for
-            how many seconds it has run.
+            how many seconds it has run. Those that were done before are told first.
 
     Attributes:
         rows: how many rows are finished.
@@ -55,7 +84,7 @@ class Kept:
         if len(os.fsencode(name)) > LONGEST:
             name = hashlib.sha256(os.fsencode(name)).hexdigest()
         self.folder = target.with_name(f".i2i-{name}.rows")
-        self.key, self.tell, self.rows = key, tell, 0
+        self.target, self.key, self.tell, self.rows = target.name, key, tell, 0
         self.about: dict[str, Any] = {}
         self.space: mmap.mmap | None = None
         self.locked = False
@@ -86,6 +115,7 @@ class Kept:
         if about.get("key") != self.key:
             return None
         self.about, self.rows, self.before = about, int(about["rows"]), int(about["rows"])
+        self.progress("row", self.rows, self.before, int(about["shape"][2]))
         return self._opened()
 
     def room(self, shape: tuple[int, int, int, int], depth: Any) -> Tensor | None:
@@ -95,7 +125,7 @@ class Kept:
         files.make_folder(self.folder)
         self._lock()
         (self.folder / "rows.raw").unlink(missing_ok=True)
-        self.about = {"key": self.key, "shape": list(shape), "bytes": depth.itemsize}
+        self.about = {"key": self.key, "target": self.target, "shape": list(shape), "bytes": depth.itemsize}
         try:
             made = self._opened()
         except ResourceError:

@@ -14,7 +14,7 @@ from .. import files
 from ..errors import DataError
 from .border import Picture, take
 from .carried import METADATA, options
-from .deep import described, encode_big_tiff, encode_png, encode_tiff
+from .deep import described, encode_big_tiff, encode_png, encode_tiff, lossless
 from .notes import note, shown
 from .pixels import on_colour, rescaled, to_image
 from .rows import png_rows
@@ -37,7 +37,8 @@ def save(img: Any, path: str | os.PathLike[str], *, quality: int = QUALITY, stri
 
     PNG and TIFF keep 16 bits; a grey TIFF keeps floats; anything else is written with 8 bits. If the format has no
     alpha, the picture is composited onto white, with a warning. JPEG, PNG, WebP and TIFF keep the metadata and the
-    colour profile of a file or PIL image.
+    colour profile of a file or PIL image. A TIFF made from a TIFF is compressed as that one, or deflated if that was
+    compressed with losses.
 
     Args:
         img: anything that `take` accepts.
@@ -73,11 +74,13 @@ def write(
         )
         values = on_colour(rescaled(values, np.uint8), (255, 255, 255))
     given = options(kind, carried, shown(path))
+    if kind == "TIFF" and (compression := lossless(picture.carried.compression)):
+        given["compression"] = compression
     if values.dtype != np.float32 and values.nbytes > LARGE and kind in ("PNG", "TIFF"):
         return write_rows(path, kind, values, given)
     if kind == "PNG" and values.dtype == np.uint16:
         return files.write(path, encode_png(values, **given))
-    if kind == "TIFF" and values.dtype == np.uint16 and values.shape[2] > 1:
+    if kind == "TIFF" and ("compression" in given or (values.dtype == np.uint16 and values.shape[2] > 1)):
         return files.write(path, encode_tiff(values, **given))
     image = to_image(values if kind == "TIFF" else rescaled(values, np.uint8))
     if kind == "PNG":  # written as it is encoded; other encoders of Pillow would go past the checks of `files`
@@ -93,7 +96,10 @@ def write_rows(path: Path, kind: str, values: np.ndarray, given: dict[str, Any])
     if kind == "PNG":
         return files.write(path, png_rows(values, described(**given)))
     if values.nbytes > CLASSIC:
-        return files.write(path, lambda stream: encode_big_tiff(values, stream, given.get("icc_profile")))
+        return files.write(
+            path,
+            lambda stream: encode_big_tiff(values, stream, given.get("icc_profile"), given.get("compression", "")),
+        )
     return files.write(path, encode_tiff(values, **given))
 
 

@@ -179,6 +179,10 @@ class Modality:
             raise NumericError(f"{who} returned values that are not finite")
         return values.float()
 
+    def unlike(self, values: Any) -> str:
+        """Return what a batch of this modality is, if `values` of a data set are nothing of the kind, or ""."""
+        return ""
+
     def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:
         """Fit a batch to what the network accepts, e.g. pad to multiples of eight.
 

@@ -158,6 +158,11 @@ class Clip(Modality):
             )
         return values.clamp(-1, 1)
 
+    def unlike(self, values: Any) -> str:
+        """Return what a batch of clips is, unless `values` are floats with five axes."""
+        floats = getattr(values, "ndim", 0) == 5 and values.is_floating_point()
+        return "" if floats else "floats [frames, channels, height, width] in [-1, 1]"
+
     def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:
         """Reflection-pad the clips to translate, and every other clip with the same height and width."""
         given, fitted = batch[source], dict(batch)

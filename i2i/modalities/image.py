@@ -178,6 +178,11 @@ class Image(Modality):
             )
         return values.clamp(-1, 1)
 
+    def unlike(self, values: Any) -> str:
+        """Return what a batch of images is, unless `values` are floats with four axes."""
+        floats = getattr(values, "ndim", 0) == 4 and values.is_floating_point()
+        return "" if floats else "floats [channels, height, width] in [-1, 1]"
+
     def fit(self, batch: dict[str, Any], source: str) -> tuple[dict[str, Any], Undo]:
         """Reflection-pad the images to translate, and every other entry with the same height and width."""
         given = batch[source]

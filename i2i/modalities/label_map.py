@@ -111,6 +111,11 @@ class LabelMap(Image):
             raise PluginError(f"{who} made {values.dtype} {list(values.shape)}; label maps are integers [N, 1, H, W]")
         return values
 
+    def unlike(self, values: Any) -> str:
+        """Return what a batch of label maps is, unless `values` are integers with four axes."""
+        whole = getattr(values, "ndim", 0) == 4 and not values.is_floating_point()
+        return "" if whole else "whole numbers [1, height, width]"
+
 
 def grey(labels: np.ndarray) -> PIL.Image.Image:
     """Return class indices [H, W] as a PIL image of mode L.

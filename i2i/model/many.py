@@ -7,13 +7,11 @@ continues a job that was stopped, and makes results again whose input, model or 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +21,15 @@ from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
 from ..files.find import UNLISTED
 from ..files.scratch import trim
 from ..images import UNSUPPORTED, Output, shown
-from ..images.kept import Kept
+from ..images.kept import Kept, forget, unfinished
 from ..modalities import Modality
 from ..runs.progress import pace
 from ..version import __version__
 from . import moving
 from .manifest import Manifest, job_of, stamp
+from .samples import refuse_file
 from .trained import Model
-from .workers import Results, Todo, in_processes
+from .workers import Results, Todo, ended_by_sigterm, in_processes
 
 NORMAL = Output()
 LEFT, WITHOUT = "left out", "empty"  # files that are nothing to translate, and folders without anything else
@@ -75,6 +74,7 @@ def translate_files(
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
     model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
     model.task.makes.check(output)
+    refuse_file(Path(out), model.task.makes)
     targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
     if (
         output.steady
@@ -82,6 +82,7 @@ def translate_files(
         and not any(moving.is_clip(thing, model.task.takes, model.task.makes, output) for thing in targets.values())
     ):
         raise ConfigError("--steady is for videos and animations, and none of these inputs is one: leave it out")
+    left = unfinished({target.parent for target in targets})
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
@@ -103,6 +104,9 @@ def translate_files(
     except (KeyboardInterrupt, SystemExit):
         say(f"stopped: {done} of {len(todo)} translated; the same command continues with the others")
         raise
+    stamps = {target: stamp(thing) for target, thing in targets.items() if target.exists()} if left else {}
+    for rows in left:
+        forget(rows, stamps)
     again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
     lost = len(failed) - others[WITHOUT]
     rest = "".join(f", {count} {what}" for what, count in others.items())
@@ -154,23 +158,6 @@ def in_this_process(
             yield at, error
         else:
             yield at, None
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block with exit code 75, after cleaning up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: Any) -> None:
-        raise SystemExit(75)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def tell_of(count: str, note: Callable[[str], None], progress: str) -> None:
@@ -226,6 +213,9 @@ class Rows:
 
     def __call__(self, what: str, done: int, before: int, total: int, seconds: float) -> None:
         """Tell how many are done; see `Kept`."""
+        if done == before > 0:
+            self.note(f"{self.name}: continuing at {what} {done}/{total}")
+            return
         if time.monotonic() - self.shown_at < (moving.OFTEN if sys.stderr.isatty() else moving.SELDOM):
             return
         self.shown_at = time.monotonic()

@@ -43,10 +43,13 @@ GB = 1e9
 sharing = 1  # processes that translate at the same time, set by each of them
 
 
-def free() -> float | None:
-    """Return how many bytes this process can still use, by machine, cgroups and `ulimit -v`; None if unknown."""
+def free(mapped: float = 0.0) -> float | None:
+    """Return how many bytes this process can still use, by machine, cgroups and `ulimit -v`; None if unknown.
+
+    `mapped` are bytes of temporary files that it will use like memory; only `ulimit -v` counts them.
+    """
     found = [*of_machine(), *of_cgroups()]
-    found = [left / sharing for left in found] + [*of_limit()]
+    found = [left / sharing for left in found] + [left - mapped for left in of_limit()]
     return max(0.0, min(found)) if found else None
 
 
@@ -152,6 +155,11 @@ class Plan(NamedTuple):
     cut: bool = False
     rows: bool = False
 
+    @property
+    def mapped(self) -> float:
+        """Bytes of the temporary files of a translation in tiles: 8-bit levels of the input and of the result."""
+        return 3.0 * self.pixels * (self.cut + self.rows * self.stages[-1].after ** 2)
+
     def needs(self, tile: int | None) -> float:
         """Return the bytes that the whole translation takes, in tiles of this side or in one piece."""
         result = self.pixels * self.stages[-1].after ** 2
@@ -212,7 +220,7 @@ def chosen_tile(
         raise ResourceError(f"{about} in tiles of {asked}, {only}: use smaller tiles or a smaller picture")
     try:
         for tile in TILES:
-            if plan.needs(tile) < left * USABLE:
+            if plan.needs(tile) < (free(plan.mapped) or 0) * USABLE:
                 note(
                     name,
                     "in tiles",

@@ -8,7 +8,8 @@ from typing import Any
 
 from .. import files
 from ..errors import ConfigError
-from ..images import shown
+from ..images import MOVING, shown
+from ..modalities import Modality
 from .trained import Model
 
 
@@ -18,11 +19,13 @@ def sample_files(
     """Write `n` samples, numbered from 0, and return a sentence about them.
 
     Raises:
-        ConfigError: one of the files exists, unless `force`; or the seed is given as a condition.
+        ConfigError: one of the files exists, unless `force`; `out` is named like a file; or the seed is given as a
+            condition.
     """
     if "seed" in condition:
         raise ConfigError(f"-c seed={condition['seed']}: `i2i sample` takes it as --seed {condition['seed']}")
     makes = model.task.makes
+    refuse_file(Path(out), makes)
     paths = [Path(out) / makes.file_name(Path(f"{number:05d}")) for number in range(n)]
     existing = next(filter(os.path.lexists, paths), None)
     if existing and not force:
@@ -34,3 +37,13 @@ def sample_files(
     others = len({*Path(out).glob(f"*{paths[0].suffix}")} - {*paths})
     beside = f", beside {others} that already existed" if others else ""
     return f"{n} {makes.plural} in {shown(Path(out))}{beside}"
+
+
+def refuse_file(out: Path, makes: Modality) -> None:
+    """Raise ConfigError if the folder for results of a modality is a file, or would have the name of one."""
+    named = out.suffix.lower() in {*makes.suffixes, *MOVING} and not out.is_dir()
+    if named or out.is_file():
+        raise ConfigError(
+            f"-o {shown(out)} {'is' if out.is_file() else 'looks like'} a file: it names the folder that results are "
+            f"written into, such as -o results"
+        )

@@ -12,9 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,29 @@ from .trained import Model
 Todo = Sequence[tuple[Path, Any]]
 Results = Generator[tuple[int, I2IError | None], None, None]
 One = Callable[[Any, Path, Model, Manifest, Output, dict[str, Any]], None]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come; unlike a SystemExit, it is not taken for a fault of a plugin."""
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block with exit code 75, after cleaning up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except Terminated:
+        raise SystemExit(75) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def in_processes(
@@ -151,9 +175,8 @@ class Worker:
 
 def work(handle: int, translate_one: One) -> None:
     """Be a worker: load the model, then translate what comes, until the other side is gone."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # so that an unfinished file is removed
     pipe = connection.Connection(handle)
-    with contextlib.suppress(EOFError, ConnectionError):
+    with ended_by_sigterm(), contextlib.suppress(EOFError, ConnectionError):
         source, plugins, *how = pipe.recv()
         try:
             model = loaded(source, plugins)

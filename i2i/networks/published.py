@@ -22,6 +22,8 @@ from .unet import UnetGenerator
 
 Layers = dict[str, dict[str, Tensor]]  # "model.1" -> {"weight": ..., "bias": ...}, in the order of the forward pass
 Found = tuple[dict[str, Any], dict[str, Tensor], str]
+BATCH = {"weight", "bias", "running_mean", "running_var"}  # what a batch norm has
+FEW = 0.15  # share of the tensors that may have other names, which is then reported
 RANGE = "values from -1 to 1"
 
 
@@ -38,12 +40,18 @@ def published_generator(tensors: Mapping[str, Tensor]) -> Found | None:
     Raises:
         WeightsError: it is one of these, but a tensor is missing, not expected or of another shape.
     """
-    layers = layers_of(tensors)
-    if not layers or not all(name.startswith("model.") for name in layers):
+    layers = layers_of({name: value for name, value in tensors.items() if name.startswith("model.")})
+    others = [name for name in tensors if not name.startswith("model.")]
+    found = None
+    if not layers or len(others) > FEW * len(tensors):
         return None
     if any(".conv_block." in name for name in layers):
-        return resnet(layers)
-    return unet(layers) if any(name.startswith("model.model.1.") for name in layers) else None
+        found = resnet(layers)
+    elif any(name.startswith("model.model.1.") for name in layers):
+        found = unet(layers)
+    if found is not None and others:
+        raise WeightsError(f"looks like {found[2].partition('), ')[0]}), but {others[0]} does not belong to it")
+    return found
 
 
 def layers_of(tensors: Mapping[str, Tensor]) -> Layers:
@@ -68,6 +76,9 @@ def resnet(layers: Layers) -> Found | None:
     places = sorted(
         {int(name.split(".")[3]) for name, layer in layers.items() if name.count(".") == 3 and is_conv(layer)}
     )
+    what = "a resnet generator (CycleGAN, pix2pix, CUT)"
+    if len(places) == 2 and len(outer) in (5, 7):
+        raise WeightsError(f"looks like {what}, but has {len(outer)} convolutions outside its blocks instead of 6")
     if len(outer) != 6 or len(places) != 2 or (norm := norm_of(layers, outer[0])) is None:
         return None
     gap = places[1] - places[0]  # 3 layers between the convolutions of a block, a padding and a dropout
@@ -87,7 +98,6 @@ def resnet(layers: Layers) -> Found | None:
         "dropout": 0.5 if dropout else 0.0,
         "padding": "reflect" if padded else "zeros",
     }
-    what = "a resnet generator (CycleGAN, pix2pix, CUT)"
     own = paired(layers, ResnetGenerator, config, norm, f"{what} of {config['blocks']} blocks")
     said = "antialiased as in CUT, " if sides else ""
     assumed = ["reflection padding in the blocks"] * padded + ["dropout 0.5"] * dropout
@@ -100,9 +110,12 @@ def resnet(layers: Layers) -> Found | None:
 
 def unet(layers: Layers) -> Found | None:
     """Recognise a U-Net: as many transposed 4x4 convolutions as convolutions, nested."""
+    what = "a U-Net generator (pix2pix, CycleGAN)"
     convs = [layer for layer in layers.values() if is_conv(layer)]
-    if len(convs) < 4 or len(convs) % 2 or any(layer["weight"].shape[2:] != (4, 4) for layer in convs):
+    if len(convs) < 4 or any(layer["weight"].shape[2:] != (4, 4) for layer in convs):
         return None
+    if len(convs) % 2:
+        raise WeightsError(f"looks like {what}, but one of its convolutions is missing: it has {len(convs)} of them")
     if (norm := norm_of(layers, convs[1])) is None:
         return None
     config = {
@@ -113,7 +126,6 @@ def unet(layers: Layers) -> Found | None:
         "norm": norm,
         "dropout": 0.5 if norm == "batch" else 0.0,
     }
-    what = "a U-Net generator (pix2pix, CycleGAN)"
     own = paired(layers, UnetGenerator, config, norm, f"{what} of {config['downs']} downsamplings")
     usual = "dropout 0.5, as usual in pix2pix" if norm == "batch" else "no dropout, as usual in CycleGAN"
     words = (
@@ -144,11 +156,19 @@ def norm_of(layers: Layers, first: Mapping[str, Tensor]) -> str | None:
     Args:
         layers: all layers.
         first: a convolution before a normalisation; it has a bias only with instance norm.
+
+    Raises:
+        WeightsError: some batch norms lack what others have.
     """
     norms = [layer for layer in layers.values() if not is_conv(layer)]
     if not any("weight" in layer for layer in norms):  # instance norm of PyTorch 0.3 has statistics that are not used
         return "instance" if "bias" in first else "none"
-    return "batch" if all({"weight", "bias", "running_mean", "running_var"} <= {*layer} for layer in norms) else None
+    if not any({*layer} >= BATCH for layer in norms):
+        return None
+    for name, layer in layers.items():
+        if not is_conv(layer) and (lacking := sorted(BATCH - {*layer})):
+            raise WeightsError(f"looks like a generator with batch norm, but {name}.{lacking[0]} is missing")
+    return "batch"
 
 
 def paired(
@@ -163,7 +183,9 @@ def paired(
         own = layers_of_network(network(**config))
     theirs = {name: layer for name, layer in layers.items() if norm == "batch" or is_conv(layer)}
     if len(own) != len(theirs):
-        raise WeightsError(f"looks like {what}, but {len(theirs)} layers have weights instead of {len(own)}")
+        raise WeightsError(
+            f"looks like {what}, but {len(theirs)} layers have weights instead of {len(own)}{departure(own, theirs)}"
+        )
     found: dict[str, Tensor] = {}
     for (name, wanted), (place, layer) in zip(own.items(), theirs.items(), strict=True):
         for kind, like in wanted.items():
@@ -180,6 +202,14 @@ def paired(
         if more := sorted({*layer} - {*wanted}):
             raise WeightsError(f"looks like {what}, but also has {place}.{more[0]}")
     return found
+
+
+def departure(own: Layers, theirs: Layers) -> str:
+    """Return where layers begin to have other shapes than those of a network, as the end of a sentence."""
+    for wanted, (place, layer) in zip(own.values(), theirs.items(), strict=False):
+        if any(kind in layer and layer[kind].shape != like.shape for kind, like in wanted.items()):
+            return f"; the first that is not where it belongs is {place}"
+    return f"; those up to {[*theirs][min(len(own), len(theirs)) - 1]} fit"
 
 
 def layers_of_network(network: nn.Module) -> Layers:

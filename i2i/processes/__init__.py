@@ -23,14 +23,30 @@ from torch import Tensor, nn
 from ..errors import ConfigError, I2IError, ResourceError
 from .divided import divide, load_state, state_of
 from .joining import meeting, number, refuse_disagreement, refuse_variables
-from .launch import launch
+from .launch import first_with, launch
 
-__all__ = ["ProcessGroup", "alone", "join", "launch", "leave", "load_state", "name_rank", "rank", "state_of"]
+__all__ = [
+    "ProcessGroup",
+    "alone",
+    "beside",
+    "join",
+    "launch",
+    "leave",
+    "load_state",
+    "name_rank",
+    "rank",
+    "state_of",
+]
 
 
 def rank() -> int:
     """Return the rank of this process, as set by torchrun; 0 for a single process."""
     return number("RANK", 0)
+
+
+def beside() -> int:
+    """Return how many processes train together on this machine, as set by torchrun."""
+    return number("LOCAL_WORLD_SIZE", 1)
 
 
 def alone() -> bool:
@@ -40,12 +56,19 @@ def alone() -> bool:
 
 @contextmanager
 def name_rank() -> Iterator[None]:
-    """Prefix errors with the rank of this process, if there are several."""
+    """Prefix errors with the rank of this process, if there are several; of equal ones, only the first is raised.
+
+    Raises:
+        SystemExit: another process of `launch` has raised the same error.
+    """
     try:
         yield
     except I2IError as error:
-        if not alone():
-            error.args = (f"rank {rank()}: {error}",)
+        if alone():
+            raise
+        if not first_with(str(error)):
+            raise SystemExit(error.exit_code) from error
+        error.args = (f"rank {rank()}: {error}",)
         raise
 
 

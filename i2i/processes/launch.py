@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
@@ -9,6 +10,8 @@ import sys
 import tempfile
 
 from ..errors import ResourceError
+
+SAID = "I2I_SAID"  # the variable that names a folder with a file for each error that was reported
 
 
 def launch(arguments: list[str], nproc: int) -> int:
@@ -22,6 +25,7 @@ def launch(arguments: list[str], nproc: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logs = tempfile.TemporaryDirectory(prefix="i2i-")  # PyTorch would leave one of its own behind
+    os.environ[SAID] = logs.name
     config = LaunchConfig(
         logs_specs=DefaultLogsSpecs(log_dir=logs.name),
         min_nodes=1,
@@ -50,6 +54,7 @@ def launch(arguments: list[str], nproc: int) -> int:
         return 130 if error.sigval.name == "SIGINT" else 75
     finally:
         logs.cleanup()
+        del os.environ[SAID]
         # PyTorch leaves its own handlers, which processes forked later would inherit
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) != handler:
@@ -57,13 +62,30 @@ def launch(arguments: list[str], nproc: int) -> int:
     return 0
 
 
+def first_with(error: str) -> bool:
+    """Return whether no other process of `launch` has asked this about the same error."""
+    folder = os.environ.get(SAID)
+    if folder is None:  # started by torchrun or Slurm
+        return True
+    try:
+        name = hashlib.sha256(error.encode(errors="replace")).hexdigest()
+        os.close(os.open(os.path.join(folder, name), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    except OSError:  # a full disk
+        return True
+    return True
+
+
 def culprit(failures: dict[int, tuple[int, int]]) -> tuple[int, int]:
     """Return the rank that failed first, and its exit code.
 
-    One that only noticed that another does not answer ends with a ResourceError, perhaps within the same second.
+    One that only noticed that another does not answer ends with a ResourceError, perhaps within the same second; one
+    that was stopped for the sake of another, with SIGTERM.
 
     Args:
         failures: by rank, the time in seconds and the exit code; below 0 for a signal.
     """
-    rank = min(failures, key=lambda rank: (failures[rank][1] == ResourceError.exit_code, failures[rank][0], rank))
+    follows = (ResourceError.exit_code, -signal.SIGTERM)
+    rank = min(failures, key=lambda rank: (failures[rank][1] in follows, failures[rank][0], rank))
     return rank, failures[rank][1]

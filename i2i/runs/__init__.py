@@ -34,7 +34,7 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 from __future__ import annotations
 
 from .evaluate import evaluate, evaluated, refuse_what_cannot_be_judged, threads
-from .fitting import refuse_other_channels, refuse_what_does_not_fit
+from .fitting import refuse_unfit_data, refuse_what_does_not_fit
 from .folder import Run
 from .folders import evaluate_folders
 from .models import cards, file_of
@@ -64,7 +64,7 @@ __all__ = [
     "file_of",
     "in_common",
     "overviews",
-    "refuse_other_channels",
+    "refuse_unfit_data",
     "refuse_what_cannot_be_judged",
     "refuse_what_does_not_fit",
     "refuse_zero_rate",

@@ -1,6 +1,7 @@
-"""Before the first step: do the keys of a config fit each other, and the networks the channels of the data?
+"""Before the first step: do the keys of a config fit each other, and does the data fit the task?
 
-The second is found by a rehearsal, see rehearsal.py. A misfit is reported only with the key whose change has been
+Data of another kind, such as a class instead of a picture, is found by the modalities that the task declares; a wrong
+number of channels by a rehearsal, see rehearsal.py. The latter is reported only with the key whose change has been
 rehearsed too.
 """
 
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from ..config import Config
 from ..config.grammar import Part
-from ..contract import builder_for, players_of
+from ..contract import builder_for, name_of, players_of
 from ..data.base import Data
 from ..data.stream import Batch, Numbered
-from ..errors import ConfigError, I2IError
+from ..errors import ConfigError, DataError, I2IError, blame
 from ..task import Task
 from .rehearsal import Misfit, rehearsed
 
@@ -50,19 +51,71 @@ def refuse_what_does_not_fit(config: Config, task: Task) -> None:
         raise ConfigError(f"train.best is '{config.train.best}', but no metric has that name: {', '.join(known)}")
 
 
-def refuse_other_channels(config: Config, task: Task, data: Data) -> None:
+def refuse_unfit_data(config: Config, task: Task, data: Data) -> None:
+    """Reject data of another kind than the task takes, and networks built for other numbers of channels.
+
+    Raises:
+        DataError: an entry of the samples is of another kind; names it, and what is needed. Also from `Task.check`.
+        ConfigError: the channels differ; names each key to change, and its value.
+    """
+    batch = Numbered(data, config.train.seed).read(range(min(2, len(data), data.batch_size)))
+    if isinstance(batch, I2IError):
+        return  # the first step reports it
+    refuse_other_kinds(config.tree["data"], task, batch)
+    with blame(task, "check"):
+        task.check(batch)
+    if isinstance(config.task, Part):
+        refuse_other_channels(config.task, task, batch)
+
+
+def refuse_other_kinds(settings: Mapping[str, Any], task: Task, batch: Batch) -> None:
+    """Reject a batch with an entry that is not of the modality which the task declares for it.
+
+    Args:
+        settings: those of the data set; a name that they give to an entry, as `data.parts` of shards, is quoted.
+        task: declares its source, its target and its conditions; "image" is what generators are trained on.
+        batch: some training samples.
+
+    Raises:
+        DataError: as above.
+    """
+    declared = {"image": task.makes, **task.conditions}
+    if type(task).translate is not Task.translate:  # else its source and target mean nothing
+        declared |= {task.target: task.makes, task.source: task.takes}
+    for name, modality in declared.items():
+        wanted = modality.unlike(batch[name]) if name in batch else ""
+        if wanted:
+            named = (
+                f" (data.{key}.{name} is {part[name]})" for key, part in settings.items() if is_named(name, part)
+            )
+            raise DataError(
+                f"'{name}' of each sample is {kind_of(batch[name])}{next(named, '')}, but {name_of(task)} needs "
+                f"{modality.plural} there, {wanted}: use other data or another task"
+            )
+
+
+def is_named(name: str, part: Any) -> bool:
+    """Return whether a setting gives an entry of the samples its content, by its name."""
+    return isinstance(part, Mapping) and isinstance(part.get(name), str)
+
+
+def kind_of(value: Any) -> str:
+    """Describe an entry of a batch."""
+    if not isinstance(value, Tensor):
+        return "text" if value and all(isinstance(one, str) for one in value) else f"a {type(value).__name__}"
+    kind = "floats" if value.is_floating_point() else "whole numbers"
+    return f"{kind} {[*value.shape[1:]]}" if value.ndim > 1 else "a single number, such as a class"
+
+
+def refuse_other_channels(build: Part, task: Task, batch: Batch) -> None:
     """Reject networks built for other numbers of channels than the data has.
 
     Raises:
         ConfigError: names each key to change, and its value.
     """
-    batch = Numbered(data, config.train.seed).read(range(min(2, len(data), data.batch_size)))
-    if isinstance(batch, I2IError) or not isinstance(config.task, Part):
-        return  # the first step reports it
     batch = {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in batch.items()}
     found = rehearsed(task, batch)
     changes: list[Change] = []
-    build = config.task
     while found is not None and len(changes) < 4:
         step = next(((c, after) for c, after in tried(build, found, batch) if after != found), None)
         if step is None or step[0].key in [change.key for change in changes]:

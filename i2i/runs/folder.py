@@ -152,8 +152,9 @@ class Run:
 
     def begun(self) -> bool:
         """Return whether a run has made this folder; a config.yaml alone may lie among someone's own files."""
-        if not self.config_file.is_file():
-            return False
+        if not self.config_file.is_file():  # weights of ours, with nothing beside them but what a run writes
+            own = {path for path in vars(self).values() if isinstance(path, Path)}
+            return bool(self.card()) and {*self.folder.iterdir()} <= own | {self.folder / ".lock"}
         if self.log_file.is_file() or self.weights_file.is_file() or any(self.checkpoints.glob("step_*")):
             return True
         return {*self.folder.iterdir()} <= {*self._first_files(), self.samples}

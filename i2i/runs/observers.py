@@ -42,7 +42,7 @@ class Observers:
                     call()
             except (Exception, SystemExit) as error:
                 self._dropped.add(name)
-                log.warning("plugin '%s' failed in on_log and is dropped for this run: %s", name, error)
+                log.warning("plugin '%s' failed in on_log and is dropped for this run: %r", name, error)
             self._restore(name, before)
 
     def _restore(self, name: str, before: dict[str, Any]) -> None:

@@ -14,12 +14,14 @@ from torch import Tensor
 from .. import checkpoint, files
 from ..config import Config
 from ..data.stream import Batch
+from ..devices import crowded, move, peak_memory
 from ..devices import described as described_device
-from ..devices import move, peak_memory
 from ..engine import Engine, StepOutcome
 from ..errors import ConfigError, I2IError, blame
 from ..images import frames, gif, layout, png
 from ..modalities import columns
+from ..processes import beside
+from ..speed import refusal
 from ..version import __version__
 from .environment import environment
 from .files import described, write_record
@@ -60,8 +62,10 @@ class Record:
     def open(self) -> None:
         """Open the run for writing; what was logged after the checkpoint is forgotten."""
         if self.leads:
-            if self.engine.device.type != "cpu":
-                print(f"i2i: training on {described_device(self.engine.device)}", file=sys.stderr)
+            print(f"i2i: {how(self.engine)}", file=sys.stderr)
+            crowd = crowded(torch.get_num_threads(), beside()) if self.engine.device.type == "cpu" else ""
+            if crowd:
+                print(f"i2i: {crowd}", file=sys.stderr)
             self.run.drop_replaced()
             self.run.metrics_file.unlink(missing_ok=True)
             files.truncate_log(
@@ -199,3 +203,12 @@ class Record:
 
     def _notify(self, scalars: dict[str, float] | None = None, images: dict[str, Tensor] | None = None) -> None:
         self.observers.notify(self.engine.number, scalars or {}, images or {})
+
+
+def how(engine: Engine) -> str:
+    """Return on which device, in which precision and with which kernels an engine trains."""
+    train, device, precision = engine.train, engine.device, engine.precision
+    why = refusal(train.speed, train.precision, device)
+    kernels = f", {engine.kernels.described()}" if device.type == "cpu" and precision == "fp32" else ""
+    as_asked = f", because {why}" if why else ""
+    return f"training on {described_device(device)} in {precision}{as_asked}{kernels} (train.speed={train.speed})"

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import checkpoint, files
 from ..config import Config, changed, from_dict, load
+from ..config.write import flow
 from ..engine import Engine
 from ..errors import ConfigError, WeightsError
 from ..plugins import registry
@@ -89,15 +90,33 @@ def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[
     fixed = [key for key in differ if key not in free]
     instead = f"`i2i evaluate {run.folder} KEY=VALUE` evaluates it with other metrics or data"
     if fixed:
+        wrong = ", ".join(difference(key, value_at(old, key), value_at(new, key)) for key in fixed)
         hint = f"; {instead}" if run.finished and all(key.split(".")[0] == "data" for key in fixed) else ""
         raise WeightsError(
-            f"this run was started with a different {', '.join(fixed)}: repeat its overrides, use "
+            f"this run was started with {wrong}: repeat its overrides, use "
             f"`i2i run {run.config_file} -o {run.folder} --resume`, or start another run with -o{hint}"
         )
     metrics = [key for key in free if key.split(".")[0] == "metrics"]
     if metrics and run.finished and not longer(old["train"], new["train"]):
         raise WeightsError(f"{run.folder} is finished, so --resume would ignore the changed metrics: {instead}")
     return free
+
+
+def value_at(tree: Any, key: str) -> Any:
+    """Return what a config has at a dotted key, or None."""
+    for part in key.split("."):
+        try:
+            tree = tree[int(part)] if isinstance(tree, list) else tree[part]
+        except (LookupError, TypeError, ValueError):
+            return None
+    return tree
+
+
+def difference(key: str, old: Any, new: Any) -> str:
+    """Return what a run was started with at a key: "train.seed=0 instead of 1", or that it was another."""
+    if any(isinstance(value, dict | list) for value in (old, new)):
+        return f"another {key}"
+    return f"{key}={flow(old)} instead of {flow(new)}"
 
 
 def refuse_zero_rate(engine: Engine, steps: int) -> None:

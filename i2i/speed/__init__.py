@@ -15,7 +15,7 @@ from .convolutions import Convolutions
 from .half import Half
 from .memory import keep_memory, prepare
 from .pace import SPEEDS, Pace, Speed, chosen_speed
-from .training import Kernels, precision_at
+from .training import Kernels, precision_at, refusal
 
 __all__ = [
     "SPEEDS",
@@ -29,4 +29,5 @@ __all__ = [
     "keep_memory",
     "precision_at",
     "prepare",
+    "refusal",
 ]

@@ -40,6 +40,13 @@ def precision_at(speed: str, precision: Precision, device: torch.device) -> Prec
     return precision_for("bf16" if fast else precision, device)
 
 
+def refusal(speed: str, precision: Precision, device: torch.device) -> str:
+    """Return why `fast` does not mean bf16, or ""."""
+    if speed != "fast" or precision_at(speed, precision, device) == "bf16":
+        return ""
+    return "train.precision says so" if precision != "auto" else f"this {device.type} does not multiply bf16"
+
+
 class Kernels:
     """The kernels with which one run trains.
 
@@ -74,6 +81,10 @@ class Kernels:
         """Continue with the choices of a run; with None, that of one that made none."""
         self.chooses = self.chooses and state is not None
         self.used = dict(state or {})
+
+    def described(self) -> str:
+        """Return whose kernels this training uses."""
+        return "with the kernels that are the fastest here" if self.chooses else "with PyTorch's own kernels"
 
     def run(self, kind: str, one: Tensor, two: Tensor, at: Geometry) -> Tensor:
         """Return what the fastest kernel of a pass makes of two tensors."""

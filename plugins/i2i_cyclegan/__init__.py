@@ -161,7 +161,8 @@ def register(catalog: Catalog) -> None:
 
 @hookimpl
 def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor], str] | None:
-    """Recognise both generators of a folder of the published code, `latest_net_G_A.pth` and `latest_net_G_B.pth`."""
+    """Recognise both generators of the published code: `latest_net_G_A.pth` and `..._G_B.pth`, or in one file."""
+    tensors = {key.removeprefix("net"): value for key, value in tensors.items()}
     own: dict[str, Tensor] = {}
     found = None
     for part, name in (("G_A.", "G_ab"), ("G_B.", "G_ba")):

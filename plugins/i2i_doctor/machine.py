@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +45,8 @@ def threads() -> Iterator[Finding]:
     """Look at how many threads run, and on how many processors."""
     import torch
 
+    from i2i.devices import processors
+
     section, usable = "threads", processors()
     count, given = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     source = f"OMP_NUM_THREADS is {given}" if given else "OMP_NUM_THREADS is not set"
@@ -56,16 +57,6 @@ def threads() -> Iterator[Finding]:
         )
     else:
         yield Finding(section, "threads", value)
-
-
-def processors() -> float:
-    """Return how many processors this process may use, by its affinity and its cgroup."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    usable = float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        usable = min(usable, float(quota) / float(period))
-    return usable
 
 
 def disks(runs: str = "runs") -> Iterator[Finding]:

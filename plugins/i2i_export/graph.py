@@ -20,7 +20,7 @@ from torch.onnx import symbolic_helper
 
 from i2i import ConfigError, I2IError, PluginError
 
-from .recorded import Frozen, Recorded
+from .recorded import Frozen, Recorded, undrawable
 
 OPSET = 18
 LARGEST = (1 << 31) - 1  # bytes of an ONNX file: the limit of protobuf
@@ -80,10 +80,7 @@ def onnx_of(recorded: Recorded, example: tuple[Tensor, ...]) -> bytes:
     data = stream.getvalue()
     kinds = {node.op_type for node in parsed(data).graph.node}
     if drawn := sorted(kinds & set(RANDOM)):
-        raise ConfigError(
-            f"this model draws random numbers from a seed ({', '.join(drawn)}), which an ONNX file cannot do: give "
-            f"what is drawn as a condition with -c, or turn it off with an override"
-        )
+        raise undrawable(drawn, "an ONNX file")
     return data
 
 

@@ -22,9 +22,10 @@ from i2i import ConfigError, I2IError
 
 from .contract import Contract
 from .graph import quiet
-from .recorded import Recorded
+from .recorded import Frozen, Recorded, undrawable
 
 LEAST = 32  # pixels: torch.export takes smaller ones, of which layers make single pixels, for cases of their own
+RANDOM = re.compile(r"aten\.(rand|normal|bernoulli|multinomial)")  # operations that draw numbers
 NOTE = "i2i.json"  # name of the contract in the file
 
 
@@ -32,7 +33,7 @@ def program_of(recorded: Recorded, example: tuple[Tensor, ...], contract: Contra
     """Return a model as a `torch.export.ExportedProgram`, for any number of samples and any size.
 
     Raises:
-        ConfigError: torch.export cannot express the model.
+        ConfigError: the model draws random numbers, or torch.export cannot express it.
     """
     count = Dim("N")
     least = -(-contract.minimum // contract.multiple)
@@ -40,12 +41,17 @@ def program_of(recorded: Recorded, example: tuple[Tensor, ...], contract: Contra
     free = {0: count, **{axis: contract.multiple * side for axis, side in zip((2, 3), sides, strict=True)}}
     shapes = [free if value.ndim == 4 else {0: count} for value in example]
     try:
-        with quiet(), silent(), torch.no_grad():
-            return torch.export.export(recorded, example, dynamic_shapes={"given": tuple(shapes)}, strict=False)
+        with quiet(), silent(), torch.no_grad(), Frozen():
+            program = torch.export.export(recorded, example, dynamic_shapes={"given": tuple(shapes)}, strict=False)
     except I2IError:
         raise
     except Exception as error:
         raise ConfigError(f"torch.export cannot express this model: {reason(error)}; try -o NAME.onnx") from error
+    if drawn := sorted(
+        {str(node.target).split(".")[1] for node in program.graph.nodes if RANDOM.match(str(node.target))}
+    ):
+        raise undrawable(drawn, "a torch.export file")
+    return program
 
 
 def reason(error: Exception) -> str:

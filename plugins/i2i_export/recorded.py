@@ -7,7 +7,7 @@ alpha and types of files are not in it: they are the border, which the contract 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from i2i import ConfigError, I2IError, Model, Task
 from i2i.data import address
@@ -232,15 +233,26 @@ class Frozen(TorchFunctionMode):
         if func not in DRAWN or kwargs.get("generator") is None or not all(type(side) is int for side in args):
             return func(*args, **kwargs)
         with paused():
-            return func(*args, **kwargs)
+            drawn = func(*args, **kwargs)
+            values = drawn.tolist()
+        return torch.tensor(values, dtype=drawn.dtype, device=drawn.device)  # recorded as a constant
+
+
+def undrawable(drawn: Iterable[str], what: str) -> ConfigError:
+    """Return the error of a model that draws numbers with these operations whenever it runs."""
+    return ConfigError(
+        f"this model draws random numbers ({', '.join(drawn)}), which {what} cannot do: give what is "
+        f"drawn as a condition with -c, or turn it off with an override"
+    )
 
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Suspend tracing inside the `with` block."""
+    """Suspend tracing, or torch.export, inside the `with` block."""
     state = torch._C._get_tracing_state()
     torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
     try:
-        yield
+        with _disable_current_modes():
+            yield
     finally:
         torch._C._set_tracing_state(state)  # type: ignore[attr-defined]

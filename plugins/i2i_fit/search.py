@@ -68,10 +68,15 @@ def searched(trials: Trials, say: Callable[[str], None]) -> Found:
     if base.state in ("memory", "slow") or base.memory > usable:
         base = run(batch=1) if base.batch > 1 else base
         done += [base] * (base is not done[0])
+        if base.state == "slow":
+            raise ResourceError(
+                f"a trial of {trials.steps} steps with a batch of {base.batch} {base.reason} on {described(device)}, "
+                f"so its memory is not known: allow more with --limit, or set a smaller data.size or width"
+            )
         if base.state != "ok" or base.memory > usable:
             raise ResourceError(
                 f"this config does not fit {described(device)} even with a batch of 1 ({row(base)}; {free / GB:.1f} "
-                f"GB are free): set a smaller data.size or narrower networks, or a longer --limit"
+                f"GB are free): set a smaller data.size or narrower networks"
             )
     if base.state != "ok":
         raise ERRORS.get(base.code, ResourceError)(f"the config does not train: {base.reason}")
@@ -151,6 +156,7 @@ def found(device: str, free: int, usable: int, done: list[Trial], base: Trial) -
     line = f"data.batch_size={fastest.batch}, the fastest that was tried ({pace(fastest):.1f} samples/s)"
     line += f", with a learning rate for it: yours is for {base.batch}" * (fastest.batch != base.batch)
     line += f"; batches of {batch} fit" * (batch != fastest.batch)
+    line += "; what took too long may fit as well, see --limit" * any(trial.state == "slow" for trial in done)
     if sizes and max(sizes) != base.size:
         line += f"; data.size={max(sizes)} fits with batches of {base.batch}"
     return Found(device, free, usable, done, batch, max(sizes, default=None), f"Set {line}.")
@@ -173,6 +179,6 @@ def table(found: Found) -> str:
         if trial.state != "ok":
             lines.append(f"{start}   {trial.reason}")
             continue
-        note = "" if fits(trial, found.usable) else "  does not fit"
+        note = "" if fits(trial, found.usable) else "  too much memory"
         lines.append(f"{start} {trial.memory / GB:>7.2f} GB {trial.seconds:>7.3f} s {pace(trial):>10.1f}{note}")
     return "\n".join([*lines, "", found.set])

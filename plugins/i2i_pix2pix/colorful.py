@@ -18,6 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from i2i import ConfigError, Network, Task
 from i2i.data import number
+from i2i.devices import recording
 from i2i.modalities import Image
 
 from .bins import annealed_mean, bins, encode, rebalancing, smoothed
@@ -137,17 +138,12 @@ class ColorfulColorization(Task):
         """Shrink images [N, 1, H, W] whose short side is over `work_size`."""
         if self.work_size is None:
             return lightness
-        sides: Any = lightness.shape[-2:]
-        multiple = getattr(self.G, "multiple", 1)
-        if torch.jit.is_tracing():  # for any size: the same steps on sides that are tensors
-            scale = (self.work_size / torch.minimum(*sides).double()).clamp(max=1)
-            size = [((side * scale / multiple).round().clamp(min=1) * multiple).long() for side in sides]
-        elif min(sides) <= self.work_size:
+        sides, multiple = lightness.shape[-2:], getattr(self.G, "multiple", 1)
+        if not recording() and min(sides) <= self.work_size:  # an exported file has no branches
             return lightness
-        else:
-            scale = self.work_size / min(sides)
-            size = [max(1, round(side * scale / multiple)) * multiple for side in sides]
-        return interpolate(lightness, size, mode="bilinear", align_corners=False, antialias=True)
+        return interpolate(
+            lightness, shrunk(sides, self.work_size, multiple), mode="bilinear", align_corners=False, antialias=True
+        )
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the cross-entropy in nats, without rebalancing."""
@@ -165,3 +161,19 @@ class ColorfulColorization(Task):
 def cross_entropy(logits: Tensor, numbers: Tensor, weights: Tensor) -> Tensor:
     """Return the cross-entropy of each pixel [N, h, w] with a soft encoding, both of its tensors [N, 5, h, w]."""
     return -(weights * logits.log_softmax(1).gather(1, numbers)).sum(1)
+
+
+def shrunk(sides: Any, short: int, multiple: int) -> list[Any]:
+    """Return sides, shrunk so that the short one has at most `short` pixels, as the nearest multiples.
+
+    Sides are integers; in an exported file, of any size, they are tensors or symbols, so there are no branches.
+
+    Example:
+        >>> shrunk((512, 260), 128, 16)
+        [256, 128]
+    """
+    smaller, larger = (
+        (torch.minimum, torch.maximum) if isinstance(sides[0], Tensor) else (torch.sym_min, torch.sym_max)
+    )
+    least = larger(smaller(*sides), 0 * sides[0] + short) * multiple  # a side becomes side * short / least multiples
+    return [larger((2 * side * short + least) // (2 * least), 0 * side + 1) * multiple for side in sides]

@@ -25,6 +25,25 @@ from .routes import ERRORS, card, client_of, ended, file, shown, state_of
 from .schema import Conditions, Decode, Directions, Draw, Error, Format, JobState, Sample
 from .server import State
 
+WANTED = {  # by the type of an error of pydantic
+    "bool_type": "be true or false",
+    "bool_parsing": "be true or false",
+    "string_type": "be text",
+    "int_type": "be a whole number",
+    "int_parsing": "be a whole number",
+    "int_from_float": "be a whole number",
+    "float_type": "be a number",
+    "float_parsing": "be a number",
+    "finite_number": "be a finite number",
+    "list_type": "be a list",
+    "dict_type": 'be an object such as {{"direction": "BtoA"}}',
+    "literal_error": "be {expected}",
+    "greater_than_equal": "be at least {ge}",
+    "less_than_equal": "be at most {le}",
+    "string_too_long": "have at most {max_length} characters",
+    "too_long": "have at most {max_length} entries",
+    "too_short": "have at least {min_length} entries",
+}
 Read = TypeVar("Read", bound=BaseModel)
 PICTURES = {
     f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("png", "jpeg", "webp", "gif")
@@ -44,7 +63,7 @@ class Translate(BaseModel):
     model: str = Field(max_length=200)
     text: str | None = Field(None, max_length=10_000)
     conditions: Conditions
-    format: Format = "png"
+    format: Format | None = None
     wait: bool = True
 
 
@@ -67,7 +86,11 @@ TRANSLATE = form_of(
         "style": {**FILE, "description": "A picture, for a model with the condition style."},
         "instance": {**FILE, "description": "An instance map, for a model with the condition instance."},
         "conditions": {"type": "string", "description": 'Other conditions as JSON, such as {"direction": "BtoA"}.'},
-        "format": {"type": "string", "enum": ["png", "jpeg", "webp"], "default": "png"},
+        "format": {
+            "type": "string",
+            "enum": ["png", "jpeg", "webp", "gif"],
+            "description": "By default png, and gif for animations, which jpeg cannot be; only they can be gif.",
+        },
         "wait": WAIT,
     },
     ["model"],
@@ -183,7 +206,7 @@ def read(kind: type[Read], form: Form) -> Read:
 
 
 def sentence(errors: Any) -> str:
-    """Return the first error of a validation, without what was given, which may be anything."""
+    """Return the first error of a validation as a sentence: what must be given, and what was, if that is short."""
     first = errors[0]
     if first["type"] == "extra_forbidden":
         return "There is a field that is not known here; /openapi.json lists those that are."
@@ -197,10 +220,26 @@ def sentence(errors: Any) -> str:
     name = f"The field {where[0]}" if where else "The body"
     if first["type"] == "missing":
         return f"{name} is missing."
-    if first["type"] == "literal_error":
-        return f"{name} must be {first['ctx']['expected']}."
-    told = re.sub(r"^(Input|String|List|Dictionary|Value error,|Unable to interpret input as)", name, first["msg"])
-    return f"{told if told != first['msg'] else f'{name}: {told}'}."
+    if where[:1] == ["conditions"] and len(where) > 1:
+        name, wanted = f"The condition {where[1][:40]}", "be text, a number, true or false"
+    else:
+        wanted = WANTED.get(first["type"], "").format(**first.get("ctx", {})) or unstiff(first["msg"])
+    return f"{name} must {wanted}, not {given(first['input'])}."
+
+
+def given(value: Any) -> str:
+    """Return what was given, if that is short, or else what kind of thing it is."""
+    if isinstance(value, list):
+        return f"a list of {len(value):,}"
+    if isinstance(value, dict):
+        return "an object"
+    plain = json.dumps(value) if value is None or isinstance(value, str | int | float) else ""
+    return plain if 0 < len(plain) <= 40 else "a long text" if isinstance(value, str) else "this"
+
+
+def unstiff(told: str) -> str:
+    """Return what pydantic says about a value as the end of "must"."""
+    return re.sub(r"^(Input|String|List|Dictionary) should ", "", told)
 
 
 async def check(content: bytes, state: State, kind: str) -> None:

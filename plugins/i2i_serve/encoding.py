@@ -18,15 +18,15 @@ from .schema import Format
 
 @dataclass(frozen=True)
 class Options:
-    """How a picture is encoded."""
+    """How a picture or an animation is encoded; by default as PNG or GIF."""
 
-    format: Format = "png"
+    format: Format | None = None
     quality: int = 90
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Options:
         """Return those of a request."""
-        return cls(options.get("format", "png"), options.get("quality", 90))
+        return cls(options.get("format"), options.get("quality", 90))
 
 
 def encoded(made: Any, makes: Modality, options: Options) -> Result:
@@ -36,7 +36,7 @@ def encoded(made: Any, makes: Modality, options: Options) -> Result:
         ConfigError: it is nothing that can be shown.
     """
     if isinstance(made, images.Video):
-        return animated(np.stack(list(made.frames)), float(made.fps))
+        return animated(np.stack(list(made.frames)), float(made.fps), options)
     if isinstance(made, PIL.Image.Image):
         return still(plain(made), options)
     raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")
@@ -47,7 +47,8 @@ def encoded_samples(made: Any, makes: Modality, options: Options) -> list[Result
     shape = getattr(made, "shape", ())
     if len(shape) == 5:
         clips = images.to_uint8(made.flatten(0, 1) * 2 - 1)
-        return [animated(frames, getattr(makes, "fps", 12)) for frames in clips.reshape(*shape[:2], *clips.shape[1:])]
+        clips = clips.reshape(*shape[:2], *clips.shape[1:])
+        return [animated(frames, getattr(makes, "fps", 12), options) for frames in clips]
     if len(shape) != 4:
         raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")
     return [still(PIL.Image.fromarray(pixels), options) for pixels in images.to_uint8(made * 2 - 1)]
@@ -63,19 +64,33 @@ def plain(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def still(image: PIL.Image.Image, options: Options) -> Result:
-    """Encode a picture; JPEG has no alpha, which becomes white."""
-    if options.format != "png" and image.mode not in ("L", "RGB", "RGBA"):
+    """Encode a picture; JPEG has no alpha, which becomes white.
+
+    Raises:
+        ConfigError: a GIF is asked for.
+    """
+    kind = options.format or "png"
+    if kind == "gif":
+        raise ConfigError("format gif is for animations, and this is a picture: choose png, jpeg or webp")
+    if kind != "png" and image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGBA" if "A" in image.mode else "RGB")
-    if options.format == "jpeg" and image.mode == "RGBA":
+    if kind == "jpeg" and image.mode == "RGBA":
         white = PIL.Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white
     buffer = io.BytesIO()
-    more: dict[str, Any] = {"compress_level": 3} if options.format == "png" else {"quality": options.quality}
-    image.save(buffer, format=options.format.upper(), **more)
-    return Result(buffer.getvalue(), f"image/{options.format}", image.width, image.height)
+    more: dict[str, Any] = {"compress_level": 3} if kind == "png" else {"quality": options.quality}
+    image.save(buffer, format=kind.upper(), **more)
+    return Result(buffer.getvalue(), f"image/{kind}", image.width, image.height)
 
 
-def animated(frames: np.ndarray, fps: float) -> Result:
-    """Encode frames uint8 [T, H, W, 3] as a GIF."""
-    return Result(images.gif(frames, fps), "image/gif", frames.shape[2], frames.shape[1])
+def animated(frames: np.ndarray, fps: float, options: Options) -> Result:
+    """Encode frames uint8 [T, H, W, 3].
+
+    Raises:
+        ConfigError: a JPEG is asked for.
+    """
+    kind = options.format or "gif"
+    if kind == "jpeg":
+        raise ConfigError("format jpeg is for pictures, and this is an animation: choose gif, webp or png")
+    return Result(images.animation(frames, fps, kind), f"image/{kind}", frames.shape[2], frames.shape[1])

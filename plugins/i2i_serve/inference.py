@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from i2i import ConfigError, DataError, I2IError, Model, NumericError, ResourceError, WeightsError, load
+from i2i.devices import chosen
 
 from . import actions, frames, menu
 
@@ -116,6 +117,7 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as line, line.makefile("rb") as requests:
         wanted, _ = frames.read_now(requests)
         limit_memory(wanted["memory"])
+        chosen()  # --device: reports one that does not exist now, not to each client
         models, sources = menu.menu(wanted["models"], wanted["plugin"])
         shelf = Shelf(sources, wanted["keep"])
         line.sendall(frames.packed({"models": models}))

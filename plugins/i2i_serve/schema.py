@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-Format = Literal["png", "jpeg", "webp"]
+Format = Literal["png", "jpeg", "webp", "gif"]
 LARGEST_SEED = 2**63 - 1
 Name = Annotated[str, Field(max_length=200, description="A name of GET /v1/models.", examples=["upscale-x2"])]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed gives the same pictures.")]
@@ -24,7 +24,7 @@ class Asked(BaseModel):
 
     model: Name
     conditions: Conditions
-    format: Format = "png"
+    format: Format | None = Field(None, description="png for pictures and gif for animations by default.")
     wait: bool = Field(True, description="Answer when the job has ended; false: at once, with the job.")
 
 

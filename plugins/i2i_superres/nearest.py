@@ -39,8 +39,9 @@ def nearest(tensors: Tensors, shapes: Shapes) -> str | None:
         count = sum(len(layer.leaves) for layer in layers.values())
         if count < 4 or count < ALMOST * (count + len(unexpected)):
             continue
-        wrong = [f"{name} is missing" for name in missing(layers, rules, given)]
-        wrong += [f"{name} does not belong to it" for name in unexpected]
+        wrong = [f"{name} does not belong to it" for name in unexpected]
+        if not (wrong and fits(family, {name: tensors[name] for name in tensors if name not in unexpected}, shapes)):
+            wrong = [f"{name} is missing" for name in missing(layers, rules, given)] + wrong
         if len(wrong) > (1 - ALMOST) * count + 1:
             continue
         text = wrong[0] + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else "") if wrong else ""
@@ -48,6 +49,12 @@ def nearest(tensors: Tensors, shapes: Shapes) -> str | None:
         if best is None or score > best[0]:
             best = score, f"looks like {family.name}, but {text or misshapen(family, tensors, shapes)}"
     return best[1] if best else None
+
+
+def fits(family: Family, tensors: Tensors, shapes: Shapes) -> bool:
+    """Return whether the tensors are exactly those of a network of a family."""
+    found = family(tensors)
+    return found is not None and shapes(found) == {name: value.shape for name, value in found.weights.items()}
 
 
 def placed(tensors: Tensors, rules: Mapping[str, str], ignored: str) -> tuple[dict[str, Layer], list[str]]:

@@ -81,6 +81,11 @@ class Text(Modality):
         """Draw sentences in black on white, wrapped: uint8 [N, 160, 160, 3]."""
         return np.stack([drawn(to_text(codes)) for codes in values])
 
+    def unlike(self, values: Any) -> str:
+        """Return what a batch of captions is, unless `values` are code points."""
+        whole = getattr(values, "ndim", 0) == 2 and not values.is_floating_point()
+        return "" if whole else "code points [length]"
+
     def find(self, source: str) -> tuple[list[tuple[Any, Path]], list[tuple[Path, str]]]:
         """Find captions: a sentence itself, or the lines of a .txt file, of a folder of them, or of a glob.
 

@@ -174,6 +174,7 @@ CASES = [
         "rejected before decoding, in 50 ms and 20 MB, or done within the memory that there is",
         "faults/test_resources.py::test_R5_a_picture_that_fits_in_no_way_costs_only_itself",
         "faults/test_pictures.py::test_A17_a_small_file_that_claims_many_pixels_is_rejected_before_decoding",
+        "faults/test_resources.py::test_A17_the_memory_of_a_picture_that_is_rejected_is_not_estimated",
         "faults/test_pictures.py::test_A17_the_densest_pictures_that_encoders_write_are_still_read",
         "faults/test_pictures.py::test_A17_one_factor_raises_every_limit_and_errors_name_it",
     ),
@@ -655,7 +656,7 @@ CASES = [
         "E11",
         "a broken package among the installed ones",
         "ignored with a warning",
-        "test_plugins.py::test_E10_broken_metadata_of_another_package_is_named",
+        "test_plugins.py::test_E11_a_package_whose_metadata_cannot_be_read_is_left_out_with_a_warning",
     ),
     # ---- F. Training
     held(
@@ -760,6 +761,7 @@ CASES = [
         "stderr is closed, full, or read by `head`",
         "the training goes on",
         "test_run.py::test_F15_a_training_survives_the_loss_of_its_terminal",
+        "test_run.py::test_F15_streams_that_cannot_be_written_are_no_error_of_a_run",
     ),
     held(
         "F16",
@@ -818,11 +820,11 @@ CASES = [
         "faults/test_resources.py::test_G4_a_picture_that_does_not_fit_is_translated_in_tiles_with_the_same_result",
         "faults/test_resources.py::test_G4_a_picture_for_a_network_that_sees_it_all_is_translated_in_tiles",
     ),
-    weak(
+    held(
         "G5",
         "8,000 x 6,000 pixels with 1 GB of memory",
-        "done in tiles, and written row by row",
-        "results are written row by row, but inputs are decoded as a whole; not measured at this size",
+        "done in tiles: read and written row by row",
+        "faults/test_resources.py::test_G5_8000_x_6000_pixels_in_a_gigabyte",
     ),
     held(
         "G6",
@@ -851,11 +853,16 @@ CASES = [
         "rejected, with the rule",
         "test_images.py::test_G9_ambiguous_arrays_and_tensors_are_rejected_with_the_rule",
     ),
-    missing(
+    held(
         "G10",
-        "half precision, compiled and exported networks",
-        "equal within a stated tolerance",
-        "i2i translates in float32, without compiling, and does not export networks",
+        "half precision and exported networks",
+        "equal within a stated tolerance, and never black; else not used, or not written",
+        "test_pace.py::test_bf16_is_used_where_it_changes_hardly_anything",
+        "test_pace.py::test_a_bundled_model_in_bf16_is_within_one_level",
+        "test_export.py::test_every_family_gives_the_results_of_i2i_through_its_own_border",
+        "test_export.py::test_torch_export_gives_the_results_of_i2i",
+        "test_export.py::test_half_is_half_the_size_within_its_tolerance_and_never_black",
+        "test_export.py::test_half_keeps_what_16_bits_cannot_hold_and_an_inaccurate_file_is_not_written",
     ),
     held(
         "G11",

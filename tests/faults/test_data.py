@@ -23,7 +23,7 @@ from i2i.data.paired import PairedFolders
 from i2i.data.segmaps import LabelMaps
 from i2i.errors import ConfigError, DataError
 from i2i.plugins import registry
-from i2i.runs import refuse_other_channels
+from i2i.runs import refuse_unfit_data
 from i2i.runs.listing import differences, listing
 
 # ---- F1: label maps that are not class indices
@@ -245,7 +245,7 @@ def test_F12_the_rehearsal_changes_nothing(config: Path) -> None:
     before = {name: value.clone() for name, value in task.state_dict().items()}
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    refuse_other_channels(built, task, data)
+    refuse_unfit_data(built, task, data)
     assert torch.equal(torch.get_rng_state(), state)
     after = task.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())

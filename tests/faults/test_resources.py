@@ -19,13 +19,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 import i2i
-from i2i import Task, api, checkpoint, files, runs
-from i2i.errors import ConfigError, ResourceError, WeightsError
+from i2i import Task, api, checkpoint, config, files, runs
+from i2i.errors import ConfigError, DataError, ResourceError, WeightsError
 from i2i.images import ImageWarning, Output, notes, take, tiled
 from i2i.images.write import write
 from i2i.modalities import Image as ImageModality
 from i2i.model import memory, translate_files
 from i2i.networks import CompactSR
+from i2i.plugins import registry
 from i2i.testing import check_task
 
 from .tiny import digits
@@ -105,7 +106,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let i2i believe that this many bytes are free."""
     monkeypatch.setattr(notes, "_warned", set())
     monkeypatch.setattr(memory, "HUGE", 1e9)  # estimate for pictures of any size
-    return lambda left: monkeypatch.setattr(memory, "free", lambda: left)
+    return lambda left: monkeypatch.setattr(memory, "free", lambda mapped=0: left)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
@@ -138,6 +139,13 @@ def test_R5_a_picture_that_fits_in_no_way_costs_only_itself(little: Any, tmp_pat
     assert time.monotonic() - began < 20
 
 
+def test_A17_the_memory_of_a_picture_that_is_rejected_is_not_estimated(little: Any, tmp_path: Path) -> None:
+    Image.new("L", (1, 100_001)).save(tmp_path / "long.png")
+    little(1e6)  # neither in tiles nor as a whole
+    with pytest.raises(DataError, match="100001 pixels, more than 100,000 on a side"):
+        i2i.load("upscale-x4")(tmp_path / "long.png")
+
+
 def test_R5_a_model_that_cannot_be_tiled_says_so(little: Any) -> None:
     task = Enlarged(Centred())
     task.makes = ImageModality()
@@ -163,6 +171,38 @@ def test_G4_a_picture_for_a_network_that_sees_it_all_is_translated_in_tiles(litt
 def test_a_tile_that_is_not_possible_is_an_error(tile: Any) -> None:
     with pytest.raises(ConfigError, match=f"tile {tile} is not possible: give auto, or a side in pixels from 16 up"):
         Output(tile=tile)
+
+
+SMALL = """
+task: {use: superres, generator: {use: span, scale: 1, unshuffle: 2, width: 8, blocks: 1}}
+data: {use: synthetic_photos, scale: 2, size: 32, batch_size: 2, samples: 2, validation_samples: 1}
+optimizer: {use: adam, lr: 1.0e-3}
+train: {steps: 1}
+"""
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="CUDA libraries alone take more addresses")
+@pytest.mark.timeout(300)
+def test_G5_8000_x_6000_pixels_in_a_gigabyte(tmp_path: Path) -> None:
+    chosen = config.parse(SMALL, "small", (), registry().catalog)
+    weights = {name: value for name, value in chosen.task().state_dict().items() if isinstance(value, Tensor)}
+    checkpoint.save_model(tmp_path / "small.safetensors", weights, SMALL)
+    rows, columns = np.ogrid[:6000, :8000]
+    levels = np.stack(np.broadcast_arrays(rows // 24 % 256, columns // 32 % 256, 128), -1).astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / "large.png", compress_level=1)
+    arguments = ["large.png", "-o", "out", "-m", "small.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-m", "i2i", "translate", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "it is translated in tiles of" in done.stderr
+    with Image.open(tmp_path / "out" / "large.png") as made:
+        assert made.size == (8000, 6000)
 
 
 def test_R5_memory_that_runs_out_while_writing_costs_only_one_picture(

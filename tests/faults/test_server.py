@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -222,13 +223,49 @@ def test_mistakes_in_a_request_are_sentences(server: Server) -> None:
     nearest = "There is no such model, did you mean trouble? GET /v1/models lists those that there are."
     assert answers == [
         (404, nearest),
-        (422, "The field format must be 'png', 'jpeg' or 'webp'."),
+        (422, "Format gif is for animations, and this is a picture: choose png, jpeg or webp."),
         (422, "The field model is missing."),
         (404, nearest),
         (404, "There is no such job; results are kept for 10 minutes."),
     ]
     asked = server.client.post("/v1/sample", json={"model": "trouble", "n": 0})
-    assert asked.json()["error"] == "The field n should be greater than or equal to 1."
+    assert asked.json()["error"] == "The field n must be at least 1, not 0."
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"wait": "soon"}, 'The field wait must be true or false, not "soon".'),
+        (
+            {"conditions": [1]},
+            'The field conditions must be an object such as {"direction": "BtoA"}, not a list of 1.',
+        ),
+        ({"conditions": {"label": {}}}, "The condition label must be text, a number, true or false, not an object."),
+        ({"format": "tiff"}, "The field format must be 'png', 'jpeg', 'webp' or 'gif', not \"tiff\"."),
+        ({"seed": 1.5}, "The field seed must be a whole number, not 1.5."),
+        ({"n": 65}, "The field n must be at most 64, not 65."),
+        ({"model": "x" * 300}, "The field model must have at most 200 characters, not a long text."),
+    ],
+)
+def test_what_must_be_given_and_what_was_is_a_sentence(server: Server, changes: dict[str, Any], says: str) -> None:
+    answer = server.client.post("/v1/sample", json={"model": "trouble", **changes})
+    assert (answer.status_code, answer.json()["error"]) == (422, says)
+
+
+@pytest.mark.parametrize(("kind", "type"), [("webp", "image/webp"), ("png", "image/png"), ("gif", "image/gif")])
+def test_an_animation_is_sent_in_the_format_asked_for(server: Server, kind: str, type: str) -> None:
+    stills = [Image.new("RGB", (8, 6), (0, 80 * n, 255)) for n in range(3)]
+    stream = io.BytesIO()
+    stills[0].save(stream, "GIF", save_all=True, append_images=stills[1:], duration=200)
+    body = multipart(MODEL, field("format", kind), upload(stream.getvalue()))
+    answer = server.client.post("/v1/translate", content=body, headers={"content-type": FORM})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, type)
+    with Image.open(io.BytesIO(answer.content)) as made:
+        assert (made.format, made.n_frames, made.size) == (kind.upper(), 3, (8, 6))
+    body = multipart(MODEL, field("format", "jpeg"), upload(stream.getvalue()))
+    assert post(server, body) == (
+        422, "Format jpeg is for pictures, and this is an animation: choose gif, webp or png."
+    )  # fmt: skip
 
 
 def test_an_animation_becomes_a_gif_with_as_many_frames(server: Server) -> None:

@@ -309,6 +309,14 @@ def test_H18_a_model_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_device_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "i2i", "serve", "--port", "0", "-m", "digits", "--device", "xpu:9"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "device xpu:9: this machine has no xpu:9" in done.stderr
+
+
 def test_H18_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from i2i_serve import serve
 

@@ -16,7 +16,11 @@ from ...plugins import registry
 from ...task import Task
 from .read import read
 
-GENERATORS = ("generator", "netG", "net_g", "netG_A", "G_A", "G", "model", "net")  # in files with several networks
+GENERATORS = (  # in files with several networks; averaged ones first
+    *("G_ema", "g_ema", "generator_ema", "netG_ema", "ema", "generator", "netG", "net_g", "netG_A", "G_A", "G"),
+    *("netG_state_dict", "generator_state_dict", "G_state_dict", "model", "net", "network"),
+)
+PREFIXES = 3  # parts of names that all tensors share, which are left out in turn
 
 
 def adopted(path: Path, overrides: Sequence[str] = ()) -> tuple[Task, dict[str, Any]]:
@@ -50,7 +54,7 @@ def recognised(
         PluginError: a plugin failed.
     """
     refused: WeightsError | None = None
-    for part in networks_in(tensors):
+    for network, part in networks_in(tensors):
         for plugin, call in registry().each("adopt_weights", tensors=part, metadata=metadata):
             try:
                 found = call()
@@ -63,7 +67,7 @@ def recognised(
                 raise PluginError(f"{path}: plugin '{plugin}' failed: {type(error).__name__}: {error}") from error
             if found is not None:
                 task_config, own, said = found
-                return task_config, own, said
+                return task_config, own, f"{said}; from its network '{network}'" if network else said
     if refused is not None:
         raise WeightsError(f"{path}: {refused}") from refused
     some = ", ".join(list(tensors)[:3])
@@ -73,10 +77,20 @@ def recognised(
     )
 
 
-def networks_in(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors, and then those of each network in `GENERATORS` that they contain, without its prefix."""
-    yield tensors
+def networks_in(tensors: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the tensors, then each network in `GENERATORS`, then all without what their names have in common.
+
+    Each comes with the name of the network, "" if it is all that there is.
+    """
+    yield "", tensors
     for name in GENERATORS:
         part = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         if part:
-            yield part
+            yield (name if len(part) < len(tensors) else ""), part
+    shared = tensors
+    for _ in range(PREFIXES):
+        first = {name.partition(".")[0] if "." in name else "" for name in shared}
+        if len(first) > 1 or "" in first:
+            return
+        shared = {name.partition(".")[2]: value for name, value in shared.items()}
+        yield "", shared

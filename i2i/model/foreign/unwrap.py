@@ -9,18 +9,32 @@ from torch import Tensor
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "g_ema", "model", "g_state")
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+OPTIMIZER = {"state", "param_groups"}  # the keys of the state of an optimizer
+DEEPEST = 8  # level of nested networks that is looked at
 MAX_VALUES = 10_000  # of what is kept beside the weights
 
 
-def unwrapped(kept: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors in the innermost known wrapper by name, without `PREFIXES`, and the other entries."""
+def unwrapped(kept: Any, depth: int = 0) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors in the innermost known wrapper by name, without `PREFIXES`, and the other entries.
+
+    The names of several networks start with their keys: {"netG": ..., "netD": ...} has "netG.conv.weight". A single
+    network needs no key.
+    """
     rest: dict[str, Any] = {}
     while isinstance(kept, Mapping) and (name := next((key for key in WRAPPERS if _is_state(kept.get(key))), None)):
         rest |= {str(key): value for key, value in kept.items() if key != name and not isinstance(value, Tensor)}
         kept = kept[name]
     if not _is_state(kept):
         return {}, rest
-    return bare({str(key): value for key, value in kept.items() if isinstance(value, Tensor)}), rest
+    tensors = {str(key): value for key, value in kept.items() if isinstance(value, Tensor)}
+    networks = {str(key): value for key, value in kept.items() if _is_network(value)} if depth < DEEPEST else {}
+    inside = {key: found for key, value in networks.items() if (found := unwrapped(value, depth + 1)[0])}
+    if not inside:
+        return bare(tensors), rest
+    rest |= {str(key): value for key, value in kept.items() if str(key) not in {*tensors, *inside}}
+    if len(inside) == 1 and all(value.ndim == 0 for value in tensors.values()):  # beside it only counters
+        return next(iter(inside.values())), rest
+    return tensors | {f"{key}.{name}": value for key, found in inside.items() for name, value in found.items()}, rest
 
 
 def bare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,6 +63,10 @@ def plain_values(value: Any) -> Any:
         return value if value is None or isinstance(value, bool | int | float) else None
 
     return plain(value, 0)
+
+
+def _is_network(found: Any) -> bool:
+    return _is_state(found) and not {*found} >= OPTIMIZER
 
 
 def _is_state(found: Any) -> bool:

@@ -10,7 +10,7 @@ export function translating(model) {
   const clips = model.takes === "clip";
   const accept = clips ? "image/gif,image/webp,image/png,video/mp4,video/webm" : "image/*,.tif,.tiff,.ppm";
   const form = conditions(model.translate), list = make("ul", { class: "files", "aria-label": "Files" });
-  const format = make("select", { name: "format" }, ...["png", "jpeg", "webp"].map((one) => make("option", {}, one)));
+  const format = make("select", { name: "format" }, make("option", { value: "" }, "as it is best"), ...["png", "jpeg", "webp", "gif"].map((one) => make("option", {}, one)));
   const show = viewer();
   const items = [];
   let running = 0;
@@ -104,7 +104,7 @@ export function translating(model) {
     const { text, ...values } = form.values();
     body.set("model", model.name);
     body.set("conditions", JSON.stringify(values));
-    body.set("format", format.value);
+    if (format.value) body.set("format", format.value);  // by default png, and gif for animations
     for (const [name, file] of form.files()) body.set(name, file);
     body.set("picture", item.file);
     item.state = "running";
