@@ -34,7 +34,7 @@ from i2i.task import Task
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TRAIN = """
-data: {use: %s, batch_size: 4, samples: 8, validation_samples: 2}
+data: {use: %s, batch_size: 4, samples: 4, validation_samples: 1}
 optimizer: {use: adam, lr: 2.0e-4}
 train: {steps: 6, ema: 0.9, clip: 0.5, log_every: 1, sample_every: 3, checkpoint_every: 2, threads: 1, timeout: 60}
 """
@@ -177,9 +177,9 @@ def assert_equal(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
 
 def test_a_resume_with_divided_networks_is_exact(tmp_path: Path) -> None:
     file = write("vae", tmp_path)
-    train(file, tmp_path / "unbroken", 2, "train.shard=true")
-    train(file, tmp_path / "broken", 2, "train.steps=3", "train.shard=true")
-    train(file, tmp_path / "broken", 2, "train.shard=true", resume=True)
+    train(file, tmp_path / "unbroken", 2, "train.steps=3", "train.shard=true")
+    train(file, tmp_path / "broken", 2, "train.steps=2", "train.shard=true")
+    train(file, tmp_path / "broken", 2, "train.steps=3", "train.shard=true", resume=True)
     for name in ("log.jsonl", "model.safetensors"):
         assert (tmp_path / "unbroken" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
 
