@@ -17,11 +17,12 @@ from . import devices
 from .config import Config
 from .contract import check_answers
 from .data.base import Data
-from .data.stream import Numbered, stream, validation_batch
+from .data.stream import Batch, Numbered, stream, validation_batch
 from .engine import Engine
 from .errors import NumericError
 from .processes import ProcessGroup
 from .runs import (
+    Metrics,
     Progress,
     Record,
     Run,
@@ -54,31 +55,9 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     """
     settings = config.train
     prepare(settings.threads)
-    saved = state_to_resume(run, config, leads=world.rank == 0) if resume else None
     metrics = [(name, metric()) for name, metric in config.metrics]  # reports a missing weights file
-    torch.manual_seed(settings.seed)
-    task = config.task()
-    refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
-    start_from(config, task, resumed=saved is not None, leads=world.rank == 0)
-    log.disabled = world.rank > 0  # problems with the pictures are reported once, by the first process
-    data = config.data()
-    refuse_what_cannot_be_judged(metrics, task, data)
-    refuse_unfit_data(config, task, data)
-    observed = validation_batch(data)
-    log.disabled = False
+    engine, data, observed = ready(config, run, world, metrics, resume=resume)
     steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)
-    engine = Engine(
-        task,
-        config.optimizer,
-        settings,
-        schedule=config.schedule() if config.schedule else None,
-        steps_per_epoch=len(data) / data.batch_size,
-        world=world,
-        device=devices.chosen(settings.device),
-    )
-    if saved is not None:
-        engine.load_state(saved)
-        saved = None  # it is as large as the engine
     refuse_zero_rate(engine, steps)
     record = Record(run, config, engine)
     if record.complete(steps):
@@ -109,6 +88,36 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         record.metrics(numbers(final=True), final=True)
     if data.note():
         progress.say(data.note())
+
+
+def ready(
+    config: Config, run: Run, world: ProcessGroup, metrics: Metrics, *, resume: bool
+) -> tuple[Engine, Data, Batch]:
+    """Return the engine, the data and a validation batch of a run; whatever does not fit is rejected here."""
+    settings, leads = config.train, world.rank == 0
+    saved = state_to_resume(run, config, leads=leads) if resume else None
+    torch.manual_seed(settings.seed)
+    task = config.task()
+    refuse_what_does_not_fit(config, task)  # before a data set is read, which may take minutes
+    start_from(config, task, resumed=saved is not None, leads=leads)
+    log.disabled = not leads  # problems with the pictures are reported once, by the first process
+    data = config.data()
+    refuse_what_cannot_be_judged(metrics, task, data)
+    refuse_unfit_data(config, task, data)
+    observed = validation_batch(data)
+    log.disabled = False
+    engine = Engine(
+        task,
+        config.optimizer,
+        settings,
+        schedule=config.schedule() if config.schedule else None,
+        steps_per_epoch=len(data) / data.batch_size,
+        world=world,
+        device=devices.chosen(settings.device),
+    )
+    if saved is not None:
+        engine.load_state(saved)
+    return engine, data, observed
 
 
 @contextmanager

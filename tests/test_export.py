@@ -186,11 +186,16 @@ def test_a_model_that_draws_other_numbers_each_time_is_refused(
 def test_a_weights_file_in_torch_export_format_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     writing.write_program(built(FAMILIES["compact_sr"]), path, {}, half=False)
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=r"is a file of torch\.export, which can contain code"):
+        i2i.load(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="damaged"):
         i2i.load(path)
 
 
-@pytest.mark.parametrize("name", ["upscale-x2", "horse2zebra", "restore", "colorize", "digits", "digits-vae"])
+@pytest.mark.parametrize(
+    "name", ["upscale-x2", "upscale-x4", "horse2zebra", "restore", "colorize", "digits", "digits-vae"]
+)
 def test_bundled_models(name: str, tmp_path: Path) -> None:
     again, model = exported(i2i.load(name, device="cpu"), tmp_path / "x.onnx"), i2i.load(name, device="cpu")
     if recorded.samples(model.task):
@@ -207,6 +212,9 @@ def test_a_chain_is_one_file_with_the_results_of_the_chain_at_odd_sizes(tmp_path
     again = exported(chain, tmp_path / "both.onnx")
     for size in ((37, 53), (1, 1), (64, 64)):
         assert levels_apart(again(picture(*size)), chain(picture(*size))) <= 1
+    two = [picture(41, 59), picture(41, 59).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    for made, wanted in zip(again(two), chain(two), strict=True):
+        assert levels_apart(made, wanted) <= 1
 
 
 def test_samples_of_a_chain(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def test_a_task_that_keeps_the_size_is_resampled_too() -> None:
         ({"size": "9" * 30}, "is not possible"),
         ({"size": []}, "is not possible"),
         ({"scale": 0}, "scale 0 is not possible: give a number above 0, such as 2.5"),
+        ({"scale": 1e9}, "scale 1000000000.0 is not possible: give a number above 0, such as 2.5, and below"),
         ({"scale": -2}, "scale -2 is not possible"),
         ({"scale": float("inf")}, "scale inf is not possible"),
         ({"scale": "x"}, "scale x is not possible"),

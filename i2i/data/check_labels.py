@@ -20,7 +20,7 @@ from .. import images
 from ..errors import ConfigError, DataError
 from .check_layouts import SHOWN, Folders, Parts, Picture, by_name, some
 from .folders import read
-from .segmaps import Classes, classified, legend, other_size, packed
+from .segmaps import Classes, classified, is_lossy, legend, other_size, packed
 
 COLOURS = 40  # more colours than this in all maps are not classes, but antialiasing or lossy compression
 
@@ -121,13 +121,6 @@ def colours_of(path: Path, known: Legend | None) -> set[int]:
     if known and known.palette is not None:
         classified(colours, path, known.classes, known.palette)
     return {*np.unique(packed(colours)).tolist()}
-
-
-def is_lossy(path: Path) -> bool:
-    """Return whether a file is a JPEG or a plain lossy WebP."""
-    with path.open("rb") as file:
-        start = file.read(16)
-    return start[:2] == b"\xff\xd8" or (start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8 ")
 
 
 def found_values(maps: Sequence[Map]) -> list[str]:

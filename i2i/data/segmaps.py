@@ -87,6 +87,16 @@ class Pair(NamedTuple):
     instance: Path | None
 
 
+def is_lossy(path: Path) -> bool:
+    """Return whether a file is a JPEG or a plain lossy WebP; reading one that cannot be opened says why."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    return start[:2] == b"\xff\xd8" or (start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8 ")
+
+
 class LabelMaps(Data):
     """Photographs and label maps matched by file name, with optional instance maps.
 
@@ -151,6 +161,10 @@ class LabelMaps(Data):
             self._look([*self.train, *held_out], refuse=True)
         else:
             self._look(spread(self.train, LOOKS), refuse=False)
+        lossy = next((pair.label for pair in spread(self.train, LOOKS) if is_lossy(pair.label)), None)
+        if lossy is not None:
+            what = "a label map with lossy compression, which changes the values along every edge"
+            log.warning("%s: %s; `i2i data check` lists all of them", images.shown(lossy), what)
         self._held_out = HeldOut(self, spread(held_out, validation_samples))
 
     def __len__(self) -> int:

@@ -143,11 +143,13 @@ def parsed(size: Any) -> int | tuple[int, int]:
 
 
 def positive(scale: Any) -> float:
-    """Return a scale; raise ConfigError if it is not a number above 0."""
+    """Return a scale; raise ConfigError if it is not a number above 0, or makes more pixels than there may be."""
     try:
         number = float(scale)
     except (TypeError, ValueError):
         number = math.nan
     if not 0 < number < allowed(MAX_PIXELS):
-        raise ConfigError(f"scale {scale} is not possible: give a number above 0, such as 2.5")
+        raise ConfigError(
+            f"scale {scale} is not possible: give a number above 0, such as 2.5, and below {allowed(MAX_PIXELS):,}"
+        )
     return number

@@ -33,7 +33,7 @@ The log contains no clock times, so the log of a resumed run equals that of an u
 
 from __future__ import annotations
 
-from .evaluate import evaluate, evaluated, refuse_what_cannot_be_judged, threads
+from .evaluate import Metrics, evaluate, evaluated, refuse_what_cannot_be_judged, threads
 from .fitting import refuse_unfit_data, refuse_what_does_not_fit
 from .folder import Run
 from .folders import evaluate_folders
@@ -51,6 +51,7 @@ from .summary import summary
 
 __all__ = [
     "Line",
+    "Metrics",
     "Overview",
     "Progress",
     "Record",

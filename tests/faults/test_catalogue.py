@@ -95,6 +95,7 @@ def test_each_planted_bug_was_caught() -> None:
 
 def test_the_recorded_campaigns_lost_nothing() -> None:
     assert recorded("kills")["runs_that_differ"] == 0
+    assert recorded("kills")["kinds"].keys() == script("benchmarks/tiny.py").CONFIGS.keys()
     assert all(figures["kills"] > 0 for figures in recorded("kills")["kinds"].values())
     assert recorded("flips")["silent"] == recorded("flips")["crashed"] == 0
     assert recorded("syscalls")["found"] == []

@@ -106,10 +106,14 @@ def test_F1_rgb_masks_get_a_palette(tmp_path: Path) -> None:
     assert not trains(root, coded="colours")
 
 
-def test_F1_jpeg_masks_are_lossy(tmp_path: Path) -> None:
-    report = check(label_set(tmp_path, stripes(0, 40, 90), suffix=".jpg"))
+def test_F1_jpeg_masks_are_lossy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report = check(label_set(tmp_path / "few", stripes(0, 40, 90), suffix=".jpg"))
     assert not report.ok
     assert said(report, "lossy compression", "train/labels/0.jpg")
+    noise = np.random.default_rng(0).integers(0, 2, (40, 48), np.uint8)
+    label_set(tmp_path / "more", noise, suffix=".jpg")
+    assert trains(tmp_path / "more", classes=256)
+    assert "more/train/labels/0.jpg': a label map with lossy compression" in caplog.text
 
 
 def test_F1_another_size_and_classes_out_of_range(tmp_path: Path) -> None:
