@@ -103,7 +103,10 @@ def divide(module: nn.Module, device: torch.device) -> None:
         if parameter() is not None:
             layer, _, key = name.rpartition(".")
             kind = type(module.get_submodule(layer)).__name__
-            raise ConfigError(f"train.shard cannot divide {layer}: the {kind} keeps a second reference to its {key}")
+            raise ConfigError(
+                f"train.shard cannot divide {layer or 'the task'}, because a second reference to the {key} of this "
+                f"{kind} is kept: use other layers or train.shard=false"
+            )
 
 
 def replace(module: nn.Module, device: torch.device) -> dict[str, weakref.ref[nn.Parameter]]:
