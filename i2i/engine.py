@@ -27,7 +27,7 @@ from .contract import backward, builder_for, name_of, not_finite, players_of, tu
 from .data.stream import Batch
 from .errors import NumericError, PluginError, blame
 from .networks.average import Average
-from .processes import ProcessGroup
+from .processes import ProcessGroup, load_state, state_of
 from .speed import Kernels, precision_at
 from .task import Losses, Task, Turn
 
@@ -74,7 +74,7 @@ class Engine:
         self.world = world or ProcessGroup()
         self.device = torch.device(device)
         self.train, self.schedule, self.steps_per_epoch = train, schedule, steps_per_epoch
-        self.task: Task = self.world.same_start(task.to(self.device))  # type: ignore[assignment]
+        self.task: Task = self.world.same_start(task, self.device, shard=train.shard)  # type: ignore[assignment]
         self.task.over_processes = self.world.whole_batch
         if self.device.type == "cpu" and self.world.size == 1 and torch.get_num_threads() > 1:
             self.task.branches = devices.Branches(self.task, torch.get_num_threads())
@@ -137,14 +137,14 @@ class Engine:
             return False
         asked = torch.tensor(float(self.stop_signal is not None), device=self.device)
         numbers = torch.stack([*shown.values(), asked])
-        self.world.average([*grads, numbers])
+        self.world.average([numbers] if self.train.shard else [*grads, numbers])
         shown |= dict(zip(shown, numbers, strict=False))
         return bool(numbers[-1] > 0)
 
     def _move(self, player: str, grads: list[Tensor], shown: Losses) -> None:
         """Let a player's optimizer move, unless a loss or gradient is not finite."""
         optimizer, scale = self.optimizers[player], self.scales.get(player)
-        norm = scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads)
+        norm = self.world.norm(scale.undo(grads) if scale else torch.nn.utils.get_total_norm(grads), self.train.shard)
         if self.train.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.players[player], self.train.clip, norm)
         judged = norm if scale is None else scale.judged(norm)
@@ -236,7 +236,7 @@ class Engine:
         return {
             "task": dict(self.task.state_dict()),
             "averages": {name: dict(average.state_dict()) for name, average in self.averages.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimizers": {name: state_of(optimizer) for name, optimizer in self.optimizers.items()},
             "step": self.number,
             "skipped": dict(self.skipped),
             "scales": {name: scale.state() for name, scale in self.scales.items()},
@@ -249,7 +249,7 @@ class Engine:
         for name, average in self.averages.items():
             average.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_state(optimizer, state["optimizers"][name])
         for name, scale in self.scales.items():
             scale.load(state["scales"][name])
         self.kernels.load(state.get("kernels"))

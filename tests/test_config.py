@@ -199,6 +199,7 @@ FULL: dict[str, Any] = {
         "keep": 9,
         "on_nan": "skip",
         "timeout": 10.0,
+        "shard": False,
         "threads": 1,
     },
     "metrics": [{"use": "kid", "samples": 5, "nested": {"use": "lpips", "backbone": "vgg"}}],

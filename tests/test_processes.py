@@ -288,7 +288,7 @@ def test_a_batch_that_cannot_be_divided_is_rejected_with_the_numbers() -> None:
 
 def test_batch_norm_over_several_processes_needs_gpus() -> None:
     with pytest.raises(ConfigError, match="norm: instance"):
-        ProcessGroup(0, 2).same_start(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+        ProcessGroup(0, 2).same_start(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), torch.device("cpu"))
 
 
 def test_one_process_needs_no_group() -> None:
@@ -301,7 +301,7 @@ def test_one_process_needs_no_group() -> None:
         return 2 * x
 
     assert torch.equal(world.whole_batch(double, tensor), torch.tensor([2.0, 2.0]))
-    assert world.same_start(nn.Linear(1, 1)) is not None
+    assert world.same_start(nn.Linear(1, 1), torch.device("cpu")) is not None
 
 
 def test_launch_leaves_the_signal_handlers_as_they_were() -> None:

@@ -48,6 +48,7 @@ class Train:
         keep: number of checkpoints to keep, the newest ones
         on_nan: on a loss or gradient that is not finite, stop, or skip the step and count it
         timeout: seconds to wait for a process or data loader that does not respond
+        shard: divide weights, gradients and optimizer states among the processes, for networks larger than one device
         threads: CPU threads of each process; null for PyTorch's choice. Runs are identical bit for bit only with the
             same number, as sums are rounded differently
 
@@ -74,6 +75,7 @@ class Train:
     keep: PositiveInt = 3
     on_nan: Literal["stop", "skip"] = "stop"
     timeout: PositiveFloat = 120.0
+    shard: bool = False
     threads: PositiveInt | None = None
 
     def __post_init__(self) -> None:

@@ -3,6 +3,10 @@
 `i2i run config.yaml --nproc 2` starts torchrun's agent here; on several hosts torchrun or Slurm starts `i2i run`
 itself. All processes have the same weights, optimizers and pools. Each gets its share of the batch, and gradients are
 averaged once per player. Any process could thus write the checkpoint, and any number of them can resume a run.
+
+    joining.py     what processes need to meet and to agree on
+    launch.py      `i2i run config.yaml --nproc 2`
+    divided.py     networks of which each process holds only a part: `train.shard: true`
 """
 
 from __future__ import annotations
@@ -17,10 +21,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import ConfigError, I2IError, ResourceError
+from .divided import divide, load_state, state_of
 from .joining import meeting, number, refuse_disagreement, refuse_variables
 from .launch import first_with, launch
 
-__all__ = ["ProcessGroup", "alone", "beside", "join", "launch", "leave", "name_rank", "rank"]
+__all__ = [
+    "ProcessGroup",
+    "alone",
+    "beside",
+    "join",
+    "launch",
+    "leave",
+    "load_state",
+    "name_rank",
+    "rank",
+    "state_of",
+]
 
 
 def rank() -> int:
@@ -82,26 +98,48 @@ class ProcessGroup:
         dist.all_gather(parts, x.detach().contiguous())
         return fn(torch.cat(parts))[self.rank * len(x) : (self.rank + 1) * len(x)]
 
-    def same_start(self, module: nn.Module) -> nn.Module:
-        """Broadcast the weights of the first process, and synchronise batch norm over all processes.
+    def norm(self, own: Tensor, divided: bool) -> Tensor:
+        """Return the norm of gradients, given that of those on this process, which are pieces if they are divided."""
+        if not divided:
+            return own
+        norms = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(norms, own)
+        return torch.linalg.vector_norm(torch.stack(norms))
+
+    def same_start(self, module: nn.Module, device: torch.device, *, shard: bool = False) -> nn.Module:
+        """Move a module to a device, with the weights of the first process and batch norm over all processes.
+
+        Args:
+            module: the same on all processes, but for its weights.
+            device: where this process trains.
+            shard: divide the weights among the processes.
 
         Raises:
-            ConfigError: batch norm cannot be synchronised on this device.
+            ConfigError: batch norm cannot be synchronised on this device, or the weights cannot be divided.
         """
         if self.size == 1:
-            return module
+            if shard:
+                raise ConfigError(
+                    "train.shard divides networks among processes, and there is only one: start several with "
+                    "--nproc, or set train.shard=false"
+                )
+            return module.to(device)
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
-            if next(module.parameters()).device.type == "cpu":
+            if device.type == "cpu":
                 raise ConfigError(
                     "batch norm over several processes needs GPUs: train with one process, or use a norm that "
                     "treats each picture separately (norm: instance)"
                 )
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        if not shard:
+            module.to(device)
         with torch.no_grad():
             for tensor in module.state_dict().values():
                 if isinstance(tensor, Tensor):
                     dist.broadcast(tensor, src=0)
-        return module
+        if shard:
+            divide(module, device)
+        return module.to(device)
 
     def agree(self, topic: str, values: Callable[[], Mapping[str, str]]) -> None:
         """Reject values, such as settings, that are not the same on all processes; `topic` is used once.

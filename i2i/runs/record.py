@@ -83,7 +83,7 @@ class Record:
 
     def missed(self, steps: int) -> bool:
         """Return whether the evaluation that follows this step is not in the log: the run was stopped in it."""
-        lines = [line for line in self.run.log() if line["step"] == self.engine.number]
+        lines = [line for line in self.run.log() if line["step"] == self.engine.number and not line.get("final")]
         return self.due(steps) and not any(name.startswith("metric/") for line in lines for name in line)
 
     def evaluation(self, due: bool, numbers: Callable[[], dict[str, float]]) -> None:
@@ -152,8 +152,8 @@ class Record:
         The final one also writes metrics.json, about the published weights, which marks the run as finished.
         """
         best = self._best_before(metrics)
-        if self.config.train.best is not None and best is None:
-            self.publish()
+        if self.config.train.best is not None:
+            self.publish(better=best is None)
         marks = {"final": True} if final else {}
         self._write({f"metric/{name}": value for name, value in metrics.items()}, **marks)
         if final and self.leads:
@@ -177,19 +177,21 @@ class Record:
 
     def save(self) -> None:
         """Write a checkpoint, and the weights that `i2i translate` uses unless only the best ones are wanted."""
+        state = {"engine": self.engine.state(), "config": self.config.tree}  # from all, if they share the networks
         if self.leads:
-            state = {"engine": self.engine.state(), "config": self.config.tree}
             state |= {"log": log_digest(self.run.log_file), "data": self._files}
             checkpoint.save(self.run.checkpoints, self.engine.number, state, keep=self.config.train.keep)
-            if self.config.train.best is None:
-                self.publish()
+        del state  # it may be a copy, as large as all that was divided
+        if self.config.train.best is None:
+            self.publish()
 
-    def publish(self) -> None:
-        """Write `model.safetensors`: the averaged weights, with the config inside."""
-        if self.leads:
+    def publish(self, *, better: bool = True) -> None:
+        """Write `model.safetensors`, if it is better: the averaged weights, with the config inside."""
+        weights = self.engine.weights()  # from all, even if one has read too old a log to know whether it is better
+        if self.leads and better:
             about = {"step": str(self.engine.number), "i2i": __version__, **described(self.run.plugin_files)}
-            weights = {name: value.cpu() for name, value in self.engine.weights().items()}
-            checkpoint.save_model(self.run.weights_file, weights, self.config.text(), about)
+            own = {name: value.cpu() for name, value in weights.items()}
+            checkpoint.save_model(self.run.weights_file, own, self.config.text(), about)
 
     def _write(self, scalars: dict[str, float], **marks: bool) -> None:
         if self.leads and scalars:

@@ -22,6 +22,7 @@ FREE = (
     "train.steps",
     "train.keep",
     "train.timeout",
+    "train.shard",
     "train.threads",
     "train.device",
     "data.workers",
