@@ -26,9 +26,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..errors import ConfigError
 
-_gathered: weakref.WeakValueDictionary[int, Tensor] = (
-    weakref.WeakValueDictionary()
-)  # by address; `part` is what they come from
+# Whole parameters by address; their attribute `part` is what they come from.
+_gathered: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
 
 
 class Part(nn.Parameter):
