@@ -131,6 +131,30 @@ def test_gradients_and_gradient_penalties_are_those_of_pytorch(
     assert set(kernels.choices.used.values()) == {name}
 
 
+def test_only_the_gradients_that_a_player_needs_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of D's weights are not, in the turn of G."""
+    always(monkeypatch, "matmul")
+    run, computed = Convolutions.run, list[str]()
+    monkeypatch.setattr(
+        Convolutions, "run", lambda self, kind, *rest: computed.append(kind) or run(self, kind, *rest)
+    )
+    G, D = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 2, 3)
+    kernels = Kernels("auto", CPU)
+
+    def backward(context: Any) -> list[Tensor | None]:
+        with context:
+            loss = D(G(torch.ones(1, 3, 9, 9))).square().sum()
+        loss.backward(inputs=[*G.parameters()])
+        found = [p.grad for p in (*G.parameters(), *D.parameters())]
+        G.zero_grad()
+        return found
+
+    expected, made = backward(nullcontext()), backward(kernels(0))
+    assert made[2:] == expected[2:] == [None, None]
+    assert all(apart(a, b) < 1e-5 for a, b in zip(made[:2], expected[:2], strict=True) if a is not None)
+    assert computed == ["forward", "forward", "input", "weight"]
+
+
 class Pairs(Task):
     """Learns a fixed convolution."""
 

@@ -118,7 +118,7 @@ class Convolution(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, the weight and the bias for that of the result."""
         x, weight = ctx.saved_tensors
-        needed, transposed = ctx.needs_input_grad[:3], ctx.transposed
+        needed, transposed = wanted_of(ctx), ctx.transposed
         if not torch.is_grad_enabled():  # else what is done here is differentiated again
             dy, given = dy.contiguous(), x.contiguous()
             one = ("forward" if transposed else "input", dy, weight, ctx.at)
@@ -130,6 +130,19 @@ class Convolution(torch.autograd.Function):
                 return dx, dw, dy.sum((0, 2, 3)) if needed[2] else None, None, None
         how = (ctx.bias_size, ctx.at.stride, ctx.at.padding, (1, 1), transposed, ctx.rest, 1, needed)
         return (*torch.ops.aten.convolution_backward(dy, x, weight, *how), None, None)
+
+
+def wanted_of(ctx: Any) -> tuple[bool, ...]:
+    """Return which gradients, of x, weight and bias, a backward pass is for.
+
+    In the turn of a generator, nobody asks for those of the discriminator's weights. PyTorch's own functions know
+    this; functions in Python are told only what needs a gradient in general.
+    """
+    needed, nodes = ctx.needs_input_grad[:3], [node for node, _ in ctx.next_functions]
+    with suppress(RuntimeError):  # within `torch.autograd.grad`, it does not say
+        asked = [node is not None and torch._C._will_engine_execute_node(node) for node in nodes]
+        return tuple(need and ask for need, ask in zip(needed, [*asked, False], strict=False))
+    return tuple(needed)
 
 
 def geometry(call: Call) -> Geometry:
