@@ -1,6 +1,6 @@
 """How the cost of a step or a translation grows with the size of the picture, the batch and the threads.
 
-    python benchmarks/curves.py                                # all; needs an idle machine, and takes half an hour
+    python benchmarks/curves.py                                # all; needs an idle machine, and takes ten minutes
     python benchmarks/curves.py --only "cyclegan batch" --threads 2
 
 Each point is `speed.py` in a process of its own: i2i with its default speed and the plain reference in turns, by the
@@ -32,11 +32,9 @@ class Curve(NamedTuple):
 
 
 CURVES = {
-    "cyclegan size": Curve("cyclegan", "size", (64, 96, 128)),
+    "cyclegan size": Curve("cyclegan", "size", (32, 64, 96)),
     "cyclegan batch": Curve("cyclegan", "batch", (1, 2, 4), ("--size=64",)),
-    "pix2pix batch": Curve("pix2pix", "batch", (1, 2, 4)),
     "resnet_inference size": Curve("resnet_inference", "size", (64, 128, 256, 512)),
-    "srresnet_inference size": Curve("srresnet_inference", "size", (32, 64, 128)),
 }
 
 

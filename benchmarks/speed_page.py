@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "speed.json", ROOT / "docs" / "performance.md"
+CURVES = RESULTS.with_name("curves.json")
 
 
 class Row(NamedTuple):
@@ -85,6 +86,14 @@ With `--speed auto` the results of translation must be within 1e-4 of those of t
 """
 
 
+CURVES_HEAD = """
+## Sizes, batches and threads
+
+Seconds of a step or a translation by the clock on the wall, the least of two rounds, with speed auto
+(`python benchmarks/curves.py`). The step of CycleGAN is that of one pair, or for batches at 64 px.
+"""
+
+
 def merge(file: Path, machine: dict[str, Any], setting: str, workload: str, found: dict[str, Any]) -> None:
     """Add a result to the file, in place of an older one on the same kind of CPU."""
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
@@ -98,11 +107,11 @@ def merge(file: Path, machine: dict[str, Any], setting: str, workload: str, foun
 
 def write(file: Path) -> None:
     """Write the page of a file of results."""
-    PAGE.write_text(page(json.loads(file.read_text())))
+    PAGE.write_text(page(json.loads(file.read_text()), json.loads(CURVES.read_text())))
 
 
-def page(results: dict[str, Any]) -> str:
-    """Return docs/performance.md for results of any number of kinds of CPU."""
+def page(results: dict[str, Any], grown: dict[str, Any]) -> str:
+    """Return docs/performance.md for the results of `speed.py` and of `curves.py`, on any number of kinds of CPU."""
     parts = [HEAD]
     for host in results.values():
         about, wide = host["machine"], "AVX-512" in host["machine"]["flags"]
@@ -114,6 +123,23 @@ def page(results: dict[str, Any]) -> str:
                 if any(row["time"]["kind"] == kind for row in rows.values() if "time" in row):
                     parts.append(f"\n### {kind.capitalize()}\n\n{table(rows, kind, wide)}")
             parts.append(f"\n{remarks(rows)}")
+    return "".join(parts) + curves(grown)
+
+
+def curves(results: dict[str, Any]) -> str:
+    """Return the last section: what changes with the size, the batch and the threads, measured by curves.py."""
+    parts = [CURVES_HEAD]
+    for kind, host in results.items():
+        threads = host["settings"]
+        for name in dict.fromkeys(name for rows in threads.values() for name in rows):
+            values = next(iter(rows[name] for rows in threads.values() if name in rows))
+            workload, axis = name.split(" ")
+            parts.append(f"\n{WORKLOADS[workload].title.split(',')[0]}, on {kind.split(',')[0]}:\n\n")
+            parts.append(f"| {axis} | {' | '.join(values)} |\n|---|{'---|' * len(values)}\n")
+            for number, rows in sorted(threads.items()):
+                for side in ("reference", "i2i") if name in rows else ():
+                    cells = [f"{point[side]:.3g}" for point in rows[name].values()]
+                    parts.append(f"| {side}, {number} thread{'s' * (number != '1')} | {' | '.join(cells)} |\n")
     return "".join(parts)
 
 

@@ -190,7 +190,11 @@ def test_results_of_other_cpus_are_kept(tmp_path: Path) -> None:
     speed_page.merge(file, two, setting, "rrdb_inference", {"time": result(1.1, **runtimes)})
     results = json.loads(file.read_text())
     assert list(results) == ["Chip, AVX2", "Chip, AVX2, AVX-512"]
-    page = speed_page.page(results)
+    points = {"64": {"reference": 2.0, "i2i": 1.5}, "128": {"reference": 8.0, "i2i": 6.0}}
+    grown = {"Chip, AVX2": {"settings": {"2": {"cyclegan size": points}, "1": {"cyclegan size": points}}}}
+    page, growth = speed_page.page(results, grown).split("\n## Sizes")
+    assert "CycleGAN, on Chip:\n\n| size | 64 | 128 |\n|---|---|---|\n| reference, 1 thread | 2 | 8 |" in growth
+    assert "| i2i, 2 threads | 1.5 | 6 |" in growth
     first, second = page.split("## Chip, 2 cores: 1 thread, cpu time")[1:]
     row = (
         "| CycleGAN, nine blocks, 128 px | 2 | 1 | **0.50** (0.49 to 0.52) | 0.49 to 0.52 | 0.42 | 100 | 80 | 0.80 |"
@@ -209,4 +213,5 @@ def test_the_page_shows_the_results_that_are_recorded() -> None:
 
     assert list(speed_page.WORKLOADS) == list(WORKLOADS)
     results = json.loads(speed_page.RESULTS.read_text())
-    assert speed_page.PAGE.read_text() == speed_page.page(results), "run `python benchmarks/speed.py --render`"
+    grown = json.loads(speed_page.CURVES.read_text())
+    assert speed_page.PAGE.read_text() == speed_page.page(results, grown), "run `python benchmarks/speed.py --render`"
