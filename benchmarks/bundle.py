@@ -147,10 +147,10 @@ def colorize(args: Args, model: Any) -> tuple[Card, Columns]:
         "command": "i2i run configs/real/colorful.yaml data.root=CALTECH101 train.precision=bf16",
         "numbers": f"200 validation pictures of Caltech-101 at 96 pixels: {own['psnr']:.2f} dB, "
         f"{own['psnr'] - grey['psnr']:+.2f} over grey, at {own['colourfulness']:.2f} of the true colourfulness",
-        "weaknesses": "It guesses: a sea may turn red, and grass brown. On Flickr8k, photographs of another kind "
-        "than those it was trained on, it is further from the truth than grey (21.94 against 23.12 dB); with "
-        "-c balance=0.95 it is as near (23.10 dB at 0.52 of the true colourfulness). Large areas are smoother than "
-        "real ones.",
+        "weaknesses": "It replaces the colours that a picture has. It guesses: a sea may turn red, and grass "
+        "brown. On Flickr8k, photographs of another kind than those it was trained on, it is further from the truth "
+        "than grey (21.94 against 23.12 dB); with -c balance=0.95 it is as near (23.10 dB at 0.52 of the true "
+        "colourfulness). Large areas are smoother than real ones.",
         "shown": "the three validation pictures of Caltech-101 that gain most over grey, and the three that lose "
         "most; CC BY 4.0, credited above",
     }
