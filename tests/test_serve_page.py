@@ -52,7 +52,7 @@ train: {steps: 1}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("page")
-    server = Server(folder, spade(folder), "upscale-x2", "digits", "digits-vae")
+    server = Server(folder, spade(folder), "upscale-x2", "digits", "digits-vae", "horse2zebra")
     yield server
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()
@@ -127,10 +127,10 @@ def test_pictures_are_translated_shown_and_downloaded(page: Any, tmp_path: Path)
     page.get_by_label("Remove a.png").click()
     sync_api.expect(page.locator(".files li")).to_have_count(1)
     choose(page, "trouble")
-    page.get_by_label("how", exact=True).select_option("nan")
+    page.get_by_label("How", exact=True).select_option("nan")
     page.locator("text=Use the same 2 files").click()
     sync_api.expect(page.locator("#status")).to_have_text("0 of 2 done, 2 failed", timeout=30_000)
-    page.get_by_label("how", exact=True).select_option("fine")
+    page.get_by_label("How", exact=True).select_option("fine")
     page.locator("text=Try again").first.click()
     sync_api.expect(page.locator("#status")).to_have_text("1 of 2 done, 1 failed", timeout=30_000)
 
@@ -140,6 +140,16 @@ def test_a_file_that_is_no_picture_is_reported_and_the_others_go_on(page: Any) -
     page.set_input_files(".drop input", [upload("notes.png", b"hello"), upload("b.png", picture())])
     sync_api.expect(page.locator("#status")).to_have_text("1 of 2 done, 1 failed", timeout=30_000)
     sync_api.expect(page.locator(".files .bad .state")).to_contain_text("Not an image")
+    sync_api.expect(page.locator(".files img")).to_have_count(1)  # no broken one for the notes
+    choose(page, "digits")
+    sync_api.expect(page.locator("#status")).to_have_text("")  # of another model
+
+
+def test_the_directions_are_explained_as_the_card_does(page: Any) -> None:
+    choose(page, "horse2zebra")
+    options = page.get_by_label("Direction").locator("option")
+    assert options.all_inner_texts() == ["AtoB: horse to zebra", "BtoA: zebra to horse"]
+    assert options.nth(1).get_attribute("value") == "BtoA"
 
 
 def test_pictures_can_be_dropped_and_pasted(page: Any) -> None:
@@ -172,7 +182,7 @@ def test_digits_are_made_of_a_class(page: Any, tmp_path: Path) -> None:
     form.get_by_label("class").select_option("7")
     form.get_by_label("how many").fill("3")
     form.locator("text=Another seed").click()
-    form.get_by_label("seed", exact=True).fill("5")
+    form.get_by_label("Seed", exact=True).fill("5")
     form.locator("text=Make pictures").click()
     sync_api.expect(page.locator(".grid li")).to_have_count(3, timeout=30_000)
     first = pixels(page, ".grid a", tmp_path)
@@ -245,6 +255,7 @@ def test_sliders_move_a_code_and_a_picture_is_encoded(page: Any, tmp_path: Path)
     shown = sliders.count()
     page.locator("text=More sliders").click()
     assert sliders.count() > shown
+    assert page.get_by_label("z9", exact=True).input_value() == "-4.2"  # not cut at -4
     page.get_by_label("or encode a picture").set_input_files(upload("digit.png", picture(28, 28)))
     page.wait_for_timeout(300)
     sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
@@ -254,8 +265,9 @@ def test_sliders_move_a_code_and_a_picture_is_encoded(page: Any, tmp_path: Path)
 
 def test_the_cards_are_chosen_with_the_keyboard_and_say_the_licence(page: Any) -> None:
     card = page.locator(".card", has_text="upscale-x2")
-    for text in ("upscale x2", "×2", "Apache-2.0", "Set5"):
+    for text in ("upscale-x2", "×2", "Apache-2.0", "Set5"):
         assert text in card.inner_text()
+    assert "upscale x2" not in card.inner_text()  # the name again
     choose(page, "upscale-x2")
     page.locator("input[value='upscale-x2']").focus()
     page.keyboard.press("ArrowDown")

@@ -42,13 +42,14 @@ async function start() {
 function card(one) {
   const way = one.takes ? `${one.takes} → ${one.makes}` : `new ${one.makes}s`;
   const facts = [way, one.scale > 1 ? `×${one.scale}` : "", `${(one.bytes / 1e6).toFixed(1)} MB`, one.licence];
-  const about = unique("about");
+  const about = unique("about"), told = one.does !== one.name.replaceAll("-", " ");
   return make("label", { class: "card" },
     make("input", { type: "radio", name: "model", value: one.name, "aria-label": one.name, "aria-describedby": about,
-      onchange: () => choose(one) }),
+      onchange: () => { say(""); choose(one); } }),
     make("span", { class: "name" }, one.name),
-    make("span", { class: "does", id: about }, one.does),
-    make("span", { class: "facts" }, ...facts.filter(Boolean).map((text) => make("span", {}, text))),
+    make("span", { id: about },
+      ...(told ? [make("span", { class: "does" }, one.does)] : []),
+      make("span", { class: "facts" }, ...facts.filter(Boolean).map((text) => make("span", {}, text)))),
     make("span", { class: "quality" }, one.quality));
 }
 

@@ -22,7 +22,8 @@ export function say(text, bad = false) {
 
 export function field(title, control, wide = false) {
   control.id ||= unique("field");
-  return make("div", { class: wide ? "field wide" : "field" }, make("label", { for: control.id }, title), control);
+  const label = make("label", { for: control.id }, title[0].toUpperCase() + title.slice(1));
+  return make("div", { class: wide ? "field wide" : "field" }, label, control);
 }
 
 export const suffix = (blob) => ({ "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif" })[blob.type] || "png";
@@ -40,15 +41,21 @@ export function sharp(image) {
 
 export const seed = () => Math.floor(Math.random() * 1e6);
 
-// The controls of a model's conditions; `values()` returns those that differ from nothing, `files()` the uploads.
-export function conditions(list, skip = []) {
-  const controls = [];
+// What AtoB and BtoA mean, if a card says so: "horse to zebra, drawn".
+function directions(does) {
+  const [, a, b] = does.match(/^(\w+) to (\w+)/) || [];
+  return a ? { AtoB: `AtoB: ${a} to ${b}`, BtoA: `BtoA: ${b} to ${a}` } : {};
+}
+
+// The controls of a list of the model's conditions; `values()` returns those that differ from nothing, `files()` the uploads.
+export function conditions(model, list, skip = []) {
+  const controls = [], meant = directions(model.does);
   for (const one of list) {
     if (skip.includes(one.name) || one.name === "instance" || one.name === "weights") continue;
     let control;
     if (one.kind === "choice" || one.kind === "class") {
       const any = one.kind === "class" ? [make("option", { value: "" }, "any")] : [];
-      control = make("select", {}, ...any, ...one.choices.map((value) => make("option", { value }, String(value))));
+      control = make("select", {}, ...any, ...one.choices.map((value) => make("option", { value }, meant[value] ?? String(value))));
       if (one.default !== null) control.value = one.default;
     } else if (one.kind === "seed") {
       control = make("input", { type: "number", min: 0, step: 1, value: one.default ?? 0 });

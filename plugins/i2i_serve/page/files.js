@@ -6,11 +6,14 @@ import { viewer } from "./viewer.js";
 const AT_ONCE = 2;  // jobs of this page in the server's queue
 let latest = [];  // the files that were added last, to translate them with another model too
 
+// Nothing instead of a picture that the browser cannot show, such as TIFF.
+const preview = (source) => make("img", { src: source, alt: "", onerror: (event) => event.target.replaceWith(make("span")) });
+
 export function translating(model) {
   const clips = model.takes === "clip";
   const accept = clips ? "image/gif,image/webp,image/png,video/mp4,video/webm" : "image/*,.tif,.tiff,.ppm";
-  const form = conditions(model.translate), list = make("ul", { class: "files", "aria-label": "Files" });
-  const format = make("select", { name: "format" }, make("option", { value: "" }, "as it is best"), ...["png", "jpeg", "webp", "gif"].map((one) => make("option", {}, one)));
+  const form = conditions(model, model.translate), list = make("ul", { class: "files", "aria-label": "Files" });
+  const format = make("select", { name: "format" }, make("option", { value: "" }, "automatic"), ...["png", "jpeg", "webp", "gif"].map((one) => make("option", {}, one)));
   const show = viewer();
   const items = [];
   let running = 0;
@@ -47,7 +50,7 @@ export function translating(model) {
     item.note = make("span", { class: "state" }, "Waiting");
     item.bar = make("progress", { max: 1, value: 0, "aria-label": `Progress of ${file.name}` });
     item.tools = make("span", { class: "tools" });
-    item.row = make("li", {}, clips && file.type.startsWith("video/") ? make("span") : make("img", { src: source, alt: "" }),
+    item.row = make("li", {}, clips && file.type.startsWith("video/") ? make("span") : preview(source),
       make("span", {}, make("span", { class: "name" }, file.name), item.note, item.bar), item.tools);
     item.source = source;
     tools(item);
@@ -133,7 +136,7 @@ export function translating(model) {
     if (items.length) say(`${done} of ${items.length} done${bad ? `, ${bad} failed` : ""}`);
   }
 
-  form.element.append(make("div", { class: "field" }, make("label", { for: format.id = unique("format") }, "format"), format));
+  form.element.append(make("div", { class: "field" }, make("label", { for: format.id = unique("format") }, "Format"), format));
   if (clips) form.element.lastChild.hidden = true;
   return {
     element: make("div", {}, form.element, zone, list, show.element),
@@ -141,7 +144,7 @@ export function translating(model) {
       document.removeEventListener("paste", paste);
       document.removeEventListener("dragover", stray);
       document.removeEventListener("drop", stray);
-      for (const item of items) item.cancel.abort();
+      for (const item of items.splice(0)) item.cancel.abort();
     },
   };
 }

@@ -6,7 +6,7 @@ const FIRST = 12;  // sliders that are shown at once
 
 export function latent(model) {
   const { size, encode } = model.latent;
-  const form = conditions(model.latent.decode);
+  const form = conditions(model, model.latent.decode);
   const made = sharp(make("img", { class: "made", alt: "The picture of the code", hidden: true }));
   const saved = make("div", { class: "actions" });
   const sliders = make("div", { class: "sliders" }), attributes = make("div", { class: "sliders" });
@@ -35,7 +35,8 @@ export function latent(model) {
   function add(count) {
     const last = Math.min(size, shown + count);
     for (let at = shown; at < last; at += 1) {
-      sliders.append(slider(`z${at}`, -4, 4, Math.max(-4, Math.min(4, code[at])), (value) => { code[at] = value; }));
+      const far = Math.max(4, Math.ceil(Math.abs(code[at])));
+      sliders.append(slider(`z${at}`, -far, far, code[at], (value) => { code[at] = value; }));
     }
     shown = last;
     more.hidden = shown >= size;

@@ -6,7 +6,7 @@ import { board } from "./board.js";
 export function painting(model) {
   const side = Math.max(model.multiple, Math.ceil((model.size || 256) / model.multiple) * model.multiple);
   const paper = board(model.labels, side);
-  const form = conditions(model.translate);
+  const form = conditions(model, model.translate);
   const made = make("img", { class: "made", alt: "", hidden: true });
   const frame = make("div", { class: "frame" }, make("p", { class: "hint" }, "The picture appears here."), made);
   const live = make("input", { type: "checkbox", checked: true });

@@ -4,7 +4,7 @@ import { conditions, field, link, make, say, seed, sharp, unique } from "./dom.j
 
 export function sampling(model) {
   const list = model.sample || model.translate;
-  const form = conditions(list, ["seed"]), things = model.makes === "clip" ? "clips" : "pictures";
+  const form = conditions(model, list, ["seed"]), things = model.makes === "clip" ? "clips" : "pictures";
   const count = make("input", { type: "number", min: 1, max: 64, step: 1, value: model.makes === "clip" ? 4 : 8, required: true });
   const number = make("input", { type: "number", min: 0, step: 1, value: 0, required: true });
   const another = make("button", { type: "button", onclick: () => { number.value = seed(); } }, "Another seed");
