@@ -218,6 +218,8 @@ def test_the_report_has_everything_about_the_run(tmp_path: Path) -> None:
     assert ">low</option>" in text
     assert ">high, at the start</option>" in text
     assert "data-live" not in text
+    assert '<th scope="row">psnr/<wbr>db</th><td>26</td>' in text
+    assert "<p>psnr: Peak signal-to-noise ratio in dB" in text
     run.metrics_file.unlink()
     assert "<body data-live=1>" in report(run)
 

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,13 +67,18 @@ def table(rows: Mapping[str, Any] | Iterable[Sequence[Any]], head: Sequence[str]
         return ""
     top = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in head)
     lines = [
-        f'<tr><th scope="row">{html.escape(str(name))}</th>'
+        f'<tr><th scope="row">{breakable(str(name))}</th>'
         + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
         + "</tr>"
         for name, *cells in listed
     ]
     header = f"<thead><tr>{top}</tr></thead>" if top else ""
     return f'<div class="scroll"><table>{header}<tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def breakable(name: str) -> str:
+    """Return a name as HTML that a narrow screen breaks after "/" and "_" rather than within a word."""
+    return re.sub("([/_])", r"\1<wbr>", html.escape(name))
 
 
 # ---- curves

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from i2i import I2IError
 from i2i.pages import charts, table, viewer, warning
 from i2i.pages import page as page_of
+from i2i.plugins import registry
 from i2i.runs import Run, settings_of, sheet_of
 
 Series = dict[str, list[tuple[float, float]]]
@@ -112,13 +113,22 @@ def waiting(timing: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def metrics(run: Run) -> str:
-    """Return the final metrics, and those of later evaluations, as a table."""
+    """Return the final metrics, and those of later evaluations, as a table, with what they measure."""
     final = {name: f"{value:.4g}" for name, value in run.metrics().items() if name != "step"}
     later = []
     for line in run.evaluations():
         how = " ".join([f"step {line['step']}", *line["overrides"]])
         later += [(f"{name} (evaluated at {how})", f"{value:.4g}") for name, value in line["metrics"].items()]
-    return table([*final.items(), *later])
+    rows = [*final.items(), *later]
+    return table(rows) + measured(name for name, _ in rows)
+
+
+def measured(names: Iterable[str]) -> str:
+    """Return what metrics measure, given the names of their values: the first line of the docstring of each."""
+    known = {entry.name: entry.build.__doc__ or "" for entry in registry().catalog if entry.kind == "metric"}
+    used = dict.fromkeys(name.partition("/")[0] for name in names)
+    firsts = {name: known[name].strip().partition("\n")[0] for name in used if name in known}
+    return "".join(f"<p>{html.escape(f'{name}: {first}')}</p>" for name, first in firsts.items() if first)
 
 
 def configuration(run: Run) -> Iterator[str]:
