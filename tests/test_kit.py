@@ -412,6 +412,21 @@ for folder in sys.argv[1:]:
 """
 
 
+def test_a_package_within_a_package_of_plugins_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.cfg").write_text("[options.entry_points]\nconsole_scripts =\n    a = b:c\n")  # another's
+    new("outer_one", Kind["metric"], "")
+    assert capsys.readouterr().err == ""
+    monkeypatch.chdir("i2i-outer_one")
+    new("inner_one", Kind["metric"], "")
+    said = f"i2i: i2i-inner_one lies in the package {tmp_path / 'i2i-outer_one'}, but will not be a part of it\n"
+    assert capsys.readouterr().err == said
+    new("beside_it", Kind["metric"], "../i2i-beside_it")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.timeout(180)
 def test_the_package_of_each_kind_passes_its_tests_and_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,10 +9,12 @@ NAME stands for the name, TITLE for the class, VERSION for this version of i2i a
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import keyword
 import re
 import sys
+from contextlib import suppress
 from enum import Enum
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -44,6 +46,8 @@ def new(
     if folder.exists():
         raise ConfigError(f"{folder} already exists: choose another name, or another folder with -o")
     check_name(name)
+    if outer := outer_plugin(folder):
+        print(f"i2i: {folder} lies in the package {outer}, but will not be a part of it", file=sys.stderr)
     for path, text in package(name, kind.value).items():
         files.make_folder((folder / path).parent)
         files.write(folder / path, text.encode())
@@ -69,6 +73,17 @@ def check_name(name: str) -> None:
             f"'{name}' is the name of an installed Python module, with which the plugin would be confused: choose "
             f"another name"
         )
+
+
+def outer_plugin(folder: Path) -> Path | None:
+    """Return the package with plugins for i2i in which a new folder would lie, if any."""
+    for parent in folder.resolve().parents:
+        setup = configparser.ConfigParser(interpolation=None)
+        with suppress(configparser.Error, UnicodeDecodeError):  # it need not be a package of ours
+            setup.read(parent / "setup.cfg")
+        if setup.has_option("options.entry_points", "i2i"):
+            return parent
+    return None
 
 
 def package(name: str, kind: str) -> dict[str, str]:
