@@ -63,7 +63,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], str, dict[str, str]
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     except Malformed as error:
-        todo = "use that of a run, or one that docs/weights.md lists"
+        todo = "use that of a run, or one that a plugin recognises"
         raise WeightsError(f"{path} is damaged, or no weights file: {todo}") from error
 
 

@@ -56,7 +56,7 @@ def record(
     root: Annotated[str | None, typer.Option("--root", help="The folder of the data set, as data.root.")] = None,
     note: Annotated[str, typer.Option("--note", help="new: one sentence about what makes it fast.")] = "",
 ) -> None:
-    """Train to a fixed bar in the fewest CPU-minutes; `records/README.md` has the rules.
+    """Train to a fixed bar in the fewest CPU-minutes; the records and their rules are in a checkout of i2i.
 
     Exits with 1 if a record misses its bar.
     """

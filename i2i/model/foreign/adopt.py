@@ -73,7 +73,7 @@ def recognised(
     some = ", ".join(list(tensors)[:3])
     raise WeightsError(
         f"{path}: no installed plugin recognises these weights ({len(tensors)} tensors: {some} ...); "
-        f"docs/weights.md lists what is recognised, and pip install 'i2i[spandrel]' adds many networks"
+        f"`i2i plugins` lists the installed ones, and pip install 'i2i[spandrel]' adds many networks"
     )
 
 
