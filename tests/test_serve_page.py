@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,15 +26,12 @@ ARGUMENTS = (
     "--no-first-run"
 )
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "plugins" / "i2i_serve" / "page"
 EVIL = "<img src=x onerror=document.title='owned'>.png"
 
 
-def spade(folder: Path) -> str:
-    """Write an untrained SPADE with a style encoder, for label maps of 32 pixels."""
-    from i2i import checkpoint, config
-    from i2i.plugins import registry
-
-    text = """
+SPADE = """
 task:
   use: spade
   generator: {use: spade_generator, width: 2, size: 32, hidden: 4}
@@ -43,16 +41,31 @@ data: {use: landscapes, size: 32, batch_size: 1, samples: 4}
 optimizer: {use: adam, lr: 1.0e-3}
 train: {steps: 1}
 """
-    _, build = config.task_of(text, "spade", registry().catalog)
-    file = folder / "spade.safetensors"
-    checkpoint.save_model(file, build().state_dict(), text, {})
+
+
+def untrained(folder: Path, name: str, text: str) -> str:
+    """Write the first weights of a config, and return the path of the file."""
+    from i2i import checkpoint, config
+    from i2i.plugins import registry
+
+    _, build = config.task_of(text, name, registry().catalog)
+    file = folder / f"{name}.safetensors"
+    weights = {key: value for key, value in build().state_dict().items() if not key.endswith("_extra_state")}
+    checkpoint.save_model(file, weights, text, {})
     return str(file)
+
+
+def shipped(folder: Path, name: str) -> str:
+    """Write the first weights of a config of `configs`, for training on few samples."""
+    text = (ROOT / "configs" / f"{name}.yaml").read_text()
+    return untrained(folder, name, text.replace("samples: 4000}", "samples: 80}"))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("page")
-    server = Server(folder, spade(folder), "upscale-x2", "digits", "digits-vae", "horse2zebra")
+    others = [shipped(folder, name) for name in ("faces_vae", "text2image", "video_prediction", "videogan")]
+    server = Server(folder, untrained(folder, "spade", SPADE), "upscale-x2", "digits", "digits-vae", "horse2zebra", *others)
     yield server
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()
@@ -86,7 +99,7 @@ def choose(page: Any, name: str) -> None:
     """Choose a model by its card."""
     page.locator(f"input[value='{name}']").check(force=True)
     sync_api.expect(page.locator("#work-title")).to_have_text(name)
-    sync_api.expect(page.locator("#about")).to_have_text("")
+    sync_api.expect(page.locator("#about")).to_have_text("", timeout=30_000)  # the model is loaded
 
 
 def pixels(page: Any, locator: str, folder: Path) -> np.ndarray:
@@ -122,7 +135,7 @@ def test_pictures_are_translated_shown_and_downloaded(page: Any, tmp_path: Path)
     sync_api.expect(shown).to_have_text("200 %")
     page.get_by_label("Zoom out").click()
     sync_api.expect(shown).to_have_text("100 %")
-    page.locator("text=Fit").click()
+    page.get_by_label("Fit the page").click()
     page.locator(".viewer >> text=Download").click()
     page.get_by_label("Remove a.png").click()
     sync_api.expect(page.locator(".files li")).to_have_count(1)
@@ -191,6 +204,76 @@ def test_digits_are_made_of_a_class(page: Any, tmp_path: Path) -> None:
     assert (first == pixels(page, ".grid a", tmp_path)).all()
 
 
+def test_pictures_of_a_text_are_made(page: Any, tmp_path: Path) -> None:
+    choose(page, "text2image")
+    form = page.locator(".panel-sample")
+    make = form.get_by_role("button", name="Make pictures")
+    make.click()
+    assert page.locator(".grid li").count() == 0  # the browser asks for a text
+    form.get_by_label("text").fill("two red circles above a blue square")
+    form.get_by_label("how many").fill("2")
+    make.click()
+    sync_api.expect(page.locator("#status")).to_have_text("2 made", timeout=30_000)
+    assert pixels(page, ".grid a", tmp_path).shape == (32, 32, 3)
+
+
+def test_clips_are_continued_and_made(page: Any) -> None:
+    choose(page, "video_prediction")
+    page.set_input_files(".drop input", [{"name": "a.gif", "mimeType": "image/gif", "buffer": clip()}])
+    sync_api.expect(page.locator("#status")).to_have_text("1 of 1 done", timeout=60_000)
+    sync_api.expect(page.locator(".viewer figcaption")).to_have_text("a.gif")
+    assert frames(page, ".viewer a") == 12
+    choose(page, "videogan")
+    page.get_by_label("how many").fill("1")
+    page.get_by_role("button", name="Make clips").click()
+    sync_api.expect(page.locator("#status")).to_have_text("1 made", timeout=60_000)
+    assert frames(page, ".grid a") == 16
+
+
+def clip() -> bytes:
+    """Return a GIF of four different frames of 32 pixels."""
+    buffer = io.BytesIO()
+    first, *others = (Image.open(io.BytesIO(picture(32, 32, seed=n))) for n in range(4))
+    first.save(buffer, format="GIF", save_all=True, append_images=others, duration=125)
+    return buffer.getvalue()
+
+
+def frames(page: Any, locator: str) -> int:
+    """Download what a link gives, and return its number of frames."""
+    with page.expect_download() as download:
+        page.locator(locator).first.click()
+    with Image.open(download.value.path()) as made:
+        return int(made.n_frames)
+
+
+def test_a_job_is_cancelled(page: Any) -> None:
+    choose(page, "trouble")
+    form = page.locator(".panel-sample")
+    form.get_by_label("seconds").fill("3")
+    make, cancel = form.get_by_role("button", name="Make pictures"), form.get_by_role("button", name="Cancel")
+    sync_api.expect(cancel).to_be_hidden()
+    make.click()
+    sync_api.expect(page.locator("#status")).to_have_text("Working…", timeout=30_000)
+    cancel.click()
+    sync_api.expect(page.locator("#status")).to_have_text("Cancelled")
+    sync_api.expect(cancel).to_be_hidden()
+    form.get_by_label("seconds").fill("0")
+    make.click()
+    sync_api.expect(page.locator("#status")).to_have_text("8 made", timeout=30_000)  # what ran is computed to its end
+
+
+def test_the_format_of_results_is_chosen(page: Any) -> None:
+    choose(page, "upscale-x2")
+    page.get_by_label("format").select_option("webp")
+    page.set_input_files(".drop input", [upload("a.png", picture())])
+    sync_api.expect(page.locator("#status")).to_have_text("1 of 1 done", timeout=30_000)
+    with page.expect_download() as download:
+        page.locator(".files a").click()
+    assert download.value.suggested_filename == "a-upscale-x2.webp"
+    with Image.open(download.value.path()) as made:
+        assert made.format == "WEBP"
+
+
 def test_a_label_map_is_painted_filled_undone_and_translated(page: Any, tmp_path: Path) -> None:
     choose(page, "spade")
     page.get_by_label("Draw after each stroke").uncheck()
@@ -232,6 +315,13 @@ def test_a_label_map_is_painted_filled_undone_and_translated(page: Any, tmp_path
     assert (pixels(page, link, tmp_path) == 0).all()
     page.get_by_label("open a label map").set_input_files(upload("labels.png", encoded(labels)))
     sync_api.expect(page.locator("#status")).to_have_text("Done", timeout=30_000)
+    page.get_by_label("Draw after each stroke").uncheck()
+    page.locator(".swatch", has_text="water").click()
+    page.get_by_role("button", name="Clear").click()
+    page.evaluate("document.querySelector('.painter + * ~ .actions span').replaceChildren()")
+    page.get_by_role("button", name="Make the picture").click()
+    page.locator(link).wait_for(timeout=30_000)
+    assert (pixels(page, link, tmp_path) == 4).all()
 
 
 def encoded(labels: np.ndarray) -> bytes:
@@ -261,6 +351,26 @@ def test_sliders_move_a_code_and_a_picture_is_encoded(page: Any, tmp_path: Path)
     sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
     page.locator("text=Random").click()
     sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+    page.get_by_label("seed", exact=True).last.fill("0")
+    page.get_by_role("button", name="Draw a code").click()
+    page.wait_for_timeout(500)
+    sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+    assert (pixels(page, made, tmp_path) == first).all()
+
+
+def test_a_face_is_changed_along_the_direction_of_an_attribute(page: Any, tmp_path: Path) -> None:
+    choose(page, "faces_vae")
+    made = ".latent a"
+    page.locator(made).wait_for(timeout=30_000)
+    first = pixels(page, made, tmp_path)
+    page.get_by_role("button", name="Find attribute directions").click()
+    glasses = page.get_by_role("slider", name="glasses")
+    glasses.wait_for(timeout=60_000)
+    sync_api.expect(page.locator("#status")).to_contain_text("directions")
+    glasses.fill("3")
+    sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+    page.wait_for_timeout(500)
+    assert (pixels(page, made, tmp_path) != first).any()
 
 
 def test_the_cards_are_chosen_with_the_keyboard_and_say_the_licence(page: Any) -> None:
@@ -274,6 +384,27 @@ def test_the_cards_are_chosen_with_the_keyboard_and_say_the_licence(page: Any) -
     sync_api.expect(page.locator("#work-title")).not_to_have_text("upscale-x2")
     page.keyboard.press("ArrowUp")
     sync_api.expect(page.locator("#work-title")).to_have_text("upscale-x2")
+
+
+def test_the_tab_key_goes_through_the_controls_in_their_order_and_shows_where_it_is(page: Any) -> None:
+    choose(page, "upscale-x2")
+    page.evaluate("document.activeElement.blur()")
+    name = (
+        "document.activeElement.ariaLabel || (document.activeElement.labels?.[0] || document.activeElement).innerText"
+    )
+    outlined = """["*", "label", ".drop"].some((part) => {
+        const around = document.activeElement.closest(part);
+        return around && getComputedStyle(around).outlineStyle !== "none";
+    })"""
+    passed = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        passed.append(page.evaluate(name))
+        assert page.evaluate(outlined), passed
+    assert passed == ["Skip to the pictures", "upscale-x2", "format", "Choose pictures"]
+    page.get_by_role("link", name="Skip to the pictures").focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#work")).to_be_focused()
 
 
 def test_the_token_page_says_that_a_token_is_wrong_and_moves_the_focus_on(browser: Any, tmp_path: Path) -> None:
@@ -310,7 +441,7 @@ def test_it_fits_small_and_large_screens_and_every_control_has_a_name(
     page = context.new_page()
     page.goto(server.url)
     page.locator(".drop").wait_for()
-    for name in ("upscale-x2", "digits", "spade", "digits-vae"):
+    for name in ("upscale-x2", "digits", "spade", "digits-vae", "text2image", "video_prediction"):
         choose(page, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         nameless = """[...document.querySelectorAll("button, input, select, textarea, canvas, a")].filter((one) =>
@@ -319,3 +450,17 @@ def test_it_fits_small_and_large_screens_and_every_control_has_a_name(
     back = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (int(back[4:].split(",")[0]) < 100) == (scheme == "dark")
     context.close()
+
+
+def test_every_control_of_the_page_is_used_by_a_test() -> None:
+    kinds = (
+        r'make\("button", .*?\}, "([^"]{2,})"\)',
+        r'field\("([^"]+)"',
+        r' button\("[^"]*", "([^"]+)"',
+        r"<a [^>]*>([^<]+)<",
+    )
+    code = "".join(file.read_text() for file in sorted(PAGE.glob("*.js"))) + (PAGE / "index.html").read_text()
+    names = {name for kind in kinds for name in re.findall(kind, code)}
+    assert len(names) > 20
+    own = Path(__file__).read_text()
+    assert not [name for name in sorted(names) if f'"{name}"' not in own and f'text={name}"' not in own]

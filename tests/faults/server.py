@@ -51,7 +51,8 @@ class Trouble(Task):
             time.sleep(float(seconds))
         return -image * (float("nan") if how == "nan" else self.weight)
 
-    def sample(self, n):
+    def sample(self, n, seconds: float = 0.0):
+        time.sleep(float(seconds))
         return torch.rand(n, 3, 8, 8) * 2 - 1
 
 
