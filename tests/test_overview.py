@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,70 @@ def test_the_controls_of_a_page_work_in_a_browser(tmp_path: Path) -> None:
     assert plain.count("<polyline") == 3
     assert changed.count("<polyline") == 6  # the raw curve is kept behind the smoothed one
     assert re.search(r'<canvas width="(\d+)"', plain)
+
+
+@pytest.fixture
+def opened() -> Iterator[Any]:
+    """Yield a function that opens a file in a browser of a width, and returns the page."""
+    play = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    with play.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+
+        def opened(file: Path, width: int = 1000) -> Any:
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            page.goto(file.as_uri())
+            return page
+
+        yield opened
+        browser.close()
+
+
+def test_every_control_of_a_report_is_used_with_the_keyboard_or_the_mouse(tmp_path: Path, opened: Any) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(made(tmp_path / "run")))
+    tab = opened(file)
+    time, divider = tab.get_by_label("Training step"), tab.get_by_label("Divider between left and right")
+    assert time.get_attribute("aria-valuetext") == "step 300"
+    time.press("ArrowLeft")
+    assert time.get_attribute("aria-valuetext") == "step 200"
+    assert tab.locator("img[data-step]:visible").get_attribute("alt") == "Samples of run at step 200"
+    look = "document.querySelector('.stage canvas').toDataURL()"
+    before = tab.evaluate(look)
+    tab.get_by_role("combobox", name="Left").select_option(label="low, at the start")
+    chosen = tab.evaluate(look)
+    assert chosen != before
+    tab.get_by_role("combobox", name="Right").select_option(label="high")
+    divider.press("End")
+    assert divider.get_attribute("aria-valuetext") == "100 % of low, at the start, the rest high"
+    assert tab.evaluate(look) != chosen
+    curves = tab.locator(".chart polyline")
+    shown = curves.count()
+    tab.get_by_label("Smoothing").press("End")
+    assert curves.count() == 2 * shown
+    points = curves.last.get_attribute("points")
+    tab.get_by_label("Logarithmic axis").check()
+    assert curves.last.get_attribute("points") != points
+    tab.get_by_role("button", name="pixel").click()
+    assert tab.get_by_role("button", name="pixel").get_attribute("aria-pressed") == "false"
+    assert curves.count() == 2 * shown - 2
+    tab.reload()
+    assert time.get_attribute("aria-valuetext") == "step 200"  # it is in the address
+
+
+@pytest.mark.parametrize("width", [390, 1000])
+def test_the_marks_of_an_axis_differ_and_are_inside_the_chart(width: int, tmp_path: Path, opened: Any) -> None:
+    curves = {"rates": {"G": [(n, 0.002 - n * 4e-8) for n in range(50)]}, "small": {"G": [(0, 1.99e-4), (9, 2e-4)]}}
+    file = tmp_path / "page.html"
+    file.write_text(page("run", [charts(curves)]))
+    tab = opened(file, width)
+    for chart in tab.locator(".chart svg").all():
+        marks = chart.locator("text[text-anchor=end]").all_text_contents()
+        assert len(set(marks)) == len(marks)
+        edge = chart.bounding_box()["x"]
+        assert all(text.bounding_box()["x"] >= edge for text in chart.locator("text").all())
+        assert chart.locator("text").first.bounding_box()["height"] > 11
 
 
 # ---- comparisons

@@ -16,15 +16,20 @@ function control(element, name, change) {
     change();
   });
 }
-function short(value) {
+function short(value, digits = 4) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size >= 1e5 || size < 1e-3 ? value.toExponential(1).replace("e+", "e") : String(Number(value.toPrecision(4)));
+  return size >= 1e5 || size < 1e-3 ? value.toExponential(Math.max(1, digits - 3)).replace("e+", "e") : String(Number(value.toPrecision(digits)));
+}
+function labels(values) { // with as many digits as tell them apart
+  let digits = 4, texts;
+  do texts = values.map(value => short(value, digits)); while (new Set(texts).size < texts.length && digits++ < 15);
+  return texts;
 }
 
 // ---- curves
 
-const SVG = "http://www.w3.org/2000/svg", WIDE = 640, HIGH = 240, LEFT = 56, RIGHT = 10, TOP = 10, BOTTOM = 24;
+const SVG = "http://www.w3.org/2000/svg", WIDE = Math.max(320, Math.min(640, innerWidth - 32)), HIGH = 240, LEFT = 56, RIGHT = 10, TOP = 10, BOTTOM = 24;
 const COLOURS = ["#4269d0", "#e08a00", "#e5533d", "#2aa198", "#3ca951", "#a463f2", "#5b9bd5", "#9c6b4e", "#d45fa0", "#7f7f7f"];
 function add(parent, name, attributes, text) {
   const element = document.createElementNS(SVG, name);
@@ -75,15 +80,16 @@ function draw(figure) {
     return;
   }
   const scale = log ? Math.log : value => value, [low, high] = span.map(scale);
-  const across = x => LEFT + (WIDE - LEFT - RIGHT) * x / last;
+  const marks = ticks(...span, log), texts = labels(marks), left = Math.max(LEFT, 10 + 7 * Math.max(...texts.map(text => text.length)));
+  const across = x => left + (WIDE - left - RIGHT) * x / last;
   const down = y => HIGH - BOTTOM - (HIGH - BOTTOM - TOP) * Math.min(Math.max((scale(y) - low) / (high - low), 0), 1);
-  for (const tick of ticks(...span, log)) {
-    add(svg, "line", { class: "grid", x1: LEFT, x2: WIDE - RIGHT, y1: down(tick), y2: down(tick) });
-    add(svg, "text", { x: LEFT - 6, y: down(tick) + 4, "text-anchor": "end" }, short(tick));
-  }
+  marks.forEach((tick, n) => {
+    add(svg, "line", { class: "grid", x1: left, x2: WIDE - RIGHT, y1: down(tick), y2: down(tick) });
+    add(svg, "text", { x: left - 6, y: down(tick) + 4, "text-anchor": "end" }, texts[n]);
+  });
   for (const tick of ticks(0, last, false))
     add(svg, "text", { x: across(tick), y: HIGH - 6, "text-anchor": tick > 0.95 * last ? "end" : "middle" }, tick);
-  add(svg, "line", { class: "edge", x1: LEFT, x2: WIDE - RIGHT, y1: HIGH - BOTTOM, y2: HIGH - BOTTOM });
+  add(svg, "line", { class: "edge", x1: left, x2: WIDE - RIGHT, y1: HIGH - BOTTOM, y2: HIGH - BOTTOM });
   const path = (xs, ys) => xs.map((x, n) => ys[n] === null || (log && ys[n] <= 0) ? null : across(x).toFixed(1) + "," + down(ys[n]).toFixed(1))
     .filter(point => point !== null).join(" ");
   for (const line of lines) {
@@ -92,7 +98,7 @@ function draw(figure) {
     add(svg, "polyline", { ...look, "stroke-width": 1.8, points: path(line.xs, line.ys) });
     if (line.xs.length === 1) add(svg, "circle", { fill: line.colour, r: 3.5, cx: across(line.xs[0]), cy: down(line.ys[0] ?? 0) });
   }
-  figure.place = { across, last, lines };
+  figure.place = { left, across, last };
 }
 function key(figure, at) {
   for (const line of figure.lines) {
@@ -133,7 +139,7 @@ for (const figure of document.querySelectorAll(".chart")) {
   svg.addEventListener("pointermove", event => {
     if (!figure.place) return;
     const box = svg.getBoundingClientRect(), x = (event.clientX - box.left) * WIDE / box.width;
-    const at = Math.min(Math.max((x - LEFT) / (WIDE - LEFT - RIGHT), 0), 1) * figure.place.last;
+    const at = Math.min(Math.max((x - figure.place.left) / (WIDE - figure.place.left - RIGHT), 0), 1) * figure.place.last;
     svg.querySelector(".at")?.remove();
     add(svg, "line", { class: "at", x1: figure.place.across(at), x2: figure.place.across(at), y1: TOP, y2: HIGH - BOTTOM });
     key(figure, at);
