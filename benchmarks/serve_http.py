@@ -65,7 +65,9 @@ def png_bomb(side: int) -> bytes:
 
 def worker_of(pid: int) -> int:
     """Return the id of the process that computes; 0 if there is none."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "--oldest", "-P", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     return int(found[0]) if found else 0
 
 

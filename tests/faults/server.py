@@ -105,8 +105,10 @@ class Server:
 
     @property
     def worker(self) -> int:
-        """The id of the process that computes."""
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
+        """The id of the process that computes: the one that stands by is younger, but its number may be smaller."""
+        found = subprocess.run(
+            ["pgrep", "--oldest", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
+        )
         return int(found.stdout.split()[0]) if found.stdout else 0
 
     def translate(self, content: bytes, name: str = "picture.png", **conditions: Any) -> httpx.Response:

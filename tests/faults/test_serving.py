@@ -236,7 +236,8 @@ def test_H12_a_killed_worker_is_replaced(server: Server) -> None:
     old = server.worker
     with ThreadPoolExecutor(1) as pool:
         flying = pool.submit(server.translate, picture(), how="slow", seconds=2.5)
-        time.sleep(0.5)
+        while not server.numbers()["i2i_running_jobs"]:
+            time.sleep(0.05)
         os.kill(old, signal.SIGKILL)
         start = time.monotonic()
         answer = flying.result()
