@@ -532,6 +532,12 @@ def test_data_without_attributes_or_classes_is_rejected(run: Model, monkeypatch:
         latent.learn(run)
 
 
+def test_a_model_that_does_not_name_its_data_has_no_directions() -> None:
+    with pytest.raises(ConfigError, match="its config does not say which data it was trained on") as wrong:
+        latent.learn(i2i.load("digits-vae"), keep=False)
+    assert "\n" not in str(wrong.value)
+
+
 # ---- animations
 
 

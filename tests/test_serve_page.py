@@ -351,6 +351,7 @@ def test_sliders_move_a_code_and_a_picture_is_encoded(page: Any, tmp_path: Path)
     sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
     page.locator("text=Random").click()
     sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
+    assert page.get_by_role("button", name="Find attribute directions").count() == 0  # the data are not known
     page.get_by_label("seed", exact=True).last.fill("0")
     page.get_by_role("button", name="Draw a code").click()
     page.wait_for_timeout(500)

@@ -28,10 +28,16 @@ def data_of(model: Model, root: str | None = None) -> Data:
         root: the new folder of the data set, if it was moved.
 
     Raises:
-        ConfigError: the config does not match what is installed, or `root` is given for a data set without files.
+        ConfigError: the config does not match what is installed or names no data set, as those of bundled models, or
+            `root` is given for a data set without files.
         DataError: the files do not exist.
     """
-    data = model.config.get("data") or {}
+    data = model.config.get("data")
+    if not data:
+        raise ConfigError(
+            f"{model.source}: its config does not say which data it was trained on, so there are no examples: use a "
+            f"model of your own training, such as a run of faces_vae"
+        )
     if root is not None:
         if "root" not in data:
             raise ConfigError(f"{model.source}: was trained on {data.get('use')}, which has no files: give no root")

@@ -86,7 +86,9 @@ def space(model: Model) -> dict[str, Any] | None:
     if (code == code.round()).all():
         return None
     draw, decode = (conditions(model, call) for call in (model.task.prior, model.task.decode))
-    return {"size": code.numel(), "encode": latent.can(model, "encode"), "draw": draw, "decode": decode}
+    encodes = latent.can(model, "encode")
+    directions = encodes and bool(model.config.get("data"))  # they are learned from the training data
+    return {"size": code.numel(), "encode": encodes, "directions": directions, "draw": draw, "decode": decode}
 
 
 def labels(model: Model) -> list[dict[str, Any]]:

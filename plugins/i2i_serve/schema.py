@@ -107,6 +107,7 @@ class Space(BaseModel):
 
     size: int = Field(description="Numbers of a code.")
     encode: bool = Field(description="Whether pictures can be encoded.")
+    directions: bool = Field(description="Whether directions of attributes can be looked for.")
     draw: list[Condition]
     decode: list[Condition]
 

@@ -5,7 +5,7 @@ import { conditions, field, make, say, seed, sharp, link, unique } from "./dom.j
 const FIRST = 12;  // sliders that are shown at once
 
 export function latent(model) {
-  const { size, encode } = model.latent;
+  const { size, encode, directions: learns } = model.latent;
   const form = conditions(model, model.latent.decode);
   const made = sharp(make("img", { class: "made", alt: "The picture of the code", hidden: true }));
   const saved = make("div", { class: "actions" });
@@ -122,6 +122,6 @@ export function latent(model) {
   const title = unique("latent");
   const element = make("section", { "aria-labelledby": title }, make("h3", { id: title }, "Latent space"), make("div", { class: "fields" }, ...start), form.element,
     make("div", { class: "latent" }, make("div", {}, made, saved),
-      make("div", {}, sliders, make("div", { class: "actions" }, more, ...(encode ? [learn] : [])), attributes)));
+      make("div", {}, sliders, make("div", { class: "actions" }, more, ...(learns ? [learn] : [])), attributes)));
   return { element, leave: () => cancel.abort() };
 }
