@@ -142,7 +142,7 @@ def torchvision() -> Iterator[Finding]:
             yield Finding(section, "torchvision", f"{version} does not import: {told}", "problem", todo)
         else:
             value = f"{version} is of another build than PyTorch; i2i uses the part of it that works"
-            yield Finding(section, "torchvision", value, "note", f"nothing, or {todo}")
+            yield Finding(section, "torchvision", value, "note", f"this is enough for i2i; for the rest, {todo}")
     else:
         yield Finding(section, "torchvision", version)
 

@@ -156,6 +156,29 @@ def test_H9_clients_take_turns() -> None:
     assert order[:3] == ["many", "few", "one"]
 
 
+@pytest.mark.parametrize(
+    ("client", "waiting", "status", "says"),
+    [("192.0.2.1", 2, 429, "Too many of your pictures are waiting"), ("127.0.0.1", 8, 503, "8 pictures are waiting")],
+)
+def test_H9_a_client_on_another_computer_has_a_quarter_of_the_queue(
+    client: str, waiting: int, status: int, says: str
+) -> None:
+    from i2i_serve.counts import Counts
+    from i2i_serve.jobs import Queue
+    from i2i_serve.limits import Limits, Refusal
+
+    queue = Queue(None, Limits(queue=8), Counts())  # type: ignore[arg-type]  # nothing is computed
+    with queue.budget.account() as account:
+        for _ in range(waiting):
+            queue.add("translate", "m", {}, {}, client, account)
+        with pytest.raises(Refusal, match=says) as refused:
+            queue.add("translate", "m", {}, {}, client, account)
+        assert refused.value.status == status
+        assert refused.value.retry >= 1  # type: ignore[operator]
+        if status == 429:
+            queue.add("translate", "m", {}, {}, "192.0.2.2", account)  # another one still may
+
+
 def test_H10_a_job_that_nobody_waits_for_is_dropped_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
