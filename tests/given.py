@@ -97,6 +97,7 @@ MADE: list[tuple[str, Callable[[Path], object]]] = [  # the first pattern that m
     (r"photos|PHOTOS|PICTURES|OUT|TRUTH|RESULTS|SAMPLES|results|truth", photos),
     (r"labels|LABELS", labels),
     (r"my_pairs", pairs),
+    (r"old/runs", Path.mkdir),
     (r"DIR|my_photos|datasets/horse2zebra", unpaired),
 ]
 
