@@ -90,7 +90,7 @@ MUTANTS = [
     Mutant(
         "optimizers are not restored",
         "i2i/engine.py",
-        '            optimizer.load_state_dict(state["optimizers"][name])',
+        '            load_state(optimizer, state["optimizers"][name])',
         "            pass",
         ("tests/faults/test_weights.py", "-k", "D13"),
     ),
