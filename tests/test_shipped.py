@@ -173,3 +173,22 @@ for one in shipped():
     )
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split()) == sorted(NAMES)
+
+
+def test_a_command_written_for_a_checkout_runs_anywhere_and_says_what_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cyclegan", "real/upscale_x2"):
+        assert config.load(f"configs/{name}.yaml", [], registry().catalog).text() == (
+            config.load(name, [], registry().catalog).text()
+        )
+        said = f"i2i: there is no file configs/{name}.yaml here: using the one that comes with i2i\n"
+        assert capsys.readouterr().err == said
+    Path("configs").mkdir()
+    Path("configs/cyclegan.yaml").write_text("task: 3")
+    with pytest.raises(ConfigError, match=r"configs/cyclegan\.yaml:1"):
+        config.load("configs/cyclegan.yaml", [], registry().catalog)
+    for given in ("configs/real/cyclegan.yaml", "cyclegan.yaml", "other/cyclegan.yaml"):
+        with pytest.raises(ConfigError, match="no such file"):
+            config.load(given, [], registry().catalog)

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -138,13 +139,18 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
     """Read a config.
 
     Args:
-        path: a file, or the name of a shipped config; see `shipped.find`.
+        path: a file, or the name of a shipped config; see `shipped.find`. Where there is no file configs/NAME.yaml,
+            the shipped config NAME is read, and stderr says so.
         overrides: `KEY=VALUE` each; keys are dotted, values are YAML.
 
     Raises:
         ConfigError: all mistakes, one per line, each with its file and line or its override.
     """
     path = shipped.find(path)
+    own = None if path.exists() else shipped.instead_of(path)
+    if own is not None:
+        print(f"i2i: there is no file {path} here: using the one that comes with i2i", file=sys.stderr)
+        path = own
     try:
         if not path.is_file():
             near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], n=1)

@@ -97,6 +97,13 @@ def is_file(given: str | os.PathLike[str]) -> bool:
     return not isinstance(given, str) or path.suffix.lower() in SUFFIXES or path.is_file()
 
 
+def instead_of(missing: Path) -> Path | None:
+    """Return the shipped config that a command written for a checkout means, as `i2i run configs/gan.yaml` does."""
+    folder, *rest = missing.parts or ("",)
+    named = Path(*rest).with_suffix("").as_posix() if folder == "configs" and rest else ""
+    return next((one.path for one in shipped() if one.owner == "i2i" and one.name == named), None)
+
+
 def run_name(given: str | os.PathLike[str]) -> str:
     """Return the default name of a run: the stem of a file, or the name of a shipped config, e.g. paper/cyclegan."""
     return Path(given).stem if is_file(given) else str(given).rpartition(":")[2]
