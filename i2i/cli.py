@@ -6,9 +6,13 @@ Typer). So `i2i --help` can list it without importing anything that imports torc
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,6 +21,24 @@ import typer.core
 from .errors import ConfigError, I2IError, PluginError, ResourceError
 from .files.terminal import give_up, keep_open, tell
 from .version import __version__
+
+UsageError: Any = typer.BadParameter.__base__  # of click, which Typer contains from some version on
+
+
+@contextmanager
+def plain_mistakes() -> Iterator[None]:
+    """Turn the errors of Typer inside the `with` block into one sentence."""
+    try:
+        yield
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        why = " ".join(error.format_message().split()).partition(", unable")[0].rstrip(".")
+        why = why.replace("Value error, ", "").replace("Input should", "it should")  # words of pydantic
+        why = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"too many arguments: \1", why)
+        why = re.sub(r"(?:\. Did you mean (.*)\?| \(Possible options: (.*)\))$", r" (did you mean \1\2?)", why)
+        usage = error.ctx.command_path if error.ctx else "i2i"
+        raise ConfigError(f"{why}; see `{usage} -h`") from error
 
 
 class Commands(typer.core.TyperGroup):
@@ -40,15 +62,24 @@ class Commands(typer.core.TyperGroup):
             added.command(cmd_name, help=f"(broken) {reason}")(lambda: fail(PluginError(reason)))
         return typer.main.get_command(added)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the command."""
+        with plain_mistakes():
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; where there is none, name the nearest of all, also those of plugins."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and args[0][:1] != "-":
+            near = difflib.get_close_matches(args[0], known, n=1)
+            hint = f", did you mean `{ctx.command_path} {near[0]}`?" if near else f"; see `{ctx.command_path} -h`"
+            raise ConfigError(f"there is no command '{args[0]}'{hint}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a value of the wrong type is reported in one sentence, like every other mistake."""
-        try:
+        with plain_mistakes():
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            why = " ".join(error.format_message().split())
-            why = why.replace("Value error, ", "").replace("Input should", "it should")  # words of pydantic
-            usage = error.ctx.command_path if error.ctx else "i2i"
-            raise ConfigError(f"{why.partition(', unable')[0].rstrip('.')}; see `{usage} -h`") from error
 
     def _points(self) -> list[Any]:
         from .plugins import COMMANDS, installed, wanted
@@ -328,7 +359,7 @@ def main() -> None:
     warnings.formatwarning = plainly
     keep_open()
     try:
-        app()
+        app(prog_name="i2i")
     except I2IError as error:
         fail(error)
     except MemoryError as error:

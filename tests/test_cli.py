@@ -149,6 +149,13 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
         (("new", "torch", "-o", "out"), 2, "i2i: 'torch' is the name of an installed Python module"),
         (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),
         (("sample", "x", "-o", "out"), 2, "i2i: Invalid value for 'n': it should be a valid integer; see `"),
+        (("translat",), 2, "i2i: there is no command 'translat', did you mean `i2i translate`?\n"),
+        (("docter",), 2, "i2i: there is no command 'docter', did you mean `i2i doctor`?\n"),
+        (("qqqq",), 2, "i2i: there is no command 'qqqq'; see `i2i -h`\n"),
+        (("data", "chek"), 2, "i2i: No such command 'chek' (did you mean 'check'?); see `i2i data -h`\n"),
+        (("fit", "--limt"), 2, "i2i: No such option: --limt (did you mean --limit?); see `i2i fit -h`\n"),
+        (("--verison",), 2, "i2i: No such option: --verison (did you mean --version?); see `i2i -h`\n"),
+        (("models", "nope"), 2, "i2i: too many arguments: nope; see `i2i models -h`\n"),
         (("latent", "foo"), 2, "i2i: Invalid value for 'what': 'foo' is not one of 'sample', 'interpolate', "),
     ],
 )
