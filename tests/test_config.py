@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+import i2i
 from i2i import config
 from i2i.catalog import Catalog, Loss, Metric, Network
 from i2i.config import Config, Train, experiment
@@ -1021,3 +1022,13 @@ def test_C13_any_override_is_valid_or_a_config_error(text: str, key: str, catalo
             check(override, parse(SMALL, catalog, override), catalog)
         except ConfigError as error:
             str(error).encode("utf-8")
+
+
+def test_a_list_in_place_of_overrides_is_one_sentence(tmp_path: Path) -> None:
+    for call in (functools.partial(i2i.run, "cyclegan"), functools.partial(i2i.evaluate, tmp_path)):
+        with pytest.raises(
+            ConfigError, match=r"KEY=VALUE; give several one by one, or a list as \*overrides$|not a run"
+        ):
+            call(["train.steps=3"])
+    with pytest.raises(ConfigError, match=r"^overrides='task.pool=3': should be a list, \['task.pool=3'\]$"):
+        i2i.load("upscale-x2", overrides="task.pool=3")

@@ -56,6 +56,8 @@ def load(
         PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides, or
             there is no such device or speed.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides={overrides!r}: should be a list, [{overrides!r}]")
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
         if overrides:
