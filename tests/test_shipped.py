@@ -66,7 +66,11 @@ def test_the_list_has_every_config_those_that_run_anywhere_first() -> None:
     lines = listing("cyclegan").splitlines()
     assert [line for line in lines if line[0] != " "] == ["cyclegan", "paper/cyclegan"]
     assert "    needs    nothing: its data is embedded" in lines
-    assert listing("no such word") == ""
+    with pytest.raises(ConfigError, match=r"no config whose name contains 'qqqq'; `i2i configs` lists all of them$"):
+        listing("qqqq")
+    for word, near in (("cyclgan", "cyclegan"), ("mnst", r"real/\w*mnist")):
+        with pytest.raises(ConfigError, match=rf"contains '{word}', did you mean (.* or )*{near}( or .*)*\?$"):
+            listing(word)
     short = listing().splitlines()
     assert [line.split()[0] for line in short[: len(NAMES)]] == [one.name for one in shipped()]
     assert any(line.split()[:2] == ["cyclegan", "CycleGAN,"] for line in short)

@@ -139,10 +139,19 @@ def has_root(node: Any) -> bool:
 
 
 def listing(word: str = "") -> str:
-    """Return a line for each config; with `word`, what each whose name contains it is, needs and reached."""
+    """Return a line for each config; with `word`, what each whose name contains it is, needs and reached.
+
+    Raises:
+        ConfigError: no name contains it.
+    """
     found = shipped()
     count = Counter(one.name for one in found)
     names = [one.name if count[one.name] == 1 else f"{one.owner}:{one.name}" for one in found]
+    if word and not any(word in name for name in names):
+        last = {name.rpartition("/")[2]: name for name in reversed(names)}
+        near = [last.get(one, one) for one in difflib.get_close_matches(word, [*names, *last], cutoff=0.5)]
+        hint = f", did you mean {' or '.join(dict.fromkeys(near))}?" if near else "; `i2i configs` lists all of them"
+        raise ConfigError(f"there is no config whose name contains '{word}'{hint}")
     widest, lines = max(map(len, names), default=0), []
     for one, name in zip(found, names, strict=True):
         if word in name:
