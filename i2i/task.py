@@ -79,11 +79,13 @@ class Task(nn.Module):
 
     def translate(self, given: Tensor, *args: Any, **condition: Any) -> Tensor:
         """Translate a batch of the modality `takes` into one of `makes`, e.g. images [N, 3, H, W] in [-1, 1]."""
-        raise ConfigError("this model does not translate, it generates: use i2i.sample(n, model)")
+        raise ConfigError("this model does not translate, it generates: use `i2i sample N`, or i2i.sample(n, model)")
 
     def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
         """Return `n` samples [n, ...] of the modality `makes`."""
-        raise ConfigError("this model does not generate, it translates: use i2i.translate(img, model)")
+        raise ConfigError(
+            "this model does not generate, it translates: use `i2i translate FILE`, or i2i.translate(img, model)"
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent codes [N, ...] of images [N, C, H, W] in [-1, 1]."""

@@ -149,6 +149,18 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
         (("new", "torch", "-o", "out"), 2, "i2i: 'torch' is the name of an installed Python module"),
         (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),
         (("sample", "x", "-o", "out"), 2, "i2i: Invalid value for 'n': it should be a valid integer; see `"),
+        (("sample", "3", "-o", "out", "-m", "upscale-x2"), 2, "it translates: use `i2i translate FILE`, or i2i."),
+        (
+            ("translate", str(STILL), "-o", "out", "-m", "digits"),
+            2,
+            "it generates: use `i2i sample N`, or i2i.sample",
+        ),
+        (
+            ("translate", str(STILL), "-o", "out", "-m", "upscale-x2", "-c", "direction=BtA"),
+            2,
+            "i2i: `translate` of this model takes no conditions: leave out 'direction'\n",
+        ),
+        (("configs", "cyclgan"), 2, "i2i: there is no config whose name contains 'cyclgan', did you mean cyclegan"),
         (("translat",), 2, "i2i: there is no command 'translat', did you mean `i2i translate`?\n"),
         (("docter",), 2, "i2i: there is no command 'docter', did you mean `i2i doctor`?\n"),
         (("qqqq",), 2, "i2i: there is no command 'qqqq'; see `i2i -h`\n"),
