@@ -88,6 +88,9 @@ def test_the_hash_of_the_file_is_checked_and_a_missing_file_names_its_address(
     (tmp_path / inception.INCEPTION.file).write_bytes(b"something else")
     with pytest.raises(WeightsError, match="is not the expected file"):
         inception.FID(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(WeightsError, match=r"is not the expected file.*; besides, Inception needs .* torch-fidelity"):
+        inception.FID(str(tmp_path))
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..data.base import Data
 from ..devices import chosen
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, WeightsError
 from ..losses.pretrained import Weights
 from ..losses.torchvision_guard import import_torchvision
 from ..modalities import Image
@@ -38,8 +38,15 @@ FEATURES, LOGITS = "2048", "logits_unbiased"
 
 
 def check(weights_dir: str | None = None) -> None:
-    """Raise WeightsError without the weights file, and ConfigError without torch-fidelity."""
-    INCEPTION.find(weights_dir)
+    """Raise WeightsError without the weights file, and ConfigError if only torch-fidelity is missing."""
+    try:
+        INCEPTION.find(weights_dir)
+    except WeightsError as error:
+        try:
+            package()
+        except ConfigError as another:
+            raise WeightsError(f"{error}; besides, {another}") from error
+        raise
     package()
 
 
