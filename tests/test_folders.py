@@ -89,6 +89,11 @@ def test_metrics_can_have_arguments_as_in_configs_and_come_from_plugins(home: Pa
     assert 1.8 < numbers["worst/error"] <= 2
 
 
+def test_one_pair_is_called_a_pair(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    i2i.evaluate("a/sub", "b/sub", metrics="psnr")
+    assert capsys.readouterr().err == "i2i: psnr/db: mean of 1 pair\n"
+
+
 def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
     for arguments, metrics, wrong, sentence in (
         (("a", "b"), "psnr,sism", ConfigError, "unknown metric 'sism': did you mean ssim"),
@@ -96,8 +101,10 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
         (("a", "b"), "clip_distance", ConfigError, "compares clips, but Given makes images"),
         (("a", "b"), "lpips", i2i.WeightsError, "lpips with net alex needs a weights file"),
         (("a", "missing"), None, ConfigError, "^missing: there is no such folder to compare a with"),
-        (("missing", "a"), None, ConfigError, "^missing is not a run"),
-        (("missing", "a"), "psnr", ConfigError, "^missing is not a run"),
+        (("missing", "a"), None, ConfigError, "^missing: there is no such folder to compare with a$"),
+        (("missing", "a"), "psnr", ConfigError, "^missing: there is no such folder to compare with a$"),
+        (("missing", "gone"), None, ConfigError, "^missing: there is no such folder to compare with gone$"),
+        (("missing", "data.root=a"), None, ConfigError, "^missing is not a run"),
         (("a", "a/sub"), None, DataError, "no picture in 'a' has the name of one in 'a/sub'"),
         (("a/sub", "b/sub"), "kid", DataError, "needs at least two images in each, but there are 1 and 1"),
     ):

@@ -216,7 +216,8 @@ def test_show_writes_the_card_or_its_picture_where_it_is_told(empty: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "upscale-x9"], "upscale-x9: no such model; `i2i models` lists those that can be used now"),
+        (["show", "zzz"], "zzz: no such model; `i2i models` lists those that can be used now"),
+        (["show", "upscale"], "upscale: no such model, did you mean upscale-x2, upscale-x4?"),
         (["show", DEFAULT, "-o", "card.gif"], "-o card.gif: a card is written as .html, and its picture as .png"),
     ],
 )

@@ -19,7 +19,7 @@ from PIL import Image
 
 import i2i
 from i2i import checkpoint, config
-from i2i.errors import ConfigError, ResourceError, WeightsError
+from i2i.errors import ConfigError, DataError, ResourceError, WeightsError
 from i2i.images import Output
 from i2i.model import sample_files, translate_files
 from i2i.model.manifest import NAME, fingerprint, job_of
@@ -115,6 +115,20 @@ def test_a_second_call_does_nothing_and_says_so(model: i2i.Model, tmp_path: Path
     jobs = [line for line in lines(out) if "weights" in line]
     assert jobs == [job_of(model, {})]
     assert sum("begin" in line for line in lines(out)) == sum("done" in line for line in lines(out)) == 3
+
+
+def test_a_condition_of_a_wrong_word_is_rejected_before_anything_is_said(tmp_path: Path) -> None:
+    source, out, model = pictures(tmp_path / "in", 1), tmp_path / "out", i2i.load("horse2zebra")
+    translated(source, out, model, direction="BtoA")
+    said: list[str] = []
+    with pytest.raises(ConfigError, match=r"^unknown direction 'BtA': use AtoB or BtoA$"):
+        translate_files([str(source)], out, model, say=said.append, direction="BtA")
+    assert said == []
+
+
+def test_a_folder_in_place_of_a_picture_is_answered_with_what_to_do(model: i2i.Model, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a folder, not a file; give its files, or use `i2i translate FOLDER`$"):
+        model(tmp_path)
 
 
 def test_what_another_model_condition_or_input_made_is_redone(home: Path, model: i2i.Model, tmp_path: Path) -> None:

@@ -178,7 +178,9 @@ def options(kind: str, carried: Carried, name: str) -> dict[str, Any]:
     if kind == "WEBP" and carried.iptc:
         lost.append("IPTC")
     if lost:
-        note(name, "metadata left out", f"cannot hold {' and '.join(lost)}, being {kind}: left out")
+        left = "they were left out" if len(lost) > 1 else "it was left out"
+        label = "WebP" if kind == "WEBP" else kind
+        note(name, "metadata left out", f"as {label} cannot hold {' and '.join(lost)}; {left}")
     made: dict[str, Any] = {"icc_profile": carried.icc or None}
     if carried.dpi and kind != "WEBP":
         made["dpi"] = carried.dpi

@@ -165,6 +165,8 @@ def explained(source: Any) -> Iterator[str]:
         raise DataError(f"{error}, and warnings are turned into errors") from error
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file: check the path") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{name}: a folder, not a file; give its files, or use `i2i translate FOLDER`") from error
     except MemoryError as error:
         raise ResourceError(f"{name}: does not fit in memory; make it smaller") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
@@ -218,7 +220,8 @@ def opened(source: Any) -> BinaryIO:
         raise DataError("not a picture; give a path, encoded bytes, a PIL image, a numpy array or a tensor")
     mode = os.stat(source).st_mode
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+        folder = stat.S_ISDIR(mode)
+        raise OSError(*((errno.EISDIR, "a folder, not a file") if folder else (errno.EINVAL, "not a regular file")))
     return open(source, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))
 
 

@@ -20,14 +20,17 @@ from .loading import Plugins, restored
 def is_a_comparison(first: str | Path, others: Sequence[str]) -> bool:
     """Return whether the arguments of `i2i evaluate` are two folders, and the first is not a run."""
     is_run = Run(first).config_file.is_file()
-    return not is_run and len(others) == 1 and Path(first).is_dir() and Path(others[0]).is_dir()
+    other = others[0] if len(others) == 1 and isinstance(others[0], str | Path) else None
+    return not is_run and other is not None and Path(first).is_dir() and Path(other).is_dir()
 
 
 def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) -> dict[str, float]:
     """Return the metrics of a run with its published weights, and log them; see `i2i.evaluate`."""
     if not home.config_file.is_file():
-        if home.folder.is_dir() and len(overrides) == 1 and "=" not in overrides[0]:
-            raise ConfigError(f"{overrides[0]}: there is no such folder to compare {home.folder} with")
+        if len(overrides) == 1 and "=" not in str(overrides[0]):
+            if home.folder.is_dir():
+                raise ConfigError(f"{overrides[0]}: there is no such folder to compare {home.folder} with")
+            raise ConfigError(f"{home.folder}: there is no such folder to compare with {overrides[0]}")
         meant = Path("runs") / home.folder
         hint = (
             f"did you mean {meant}?"

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -271,7 +271,19 @@ class Model:
     def _check(self, call: str, condition: dict[str, Any]) -> None:
         for name in condition:
             if not self.knows(name, call):
-                raise ConfigError(
-                    f"`{call}` of this model has no condition '{name}'; "
-                    f"possible: {', '.join(self._known(call) or ()) or 'none'}"
-                )
+                known = ", ".join(self._known(call) or ())
+                if not known:
+                    raise ConfigError(f"`{call}` of this model takes no conditions: leave out '{name}'")
+                raise ConfigError(f"`{call}` of this model has no condition '{name}'; possible: {known}")
+            possible = self._choices(name, call)
+            if isinstance(condition[name], str) and possible and condition[name] not in possible:
+                raise ConfigError(f"unknown {name} '{condition[name]}': use {' or '.join(possible)}")
+
+    def _choices(self, name: str, call: str) -> tuple[str, ...]:
+        """Return the values of a condition of `translate` or `sample` whose type is a `Literal` of words, else ()."""
+        try:
+            kind = get_type_hints(getattr(self.task, call)).get(name)
+        except (NameError, TypeError):  # annotations that are meant for type checkers only
+            return ()
+        words = get_args(kind) if get_origin(kind) is Literal else ()
+        return words if all(isinstance(word, str) for word in words) else ()

@@ -114,12 +114,17 @@ def evaluate_folders(first: str, second: str, metrics: str | None = None, say: S
         with blame(metric, "an evaluation"), torch.no_grad():
             if hasattr(metric, "between"):
                 scores = metric.between(*(stream(paths) for paths in found))
-                about = f"{len(found[0])} and {len(found[1])} pictures, {metric.protocol()}"
+                about = f"{len(found[0])} and {count(len(found[1]), 'picture')}, {metric.protocol()}"
             else:
-                scores, about = metric(task, data), f"mean of {len(data or ())} pairs"
+                scores, about = metric(task, data), f"mean of {count(len(data or ()), 'pair')}"
         say(f"{', '.join(f'{name}/{key}' for key in scores)}: {about}")
         numbers |= {f"{name}/{key}": float(value) for key, value in scores.items()}
     return numbers
+
+
+def count(number: int, what: str) -> str:
+    """Return "1 pair" or "3 pairs"."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def to_stderr(text: str) -> None:

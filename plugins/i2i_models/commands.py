@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import html
 import json
 import sys
@@ -66,7 +67,10 @@ def card(name: str) -> tuple[dict[str, str], bytes]:
     listed = next((one for one in cards() if one.name == name.rstrip("/")), None)
     path = file_of(name) or Run.weights_of(name)
     if not path.is_file():
-        raise WeightsError(f"{name}: no such model; `i2i models` lists those that can be used now")
+        known = [one.name for one in cards()]
+        near = [one for one in known if one.startswith(name)] or difflib.get_close_matches(name, known)
+        hint = f", did you mean {', '.join(near)}?" if near else "; `i2i models` lists those that can be used now"
+        raise WeightsError(f"{name}: no such model{hint}")
     facts = {} if listed is None else of(listed)
     about, config = dict[str, str](), ""
     if path.suffix == ".safetensors":
