@@ -64,8 +64,8 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
         return
     check_answers(engine.task, observed or None)  # reports a broken `pictures` now, not after `sample_every` steps
     record.open()
-    numbers = partial(evaluated, engine, metrics, data, run)
     progress = Progress(engine.number, steps, shown=world.rank == 0)
+    numbers = partial(evaluated, engine, metrics, data, run, progress)
     with signals(engine, run), world.watch(lambda: engine.number), samples_of_faults(engine, data):
         record.evaluation(record.missed(steps), numbers)
         for batches in progress.timed(stream(data, settings, engine.number, steps, world)):
@@ -84,8 +84,8 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
             record.evaluation(record.due(steps), numbers)
         if settings.best is None:
             record.publish()  # again, because a kill may have come between the last checkpoint and its weights
-        progress.say("evaluating")
         record.metrics(numbers(final=True), final=True)
+        progress.say("evaluated")
     if data.note():
         progress.say(data.note())
 

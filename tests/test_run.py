@@ -24,6 +24,7 @@ from i2i.data.stream import validation_batch
 from i2i.errors import ConfigError, DataError, WeightsError
 from i2i.files import calls
 from i2i.metrics.base import validated
+from i2i.runs import Line, evaluate
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """
@@ -537,7 +538,7 @@ def test_the_best_weights_survive_a_resume(config: Path, tmp_path: Path, monkeyp
     results = {1: 0.5, 2: 0.2, 3: 0.3, 4: 0.1, 5: 0.4, 6: 0.6}
     killed_at = None
 
-    def evaluate(*_: Any, seed: int, step: int) -> dict[str, float]:
+    def evaluate(*_: Any, seed: int, step: int, line: Any) -> dict[str, float]:
         if step == killed_at:
             raise KeyboardInterrupt
         return {"validation/cycle_a": results[step], "validation/other": step}
@@ -667,6 +668,19 @@ def test_validation_batches_have_one_shape_and_each_image_counts_once() -> None:
     task = Means()
     assert validated(task, OfTwoSizes(), torch.device("cpu")) == pytest.approx({"mean": 4.0})
     assert task.sizes == [3, 3, 1, 2]
+
+
+def test_an_evaluation_shows_its_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = [(name, lambda task, data: {"one": 1.0}) for name in ("first", "second")]
+    monkeypatch.setattr(sys.modules["i2i.runs.evaluate"], "SELDOM", 0.0)  # `i2i.runs.evaluate` is its function
+    evaluate(Means(), OfTwoSizes(), metrics, seed=0, step=0, line=Line())
+    assert capsys.readouterr().err.splitlines() == [
+        *(f"evaluating: validation sample {done}/9" for done in (0, 3, 6, 7)),
+        "evaluating: first, metric 1/2",
+        "evaluating: second, metric 2/2",
+    ]
 
 
 def test_preview_samples_are_evenly_spaced() -> None:

@@ -8,7 +8,7 @@ A metric declares its `Needs`, so that a mismatch is an error before training, n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
@@ -176,11 +176,19 @@ def sampled(task: Any, n: int, batch_size: PositiveInt = 64, **condition: Sequen
         yield from made
 
 
-def validated(task: Any, data: Data, device: torch.device) -> dict[str, float]:
-    """Return the results of `task.validate`, averaged over the validation samples; each batch has a single shape."""
+def validated(
+    task: Any, data: Data, device: torch.device, tell: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
+    """Return the results of `task.validate`, averaged over the validation samples; each batch has a single shape.
+
+    `tell` is called before each batch with the number of samples done, and of all.
+    """
     sums: dict[str, float] = {}
-    samples = data.validation()
+    samples, done = data.validation(), 0
     for batch in same_shapes(samples, data.batch_size):
+        if tell is not None:
+            tell(done, len(samples))
+        done += len(batch)
         for key, value in task.validate(handed(task, default_collate(batch), device)).items():
             sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
     return {key: total / len(samples) for key, total in sums.items()}

@@ -53,10 +53,11 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
         metrics = [(name, metric()) for name, metric in chosen.metrics]
         data = chosen.data()
         runs.refuse_what_cannot_be_judged(metrics, task, data)
-        numbers = runs.evaluate(task, data, metrics, seed=chosen.train.seed, step=step)
+        progress = runs.Line()
+        numbers = runs.evaluate(task, data, metrics, seed=chosen.train.seed, step=step, line=progress)
     line = {"step": step, "overrides": list(overrides), "metrics": numbers}
     files.append_line(home.evaluations_file, json.dumps(line))
-    print(f"i2i: appended to {home.evaluations_file}", file=sys.stderr)
+    progress.say(f"i2i: appended to {home.evaluations_file}")
     return numbers
 
 

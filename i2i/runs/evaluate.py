@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +15,11 @@ from ..errors import PluginError, blame
 from ..metrics.base import check_needs, device_of, validated
 from ..task import Task
 from .folder import Run
-from .stopping import repeatable
+from .progress import Line
+from .stopping import Stopped, repeatable
 
 Metrics = Sequence[tuple[str, Any]]
+OFTEN, SELDOM = 0.5, 10.0  # seconds between two lines about validation, on a terminal and in a file
 
 
 def refuse_what_cannot_be_judged(metrics: Metrics, task: Task, data: Data) -> None:
@@ -26,7 +29,9 @@ def refuse_what_cannot_be_judged(metrics: Metrics, task: Task, data: Data) -> No
             check_needs(name, metric, task, data)
 
 
-def evaluate(task: Task, data: Data, metrics: Metrics, *, seed: int, step: int) -> dict[str, float]:
+def evaluate(
+    task: Task, data: Data, metrics: Metrics, *, seed: int, step: int, line: Line | None = None
+) -> dict[str, float]:
     """Return what the task itself validates, and every metric, by name.
 
     All random numbers follow from `seed` and `step`, so evaluating the same weights again gives the same numbers.
@@ -37,24 +42,43 @@ def evaluate(task: Task, data: Data, metrics: Metrics, *, seed: int, step: int) 
         metrics: (name, metric) pairs.
         seed: `train.seed` of the run.
         step: the training step that the weights are from.
+        line: shows the progress.
 
     Raises:
         PluginError: the task or a metric raised; names its file and line.
     """
     found: dict[str, float] = {}
+    line = line or Line(shown=False)
     seed_everything(seed, step, rank=0)
     with torch.no_grad():
         if type(task).validate is not Task.validate:
             with blame(task, "validate"):
-                numbers = validated(task, data, device_of(task))
+                numbers = validated(task, data, device_of(task), Samples(line))
             found |= {f"validation/{key}": value for key, value in numbers.items()}
-        for name, metric in metrics:
+        for number, (name, metric) in enumerate(metrics, start=1):
+            line.note(f"evaluating: {name}, metric {number}/{len(metrics)}")
             with blame(metric, "an evaluation"):
                 found |= {f"{name}/{key}": float(value) for key, value in metric(task, data).items()}
     return found
 
 
-def evaluated(engine: Engine, metrics: Metrics, data: Data, run: Run, *, final: bool = False) -> dict[str, float]:
+class Samples:
+    """Shows how many validation samples a task has been validated on, first at once and then every few seconds."""
+
+    def __init__(self, line: Line) -> None:
+        self.line, self.due = line, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show it, if it is due."""
+        now = time.monotonic()
+        if now >= self.due:
+            self.due = now + (OFTEN if self.line.live else SELDOM)
+            self.line.note(f"evaluating: validation sample {done}/{total}")
+
+
+def evaluated(
+    engine: Engine, metrics: Metrics, data: Data, run: Run, line: Line | None = None, *, final: bool = False
+) -> dict[str, float]:
     """Return the numbers of the averaged weights at this step; where the final ones fail, the training is not lost.
 
     Raises:
@@ -62,7 +86,9 @@ def evaluated(engine: Engine, metrics: Metrics, data: Data, run: Run, *, final: 
     """
     try:
         with repeatable(engine, run), engine.averaged() as task:
-            return evaluate(task, data, metrics, seed=engine.train.seed, step=engine.number)
+            return evaluate(task, data, metrics, seed=engine.train.seed, step=engine.number, line=line)
+    except Stopped as error:
+        raise Stopped(engine, run, trained=final) from error
     except PluginError as error:
         if not final:
             raise

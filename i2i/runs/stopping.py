@@ -17,9 +17,11 @@ from .folder import Run
 class Stopped(I2IError):
     """The run was asked to stop and has saved its state (exit code 75, or 130 after an interrupt)."""
 
-    def __init__(self, engine: Engine, run: Run) -> None:
+    def __init__(self, engine: Engine, run: Run, *, trained: bool = False) -> None:
+        what = ", the training is complete and only its evaluation is missing" if trained else ""
         super().__init__(
-            f"stopped and saved at step {engine.number} in {run.folder}: continue with the same command and --resume"
+            f"stopped and saved at step {engine.number} in {run.folder}{what}: "
+            f"continue with the same command and --resume"
         )
         self.exit_code = 130 if engine.stop_signal == signal.SIGINT else 75
 

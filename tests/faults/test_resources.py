@@ -66,6 +66,7 @@ def test_F5_a_signal_ends_an_evaluation_at_once_and_resume_evaluates_again(
     with pytest.raises(runs.Stopped, match=f"stopped and saved at step {step} in") as caught:
         api.run(config, *changes, out=tmp_path / "stopped", plugin=plugin)
     assert caught.value.exit_code == 75
+    assert ("the training is complete and only its evaluation is missing" in str(caught.value)) == (step == 6)
     assert time.monotonic() - began < 30
     assert "SIGNAL" not in os.environ
     api.run(config, *changes, out=tmp_path / "stopped", resume=True)
