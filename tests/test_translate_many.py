@@ -126,6 +126,16 @@ def test_a_condition_of_a_wrong_word_is_rejected_before_anything_is_said(tmp_pat
     assert said == []
 
 
+def test_the_first_line_names_the_input_its_size_and_the_model(home: Path, model: i2i.Model, tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", 2)
+    for number, (one, name) in enumerate(((model, "a"), (i2i.load(f"{home}/a | {home}/b"), "a | b"))):
+        noted: list[str] = []
+        said = translated(source, tmp_path / f"out{number}", one, note=noted.append)
+        assert noted[0] == f"[1/2] '{source}/0.png' 9x8 with {name} ..."
+        assert [line[:5] for line in noted] == ["[1/2]", "[1/2]", "[2/2]"]
+        assert said == ["2 translated, 0 already existed, 0 failed"]
+
+
 def test_a_folder_in_place_of_a_picture_is_answered_with_what_to_do(model: i2i.Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a folder, not a file; give its files, or use `i2i translate FOLDER`$"):
         model(tmp_path)

@@ -87,6 +87,8 @@ def translate_files(
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
     alone = partial(in_this_process, note=note or say)
+    if note is not None and todo:  # the first result may take long, and loading its libraries too
+        note(f"[1/{len(todo)}] {started(*todo[0], model)}")
     share = alone if nproc == 1 else partial(in_processes, nproc=nproc)
     try:
         with ended_by_sigterm(), closing(share(todo, model, manifest, output, condition)) as results:
@@ -158,6 +160,15 @@ def in_this_process(
             yield at, error
         else:
             yield at, None
+
+
+def started(target: Path, thing: Any, model: Model) -> str:
+    """Return what is being translated by what: "'photo.jpg' 640x480 with upscale-x2 ..."."""
+    files = [part.source for part in getattr(model, "parts", [model])]
+    names = " | ".join(file.parent.name if file.stem == "model" else file.stem for file in files)
+    size = model.task.takes.size_of(thing)
+    pixels = "" if size is None else f" {size[1]}x{size[0]}"
+    return f"{shown(thing) if isinstance(thing, Path) else target.stem}{pixels} with {names} ..."
 
 
 def tell_of(count: str, note: Callable[[str], None], progress: str) -> None:
