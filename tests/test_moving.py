@@ -336,9 +336,9 @@ def test_progress_has_frames_speed_and_time_left(tmp_path: Path, monkeypatch: py
     source = film(tmp_path / "a.mp4", moving_scene(6), sound=None)
     said: list[str] = []
     translate_files([str(source)], tmp_path / "out", model(), say=lambda text: None, note=said.append)
-    assert len(said) == 7  # and the line of the result
-    assert said[1].startswith(f"[1/1] '{source}': frame 2/6  ")
-    assert "it/s  ETA 0:00:00" in said[1]
+    assert len(said) == 8  # and the first line, and that of the result
+    assert said[2].startswith(f"[1/1] '{source}': frame 2/6  ")
+    assert "it/s  ETA 0:00:00" in said[2]
 
 
 # ---- steadying
