@@ -302,7 +302,9 @@ def test_a_judge_of_grey_pictures_rejects_colour() -> None:
 
 def test_a_task_that_only_translates_is_rejected() -> None:
     for metric in (ClassShare(), KID()):
-        with pytest.raises(ConfigError, match=r"this model does not generate, it translates: use i2i\.translate"):
+        with pytest.raises(
+            ConfigError, match=r"this model does not generate, it translates: use `i2i translate FILE`"
+        ):
             metric(Task(), Held(HELD))
 
 

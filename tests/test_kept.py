@@ -22,6 +22,7 @@ from i2i.files import scratch as scratch_module
 from i2i.images import Output, kept, shown, write
 from i2i.modalities import Image as ImageModality
 from i2i.model import moving, translate_files
+from i2i.model.workers import Terminated
 
 
 class Sharp(Task):
@@ -115,7 +116,7 @@ def test_a_picture_stopped_while_it_is_written_is_not_translated_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object, **__: object) -> None:
-        raise SystemExit(75)
+        raise Terminated
 
     with monkeypatch.context() as patch:
         patch.setattr(write, "write_rows", stop)

@@ -592,7 +592,7 @@ def test_F13_the_number_of_threads_changes_only_rounding(config: Path, tmp_path:
 
 def test_sampling_from_a_task_that_translates_suggests_translate(config: Path, tmp_path: Path) -> None:
     run = api.run(config, out=tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"use i2i\.translate"):
+    with pytest.raises(ConfigError, match=r"use `i2i translate FILE`, or i2i\.translate"):
         i2i.sample(2, run)
 
 

@@ -186,7 +186,7 @@ def test_the_command_prints_the_numbers_and_where_they_are_written(
     out, err = capsys.readouterr()
     names = [line.split()[0] for line in out.splitlines()]
     assert names == [name for name in Run(finished).metrics() if name.startswith("validation/")]
-    assert err == f"i2i: appended to {finished / 'evaluations.jsonl'}\n"
+    assert err.splitlines()[-1] == f"i2i: appended to {finished / 'evaluations.jsonl'}"
 
 
 @pytest.mark.parametrize(

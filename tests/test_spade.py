@@ -185,7 +185,7 @@ def test_instance_norm_makes_images_independent_of_the_batch_even_in_training() 
 
 def test_batch_norm_is_rejected_for_several_processes_without_gpus() -> None:
     with pytest.raises(ConfigError, match="batch norm over several processes needs GPUs"):
-        ProcessGroup(0, 2).same_start(SpadeGenerator(3, width=2, hidden=4))
+        ProcessGroup(0, 2).same_start(SpadeGenerator(3, width=2, hidden=4), torch.device("cpu"))
 
 
 def plain_judges(channels: int, w: int) -> nn.ModuleList:
