@@ -300,7 +300,7 @@ def started(home: Path, source: Path, out: Path, *options: str) -> subprocess.Po
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell ignore
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert job.stderr is not None
-    for start in ("[1/12]", "[1/12]", "[2/12]"):
+    for start in ("[1/12]", "[1/12]", "[2/12]"):  # the name of the first, and two results
         line = job.stderr.readline()
         assert line.startswith(start), line + job.stderr.read()
     return job
