@@ -134,7 +134,7 @@ def installed(group: str = GROUP) -> list[EntryPoint]:
 def readable() -> list[Distribution]:
     """Return the installed packages whose metadata can be read; the first of each name, which is what is imported.
 
-    torch and pydantic read the metadata of all packages as well, and are told not to.
+    torch and pydantic read the metadata of all packages as well; here they are kept from doing so.
     """
     found: dict[str, Distribution] = {}
     for package in distributions():

@@ -160,7 +160,7 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
             2,
             "i2i: `translate` of this model takes no conditions: leave out 'direction'\n",
         ),
-        (("configs", "cyclgan"), 2, "i2i: there is no config whose name contains 'cyclgan', did you mean cyclegan"),
+        (("configs", "cyclgan"), 2, "i2i: no config has a name that contains 'cyclgan', did you mean cyclegan"),
         (("translat",), 2, "i2i: there is no command 'translat', did you mean `i2i translate`?\n"),
         (("docter",), 2, "i2i: there is no command 'docter', did you mean `i2i doctor`?\n"),
         (("qqqq",), 2, "i2i: there is no command 'qqqq'; see `i2i -h`\n"),

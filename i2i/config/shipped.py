@@ -151,7 +151,7 @@ def listing(word: str = "") -> str:
         last = {name.rpartition("/")[2]: name for name in reversed(names)}
         near = [last.get(one, one) for one in difflib.get_close_matches(word, [*names, *last], cutoff=0.5)]
         hint = f", did you mean {' or '.join(dict.fromkeys(near))}?" if near else "; `i2i configs` lists all of them"
-        raise ConfigError(f"there is no config whose name contains '{word}'{hint}")
+        raise ConfigError(f"no config has a name that contains '{word}'{hint}")
     widest, lines = max(map(len, names), default=0), []
     for one, name in zip(found, names, strict=True):
         if word in name:

@@ -50,7 +50,7 @@ def refuse_other_labels(batch: Mapping[str, Any], task: str, classes: Sequence[s
         classes: the class names; empty if no labels are needed.
 
     Raises:
-        ConfigError: a label is out of range, or no whole number.
+        ConfigError: a label is out of range, or is not a whole number.
     """
     label = batch.get("label") if classes else None
     if label is not None and (label.ndim != 1 or label.is_floating_point()):

@@ -71,7 +71,7 @@ class Kept:
         key: words that determine the result, among them the stamp of the input; finished rows with another key are
             removed.
         tell: called with the progress: what it counts, how many are done now, before this start, and in all, and for
-            how many seconds it has run. Those that were done before are told first.
+            how many seconds it has run. What was done before is reported first.
 
     Attributes:
         rows: how many rows are finished.

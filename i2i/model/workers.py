@@ -32,7 +32,7 @@ One = Callable[[Any, Path, Model, Manifest, Output, dict[str, Any]], None]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has come; unlike a SystemExit, it is not taken for a fault of a plugin."""
+    """SIGTERM has come; unlike a SystemExit, it is not blamed on a plugin."""
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ def wanted_of(ctx: Any) -> tuple[bool, ...]:
     """Return which gradients, of x, weight and bias, a backward pass is for.
 
     In the turn of a generator, nobody asks for those of the discriminator's weights. PyTorch's own functions know
-    this; functions in Python are told only what needs a gradient in general.
+    this; functions in Python see only what needs a gradient in general.
     """
     needed, nodes = ctx.needs_input_grad[:3], [node for node, _ in ctx.next_functions]
     with suppress(RuntimeError):  # within `torch.autograd.grad`, it does not say
