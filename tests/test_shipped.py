@@ -66,7 +66,7 @@ def test_the_list_has_every_config_those_that_run_anywhere_first() -> None:
     lines = listing("cyclegan").splitlines()
     assert [line for line in lines if line[0] != " "] == ["cyclegan", "paper/cyclegan"]
     assert "    needs    nothing: its data is embedded" in lines
-    with pytest.raises(ConfigError, match=r"no config whose name contains 'qqqq'; `i2i configs` lists all of them$"):
+    with pytest.raises(ConfigError, match=r"has a name that contains 'qqqq'; `i2i configs` lists all of them$"):
         listing("qqqq")
     for word, near in (("cyclgan", "cyclegan"), ("mnst", r"real/\w*mnist")):
         with pytest.raises(ConfigError, match=rf"contains '{word}', did you mean (.* or )*{near}( or .*)*\?$"):
