@@ -6,86 +6,28 @@ Typer). So `i2i --help` can list it without importing anything that imports torc
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-import typer.core
 
-from .errors import ConfigError, I2IError, PluginError, ResourceError
+from .commands import (
+    Commands,
+    Conditions,
+    DeviceOption,
+    ModelOption,
+    Overrides,
+    PluginFile,
+    SpeedOption,
+    conditions,
+    disable,
+    fail,
+    load_plugins,
+    plain_warnings,
+    tell_version,
+)
+from .errors import I2IError, ResourceError
 from .files.terminal import give_up, keep_open, tell
-from .version import __version__
-
-UsageError: Any = typer.BadParameter.__base__  # of click, which Typer contains from some version on
-
-
-@contextmanager
-def plain_mistakes() -> Iterator[None]:
-    """Turn the errors of Typer inside the `with` block into one sentence."""
-    try:
-        yield
-    except UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            raise
-        why = " ".join(error.format_message().split()).partition(", unable")[0].rstrip(".")
-        why = why.replace("Value error, ", "").replace("Input should", "it should")  # words of pydantic
-        why = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"too many arguments: \1", why)
-        why = re.sub(r"(?:\. Did you mean (.*)\?| \(Possible options: (.*)\))$", r" (did you mean \1\2?)", why)
-        usage = error.ctx.command_path if error.ctx else "i2i"
-        raise ConfigError(f"{why}; see `{usage} -h`") from error
-
-
-class Commands(typer.core.TyperGroup):
-    """The built-in commands and those of installed plugins."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names in the order of `--help`."""
-        return [*super().list_commands(ctx), *(point.name for point in self._points())]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a built-in command, or that of a plugin, which is loaded now."""
-        own = super().get_command(ctx, cmd_name)
-        point = next((point for point in self._points() if point.name == cmd_name), None)
-        if own is not None or point is None:
-            return own
-        added = typer.Typer(add_completion=False)
-        try:
-            added.command(cmd_name)(point.load())
-        except (Exception, SystemExit) as error:
-            reason = f"command '{cmd_name}' of {point.value} did not load: {type(error).__name__}: {error}"
-            added.command(cmd_name, help=f"(broken) {reason}")(lambda: fail(PluginError(reason)))
-        return typer.main.get_command(added)
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options before the command."""
-        with plain_mistakes():
-            return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; where there is none, name the nearest of all, also those of plugins."""
-        known = self.list_commands(ctx)
-        if args[0] not in known and args[0][:1] != "-":
-            near = difflib.get_close_matches(args[0], known, n=1)
-            hint = f", did you mean `{ctx.command_path} {near[0]}`?" if near else f"; see `{ctx.command_path} -h`"
-            raise ConfigError(f"there is no command '{args[0]}'{hint}")
-        return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; a value of the wrong type is reported in one sentence, like every other mistake."""
-        with plain_mistakes():
-            return super().invoke(ctx)
-
-    def _points(self) -> list[Any]:
-        from .plugins import COMMANDS, installed, wanted
-
-        return [point for point in installed(COMMANDS) if wanted(point.name)]
-
 
 app = typer.Typer(
     cls=Commands,
@@ -97,39 +39,6 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(data_app, name="data")
 
-PluginFile = Annotated[
-    list[str] | None, typer.Option("--plugin", help="A Python file that registers your own task, data set, ...")
-]
-ModelOption = Annotated[
-    str | None, typer.Option("-m", "--model", help="A run, a weights file or a name of `i2i models`; or 'a | b'.")
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps or xpu.", callback=lambda x: keep("I2I_DEVICE", x)),
-]
-SpeedOption = Annotated[
-    str | None,
-    typer.Option("--speed", help="exact, auto, or fast (bf16 if it suits).", callback=lambda x: keep("I2I_SPEED", x)),
-]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. train.steps=100.")]
-Conditions = Annotated[
-    list[str] | None, typer.Option("-c", "--condition", help="KEY=VALUE, e.g. label=3 or direction=BtoA.")
-]
-
-
-def keep(variable: str, value: str | None) -> str | None:
-    """Pass an option on through the environment, to child processes too."""
-    if value:
-        os.environ[variable] = value
-    return value
-
-
-def tell_version(wanted: bool) -> None:
-    """Print the version and exit, before a missing command is reported."""
-    if wanted:
-        print(__version__)
-        raise typer.Exit
-
 
 @app.callback()
 def common(
@@ -139,9 +48,7 @@ def common(
     no_plugin: Annotated[list[str] | None, typer.Option("--no-plugin", help="Never import this plugin.")] = None,
 ) -> None:
     """i2i: train image-to-image models, and use them."""
-    if no_plugin:
-        denied = [*filter(None, os.environ.get("I2I_DISABLED_PLUGINS", "").split(",")), *no_plugin]
-        os.environ["I2I_DISABLED_PLUGINS"] = ",".join(denied)
+    disable(no_plugin)
 
 
 @app.command()
@@ -264,7 +171,8 @@ def plugins(
     check: Annotated[bool, typer.Option("--check", help="Import each in its own process, 30 s at most.")] = False,
 ) -> None:
     """List installed plugins and commands, with the reason for any that are disabled or broken."""
-    from .plugins import COMMANDS, checked_imports, commands, registry
+    from .admission import COMMANDS, checked_imports, commands
+    from .plugins import registry
 
     found, added = (checked_imports(), checked_imports(COMMANDS)) if check else (registry().plugins, commands())
     for plugin in [*found, *(command._replace(name=f"i2i {command.name}") for command in added)]:
@@ -320,43 +228,9 @@ def data_check(
         raise typer.Exit(3)
 
 
-def load_plugins(files: list[str] | None) -> None:
-    """Register the files given by --plugin."""
-    from .plugins import load_files
-
-    load_files(files)
-
-
-def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
-    """Turn KEY=VALUE pairs into keyword arguments; a repeated key makes a list."""
-    found: dict[str, list[str]] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"-c {pair}: a condition is KEY=VALUE, such as direction=BtoA")
-        found.setdefault(key, []).append(value)
-    return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
-
-
-def fail(error: I2IError) -> NoReturn:
-    """Print an error and exit with its code."""
-    print(f"i2i: {error}", file=sys.stderr)
-    if os.environ.get("I2I_DEBUG") == "1":
-        raise error
-    raise SystemExit(error.exit_code)
-
-
 def main() -> None:
     """Run the command line; every error that a user can cause is one sentence and an exit code."""
-    formatted = warnings.formatwarning
-
-    def plainly(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-    ) -> str:
-        ours = category.__module__.startswith("i2i.")
-        return f"i2i: {message}\n" if ours else formatted(message, category, filename, lineno, line)
-
-    warnings.formatwarning = plainly
+    plain_warnings()
     keep_open()
     try:
         app(prog_name="i2i")

@@ -14,43 +14,34 @@ A single Python file is a plugin too: `i2i run config.yaml --plugin my_task.py`,
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.machinery
-import importlib.util
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
-from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pluggy
 
-from . import files, hookspecs
-from .admission import refuse_other_api, refuse_wrong_hooks, unknown_argument
+from . import hookspecs
+from .admission import (
+    Plugin,
+    PluginFile,
+    commands,
+    installed,
+    module_of,
+    name_of,
+    origin_of,
+    read,
+    refuse_other_api,
+    refuse_wrong_hooks,
+    unknown_argument,
+    wanted,
+)
 from .catalog import SWITCHED_OFF, Catalog
 from .errors import PluginError
 
-GROUP, COMMANDS = "i2i", "i2i.commands"
+__all__ = ["PluginFile", "Registry", "commands", "load_file", "load_files", "loaded_file", "registry"]
 log = logging.getLogger("i2i")
-
-
-class Plugin(NamedTuple):
-    """One line of `i2i plugins`. `state` is "ok", "disabled", or the reason why it failed."""
-
-    name: str
-    origin: str
-    state: str
-
-
-class PluginFile(NamedTuple):
-    """A single file that is a plugin, by its absolute path, and the sha256 of what was loaded."""
-
-    path: Path
-    sha256: str
 
 
 class Registry:
@@ -114,45 +105,6 @@ class Registry:
         return next((found for _, call in self.each(hook, **arguments) if (found := call()) is not None), None)
 
 
-def wanted(name: str) -> bool:
-    """Return whether the environment variables allow plugin `name`."""
-    allowed = os.environ.get("I2I_PLUGINS", "")
-    denied = os.environ.get("I2I_DISABLED_PLUGINS", "").split(",")
-    return name not in denied and (not allowed or name in allowed.split(","))
-
-
-def installed(group: str = GROUP) -> list[EntryPoint]:
-    """Return the entry points of a group, sorted by name; packages whose metadata cannot be read are left out."""
-    try:
-        found = list(entry_points(group=group))
-    except Exception:
-        found = [point for package in readable() for point in package.entry_points.select(group=group)]
-    return sorted(found, key=lambda point: point.name)
-
-
-@functools.cache
-def readable() -> list[Distribution]:
-    """Return the installed packages whose metadata can be read; the first of each name, which is what is imported.
-
-    torch and pydantic read the metadata of all packages as well; here they are kept from doing so.
-    """
-    found: dict[str, Distribution] = {}
-    for package in distributions():
-        try:
-            list(package.entry_points)
-            found.setdefault(package.name, package)
-        except Exception as error:
-            where = getattr(package, "_path", "a package")
-            log.warning("i2i: the metadata of an installed package cannot be read (%s): remove %s", error, where)
-    os.environ |= {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-    return list(found.values())
-
-
-def origin_of(point: EntryPoint) -> str:
-    """Name the distribution and version that an entry point comes from."""
-    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-
-
 @functools.cache
 def registry() -> Registry:
     """Return the registry, filled once per process: i2i's own parts first, then every enabled plugin by name."""
@@ -170,33 +122,6 @@ def registry() -> Registry:
             opened.catalog.failed[point.name] = SWITCHED_OFF
             opened.plugins.append(Plugin(point.name, origin_of(point), "disabled"))
     return opened
-
-
-def commands() -> list[Plugin]:
-    """Load the commands of plugins, and return a line for each."""
-    found = []
-    for point in installed(COMMANDS):
-        try:
-            state = "ok" if wanted(point.name) and point.load() else "disabled"
-        except (Exception, SystemExit) as error:
-            state = " ".join(f"{type(error).__name__}: {error}".split())
-        found.append(Plugin(point.name, origin_of(point), state))
-    return found
-
-
-def checked_imports(group: str = GROUP, seconds: float = 30.0) -> list[Plugin]:
-    """Import each wanted plugin in a process of its own, so that one which hangs is found as well."""
-    found = []
-    for point in filter(lambda point: wanted(point.name), installed(group)):
-        try:
-            command = [sys.executable, "-c", f"import {point.module}"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            state = "ok" if done.returncode == 0 else last
-        except subprocess.TimeoutExpired:
-            state = f"hangs: its import did not end within {seconds:g} s"
-        found.append(Plugin(point.name, origin_of(point), state))
-    return found
 
 
 def load_file(path: str | Path, sha256: str | None = None) -> PluginFile:
@@ -219,25 +144,17 @@ def load_file(path: str | Path, sha256: str | None = None) -> PluginFile:
         >>> i2i.plugins.load_file("denoise.py")                                             # doctest: +SKIP
         >>> model = i2i.load("runs/denoise")                                                # doctest: +SKIP
     """
-    file, name = Path(path).absolute(), name_of(path)
-    if not file.is_file():
-        why = files.lacking(file, "file")
-        raise PluginError(f"--plugin {path}: {why}; give a Python file with a register(catalog) hook")
-    try:
-        source = file.read_bytes()
-    except OSError as error:
-        raise PluginError(f"--plugin {path}: cannot be read, {error.strerror}") from error
-    found = PluginFile(file, hashlib.sha256(source).hexdigest())
+    (found, source), name = read(path), name_of(path)
     if sha256 not in (None, found.sha256):
         raise PluginError("the file has changed since then")
     opened = registry()
     if opened.files.get(name) == found:
         return found
     if any(plugin.name == name and plugin.state == "ok" for plugin in opened.plugins):
-        again = name in opened.files and opened.files[name].path == file
+        again = name in opened.files and opened.files[name].path == found.path
         todo = "it has changed, start Python again to load it" if again else "rename the file"
         raise PluginError(f"--plugin {path}: a plugin '{name}' is already loaded; {todo}")
-    opened.admit(name, str(path), functools.partial(module_of, name, file, source))
+    opened.admit(name, str(path), functools.partial(module_of, found.path, source))
     if name in opened.catalog.failed:
         raise PluginError(f"--plugin {path}: {opened.catalog.failed[name]}")
     opened.files[name] = found
@@ -252,31 +169,3 @@ def load_files(paths: str | Path | Sequence[str | Path] | None) -> list[PluginFi
 def loaded_file(path: str | Path) -> PluginFile | None:
     """Return the file that is loaded under the name that `path` would have, or None."""
     return registry().files.get(name_of(path))
-
-
-def name_of(path: str | Path) -> str:
-    """Return the name of the plugin in a file: that of the file, or of the folder of an `__init__.py`."""
-    file = Path(path).absolute()
-    return file.parent.name if file.stem == "__init__" else file.stem
-
-
-class HashedSource(importlib.machinery.SourceFileLoader):
-    """Imports exactly the source that was hashed: it uses no cached bytecode and does not read the file again."""
-
-    source: bytes
-
-    def get_code(self, fullname: str) -> CodeType:
-        """Compile the source."""
-        return self.source_to_code(self.source, self.path)
-
-
-def module_of(name: str, file: Path, source: bytes) -> Any:
-    """Import the module of a plugin file from this source."""
-    loader = HashedSource(name, str(file))
-    loader.source = source
-    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # so that classes defined in it can be found by their module name
-    loader.exec_module(module)
-    return module

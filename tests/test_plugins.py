@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from i2i import config, plugins
+from i2i.admission import states as states_of_plugins
 from i2i.catalog import Catalog
 from i2i.errors import ConfigError, PluginError
 
@@ -79,8 +80,8 @@ def test_E1_a_plugin_whose_import_hangs_is_detected_by_the_check(
     for name, source in (("bad", "raise ValueError('no')"), ("fine", ""), ("slow", "import time; time.sleep(60)")):
         (tmp_path / f"checked_{name}.py").write_text(source)
         points.append(EntryPoint(name, f"checked_{name}", "i2i"))
-    monkeypatch.setattr(plugins, "installed", lambda group="i2i": points)
-    assert [plugin.state for plugin in plugins.checked_imports(seconds=2)] == [
+    monkeypatch.setattr(states_of_plugins, "installed", lambda group="i2i": points)
+    assert [plugin.state for plugin in states_of_plugins.checked_imports(seconds=2)] == [
         "ValueError: no",
         "ok",
         "hangs: its import did not end within 2 s",

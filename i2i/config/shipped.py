@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..admission import installed, wanted
 from ..errors import ConfigError
-from ..plugins import installed, wanted
 from .source import Source
 
 SUFFIXES = (".yaml", ".yml")

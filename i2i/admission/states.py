@@ -1,0 +1,44 @@
+"""The lines of `i2i plugins`: what each plugin and command came to, or why it failed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import NamedTuple
+
+from .installed import COMMANDS, GROUP, installed, origin_of, wanted
+
+
+class Plugin(NamedTuple):
+    """One line of `i2i plugins`. `state` is "ok", "disabled", or the reason why it failed."""
+
+    name: str
+    origin: str
+    state: str
+
+
+def commands() -> list[Plugin]:
+    """Load the commands of plugins, and return a line for each."""
+    found = []
+    for point in installed(COMMANDS):
+        try:
+            state = "ok" if wanted(point.name) and point.load() else "disabled"
+        except (Exception, SystemExit) as error:
+            state = " ".join(f"{type(error).__name__}: {error}".split())
+        found.append(Plugin(point.name, origin_of(point), state))
+    return found
+
+
+def checked_imports(group: str = GROUP, seconds: float = 30.0) -> list[Plugin]:
+    """Import each wanted plugin in a process of its own, so that one which hangs is found as well."""
+    found = []
+    for point in filter(lambda point: wanted(point.name), installed(group)):
+        try:
+            command = [sys.executable, "-c", f"import {point.module}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            state = "ok" if done.returncode == 0 else last
+        except subprocess.TimeoutExpired:
+            state = f"hangs: its import did not end within {seconds:g} s"
+        found.append(Plugin(point.name, origin_of(point), state))
+    return found
