@@ -104,6 +104,12 @@ task:
   lambda_match: 1.0
 data: {use: captioned_scenes, size: 32, batch_size: 8, samples: 40, validation_samples: 8}
 """,
+    "matching": """
+task:
+  use: text_matching
+  encoder: {use: matching_encoder, words: 100, embedding: 8, width: 16, shared: 8, network: random_conv}
+data: {use: captioned_scenes, size: 32, batch_size: 8, samples: 40, validation_samples: 8}
+""",
     "clip": """
 task:
   use: videogan
