@@ -4,14 +4,16 @@
     python benchmarks/gpu.py cyclegan superres --steps 5 --ways fp32 bf16 --out here.json
     python benchmarks/gpu.py --device cpu --smoke       # does the script work? writes gpu_cpu.json and gpu_cpu.md
 
-Each family is a config on embedded data, at its own size. Three questions:
+Each family is a config on embedded data, at its own size. Four questions:
 
 1. Equality: 20 steps in fp32 on the CPU and on the device, from equal weights, batches and random numbers (which are
    drawn on the CPU for both). "first" and "last" are the greatest relative differences of a loss at these steps.
 2. Training: milliseconds per step, the median, for each way: fp32, bf16, fp16, channels_last (in the precision that
    `auto` picks), compiled (torch.compile of each network), graphs (the same with mode="reduce-overhead", which are
    CUDA graphs).
-3. Inference: milliseconds per call of `translate`, or `sample` of eight, in fp32 and in the precision of `auto`.
+3. Batches: milliseconds per step, in the precision of `auto`, of steps in a row whose batches come from the host:
+   sent when their step begins, or one step ahead, as in `i2i run`.
+4. Inference: milliseconds per call of `translate`, or `sample` of eight, in fp32 and in the precision of `auto`.
 
 A way that fails is recorded with its error, and does not stop the others. Without an accelerator the CPU is compared
 with itself, which only shows that the script works.
@@ -40,6 +42,8 @@ from i2i.plugins import registry
 FAMILIES = ["cyclegan", "facades", "colorful", "spade", "superres", "vae", "vqvae2", "dcgan", "sagan", "biggan"]
 FAMILIES += ["wgan_gp", "text2image", "videogan", "video_prediction", "trajectory"]
 WAYS = ("fp32", "bf16", "fp16", "channels_last", "compiled", "graphs")
+BATCHES = ("sent at the step", "sent ahead")
+ROUNDS = 3  # of each, in alternation
 SMOKE = {"steps": 2, "repeats": 1, "ways": ["fp32", "bf16", "channels_last"]}  # 6 CPU minutes for all families
 RESULTS = Path(__file__).parent / "results"
 DRAWN = {torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal}
@@ -126,6 +130,25 @@ def training(family: str, device: torch.device, way: str, repeats: int) -> dict[
     return found | ({} if peak is None else {"mb": peak / 2**20})
 
 
+def travel(family: str, device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
+    """Return milliseconds per step whose batches are sent when it begins, and of one whose batches are sent ahead."""
+    engine, batches, _ = built(family, device, "auto")
+
+    def steps(sent_ahead: bool) -> float:
+        source = ([batches[n % len(batches)]] for n in range(repeats))
+        wait(device)
+        began = time.perf_counter()
+        for step in devices.ahead(source, device, engine.task.on_host) if sent_ahead else source:
+            engine.step(step)
+        wait(device)
+        return 1000 * (time.perf_counter() - began) / repeats
+
+    steps(sent_ahead=True)  # does not count
+    found = [(steps(sent_ahead=False), steps(sent_ahead=True)) for _ in range(min(ROUNDS, repeats))]
+    engine.read()
+    return dict(zip(BATCHES, ({"ms": statistics.median(ms)} for ms in zip(*found)), strict=True))
+
+
 def compile_networks(task: Task, mode: str) -> None:
     """Compile every network that a player trains, in place."""
     for modules in task.players().values():
@@ -169,6 +192,8 @@ def measure(family: str, device: torch.device, args: argparse.Namespace) -> dict
     for way in args.ways:
         with recorded(found["training"], way):
             found["training"][way] = training(family, device, way, args.repeats)
+    with recorded(found, "batches"):
+        found["batches"] = travel(family, device, args.repeats)
     found["inference"] = {}
     for precision in ("fp32", "auto"):
         with recorded(found["inference"], precision):
@@ -182,7 +207,8 @@ def table(found: dict[str, Any], ways: list[str]) -> str:
     def cell(part: dict[str, Any]) -> str:
         return f"{part['ms']:.1f}" if "ms" in part else "fails"
 
-    head = ["family", "losses apart, first / last step", *(f"{way}, ms" for way in ways), "translate fp32 / auto, ms"]
+    head = ["family", "losses apart, first / last step", *(f"{way}, ms" for way in ways)]
+    head += [f"batches {' / '.join(BATCHES)}, ms", "translate fp32 / auto, ms"]
     smoke = (
         "Smoke test: every part runs. Each time is that of one call, so it says little. " if found["smoke"] else ""
     )
@@ -196,7 +222,9 @@ def table(found: dict[str, Any], ways: list[str]) -> str:
         same = part["equality"]
         apart = f"{same['first']:.1e} / {same['last']:.1e}" if "first" in same else "fails"
         calls = " / ".join(cell(part["inference"][name]) for name in ("fp32", "auto"))
-        lines.append(f"| {family} | {apart} | {' | '.join(cell(part['training'][way]) for way in ways)} | {calls} |")
+        sent = " / ".join(cell(part["batches"].get(when, {})) for when in BATCHES)
+        timed = " | ".join(cell(part["training"][way]) for way in ways)
+        lines.append(f"| {family} | {apart} | {timed} | {sent} | {calls} |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -17,9 +15,8 @@ from . import devices
 from .config import Config
 from .contract import check_answers
 from .data.base import Data
-from .data.stream import Batch, Numbered, stream, validation_batch
+from .data.stream import Batch, samples_of_faults, stream, validation_batch
 from .engine import Engine
-from .errors import NumericError
 from .processes import ProcessGroup
 from .runs import (
     Metrics,
@@ -66,9 +63,11 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     record.open()
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     numbers = partial(evaluated, engine, metrics, data, run, progress)
-    with signals(engine, run), world.watch(lambda: engine.number), samples_of_faults(engine, data):
+    with signals(engine, run), world.watch(lambda: engine.number), samples_of_faults(data, settings.seed):
         record.evaluation(record.missed(steps), numbers)
-        for batches in progress.timed(stream(data, settings, engine.number, steps, world)):
+        for batches in progress.timed(
+            devices.ahead(stream(data, settings, engine.number, steps, world), engine.device, engine.task.on_host)
+        ):
             outcome = engine.step(batches)
             now = engine.number
             if now % settings.log_every == 0 or now == steps:
@@ -118,16 +117,3 @@ def ready(
     if saved is not None:
         engine.load_state(saved)
     return engine, data, observed
-
-
-@contextmanager
-def samples_of_faults(engine: Engine, data: Data) -> Iterator[None]:
-    """If a loss is not finite, name the training samples too."""
-    try:
-        yield
-    except NumericError as error:
-        if error.step is None:
-            raise
-        first = error.step * data.batch_size
-        samples = Numbered(data, engine.train.seed).indices(range(first, first + data.batch_size))
-        raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error

@@ -9,12 +9,13 @@ with the same augmentation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import default_collate
 
-from ..errors import ConfigError, DataError, I2IError, blame
+from ..errors import ConfigError, DataError, I2IError, NumericError, blame
 from .base import Data, Sample, shapes
 from .loaders import read_ahead
 
@@ -128,6 +129,19 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
 def samples_named(indices: Sequence[int]) -> str:
     """Name samples in messages: the first eight of them."""
     return f"samples {', '.join(map(str, indices[:8]))}{', ...' * (len(indices) > 8)}"
+
+
+@contextmanager
+def samples_of_faults(data: Data, seed: int) -> Iterator[None]:
+    """If a loss is not finite, name the training samples of its step too."""
+    try:
+        yield
+    except NumericError as error:
+        if error.step is None:
+            raise
+        first = error.step * data.batch_size
+        samples = Numbered(data, seed).indices(range(first, first + data.batch_size))
+        raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error
 
 
 def validation_batch(data: Data, n: int = 4) -> Batch:

@@ -3,16 +3,18 @@
     i2i run configs/cyclegan.yaml --device cuda:1
     device = chosen("auto")                  # an accelerator if there is one, else the CPU
 
-`choose` finds the device, `precision` decides between fp32, bf16 and fp16, `late` reads losses without waiting, and
-`host` knows how much memory is left. `branches` runs independent parts of a step in threads of their own.
+`choose` finds the device, `moving` sends batches to it ahead of the step, `precision` decides between fp32, bf16 and
+fp16, `late` reads losses without waiting, and `host` knows how much memory is left. `branches` runs independent parts
+of a step in threads of their own.
 """
 
 from __future__ import annotations
 
 from .branches import Branches, threads_kept
-from .choose import chosen, described, move, peak_memory, random_state_kept
+from .choose import chosen, described, peak_memory, random_state_kept
 from .host import crowded, free_memory, processors
 from .late import Late, Read
+from .moving import ahead, move
 from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for, recording
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "LossScale",
     "Precision",
     "Read",
+    "ahead",
     "chosen",
     "crowded",
     "described",

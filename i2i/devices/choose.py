@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import ConfigError
 
 ELSEWHERE = "cuda, mps, xpu"  # accelerators that PyTorch knows
-PINNING = ("cuda", "xpu")  # those that read pinned memory by themselves
 
 
 def chosen(wanted: str = "auto") -> torch.device:
@@ -63,23 +60,6 @@ def peak_memory(device: torch.device) -> int | None:
     module = getattr(torch, device.type, None)
     measure = getattr(module, "max_memory_allocated", None)
     return int(measure(device)) if device.type != "cpu" and measure is not None else None
-
-
-def move(batch: Mapping[str, Any], device: torch.device, stay: Collection[str] = ()) -> dict[str, Any]:
-    """Move the tensors of a batch to a device, all but the entries that `stay` on the host.
-
-    They travel from pinned memory, so that the host does not wait for them.
-    """
-
-    def moved(value: Tensor) -> Tensor:
-        return (value.pin_memory() if device.type in PINNING else value).to(device, non_blocking=True)
-
-    if device.type == "cpu":
-        return dict(batch)
-    return {
-        name: moved(value) if isinstance(value, Tensor) and name not in stay else value
-        for name, value in batch.items()
-    }
 
 
 @contextmanager
