@@ -16,7 +16,7 @@ from test_config import misspellings
 from i2i import api, config
 from i2i.catalog import KINDS
 from i2i.config.grammar import Grammar, Problems
-from i2i.loop import Numbered
+from i2i.data.stream import Numbered
 from i2i.plugins import registry
 from i2i.testing import check_task
 

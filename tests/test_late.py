@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 import torch
+from i2i_vae import adagrad
+from test_configs import CONFIGS, ROOT
 from test_engine import Line, batches, line_batch, small_cyclegan
 from torch import Tensor, nn
 
-from i2i import NumericError, Task, api
+from i2i import NumericError, Task, api, config
 from i2i.config import Train
 from i2i.devices import Late, LossScale
 from i2i.engine import Engine
 from i2i.optim import adam, sgd
+from i2i.plugins import registry
 
 
 def lately(engine: Engine) -> Engine:
@@ -93,7 +96,10 @@ def test_reading_late_changes_no_number() -> None:
     assert same(weights(at_once), weights(late))
 
 
-@pytest.mark.parametrize("optimizer", [partial(adam, lr=0.1), partial(sgd, lr=0.01, momentum=0.9)])
+OPTIMIZERS = [partial(adam, lr=0.1), partial(sgd, lr=0.01, momentum=0.9), partial(adagrad, lr=0.1, weight_decay=0.1)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_F7_a_fault_that_is_read_late_moves_nothing_after_it(optimizer: Any) -> None:
     torch.manual_seed(0)
     engine = lately(Engine(Faulty(at=2), optimizer, Train(steps=9)))
@@ -112,6 +118,18 @@ def test_F7_a_fault_that_is_read_late_moves_nothing_after_it(optimizer: Any) -> 
         fresh.step(line_batch())
         with pytest.raises(NumericError, match="step 0"):
             save.__func__(fresh)  # nothing is saved after a fault
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shipped_config_has_optimizers_that_a_flag_on_the_device_holds_back(path: Path) -> None:
+    chosen = config.load(path, [], registry().catalog).optimizer
+    for build in chosen.values() if isinstance(chosen, dict) else [chosen]:
+        assert build([nn.Parameter(torch.ones(1))])._step_supports_amp_scaling
+
+
+def test_adagrad_is_plain_where_pytorch_has_no_fused_one() -> None:
+    optimizer = adagrad([nn.Parameter(torch.ones(1, device="meta"))])
+    assert not getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 def test_F7_a_skipped_fault_holds_back_its_own_turn_only() -> None:
