@@ -345,9 +345,22 @@ def test_E8_an_observer_can_change_neither_the_training_nor_the_process(config: 
     assert watched.returncode == 0, watched.stderr
     assert "plugin 'meddling' changed torch's default dtype in on_log; it was set back" in watched.stderr
     assert watched.stderr.count("the working folder") == 1
+    assert watched.stderr.count("changed the random state of torch, numpy, Python in on_log; it was set back") == 1
     assert "plugin 'meddling' failed in on_log and is dropped for this run: SystemExit(9)" in watched.stderr
     plain = api.run(config, out=tmp_path / "plain")
     assert final_state(tmp_path / "watched")["log.jsonl"] == final_state(plain)["log.jsonl"]
+
+
+def test_E8_an_observer_that_draws_no_random_numbers_is_not_reported(config: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "quiet.py"
+    plugin.write_text(
+        "import numpy, random, torch\nfrom i2i import hookimpl\n@hookimpl\ndef on_log(step):\n"
+        "    numpy.random.default_rng(0).random(), random.Random(0).random()\n"
+        "    torch.rand(1, generator=torch.Generator())\n"
+    )
+    done = i2i_command("run", config, "--plugin", plugin, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "quiet" not in done.stderr
 
 
 @pytest.mark.parametrize(

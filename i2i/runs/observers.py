@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..contract import random_state_kept
@@ -39,11 +41,21 @@ class Observers:
             before = {what: read() for what, (read, _) in SETTINGS.items()}
             try:
                 with random_state_kept(self.device):
+                    states = random_states(self.device)
                     call()
+                    self._report_random(name, states)
             except (Exception, SystemExit) as error:
                 self._dropped.add(name)
                 log.warning("plugin '%s' failed in on_log and is dropped for this run: %r", name, error)
             self._restore(name, before)
+
+    def _report_random(self, name: str, before: dict[str, bytes]) -> None:
+        after = random_states(self.device)
+        changed = [whose for whose in before if after[whose] != before[whose]]
+        if changed and (name, "random") not in self._reported:
+            self._reported.add((name, "random"))
+            whose = ", ".join(changed)
+            log.warning("plugin '%s' changed the random state of %s in on_log; it was set back", name, whose)
 
     def _restore(self, name: str, before: dict[str, Any]) -> None:
         for what, (read, write) in SETTINGS.items():
@@ -53,3 +65,16 @@ class Observers:
             if (name, what) not in self._reported:
                 self._reported.add((name, what))
                 log.warning("plugin '%s' changed %s in on_log; it was set back to %s", name, what, before[what])
+
+
+def random_states(device: torch.device) -> dict[str, bytes]:
+    """Return the random states of this process, by what has them."""
+    _, keys, position, *normal = np.random.get_state()
+    states = {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": np.asarray(keys).tobytes() + repr((position, normal)).encode(),
+        "Python": repr(random.getstate()).encode(),
+    }
+    if device.type not in ("cpu", "mps", "meta"):
+        states[str(device)] = getattr(torch, device.type).get_rng_state(device).numpy().tobytes()
+    return states
