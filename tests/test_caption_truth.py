@@ -222,7 +222,7 @@ def test_numbers_of_scenes_can_be_reversed() -> None:
 
 
 def test_the_judge_reads_held_out_scenes() -> None:
-    some = chosen(1 << 62, 600, 0.4, unseen=True)
+    some = chosen(1 << 62, 250, 0.4, unseen=True)
     for size in (32, 64):
         seen = scene_reader.read(to_tensor(picture) for picture in drawn(some, 1 << 62, size))
         right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}

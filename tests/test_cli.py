@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import i2i_command, i2i_process
 
 from i2i import cli
 from i2i.catalog import KINDS
@@ -19,17 +20,6 @@ from i2i.version import __version__
 
 ROOT = Path(__file__).parent.parent
 STILL = ROOT / "plugins" / "i2i_cyclegan" / "run.png"
-
-
-def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "i2i", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_help_lists_all_commands_including_those_of_plugins(tmp_path: Path) -> None:
@@ -66,21 +56,21 @@ def test_E1_a_broken_package_is_listed_with_its_error_and_affects_nothing_else(t
     (about / "entry_points.txt").write_text("[i2i]\nglow = i2i_glow\n[i2i.commands]\nshine = i2i_glow:shine\n")
     (tmp_path / "i2i_glow.py").write_text("import a_module_that_is_not_there\n")
     given = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
-    listed = i2i_command("plugins", cwd=tmp_path, **given)
+    listed = i2i_process("plugins", cwd=tmp_path, **given)
     lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
     assert re.fullmatch(r"glow +i2i-glow 0\.1 +ModuleNotFoundError: No module named '\w+'", lines["glow"])
     assert lines["cyclegan"].endswith(" ok")
     assert re.search(r"(?m)^i2i shine +i2i-glow 0\.1 +ModuleNotFoundError: ", listed.stdout)
     assert listed.stderr.count("plugin 'glow' did not load") == 1
-    needed = i2i_command("run", ROOT / "configs" / "cyclegan.yaml", "task.use=glow", cwd=tmp_path, **given)
+    needed = i2i_process("run", ROOT / "configs" / "cyclegan.yaml", "task.use=glow", cwd=tmp_path, **given)
     assert needed.returncode == 7
     assert needed.stderr.splitlines()[-1].startswith(
         "i2i: the task 'glow' needs the plugin 'glow', which did not load"
     )
-    command = i2i_command("shine", cwd=tmp_path, **given)
+    command = i2i_process("shine", cwd=tmp_path, **given)
     assert command.returncode == 7
     assert command.stderr.startswith("i2i: command 'shine' of i2i_glow:shine did not load: ModuleNotFoundError")
-    assert "shine" in i2i_command("--help", cwd=tmp_path, **given).stdout
+    assert "shine" in i2i_process("--help", cwd=tmp_path, **given).stdout
 
 
 @pytest.mark.parametrize(

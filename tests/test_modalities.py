@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import waveform
+from command import i2i_command
 from PIL import Image as Pil
 from torch import Tensor
 from waveform import Denoise, Tones, Waveform
@@ -35,17 +33,6 @@ optimizer: {use: adam, lr: 5.0e-3}
 train: {steps: 60, log_every: 20, sample_every: 60}
 metrics: [{use: gain}]
 """
-
-
-def i2i_command(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "i2i", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
 
 
 @pytest.fixture(scope="module")

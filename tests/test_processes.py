@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from i2i import api, checkpoint
 from i2i.config import Train
 from i2i.data.base import Data, Sample
 from i2i.data.stream import stream
@@ -40,7 +41,7 @@ train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, 
 
 RECIPE = ["optimizer={use: adam, lr: 2.0e-4, betas: [0.5, 0.999]}"]  # as published
 
-PLUGIN = (Path(__file__).parents[1] / "benchmarks" / "in_double.py").read_text()
+IN_DOUBLE = str(Path(__file__).parents[1] / "benchmarks" / "in_double.py")
 
 
 class Counting(Data):
@@ -103,18 +104,18 @@ def started(config: Path, run: Path, *more: str) -> tuple[subprocess.Popen[str],
     return child, processes(run)
 
 
-def test_two_processes_report_a_problem_of_a_folder_once(config: Path, tmp_path: Path) -> None:
+def test_two_processes_report_a_problem_once(config: Path, tmp_path: Path) -> None:
     for n, name in enumerate(("trainA", "trainB", "testA", "testB")):
         (tmp_path / name).mkdir()
         for i in range(2):
             Image.new("RGB", (64, 64), (60 * n, 90 * i, 50)).save(tmp_path / name / f"{i}.png")
         (tmp_path / name / "notes.txt").write_text("not a picture")
     data = f"data={{use: unpaired_folders, root: {tmp_path}, size: 64, load_size: 64, batch_size: 2}}"
-    done = subprocess.run(
-        command(config, tmp_path / "run", data, "train.steps=1"), capture_output=True, text=True, timeout=110
-    )
+    changes = [data, "train.threads=9", "train.steps=1"]
+    done = subprocess.run(command(config, tmp_path / "run", *changes), capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("trainA': non-image files skipped") == 1
+    assert done.stderr.count("i2i: 2 processes of 9 threads each share ") == 1
 
 
 def test_a_mistake_is_reported_once_by_several_processes(config: Path, tmp_path: Path) -> None:
@@ -143,40 +144,20 @@ def test_all_processes_have_the_sys_path_of_the_command(tmp_path: Path) -> None:
 @pytest.mark.timeout(480)
 def test_I6_two_processes_match_one_including_pools_and_averages(config: Path, tmp_path: Path) -> None:
     # In double precision: the gradient of L1 jumps at 0, so float32 rounding grows to 5e-3 within six steps.
-    (tmp_path / "double.py").write_text(PLUGIN)
-    double = ["task.use=cyclegan_in_double", "--plugin", str(tmp_path / "double.py"), *RECIPE]
-    runs = {}
-    for name, nproc in (("one", "1"), ("two", "2")):
-        runs[name] = tmp_path / name
-        line = [*command(config, runs[name])[:-1], nproc, *double]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=110)
-        assert done.returncode == 0, done.stderr
-    one, two = ([line for line in logged(runs[name]) if "final" not in line] for name in ("one", "two"))
-    assert len(one) == len(two) == 6
-    assert abs(one[5]["G/gan_ab"] - one[0]["G/gan_ab"]) > 1e-3
-    for a, b in zip(one, two, strict=True):
+    changes = ["task.use=cyclegan_in_double", *RECIPE]
+    one = api.run(config, *changes, out=tmp_path / "one", plugin=IN_DOUBLE)
+    line = [*command(config, tmp_path / "two"), *changes, "--plugin", IN_DOUBLE, "train.steps=4"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    two = api.run(config, *changes, out=tmp_path / "two", resume=True, plugin=IN_DOUBLE)  # continued with one process
+    alone, together = ([step for step in logged(run) if "final" not in step] for run in (one, two))
+    assert len(alone) == len(together) == 6
+    assert abs(alone[5]["G/gan_ab"] - alone[0]["G/gan_ab"]) > 1e-3
+    for a, b in zip(alone, together, strict=True):
         assert a == pytest.approx(b, abs=1e-6)
-    from i2i import checkpoint
-
-    first, second = (checkpoint.load_model(runs[name] / "model.safetensors")[0] for name in ("one", "two"))
+    first, second = (checkpoint.load_model(run / "model.safetensors")[0] for run in (one, two))
     assert max((first[key] - second[key]).abs().max().item() for key in first) <= 1e-6
-    resumed = subprocess.run(
-        [*command(config, runs["two"])[:-2], *double, "train.steps=8", "--resume"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert resumed.returncode == 0, resumed.stderr  # started with two processes, continued with one
-    assert logged(runs["two"])[-1]["step"] == 8
-    assert sum("final" in line for line in logged(runs["two"])) == 1
-    joined = subprocess.run(
-        [*command(config, runs["two"]), *double, "train.steps=10", "--resume"],
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert joined.returncode == 0, joined.stderr  # and with two again
-    assert logged(runs["two"])[-1]["step"] == 10
+    assert sum("final" in step for step in logged(two)) == 1
 
 
 @pytest.mark.timeout(480)
@@ -189,8 +170,6 @@ def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path
     assert child.returncode == 6, errors
     assert "rank 1" in errors.splitlines()[-1]
     assert not processes(tmp_path / "run")
-    from i2i import checkpoint
-
     found = checkpoint.newest(tmp_path / "run" / "checkpoints", say=pytest.fail)
     assert found is not None
     last = found[1]["engine"]["step"] + 3
@@ -207,9 +186,11 @@ def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path
 def test_I2_a_stopped_rank_ends_the_run_within_the_timeout_and_is_named(config: Path, tmp_path: Path) -> None:
     child, ranks = started(config, tmp_path / "run", "train.timeout=5")
     os.kill(ranks[1], signal.SIGSTOP)
-    _, errors = child.communicate(timeout=90)
-    assert child.returncode == 6, errors
-    assert "rank 1 does not answer (rank 0 waits at step" in errors
+    assert child.stderr is not None
+    assert any("rank 1 does not answer (rank 0 waits at step" in line for line in child.stderr)
+    os.kill(ranks[1], signal.SIGCONT)  # so that it sees the SIGTERM of torchrun, which kills it only after 30 s
+    child.communicate(timeout=60)
+    assert child.returncode == 6
     assert not processes(tmp_path / "run")
 
 
@@ -325,13 +306,6 @@ def test_what_fails_alike_in_every_process_is_reported_once(config: Path, tmp_pa
 )
 def test_the_rank_that_was_stopped_for_another_is_not_to_blame(failures: Any, found: tuple[int, int]) -> None:
     assert culprit(failures) == found
-
-
-def test_more_threads_than_processors_are_reported_once(config: Path, tmp_path: Path) -> None:
-    line = command(config, tmp_path / "run", "train.threads=9", "train.steps=1", "metrics=[]")
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("i2i: 2 processes of 9 threads each share ") == 1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import i2i_command, i2i_process
 from PIL import Image
 
 import i2i
@@ -46,18 +47,6 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(CONFIG)
     return path
-
-
-def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `i2i` as a user would."""
-    return subprocess.run(
-        [sys.executable, "-m", "i2i", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
 
 
 def logged(run: Path) -> list[dict[str, Any]]:
@@ -465,7 +454,7 @@ def test_D15_a_run_in_use_is_rejected_with_the_process_id(config: Path, tmp_path
     run = api.run(config, "train.steps=2", out=tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     with files.lock(run):
-        done = i2i_command("run", config, "-o", run, flag, cwd=tmp_path)
+        done = i2i_process("run", config, "-o", run, flag, cwd=tmp_path)
     assert done.returncode == 4
     assert f"{run} is in use by process {os.getpid()}: " in done.stderr
     assert {path: path.read_bytes() for path in before} == before
