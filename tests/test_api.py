@@ -8,8 +8,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from command import i2i_command
 from PIL import Image
 from torch import nn
 
@@ -226,20 +225,10 @@ def folder_of_pictures(folder: Path) -> None:
     (folder / "notes.txt").write_text("about these pictures")
 
 
-def translate_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "i2i", "translate", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 def test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others(run: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     folder_of_pictures(source)
-    done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
+    done = i2i_command("translate", source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert all(name in done.stderr for name in ("bad.jpg", "empty.png", "notes.txt"))
     assert done.stderr.splitlines()[-1] == "3 translated, 0 already existed, 2 failed, 1 left out"
@@ -248,7 +237,7 @@ def test_G11_G12_a_bad_picture_in_a_folder_does_not_stop_the_others(run: Path, t
     assert found == {"a.png", "a.jpg", "sub/c.PNG", NAME}
     assert Image.open(tmp_path / "out" / "sub" / "c.PNG").size == (41, 23)
     before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
-    again = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
+    again = i2i_command("translate", source, "-o", "out", "-m", run, cwd=tmp_path)
     assert "0 translated, 3 already existed, 2 failed" in again.stderr
     assert "redoing" not in again.stderr
     assert "keeping" not in again.stderr
@@ -281,7 +270,7 @@ def test_G12_two_sources_for_one_target_are_rejected_before_anything_is_written(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         picture().save(tmp_path / name / "a.png")
-    done = translate_command("one/a.png", "two/a.png", "-o", "out", "-m", run, cwd=tmp_path)
+    done = i2i_command("translate", "one/a.png", "two/a.png", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 2
     assert "would both be" in done.stderr
     assert not (tmp_path / "out").exists()
@@ -292,7 +281,7 @@ def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Pat
     source.mkdir()
     for name in ("new\nline.png", "'; rm.png", "\u732b.png", "-leading.png", "\udcff.png", "x" * 251 + ".png"):
         picture().save(source / name)
-    done = translate_command(source, "-o", "out", "-m", run, cwd=tmp_path)
+    done = i2i_command("translate", source, "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} == {NAME, *(p.name for p in source.iterdir())}
     assert all(line.startswith(("[", "6 translated")) for line in done.stderr.splitlines()), done.stderr
@@ -300,7 +289,7 @@ def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Pat
 
 def test_A14_the_first_frame_is_used_with_a_one_line_warning(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
-    done = translate_command("moving.gif", "-o", "out", "-m", run, "--format", "png", cwd=tmp_path)
+    done = i2i_command("translate", "moving.gif", "-o", "out", "-m", run, "--format", "png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[1] == "i2i: 'moving.gif' has several frames, the first is used"
     assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
@@ -309,12 +298,12 @@ def test_A14_the_first_frame_is_used_with_a_one_line_warning(run: Path, tmp_path
 def test_a_picture_in_the_output_folder_is_not_overwritten_by_itself(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
-    translate_command("a.png", "-o", ".", "-m", run, cwd=tmp_path)
+    i2i_command("translate", "a.png", "-o", ".", "-m", run, cwd=tmp_path)
     assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_a_missing_source_is_named(run: Path, tmp_path: Path) -> None:
-    done = translate_command("nothing.png", "-o", "out", "-m", run, cwd=tmp_path)
+    done = i2i_command("translate", "nothing.png", "-o", "out", "-m", run, cwd=tmp_path)
     assert done.returncode == 3
     assert "nothing.png" in done.stderr
     assert "0 translated, 0 already existed, 1 failed" in done.stderr
@@ -324,7 +313,7 @@ def test_a_missing_source_is_named(run: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_created_is_a_one_line_error(run: Path, tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
-    done = translate_command("a.png", "-o", "a.png/out", "-m", run, cwd=tmp_path)
+    done = i2i_command("translate", "a.png", "-o", "a.png/out", "-m", run, cwd=tmp_path)
     assert done.returncode == 6
     says = "i2i: cannot write a.png/out: Not a directory; check the disk and the path, or use another with -o"
     assert done.stderr.splitlines()[-1] == says

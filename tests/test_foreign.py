@@ -7,8 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -19,6 +17,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from command import i2i_command
 from torch import Tensor, nn
 
 import i2i
@@ -361,8 +360,7 @@ def test_no_plugin_fails_on_weights_that_it_does_not_know() -> None:
 
 def test_a_file_can_be_used_on_the_command_line(tmp_path: Path) -> None:
     torch.save({"a": Evil(tmp_path / "canary")}, tmp_path / "net.pth")
-    command = [sys.executable, "-m", "i2i", "translate", "x.png", "-o", "out", "-m", "net.pth"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = i2i_command("translate", "x.png", "-o", "out", "-m", "net.pth", cwd=tmp_path)
     assert done.returncode == 4
     assert done.stderr.startswith("i2i: net.pth asks for `posix.system`")
     assert done.stderr.count("\n") == 1

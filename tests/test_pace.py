@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from command import i2i_command
 from PIL import Image
 from torch import Tensor, nn
 
@@ -258,11 +257,11 @@ def test_speed_comes_from_the_call_or_the_environment(monkeypatch: pytest.Monkey
 
 def test_the_command_line_takes_a_speed(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), "teal").save(tmp_path / "a.png")
-    line = [sys.executable, "-m", "i2i", "translate", str(tmp_path / "a.png"), "-m", "upscale-x2"]
-    done = subprocess.run([*line, "-o", str(tmp_path / "out"), "--speed", "fast"], capture_output=True, text=True)
+    line = ["translate", "a.png", "-m", "upscale-x2"]
+    done = i2i_command(*line, "-o", "out", "--speed", "fast", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "upscale-x2 runs " in done.stderr
-    done = subprocess.run([*line, "-o", str(tmp_path / "o"), "--speed", "quick"], capture_output=True, text=True)
+    done = i2i_command(*line, "-o", "o", "--speed", "quick", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "i2i: speed is 'quick': choose from exact, auto, fast\n"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import i2i_command
 from PIL import Image
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ train: {steps: 6, ema: 0.9, log_every: 1, sample_every: 3, checkpoint_every: 2, 
 """
 
 
+I2I = [sys.executable, "-m", "i2i"]
 RECIPE = ["optimizer={use: adam, lr: 2.0e-4, betas: [0.5, 0.999]}"]  # as published
 
 IN_DOUBLE = str(Path(__file__).parents[1] / "benchmarks" / "in_double.py")
@@ -64,8 +66,14 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def command(config: Path, run: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "i2i", "run", str(config), "-o", str(run), "--nproc", "2", *more]
+def arguments(config: Path, run: Path, *more: str) -> list[str]:
+    """Return the words of a command that trains with two processes."""
+    return ["run", str(config), "-o", str(run), "--nproc", "2", *more]
+
+
+def ran(config: Path, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Train with two processes until the end."""
+    return i2i_command(*arguments(config, run, *more), cwd=run.parent)
 
 
 def logged(run: Path) -> list[dict[str, float]]:
@@ -92,7 +100,7 @@ def processes(run: Path) -> dict[int, int]:
 def started(config: Path, run: Path, *more: str) -> tuple[subprocess.Popen[str], dict[int, int]]:
     """Start a long run with two processes and wait until it has trained for a few steps."""
     child = subprocess.Popen(
-        command(config, run, "train.steps=100000", "train.checkpoint_every=5", *more),
+        [*I2I, *arguments(config, run, "train.steps=100000", "train.checkpoint_every=5", *more)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -112,7 +120,7 @@ def test_two_processes_report_a_problem_once(config: Path, tmp_path: Path) -> No
         (tmp_path / name / "notes.txt").write_text("not a picture")
     data = f"data={{use: unpaired_folders, root: {tmp_path}, size: 64, load_size: 64, batch_size: 2}}"
     changes = [data, "train.threads=9", "train.steps=1"]
-    done = subprocess.run(command(config, tmp_path / "run", *changes), capture_output=True, text=True, timeout=110)
+    done = ran(config, tmp_path / "run", *changes)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("trainA': non-image files skipped") == 1
     assert done.stderr.count("i2i: 2 processes of 9 threads each share ") == 1
@@ -128,7 +136,7 @@ def test_a_mistake_is_reported_once_by_several_processes(config: Path, tmp_path:
         ),
         ([], f"i2i: rank 0: {tmp_path / 'run'} contains other files and is not a run"),
     ):
-        done = subprocess.run(command(config, tmp_path / "run", *change), capture_output=True, text=True, timeout=110)
+        done = ran(config, tmp_path / "run", *change)
         assert done.returncode == 2
         assert [line[: len(said)] for line in done.stderr.splitlines() if "so all were stopped" not in line] == [said]
 
@@ -146,8 +154,7 @@ def test_I6_two_processes_match_one_including_pools_and_averages(config: Path, t
     # In double precision: the gradient of L1 jumps at 0, so float32 rounding grows to 5e-3 within six steps.
     changes = ["task.use=cyclegan_in_double", *RECIPE]
     one = api.run(config, *changes, out=tmp_path / "one", plugin=IN_DOUBLE)
-    line = [*command(config, tmp_path / "two"), *changes, "--plugin", IN_DOUBLE, "train.steps=4"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=110)
+    done = ran(config, tmp_path / "two", *changes, "--plugin", IN_DOUBLE, "train.steps=4")
     assert done.returncode == 0, done.stderr
     two = api.run(config, *changes, out=tmp_path / "two", resume=True, plugin=IN_DOUBLE)  # continued with one process
     alone, together = ([step for step in logged(run) if "final" not in step] for run in (one, two))
@@ -174,8 +181,7 @@ def test_I1_a_killed_rank_ends_the_run_and_is_named(config: Path, tmp_path: Path
     assert found is not None
     last = found[1]["engine"]["step"] + 3
     for name, more in (("run", "--resume"), ("unbroken", "--force")):
-        line = [*command(config, tmp_path / name), f"train.steps={last}", "train.checkpoint_every=5", more]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=110)
+        done = ran(config, tmp_path / name, f"train.steps={last}", "train.checkpoint_every=5", more)
         assert done.returncode == 0, done.stderr
     assert len(logged(tmp_path / "run")) == last + 1  # plus the evaluation
     for name in ("log.jsonl", "model.safetensors"):
@@ -208,12 +214,7 @@ def test_I4_an_error_on_one_rank_stops_all_and_is_shown(config: Path, tmp_path: 
         "        yield from super().step(batch)\n"
         "@hookimpl\ndef register(catalog):\n    catalog.task('lame', Lame)\n"
     )
-    done = subprocess.run(
-        command(config, tmp_path / "run", "task.use=lame", "--plugin", str(plugin)),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = ran(config, tmp_path / "run", "task.use=lame", "--plugin", str(plugin))
     assert done.returncode == 7, done.stderr
     assert "rank 1: Lame (lame) failed in step 2: ValueError: a bad picture" in done.stderr
     assert "rank 1 ended with exit code 7" in done.stderr
@@ -292,9 +293,7 @@ def test_launch_leaves_the_signal_handlers_as_they_were() -> None:
 
 
 def test_what_fails_alike_in_every_process_is_reported_once(config: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(config, tmp_path / "run", "data.batch_size=3"), capture_output=True, text=True, timeout=300
-    )
+    done = ran(config, tmp_path / "run", "data.batch_size=3")
     assert done.returncode == 2
     assert done.stderr.count("data.batch_size 3 cannot be divided among") == 1
     assert "killed" not in done.stderr

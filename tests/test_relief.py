@@ -15,6 +15,7 @@ import i2i_relief
 import numpy as np
 import pytest
 import torch
+from command import i2i_command
 from i2i_relief import data as relief
 from i2i_relief import mesh
 from i2i_relief.data import VALIDATION, Reliefs, normals_of, render
@@ -388,8 +389,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_writes_the_mesh_of_an_image_of_any_size(trained: Path, tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
     Image.fromarray(picture).save(tmp_path / "grey.png")
-    asked = [sys.executable, "-m", "i2i", "relief", "grey.png", "-m", str(trained), "-o", "a.ply"]
-    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
+    done = i2i_command("relief", "grey.png", "-m", trained, "-o", "a.ply", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "a.ply: 672 vertices, 1240 triangles\n"  # 21 x 32 pixels, as large as its training pictures
     vertices, faces = read_ply((tmp_path / "a.ply").read_bytes())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
-import subprocess
 import sys
 import types
 from functools import partial
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import i2i_command
 from i2i_text2image.encoder import CharacterEncoder, SentenceEncoder, Vocabulary, WordEncoder, pretrained
 from i2i_text2image.fixed import LAYERS, seen
 from i2i_text2image.matcher import MatchingEncoder, TextMatching
@@ -684,16 +683,7 @@ def test_a_resumed_run_with_matching_equals_an_unbroken_one(matched: Path, tmp_p
 
 def test_two_processes_learn_the_same_words_in_the_same_order(run: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
-    command = [sys.executable, "-m", "i2i", "run", str(tmp_path / "tiny.yaml"), "train.steps=2", "--nproc", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "-o", str(tmp_path / "run")],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=115,
-    )
+    done = i2i_command("run", "tiny.yaml", "train.steps=2", "--nproc", "2", "-o", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     one, two = (checkpoint.load_model(folder / "model.safetensors")[0] for folder in (run, tmp_path / "run"))
     key = "encoder.vocabulary.table"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import i2i_command
 from i2i_scenes.clip_classes import ClipClassAccuracy, centred
 from i2i_scenes.moving import MovingDigits, path
 from i2i_videogan import (
@@ -505,7 +506,7 @@ def test_batches_that_do_not_fit_are_rejected_with_the_reason() -> None:
 
 def command(*words: Any) -> int:
     """Return the exit code of a command line."""
-    done = subprocess.run([sys.executable, "-m", "i2i", *map(str, words)], capture_output=True, text=True, timeout=60)
+    done = i2i_command(*words, cwd=Path.cwd())
     print(done.stderr)
     return done.returncode
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from command import i2i_command
 
 from i2i import api, checkpoint
 from i2i.errors import WeightsError
@@ -136,14 +134,8 @@ def test_F2_a_resume_is_exact_and_does_not_load_the_start_again(given: Path, tmp
 
 def test_F2_two_processes_start_alike(given: Path, tmp_path: Path) -> None:
     first = given.parent / "first"
-    line = [sys.executable, "-m", "i2i", "run", str(given), "-o", str(tmp_path / "run"), "--nproc", "2", STILL]
-    done = subprocess.run(
-        [*line, "train.steps=1", f"train.start_from={first}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=115,
-    )
+    changes = [STILL, "train.steps=1", f"train.start_from={first}"]
+    done = i2i_command("run", given, "-o", "run", "--nproc", "2", *changes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("tensors loaded") == 1
     assert equal(weights(tmp_path / "run"), weights(first), 1e-8)
