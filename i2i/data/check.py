@@ -111,11 +111,29 @@ def check(
             things = [thing for thing, _ in modality.find(str(root))[0] if isinstance(thing, Path)]
             if things:
                 return Report(root, f"looks like {len(things)} {modality.plural}", {}, unreadable(modality, things))
-    known = known or Layout(kind_of(folders, parts))
-    report = Report(root, known.kind, {name: found for name, found in parts.items() if found}, notes=[*known.notes])
-    report.problems += [*known.problems, *missing(root, folders, parts), *unmatched(folders, parts)]
+    skipped = {name: skipped for name, (_, skipped) in there.items()}
+    report = report_of(root, known or Layout(kind_of(folders, parts)), folders, parts, skipped)
+    pictures = {relative(root, picture.path): picture for found in parts.values() for picture in found}
+    if write_manifest:
+        refused = f"{MANIFEST} was not written: fix the problems first"
+        report.notes.append(written(root, pictures) if report.ok else refused)
+    elif (root / MANIFEST).is_file():
+        compare(report, pictures)
+    return report
+
+
+def report_of(
+    root: Path,
+    layout: Layout,
+    folders: Mapping[str, Path],
+    parts: Mapping[str, list[Picture]],
+    skipped: Mapping[str, Iterable[tuple[Path, str]]],
+) -> Report:
+    """Return what there is to say about the images of a data set, by part, and about files that were skipped."""
+    report = Report(root, layout.kind, {name: found for name, found in parts.items() if found}, notes=[*layout.notes])
+    report.problems += [*layout.problems, *missing(root, folders, parts), *unmatched(folders, parts)]
     report.problems += [picture.why for found in parts.values() for picture in found if picture.why]
-    add_skipped(report, root, {name: skipped for name, (_, skipped) in there.items()})
+    add_skipped(report, root, skipped)
     notes, warned = perhaps_pairs(folders, parts)
     report.warnings += [
         *untested(folders, bool(notes)),
@@ -127,12 +145,6 @@ def check(
     wrong, more = label_maps(root, folders, parts)
     report.problems += wrong
     report.notes += [*notes, *more]
-    pictures = {relative(root, picture.path): picture for found in parts.values() for picture in found}
-    if write_manifest:
-        refused = f"{MANIFEST} was not written: fix the problems first"
-        report.notes.append(written(root, pictures) if report.ok else refused)
-    elif (root / MANIFEST).is_file():
-        compare(report, pictures)
     return report
 
 

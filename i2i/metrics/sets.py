@@ -29,7 +29,37 @@ from .features import Name, check, features, prepared_as
 _real: WeakKeyDictionary[Data, dict[Any, Tensor]] = WeakKeyDictionary()
 
 
-class KID:
+class SetDistance:
+    """What the metrics of sets share; a subclass has the distance between two sets of features."""
+
+    needs = Needs(makes=Image)
+
+    def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
+        check(extractor, weights_dir)
+        self.extractor, self.weights_dir = extractor, weights_dir
+
+    def distance(self, fake: Tensor, real: Tensor) -> float:
+        """Return the distance between two sets of features, [N, D] and [M, D]."""
+        raise NotImplementedError
+
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError unless there are at least two real images to compare with."""
+        truth_of(task, data)
+
+    def __call__(self, task: Any, data: Data) -> dict[str, float]:
+        """Return {extractor: distance} of a `Task` on `data.validation()`."""
+        return {self.extractor: self.distance(*both(task, data, self.extractor, self.weights_dir))}
+
+    def between(self, fake: Iterable[Tensor], real: Iterable[Tensor]) -> dict[str, float]:
+        """Return {extractor: distance} of two sets of images, [1 or 3, H, W] in [-1, 1], of any sizes."""
+        return {self.extractor: self.distance(*two_sets(fake, real, self.extractor, self.weights_dir))}
+
+    def protocol(self) -> str:
+        """Return how images are prepared."""
+        return prepared_as(self.extractor)
+
+
+class KID(SetDistance):
     """Kernel distance between generated images and the real ones of all validation samples.
 
     The unbiased estimate of the squared maximum mean discrepancy with the cubic kernel, over all images at once and
@@ -51,30 +81,12 @@ class KID:
         Binkowski et al., arXiv:1801.01401, section 4; Gretton et al., JMLR 13, 2012, lemma 6.
     """
 
-    needs = Needs(makes=Image)
-
-    def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
-        check(extractor, weights_dir)
-        self.extractor, self.weights_dir = extractor, weights_dir
-
-    def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError unless there are at least two real images to compare with."""
-        truth_of(task, data)
-
-    def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return {extractor: distance} of a `Task` on `data.validation()`."""
-        return {self.extractor: kernel_distance(*both(task, data, self.extractor, self.weights_dir))}
-
-    def between(self, fake: Iterable[Tensor], real: Iterable[Tensor]) -> dict[str, float]:
-        """Return {extractor: distance} of two sets of images, [1 or 3, H, W] in [-1, 1], of any sizes."""
-        return {self.extractor: kernel_distance(*two_sets(fake, real, self.extractor, self.weights_dir))}
-
-    def protocol(self) -> str:
-        """Return how images are prepared."""
-        return prepared_as(self.extractor)
+    def distance(self, fake: Tensor, real: Tensor) -> float:
+        """Return the distance between two sets of features, [N, D] and [M, D]."""
+        return kernel_distance(fake, real)
 
 
-class Frechet:
+class Frechet(SetDistance):
     """Fréchet distance between Gaussians fitted to the features of generated and of real images.
 
     0 is best. It decreases with the number of images, even between sets from the same distribution: compare only
@@ -86,27 +98,9 @@ class Frechet:
         Dowson and Landau, J. Multivariate Analysis 12, 1982; Heusel et al., arXiv:1706.08500, eq. 6.
     """
 
-    needs = Needs(makes=Image)
-
-    def __init__(self, extractor: Name = "random_conv", weights_dir: str | None = None) -> None:
-        check(extractor, weights_dir)
-        self.extractor, self.weights_dir = extractor, weights_dir
-
-    def refuse(self, task: Any, data: Data) -> None:
-        """Raise ConfigError unless there are at least two real images to compare with."""
-        truth_of(task, data)
-
-    def __call__(self, task: Any, data: Data) -> dict[str, float]:
-        """Return {extractor: distance} of a `Task` on `data.validation()`."""
-        return {self.extractor: frechet_distance(*both(task, data, self.extractor, self.weights_dir))}
-
-    def between(self, fake: Iterable[Tensor], real: Iterable[Tensor]) -> dict[str, float]:
-        """Return {extractor: distance} of two sets of images, [1 or 3, H, W] in [-1, 1], of any sizes."""
-        return {self.extractor: frechet_distance(*two_sets(fake, real, self.extractor, self.weights_dir))}
-
-    def protocol(self) -> str:
-        """Return how images are prepared."""
-        return prepared_as(self.extractor)
+    def distance(self, fake: Tensor, real: Tensor) -> float:
+        """Return the distance between two sets of features, [N, D] and [M, D]."""
+        return frechet_distance(fake, real)
 
 
 def two_sets(

@@ -70,18 +70,9 @@ def translate_files(
     Returns:
         One sentence for each input that could not be translated.
     """
-    if force and skip_existing:
-        raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
-    model._prepared("translate", condition)  # a wrong one fails for every input, so it fails now
-    model.task.makes.check(output)
-    refuse_file(Path(out), model.task.makes)
+    refuse_odd_job(model, Path(out), force, skip_existing, output, condition)
     targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
-    if (
-        output.steady
-        and targets
-        and not any(moving.is_clip(thing, model.task.takes, model.task.makes, output) for thing in targets.values())
-    ):
-        raise ConfigError("--steady is for videos and animations, and none of these inputs is one: leave it out")
+    refuse_still(targets, model, output)
     left = unfinished({target.parent for target in targets})
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
     todo = chosen(manifest, targets, force, skip_existing, say)
@@ -109,13 +100,31 @@ def translate_files(
     stamps = {target: stamp(thing) for target, thing in targets.items() if target.exists()} if left else {}
     for rows in left:
         forget(rows, stamps)
-    again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
     lost = len(failed) - others[WITHOUT]
+    again = failed if len(targets) > 10 else []  # among thousands of lines they are easily missed
     rest = "".join(f", {count} {what}" for what, count in others.items())
     say(f"{done} translated, {kept} already existed, {lost} failed{rest}{':' if again else ''}")
     for sentence in again:
         say(f"  {sentence}")
     return failed
+
+
+def refuse_odd_job(
+    model: Model, out: Path, force: bool, skip_existing: bool, output: Output, condition: dict[str, Any]
+) -> None:
+    """Raise a ConfigError, before anything is read, if every input would fail."""
+    if force and skip_existing:
+        raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
+    model._prepared("translate", condition)
+    model.task.makes.check(output)
+    refuse_file(out, model.task.makes)
+
+
+def refuse_still(targets: dict[Path, Any], model: Model, output: Output) -> None:
+    """Raise a ConfigError if the frames of clips are to be made steady, and none of the inputs is a clip."""
+    takes, makes = model.task.takes, model.task.makes
+    if output.steady and targets and not any(moving.is_clip(it, takes, makes, output) for it in targets.values()):
+        raise ConfigError("--steady is for videos and animations, and none of these inputs is one: leave it out")
 
 
 def chosen(
