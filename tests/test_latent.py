@@ -615,6 +615,7 @@ def command(
         ("arithmetic 0.png 1.png age>0.5", 4, 4),
         ("direction", 5, 6),
         ("edit 0.png --attribute smile --amount 2", 3, 1),
+        ("edit -n 2 --seed 1 --attribute smile --attribute sex --steps 3", 4, 2),
         ("edit 0.png 1.png --attribute smile --attribute age --amount 2 --amount -1 --steps 3 --apart", 5, 2),
     ],
 )
@@ -714,7 +715,8 @@ def test_direction_prints_the_fit_of_each_attribute(
             3,
             "o.tga: i2i latent edit cannot write this suffix; possible: .png",
         ),
-        ("edit --attribute smile -o o.png", 2, "edit needs images: give files"),
+        ("edit 0.png -n 2 --attribute smile -o o.png", 2, "-n 2 applies to sampling: leave it out"),
+        ("reconstruct -o o.png", 2, "reconstruct needs images: give files"),
         ("reconstruct 0.png -o o.gif", 3, "reconstruct cannot write this suffix"),
         ("sample 0.png -o o.png", 2, "sample does not accept pictures (0.png); possible: out, n, seed"),
         ("sample --space pixel -o o.png", 2, "sample does not accept --space"),

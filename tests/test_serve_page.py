@@ -19,6 +19,7 @@ pytest.importorskip("fastapi", reason="needs i2i[serve]")
 pytest.importorskip("playwright", reason="needs the Python package playwright")
 
 from faults.server import Server, picture
+from linear_gan import linear_gan
 from playwright import sync_api
 
 CHROMIUM = os.environ.get("I2I_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
@@ -66,6 +67,7 @@ def shipped(folder: Path, name: str) -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("page")
     others = [shipped(folder, name) for name in ("faces_vae", "text2image", "video_prediction", "videogan")]
+    others.append(str(linear_gan(folder / "linear_gan.safetensors")))
     server = Server(
         folder, untrained(folder, "spade", SPADE), "upscale-x2", "digits", "digits-vae", "horse2zebra", *others
     )
@@ -368,16 +370,19 @@ def test_sliders_move_a_code_and_a_picture_is_encoded(page: Any, tmp_path: Path)
     assert (pixels(page, made, tmp_path) == first).all()
 
 
-def test_a_face_is_changed_along_the_direction_of_an_attribute(page: Any, tmp_path: Path) -> None:
-    choose(page, "faces_vae")
+@pytest.mark.parametrize(("model", "attribute"), [("faces_vae", "glasses"), ("linear_gan", "sex")])
+def test_a_face_is_changed_along_the_direction_of_an_attribute(
+    page: Any, tmp_path: Path, model: str, attribute: str
+) -> None:
+    choose(page, model)
     made = ".latent a"
     page.locator(made).wait_for(timeout=30_000)
     first = pixels(page, made, tmp_path)
     page.get_by_role("button", name="Find attribute directions").click()
-    glasses = page.get_by_role("slider", name="glasses")
-    glasses.wait_for(timeout=60_000)
+    slider = page.get_by_role("slider", name=attribute)
+    slider.wait_for(timeout=90_000)
     sync_api.expect(page.locator("#status")).to_contain_text("directions")
-    glasses.fill("3")
+    slider.fill("3")
     sync_api.expect(page.locator("#status")).to_have_text("Decoded", timeout=30_000)
     page.wait_for_timeout(500)
     assert (pixels(page, made, tmp_path) != first).any()

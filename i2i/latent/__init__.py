@@ -16,7 +16,7 @@ from __future__ import annotations
 from .axes import unused, usage
 from .codes import can, decode, decode_paths, divided, encode, encoded, need, prepared, prior, unit
 from .examples import Neighbours, Space, arithmetic, attributes_of, batches, data_of, neighbours
-from .learned import Learned, Method, directions, edit, learn, orthogonal
+from .learned import Learned, Method, cached, directions, edit, learn, move, orthogonal
 from .paths import Way, between, interpolate, quantiles, reconstruct, traverse
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "attributes_of",
     "batches",
     "between",
+    "cached",
     "can",
     "data_of",
     "decode",
@@ -40,6 +41,7 @@ __all__ = [
     "encoded",
     "interpolate",
     "learn",
+    "move",
     "need",
     "neighbours",
     "orthogonal",

@@ -19,11 +19,12 @@ from .. import files
 from ..data.base import Data
 from ..errors import ConfigError, ResourceError
 from ..model import Model
-from .codes import decode_paths, encode, encoded, need
+from .codes import can, decode_paths, encode, encoded, need
 from .examples import attributes_of, batches, data_of
+from .sampled import sampled
 
 Method = Literal["regression", "means"]
-VERSION = 3  # of the cached file; increased whenever the computation changes, so that old files are ignored
+VERSION = 4  # of the cached file; increased whenever the computation changes, so that old files are ignored
 
 
 class Learned(NamedTuple):
@@ -34,19 +35,26 @@ class Learned(NamedTuple):
         vectors: [K, ...], each the change of a code that takes an attribute from 0 to 1.
         fit: [K], correlation in [-1, 1] between an attribute and the projection of codes onto its vector.
         examples: number of training images used.
+        agreement: for a model that cannot encode, the correlation of each attribute with its predictions on held-out
+            images, see `sampled`; otherwise empty.
+        refused: for such a model, why an attribute has no direction, one sentence each.
     """
 
     attributes: tuple[str, ...]
     vectors: Tensor
     fit: Tensor
     examples: int
+    agreement: dict[str, float]
+    refused: dict[str, str]
 
     def along(self, attribute: str) -> Tensor:
         """Return the vector of one attribute, shaped like a code.
 
         Raises:
-            ConfigError: unknown attribute.
+            ConfigError: unknown attribute, or one that has no direction.
         """
+        if attribute in self.refused:
+            raise ConfigError(self.refused[attribute])
         if attribute not in self.attributes:
             near = difflib.get_close_matches(attribute, self.attributes, n=1)
             raise ConfigError(
@@ -120,38 +128,57 @@ def learn(
 ) -> Learned:
     """Learn attribute directions from the labelled examples that a model was trained on.
 
+    A model that can encode gives the codes of the training images. For others, such as GANs, codes are sampled, and
+    the attributes of their images are predicted; see `sampled`.
+
     They are computed once and cached next to the weights in `directions.safetensors`. They are recomputed if the
     weights, the data of the config or the number of examples change.
 
     Args:
-        model: a model whose task can encode and whose data set has attributes or classes.
+        model: a model that can encode, or decode and sample codes, and whose data set has attributes or classes.
         method: see `directions`.
         apart: make each direction orthogonal to the others; see `orthogonal`.
         root: the new folder of the data set, if it was moved.
-        n: maximum number of training images, a random subset.
+        n: maximum number of training images, a random subset, and the number of sampled codes.
         keep: whether to read and write the cached file.
 
     Raises:
-        ConfigError: the task cannot encode, or the data set has no attributes.
+        ConfigError: the task can do neither, the data set has no attributes, or none of them has a direction.
     """
-    need(model, "encode")
+    if not can(model, "encode"):
+        need(model, "decode", "prior")
     if method not in get_args(Method):
         raise ConfigError(f"unknown method '{method}': use {' or '.join(get_args(Method))}")
-    file = model.source.parent / "directions.safetensors"
+    file = _file(model)
     key = _key(model, n) if keep else ""
-    cached = _read(file, key) if keep else None
-    if cached is None:
-        cached = _compute(model, data_of(model, root), n)
+    found = _read(file, key) if keep else None
+    if found is None:
+        found = _compute(model, data_of(model, root), n)
         if keep:
-            _save(file, cached, key)
-    names = tuple(json.loads(cached[1]["attributes"]))
-    vectors = cached[0][method]
-    return Learned(
-        names, orthogonal(vectors) if apart else vectors, cached[0][f"{method} fit"], int(cached[1]["examples"])
-    )
+            _save(file, found, key)
+    return _learned(found, method, apart)
+
+
+def cached(model: Model, n: int = 4000) -> Learned | None:
+    """Return what `learn` has cached for this model and `n`, by the method "regression"; None if there is nothing."""
+    found = _read(_file(model), _key(model, n))
+    return None if found is None else _learned(found, "regression", False)
 
 
 Cached = tuple[dict[str, Tensor], dict[str, str]]
+
+
+def _learned(found: Cached, method: Method, apart: bool) -> Learned:
+    tensors, about = found
+    vectors = tensors[method]
+    return Learned(
+        tuple(json.loads(about["attributes"])),
+        orthogonal(vectors) if apart else vectors,
+        tensors[f"{method} fit"],
+        int(about["examples"]),
+        json.loads(about["agreement"]),
+        json.loads(about["refused"]),
+    )
 
 
 def _compute(model: Model, data: Data, n: int) -> Cached:
@@ -162,25 +189,37 @@ def _compute(model: Model, data: Data, n: int) -> Cached:
             f"{model.source}: was trained on {model.config['data'].get('use')}, which has no attributes or classes: "
             f"directions need a data set that does, e.g. faces"
         )
-    codes, known = [], []
-    for _, x, values in batches(model, data, n):
-        codes.append(encoded(model, x))
-        known.append(values)
-    z, values = torch.cat(codes), torch.cat(known)
+    agreement: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    if can(model, "encode"):
+        codes, known = [], []
+        for _, x, values in batches(model, data, n):
+            codes.append(encoded(model, x))
+            known.append(values)
+        z, values = torch.cat(codes), torch.cat(known)
+        examples = len(z)
+    else:
+        names, z, values, examples, agreement, refused = sampled(model, data, n)
     tensors: dict[str, Tensor] = {}
     for method in get_args(Method):
         vectors = directions(z, values, method)
         along = z.flatten(1) @ vectors.flatten(1).T
-        both = torch.stack([along.T, values.T], 1)  # [K, 2, N]
+        both = torch.stack([along.T, values.T.float()], 1)  # [K, 2, N]
         tensors |= {method: vectors, f"{method} fit": torch.stack([pair.corrcoef()[0, 1] for pair in both])}
-    return tensors, {"attributes": json.dumps(names), "examples": str(len(z))}
+    about = {"attributes": names, "examples": examples, "agreement": agreement, "refused": refused}
+    return tensors, {name: json.dumps(value) for name, value in about.items()}
+
+
+def _file(model: Model) -> Path:
+    return model.source.parent / "directions.safetensors"
 
 
 def _key(model: Model, n: int) -> str:
-    """Return a hash of the weights, the data section of the config and the number of examples."""
+    """Return a hash of what the directions depend on: weights, data section of the config, and way of learning."""
     weights = hashlib.sha256(model.source.read_bytes()).hexdigest()
     data = {name: value for name, value in (model.config.get("data") or {}).items() if name != "root"}
-    return hashlib.sha256(json.dumps([VERSION, weights, data, n], sort_keys=True).encode()).hexdigest()
+    facts = [VERSION, weights, data, n, can(model, "encode")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _read(file: Path, key: str) -> Cached | None:
@@ -212,8 +251,26 @@ def edit(model: Model, pictures: Any, vector: Tensor, amounts: Sequence[float] =
         amounts: multiples of the vector: 0 reconstructs, 1 adds it, 2 exaggerates, -1 subtracts it.
     """
     need(model, "encode", "decode")
-    z = encode(model, pictures)
+    return move(model, encode(model, pictures), vector, amounts, **condition)
+
+
+def move(
+    model: Model, z: Tensor, vector: Tensor, amounts: Sequence[float] = (1.0,), seed: int = 0, **condition: Any
+) -> Tensor:
+    """Decode codes z [N, ...] moved along a vector: images [N, len(amounts), C, H, W] in [0, 1].
+
+    Args:
+        model: a model whose task can decode.
+        z: codes, e.g. of `prior`.
+        vector: as in `edit`.
+        amounts: as in `edit`.
+        seed: seed of what the task draws itself, as in `decode`; it is the same for all amounts.
+        condition: as in `decode`.
+
+    Raises:
+        ConfigError: the vector does not fit the codes.
+    """
     if vector.shape != z.shape[1:]:
         raise ConfigError(f"a vector of shape {list(vector.shape)} does not fit codes of {list(z.shape[1:])}")
     offsets = torch.tensor(amounts, dtype=torch.float32).reshape(-1, *[1] * vector.ndim)
-    return decode_paths(model, z[:, None] + offsets * vector, **condition)
+    return decode_paths(model, z[:, None] + offsets * vector, seed, **condition)

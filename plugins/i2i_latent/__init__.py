@@ -8,6 +8,7 @@ i2i latent neighbours PICTURES -m RUN -o sheet.png
 i2i latent arithmetic smile=1,sex=1 smile=0,sex=1 smile=0,sex=0 -m RUN -o sheet.png
 i2i latent direction -m RUN
 i2i latent edit photo.png -m RUN --attribute smile --amount 2 -o out.png
+i2i latent edit -n 8 --seed 1 -m GAN_RUN --attribute smile -o out.png
 
 commands.py has one function for each; it is imported on first use, so that `i2i --help` stays fast.
 """
@@ -102,7 +103,7 @@ def latent(
     neighbours: the nearest training images
     arithmetic: a - b + c on three groups of images
     direction: the attributes and their directions
-    edit: images, moved along attributes
+    edit: images, or samples, moved along attributes
     """
     options = {
         "pictures": pictures,

@@ -216,21 +216,28 @@ def direction(
         raise ConfigError("images are only used to write a sheet: use -o to write one")
     if pictures:
         draws_nothing(model, condition)
+        latent.need(model, "encode")
     learned = latent.learn(model, method, apart, root)
     flat = torch.nn.functional.normalize(learned.vectors.flatten(1), dim=1)
     print(f"{learned.examples} examples, {method}{', apart' if apart else ''}; in {model.source.parent}")
-    print(f"{'attribute':12} {'length':>8} {'fit':>6}   cosine with the others")
+    predicted = "  predicted" if learned.agreement else ""
+    print(f"{'attribute':12} {'length':>8} {'fit':>6}{predicted}   cosine with the others")
     for name, vector, fit, cosines in zip(
         learned.attributes, learned.vectors, learned.fit.tolist(), (flat @ flat.T).tolist(), strict=True
     ):
         others = " ".join(f"{other} {c:.2f}" for other, c in zip(learned.attributes, cosines) if other != name)
-        print(f"{name:12} {vector.norm():8.3f} {fit:6.2f}   {others}")
+        agrees = f" {learned.agreement[name]:10.2f}" if learned.agreement else ""
+        print(f"{name:12} {vector.norm():8.3f} {fit:6.2f}{agrees}   {others}")
+    for why in learned.refused.values():
+        print(why)
     if out is None:
         return
     z = latent.encode(model, listed(pictures)[:1]) if pictures else latent.prior(model, 1, seed, **condition)
     amounts = (-1.0, -0.5, 0.0, 0.5, 1.0)
     far = torch.tensor(amounts).reshape(1, -1, *[1] * (z.ndim - 1))
-    strip(latent.decode_paths(model, z[:, None] + far * learned.vectors[:, None], **condition), out, amounts)
+    path = z + far * learned.vectors[:, None]  # decoded as one, so that what the task draws is the same in all rows
+    made = latent.decode_paths(model, path.flatten(0, 1)[None], seed, **condition)[0]
+    strip(made.unflatten(0, path.shape[:2]), out, amounts)
     print(f"rows of {out}: {', '.join(learned.attributes)}")
 
 
@@ -238,7 +245,9 @@ def edit(
     model: Model,
     condition: dict[str, Any],
     out: str,
-    pictures: Sequence[str],
+    pictures: Sequence[str] = (),
+    n: int | None = None,
+    seed: int = 0,
     attribute: Sequence[str] = (),
     amount: Sequence[float] = (1.0,),
     steps: int | None = None,
@@ -247,9 +256,10 @@ def edit(
     apart: bool = False,
     root: str | None = None,
 ) -> None:
-    """Encode images, move their codes along attributes, and write the decoded results next to the originals."""
-    latent.need(model, "encode", "decode")
-    draws_nothing(model, condition)
+    """Move codes along attributes, of images or `n` sampled ones (default 1); write images before and after."""
+    latent.need(model, *(("encode", "decode") if pictures else ("prior", "decode")))
+    if pictures:
+        draws_nothing(model, condition, n)
     if not attribute:
         raise ConfigError("edit needs an attribute, e.g. --attribute smile; i2i latent direction lists their names")
     odd = [far for far in amount if not math.isfinite(far)]
@@ -257,16 +267,17 @@ def edit(
         raise ConfigError(f"--amount {odd[0]} is not finite: give a finite number, e.g. 1 or -0.5")
     if len(amount) not in (1, len(attribute)):
         raise ConfigError(f"{len(attribute)} attributes but {len(amount)} amounts: give one amount for each")
-    given = latent.unit(model, latent.prepared(model, listed(pictures)))
-    if alone and (len(given) != 1 or moves(out)):
-        raise ConfigError(f"--alone writes one image to one .png, but {len(given)} were given for {out}")
+    given = latent.unit(model, latent.prepared(model, listed(pictures))) if pictures else None
+    z = latent.encode(model, given) if pictures else latent.prior(model, n or 1, seed, **condition)
+    if alone and (len(z) != 1 or moves(out)):
+        raise ConfigError(f"--alone writes one image to one .png, but {len(z)} were given for {out}")
     learned = latent.learn(model, method, apart, root)
     amounts = [*amount] * len(attribute) if len(amount) == 1 else [*amount]
     vectors = [far * learned.along(name) for name, far in zip(attribute, amounts, strict=True)]
     vector = torch.stack(vectors).sum(0)
     steps = steps or (24 if moves(out) else 1)
     shares = [step / steps for step in range(steps + 1)]
-    made = latent.edit(model, given, vector, shares, **condition)
+    made = latent.move(model, z, vector, shares, seed, **condition)
     if alone:
         images.save(made[0, -1], out)
         tell(out)
@@ -274,8 +285,10 @@ def edit(
         strip(made, out, shares)
     else:
         said = ", ".join(f"{name} {far:+g}" for name, far in zip(attribute, amounts, strict=True))
-        names = ["reconstructed", *(f"{share:.2g} of the way" for share in shares[1:-1]), said]
-        sheet({"given": given, **{name: made[:, place] for place, name in enumerate(names)}}, out)
+        first = "sampled" if given is None else "reconstructed"
+        names = [first, *(f"{share:.2g} of the way" for share in shares[1:-1]), said]
+        before = {} if given is None else {"given": given}
+        sheet({**before, **{name: made[:, place] for place, name in enumerate(names)}}, out)
 
 
 WHATS: dict[str, Callable[..., None]] = {

@@ -87,7 +87,10 @@ def space(model: Model) -> dict[str, Any] | None:
         return None
     draw, decode = (conditions(model, call) for call in (model.task.prior, model.task.decode))
     encodes = latent.can(model, "encode")
-    directions = encodes and bool(model.config.get("data"))  # they are learned from the training data
+    # Directions are learned from the training data, and without an encoder from pictures of codes alone: not of codes
+    # and a class or a caption, and not from clips.
+    pictures = model.task.makes.name == "image" and not decode
+    directions = bool(model.config.get("data")) and (encodes or pictures)
     return {"size": code.numel(), "encode": encodes, "directions": directions, "draw": draw, "decode": decode}
 
 

@@ -19,7 +19,7 @@ from .encoding import Options, encoded, encoded_samples
 from .jobs import Result
 
 Answer = tuple[Any, list[Result]]
-EXAMPLES = 2000  # training pictures from which directions are learned
+EXAMPLES = 2000  # training pictures, or sampled codes, from which directions are learned
 learned: WeakKeyDictionary[Model, latent.Learned] = WeakKeyDictionary()
 shapes: WeakKeyDictionary[Model, torch.Size] = WeakKeyDictionary()  # of codes
 
@@ -96,14 +96,19 @@ def decode(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> An
 
 
 def directions(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> Answer:
-    """Return what changes each attribute from 0 to 1, in the latent space."""
+    """Return what changes each attribute from 0 to 1, in the latent space.
+
+    What `i2i latent` has written into the run's folder is used; otherwise it is learned, and nothing is written.
+    """
     if model not in learned:
-        learned[model] = latent.learn(model, keep=False, n=EXAMPLES)
+        learned[model] = latent.cached(model) or latent.learn(model, keep=False, n=EXAMPLES)
     found = learned[model]
     return {
         "attributes": list(found.attributes),
         "vectors": found.vectors.flatten(1).tolist(),
         "fit": found.fit.tolist(),
+        "agreement": found.agreement,
+        "refused": found.refused,
     }, []
 
 

@@ -149,7 +149,12 @@ async def decode(request: Request, asked: Decode) -> Response:
 
 @router.post("/v1/latent/directions", summary="The directions of attributes")
 async def directions(request: Request, asked: Directions) -> Response:
-    """Return a job whose data has "attributes", their "vectors", which are added to a code, and their "fit"."""
+    """Return a job whose data describe the directions of attributes.
+
+    They have "attributes", their "vectors", which are added to a code, and their "fit". A model that cannot encode
+    also has "agreement", how well each attribute can be predicted from pictures (a correlation), and "refused", a
+    sentence for each attribute without a direction. Learning can take a minute, and is done once for each model.
+    """
     return await of_json(request, "directions", asked)
 
 

@@ -74,13 +74,14 @@ export function latent(model) {
 
   async function directions() {
     learn.disabled = true;
-    say("Learning the directions from training pictures…");
+    say("Learning the directions from training pictures, which can take a minute…");
     try {
       const found = await job("/v1/latent/directions", { model: model.name });
       attributes.replaceChildren(...found.attributes.map((name, at) =>
         slider(name, -3, 3, 0, (value) => { shift.set(at, found.vectors[at].map((one) => one * value)); })));
       learn.hidden = true;
-      say(`${found.attributes.length} directions`);
+      const without = Object.keys(found.refused);
+      say(`${found.attributes.length} directions${without.length ? `; none for ${without.join(", ")}` : ""}`);
     } catch (error) { fail(error); }
     learn.disabled = false;
   }
