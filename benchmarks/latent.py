@@ -22,6 +22,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,34 +47,39 @@ def drawn(people: list[Face], size: int) -> Tensor:
 
 def truth(people: list[Face]) -> Tensor:
     """Return the true labels, bool [N, 3]."""
-    return torch.tensor([[getattr(face, name) > 0.5 for name in READ] for face in people])
+    return attributes(people, READ) > 0.5
+
+
+def attributes(people: list[Face], names: Sequence[str]) -> Tensor:
+    """Return the true attributes in [0, 1], float32 [N, K]."""
+    return torch.tensor([[getattr(face, name) for name in names] for face in people])
 
 
 class Judge(nn.Module):
-    """Classifies the attributes `READ` of faces [N, 3, H, W] in [0, 1]: logits [N, 3]."""
+    """Reads K attributes of faces [N, 3, H, W] in [0, 1]: logits [N, K]."""
 
-    def __init__(self) -> None:
+    def __init__(self, attributes: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((3, 16), (16, 32), (32, 48), (48, 64)):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(4, after), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(len(READ)))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(attributes))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.layers(2 * image - 1)
 
     def says(self, image: Tensor) -> Tensor:
-        """Return the predicted labels, bool [N, 3]."""
+        """Return the predicted labels, bool [N, K]."""
         with torch.inference_mode():
             return self(image) > 0
 
 
-def judge(size: int, faces: int, steps: int, batch: int = 48) -> Judge:
+def judge(size: int, faces: int, steps: int, batch: int = 48, read: Sequence[str] = READ) -> Judge:
     """Train the judge on noisy images, a third of them blurred like those of a small network."""
     people = [person(CLASSIFIER + i) for i in range(faces)]
-    x, y = drawn(people, size), truth(people).float()
+    x, y = drawn(people, size), attributes(people, read)
     torch.manual_seed(0)
-    made = Judge()
+    made = Judge(len(read))
     made(x[:1])
     optimizer = torch.optim.Adam(made.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)

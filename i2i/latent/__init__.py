@@ -5,6 +5,8 @@
     z = i2i.latent.encode(model, "photo.png")                                # a code
     out = i2i.latent.decode(model, z + 2 * learned.along("smile"))           # [1, 3, H, W] in [0, 1]
 
+A GAN cannot encode: there, `z = i2i.latent.prior(model, 1, seed=3)` is a code.
+
 They work for any model whose task has `encode`, `decode` and `prior`, or some of these; an error names what is
 missing. Codes are float32 [N, ...] on the CPU, in the shape the task gives them. Input images are anything that
 `i2i.images.take` accepts; output images are float32 [..., C, H, W] in [0, 1], like those of `i2i.sample`. On the

@@ -143,7 +143,7 @@ def sampled(model: Model, data: Data, n: int) -> Sampled:
         if (why := objection(name, agrees, spreads))
     }
     if len(refused) == len(names):
-        raise ConfigError(f"{model.source}: {'; '.join(refused.values())}")
+        raise ConfigError(f"{model.source}: none of {', '.join(names)} has a direction; {refused[names[0]]}")
     places = [place for place, name in enumerate(names) if name not in refused]
     found = tuple(names[place] for place in places)
     agreements = dict(zip(names, agreement.tolist(), strict=True))
