@@ -1,6 +1,6 @@
 """Attribute directions of a GAN on drawn faces: what an edit changes, read by a network that did not teach them.
 
-    i2i run configs/dcgan.yaml ...                        # plugins/i2i_latent/README.md has the whole command
+    i2i run configs/faces_gan.yaml
     python benchmarks/latent_gan.py runs/faces_gan --json benchmarks/results/latent_gan.json
 
 The judge is trained on faces that are in no data set. `agreement` is the correlation of what it reads with the true
@@ -16,7 +16,6 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +55,7 @@ def main() -> None:
     made = judge(size, *args.judge, read=ATTRIBUTES)
     people = Strangers().draw(400)
     both = torch.stack([read(made, drawn(people, size)), attributes(people, ATTRIBUTES)])
-    start = time.perf_counter()
     learned = {method: latent.learn(model, method) for method in ("regression", "means")}
-    seconds = time.perf_counter() - start
 
     z = latent.prior(model, args.codes, seed=1 << 40)
     vectors = learned["regression"].vectors
@@ -69,7 +66,6 @@ def main() -> None:
         "command": shlex.join(["python", *sys.argv]),
         "codes": args.codes,
         "agreement": {name: both[:, :, k].corrcoef()[0, 1].item() for k, name in enumerate(ATTRIBUTES)},
-        "seconds": round(seconds, 1),
         "random": {name: sum(one[name] for one in moves) / len(moves) for name in ATTRIBUTES},
     }
     for method, found in learned.items():
