@@ -18,6 +18,8 @@ import i2i
 from i2i import api, checkpoint, cli, plugins
 from i2i.config import Train
 from i2i.data.base import Data, Sample
+from i2i.data.folders import FromFolders
+from i2i.data.paired import DerivedFrom
 from i2i.data.stream import stream
 from i2i.errors import ConfigError, DataError, I2IError, PluginError, ResourceError, WeightsError
 from i2i.model import loading
@@ -406,13 +408,46 @@ def test_an_error_in_a_data_set_blames_its_file_and_line_also_from_a_loader_proc
     assert "loader process" not in str(caught.value)
 
 
+class Turned(FromFolders):
+    """A data set of i2i whose pictures come in their own sizes."""
+
+    __module__ = "i2i.data.turned"
+    batch_size = 4
+
+    def __init__(self, workers: int = 0) -> None:
+        self.tracks, self.workers = Tracks(0), workers
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        return self.tracks.sample(index, rng)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_samples_that_cannot_be_stacked_name_the_key_and_the_shapes(workers: int) -> None:
-    with pytest.raises(
-        DataError,
-        match=r"samples \d and \d cannot be stacked, 'track' is \(\d, 2\) and \(\d, 2\): .*override Data\.batch",
-    ):
+def test_samples_of_a_plugin_that_cannot_be_stacked_name_it_and_the_key_and_the_shapes(workers: int) -> None:
+    said = r"Tracks \(test_runs\): samples \d and \d cannot be stacked, 'track' is \(\d, 2\) and \(\d, 2\): .*Data\.b"
+    with pytest.raises(PluginError, match=said) as caught:
         first_batch(Tracks(workers))
+    assert caught.value.exit_code == 7
+
+
+def test_unequal_samples_are_blamed_on_the_data_set_that_another_one_reads() -> None:
+    def tracks() -> Data:
+        return Tracks(0)
+
+    derived = DerivedFrom(tracks, "track")
+    derived._pair = lambda sample, rng: sample  # type: ignore[method-assign]
+    with pytest.raises(PluginError, match=r"^Tracks \(test_runs\): samples"):
+        first_batch(derived)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pictures_that_a_data_set_of_i2i_cannot_stack_are_a_fault_of_the_data(workers: int) -> None:
+    said = r"Turned: samples \d and \d cannot be stacked, 'track' .*: make them equal, or use data\.batch_size=1$"
+    with pytest.raises(DataError, match=said) as caught:
+        first_batch(Turned(workers))
+    assert caught.value.exit_code == 3
 
 
 def test_a_loader_process_that_died_is_reported_as_such() -> None:

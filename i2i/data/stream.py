@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import default_collate
 
-from ..errors import ConfigError, DataError, I2IError, NumericError, blame
+from ..errors import ConfigError, DataError, I2IError, NumericError, PluginError, blame
 from .base import Data, Sample, shapes
 from .loaders import read_ahead
 
@@ -67,16 +67,26 @@ class Numbered:
 
 
 def refuse_unequal(data: Data, indices: Sequence[int], samples: Sequence[Sample]) -> None:
-    """Raise a DataError that names the first key whose shapes differ, so that the samples cannot be stacked."""
+    """Name the first key whose shapes differ, so that the samples cannot be stacked.
+
+    Raises:
+        DataError: the data set is one of i2i, so its pictures differ.
+        PluginError: it is that of a plugin, which has to make them equal.
+    """
+    while isinstance(source := getattr(data, "source", None), Data):
+        data = source
+    kind = type(data)
+    ours = kind.__module__.partition(".")[0] == "i2i"
     first, *others = ({key: text(shape) for key, shape in shapes(sample).items()} for sample in samples)
     for index, other in zip(indices[1:], others, strict=True):
         for key in {**first, **other}:
             one, two = first.get(key, "missing"), other.get(key, "missing")
             if one != two:
-                raise DataError(
-                    f"{type(data).__name__}: samples {indices[0]} and {index} cannot be stacked, '{key}' is {one} "
-                    f"and {two}: make them equal, use data.batch_size=1, or override Data.batch"
-                )
+                who = kind.__name__ if ours else f"{kind.__name__} ({kind.__module__})"
+                why = f"{who}: samples {indices[0]} and {index} cannot be stacked, '{key}' is {one} and {two}"
+                if ours:
+                    raise DataError(f"{why}: make them equal, or use data.batch_size=1")
+                raise PluginError(f"{why}: make them equal, override Data.batch, or use data.batch_size=1")
 
 
 def text(shape: Any) -> str:
@@ -91,8 +101,8 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
 
     Raises:
         ConfigError: the batch cannot be divided evenly.
-        DataError: the data set is empty, a sample cannot be read, or samples cannot be stacked.
-        PluginError: the data set's own code raised; names its file and line.
+        DataError: the data set is empty, a sample cannot be read, or the pictures of one of i2i cannot be stacked.
+        PluginError: the data set's own code raised, or its samples cannot be stacked; names its file or module.
         ResourceError: a loader process died or hangs twice at the same batch.
     """
     if not len(data):
