@@ -6,6 +6,7 @@ Typer). So `i2i --help` can list it without importing anything that imports torc
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -27,7 +28,7 @@ from .commands import (
     tell_version,
 )
 from .errors import I2IError, ResourceError
-from .files.terminal import give_up, keep_open, tell
+from .files.terminal import keep_open, tell
 
 app = typer.Typer(
     cls=Commands,
@@ -240,5 +241,7 @@ def main() -> None:
         fail(ResourceError(f"out of memory ({error}): use less at a time, e.g. a smaller data.batch_size"))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:  # nobody reads on, as with `i2i configs | head -1`
-        give_up(1)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # nobody reads on, as with `i2i configs | head -1`
+            raise SystemExit(128 + signal.SIGPIPE) from None  # as other programs that SIGPIPE ends
+        raise

@@ -531,7 +531,9 @@ def test_a_relative_with_other_layers_is_not_recognised(layout: str) -> None:
         ("span merged", {"conv_cat.weight": None}, "looks like SPAN, but conv_cat.weight is missing"),
         ("edsr x4", {"conv_after_body.weight": None}, "looks like EDSR, but conv_after_body.weight is missing"),
         ("carn_m", {"more.weight": (2,)}, "looks like CARN-M, but more.weight does not belong to it$"),
-        ("carn_m", {"b2.c3.body.0.weight": None}, "looks like CARN-M, but b2.c3.body.0.weight is missing"),
+        ("carn_m", {"b2.c3.body.0.weight": None}, "looks like CARN-M, but b2.c3.body.0.weight is missing$"),
+        ("carn_m", {"exit.weight": None}, "looks like CARN-M, but exit.weight is missing$"),
+        ("carn_m", {"upsample.up4.body.3.weight": None}, "but upsample.up4.body.3.weight is missing$"),
         ("srresnet trunk", {"trunk.1.rcb.4.running_var": None}, "SRResNet, but trunk.1.rcb.4.running_var is missing"),
     ],
 )

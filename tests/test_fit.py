@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from i2i_fit.trial import Trial, Trials, measured
 from i2i.errors import ConfigError, ResourceError
 
 GB = int(1e9)
+TOY = """
+task: {use: vae, latent: 2, encoder: {use: dense_encoder}, decoder: {use: dense_decoder}}
+data: {use: digits, size: 28, batch_size: 4, samples: 40, validation_samples: 4}
+optimizer: {use: adam, lr: 1.0e-3}
+train: {epochs: 100}
+"""
 
 
 class Imagined:
@@ -27,6 +34,9 @@ class Imagined:
         self.memory, self.batch, self.size, self.fails = memory, batch, size, fails
         self.steps, self.limit = 4, 100.0
         self.asked: list[tuple[int, int | None]] = []
+
+    def length(self) -> float:
+        return 1000
 
     def count(self) -> int:
         return int(self.fails.get("samples", 10_000))
@@ -58,8 +68,13 @@ def test_the_largest_batch_and_size_are_measured_not_guessed() -> None:
     assert found.size == 256
     assert all(one.memory <= found.usable for one in found.trials if one.state == "ok")
     assert len(trials.asked) <= 6
-    assert "batches of 64 fit" in found.set or "data.batch_size=64" in found.set
+    lines = found.set.splitlines()
+    assert lines[0].startswith("The config fits as it is. Its 1,000 steps would take 104 seconds")
+    assert lines[1].startswith("Fastest: data.batch_size=64, 390.2 samples/s instead of 38.5. A learning rate is")
+    assert lines[2] == "Largest that were tried and fit: data.batch_size=64, data.size=256 with a batch of 4."
+    assert len(lines) == 3
     assert "too much memory" not in table(found)
+    assert [line.split()[0] for line in table(found).splitlines() if "this config" in line] == ["4"]
 
 
 def test_memory_that_grows_faster_than_expected_ends_the_search_at_what_fits() -> None:
@@ -84,6 +99,10 @@ def test_a_config_that_is_too_large_is_tried_with_less() -> None:
     found = searched(trials, lambda text: None)  # type: ignore[arg-type]
     assert trials.asked[:2] == [(16, None), (1, None)]
     assert found.batch == 3
+    assert found.set.startswith(
+        "The config does not fit as it is, with its batch of 16.\nFastest: data.batch_size=3, "
+    )
+    assert "yours is for 16" in found.set
 
 
 def test_a_config_that_never_fits_says_so() -> None:
@@ -98,7 +117,7 @@ def test_a_trial_that_takes_too_long_is_not_called_too_large() -> None:
     ):
         searched(trials, lambda text: None)  # type: ignore[arg-type]
     found = searched(Imagined(lambda batch, size: 1, slow_from=7), lambda text: None)  # type: ignore[arg-type]
-    assert "what took too long may fit as well, see --limit" in found.set
+    assert found.set.endswith("What took too long may fit as well: try again with a longer --limit.")
 
 
 def test_a_config_that_does_not_train_has_the_error_of_its_trial() -> None:
@@ -111,7 +130,7 @@ def test_a_size_that_the_network_does_not_take_is_a_line() -> None:
     trials = Imagined(lambda batch, size: 1 + batch / 10, error={(4, 128): "images of 64 pixels"})
     found = searched(trials, lambda text: None)  # type: ignore[arg-type]
     assert found.size == 64
-    assert "images of 64 pixels" in table(found)
+    assert "not possible: images of 64 pixels" in table(found)
 
 
 def test_trials_that_would_take_too_long_are_not_made() -> None:
@@ -132,14 +151,51 @@ def test_peak_memory_and_exit_status_of_a_process() -> None:
     assert trial.why(code, told, 60)[0] == "memory"
 
 
+def test_a_long_validation_is_ended_and_its_start_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "VALIDATION", 0.3)
+    code = "import time; print('trained', flush=True); b = bytearray(300_000_000); time.sleep(60)"
+    start = time.monotonic()
+    ended, peak, told = measured([sys.executable, "-c", code], 100, lambda: time.monotonic() > start + 1)
+    assert time.monotonic() - start < 30
+    assert (ended, told) == (-15, "trained")
+    assert peak > 300e6
+
+
+def test_a_trial_of_a_run_that_was_asked_to_stop_after_training_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More validation samples than there is time for, as in a config for a real data set."""
+    monkeypatch.setattr(trial, "VALIDATION", 0.0)
+    config = tmp_path / "toy.yaml"
+    config.write_text(TOY.replace("validation_samples: 4", "validation_samples: 2000"))
+    codes: list[int] = []
+
+    def noted(*given: Any) -> tuple[int, int, str]:
+        codes.append((told := measured(*given))[0])
+        return told
+
+    monkeypatch.setattr(trial, "measured", noted)
+    trials = Trials(str(config), [], steps=3, limit=100, plugins=[])
+    try:
+        found = trials.run()
+        assert codes == [75]  # `i2i run` was asked to stop
+        assert found.state == "ok", found.reason
+        assert found.seconds > 0
+        assert trials.length() == 1000
+    finally:
+        trials.clear()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59, "59 seconds"), (125, "2 minutes"), (9000, "2 hours"), (3e5, "3 days")]
+)
+def test_the_time_of_a_training_is_told_in_words(seconds: float, words: str) -> None:
+    assert search.duration(seconds) == words
+
+
 def test_a_real_trial_takes_the_steps_of_the_run_and_leaves_nothing(tmp_path: Path) -> None:
     config = tmp_path / "toy.yaml"
-    config.write_text(
-        "task: {use: vae, latent: 2, encoder: {use: dense_encoder}, decoder: {use: dense_decoder}}\n"
-        "data: {use: digits, size: 28, batch_size: 4, samples: 40, validation_samples: 4}\n"
-        "optimizer: {use: adam, lr: 1.0e-3}\n"
-        "train: {epochs: 100}\n"
-    )
+    config.write_text(TOY)
     trials = Trials(str(config), [], steps=3, limit=100, plugins=[])
     try:
         found = trials.run(batch=8)

@@ -427,6 +427,25 @@ def test_a_package_within_a_package_of_plugins_is_reported(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ('[project]\nname = "x"\n[project.entry-points.i2i]\nx = "x"\n', True),
+        ('[project.entry-points."i2i.commands"]\nx = "x:x"\n', True),
+        ('[project.entry-points]\ni2i = {x = "x"}\n', False),  # written in this way by nobody
+        ('[project.entry-points.i2i_other]\nx = "x"\n', False),
+        ('[project]\ndescription = "see [project.entry-points.i2i]"\n', False),
+    ],
+)
+def test_a_package_within_one_with_a_pyproject_toml_is_reported(
+    text: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    new("inner_one", Kind["metric"], "")
+    assert (f"i2i: i2i-inner_one lies in the package {tmp_path}," in capsys.readouterr().err) == ours
+
+
 @pytest.mark.timeout(180)
 def test_the_package_of_each_kind_passes_its_tests_and_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

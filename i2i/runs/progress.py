@@ -85,7 +85,8 @@ class Progress(Line):
 
 
 def pace(done: int, left: int, seconds: float) -> str:
-    """Return the speed and the time left: "2.31 it/s  ETA 0:00:03"."""
+    """Return the speed and the time left: "2.31 it/s  ETA 0:00:03", or "4.17 s/it  ETA 0:01:10" if it is slow."""
     rate = done / max(seconds, 1e-9)
     eta = int(left / rate)
-    return f"{rate:.2f} it/s  ETA {eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"
+    speed = f"{rate:.2f} it/s" if rate >= 1 else f"{1 / rate:.2f} s/it"
+    return f"{speed}  ETA {eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"

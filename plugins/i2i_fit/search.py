@@ -31,7 +31,7 @@ class Found:
         trials: all of them, that of the config first.
         batch: the largest batch that fits, at the size of the config.
         size: the largest size that fits, with the batch of the config; None if the data set has no `size`.
-        set: what to set, in one line.
+        set: what that means for the config, a sentence each line.
     """
 
     device: str
@@ -83,7 +83,7 @@ def searched(trials: Trials, say: Callable[[str], None]) -> Found:
     done += grown(base, usable, trials, lambda n: run(batch=n), "batch")
     if isinstance(base.size, int):
         done += grown(base, usable, trials, lambda n: run(batch=base.batch, size=n), "size")
-    return found(described(device), free, usable, done, base)
+    return found(described(device), free, usable, done, base, trials.length())
 
 
 def grown(base: Trial, usable: int, trials: Trials, run: Callable[[int], Trial], what: str) -> list[Trial]:
@@ -146,20 +146,41 @@ def row(trial: Trial) -> str:
     return f"batch {trial.batch}{size}: {trial.memory / GB:.2f} GB, {trial.seconds:.3f} s a step"
 
 
-def found(device: str, free: int, usable: int, done: list[Trial], base: Trial) -> Found:
-    """Return the result of all trials."""
+def found(device: str, free: int, usable: int, done: list[Trial], base: Trial, steps: float) -> Found:
+    """Return the result of all trials of a config that trains for so many steps."""
     good = [trial for trial in done if fits(trial, usable)]
     batches = [trial for trial in good if trial.size == base.size]
-    fastest = max(batches, key=pace)
-    batch = max(trial.batch for trial in batches)
+    fastest, batch = max(batches, key=pace), max(trial.batch for trial in batches)
     sizes = [trial.size for trial in good if trial.batch == base.batch and trial.size is not None]
-    line = f"data.batch_size={fastest.batch}, the fastest that was tried ({pace(fastest):.1f} samples/s)"
-    line += f", with a learning rate for it: yours is for {base.batch}" * (fastest.batch != base.batch)
-    line += f"; batches of {batch} fit" * (batch != fastest.batch)
-    line += "; what took too long may fit as well, see --limit" * any(trial.state == "slow" for trial in done)
-    if sizes and max(sizes) != base.size:
-        line += f"; data.size={max(sizes)} fits with batches of {base.batch}"
-    return Found(device, free, usable, done, batch, max(sizes, default=None), f"Set {line}.")
+    size = max(sizes, default=None)
+    if base is done[0]:
+        lasts = duration(steps * base.seconds)
+        lines = [
+            f"The config fits as it is. Its {steps:,} steps would take {lasts}, without validation and pictures."
+        ]
+    else:
+        lines = [f"The config does not fit as it is, with its batch of {done[0].batch}."]
+    if fastest is not done[0]:
+        line = f"Fastest: data.batch_size={fastest.batch}, {pace(fastest):.1f} samples/s"
+        lines.append(f"{line} instead of {pace(base):.1f}" * (fastest is not base) or line)
+        lines[-1] += f". A learning rate is tuned for one batch size: yours is for {done[0].batch}."
+    else:
+        lines.append("No other batch that was tried is faster.")
+    largest = [f"data.batch_size={batch}"] * (batch != base.batch)
+    largest += [f"data.size={size} with a batch of {base.batch}"] * (size != base.size)
+    if largest:
+        lines.append(f"Largest that were tried and fit: {', '.join(largest)}.")
+    if any(trial.state == "slow" for trial in done):
+        lines.append("What took too long may fit as well: try again with a longer --limit.")
+    return Found(device, free, usable, done, batch, size, "\n".join(lines))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, e.g. "8 minutes"."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 def pace(trial: Trial) -> float:
@@ -169,16 +190,20 @@ def pace(trial: Trial) -> float:
 
 def table(found: Found) -> str:
     """Return the result as text."""
+    free, usable = f"{found.free / GB:.1f}", f"{found.usable / GB:.1f}"
     lines = [
-        f"{found.device}: {found.free / GB:.1f} GB free, of which {found.usable / GB:.1f} GB are for training",
+        f"{found.device}: {free} GB of memory are free, of which a training may use {usable}",
         "",
+        f"{'batch':>7} {'size':>6} {'memory':>10} {'step':>9} {'samples/s':>10}",
     ]
-    lines.append(f"{'batch':>7} {'size':>6} {'memory':>10} {'step':>9} {'samples/s':>10}")
     for trial in found.trials:
         start = f"{trial.batch:>7} {trial.size or '-':>6}"
         if trial.state != "ok":
-            lines.append(f"{start}   {trial.reason}")
+            lines.append(
+                f"{start}   not possible: {trial.reason}" if trial.state == "error" else f"{start}   {trial.reason}"
+            )
             continue
-        note = "" if fits(trial, found.usable) else "  too much memory"
+        note = "  this config" if trial is found.trials[0] else ""
+        note += "" if fits(trial, found.usable) else "  too much memory"
         lines.append(f"{start} {trial.memory / GB:>7.2f} GB {trial.seconds:>7.3f} s {pace(trial):>10.1f}{note}")
     return "\n".join([*lines, "", found.set])

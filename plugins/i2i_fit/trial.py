@@ -1,18 +1,20 @@
 """A trial: a few steps of a training, exactly as `i2i run` does them, in a process of its own.
 
-Its peak memory is that of the whole process, with the pictures and the checkpoint that a training writes, and running
-out of memory ends the trial and nothing else. Processes that load data are not counted.
+Its peak memory is that of the whole process, with the pictures and the checkpoint that a training writes and the
+start of its validation, and running out of memory ends the trial and nothing else. Processes that load data are not
+counted.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ from i2i.testing import read_config
 
 KILLED = (-9, 137)  # exit status of a process that was killed for its memory
 RESOURCE = 6  # exit status of `i2i run` if memory runs out
+STOPPED = (75, -15, 143)  # exit status of `i2i run` that was asked to stop, in its validation or after it
+VALIDATION = 5.0  # seconds of the validation after the last step that a trial sees; all of it may take hours
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,11 @@ class Trials:
             self.samples = len(read_config(self.config, *self.overrides).data())
         return self.samples
 
+    def length(self) -> float:
+        """Return how many steps the training has."""
+        train = read_config(self.config, *self.overrides).train
+        return train.steps or math.ceil((train.epochs or 0) * self.count() / self.data.get("batch_size", 1))
+
     def run(self, batch: int | None = None, size: int | None = None) -> Trial:
         """Try a batch and a size; None for those of the config."""
         out = self.folder / f"{batch}-{size}"
@@ -87,11 +96,15 @@ class Trials:
         short += ["train.best=null", "train.evaluate_every=null", "metrics=[]"]
         plugins = [part for file in self.plugins for part in ("--plugin", file)]
         command = ["run", self.config, *self.overrides, *changes, *short, "-o", str(out), *plugins]
-        code, peak, told = measured([sys.executable, "-m", "i2i", *command], self.limit)
         run = Run(out)
+
+        def trained() -> bool:
+            return len(run.timing()) >= self.steps
+
+        code, peak, told = measured([sys.executable, "-m", "i2i", *command], self.limit, trained)
         self.data = self.data or data_of(run)
         asked = batch or self.data.get("batch_size", 1), size or self.data.get("size")
-        if code:
+        if code and not (code in STOPPED and trained()):
             return Trial(*asked, 0, 0.0, *why(code, told, self.limit), code=code)
         on_device = [line["memory/peak_mb"] for line in run.log() if "memory/peak_mb" in line]
         each = [line["seconds"] for line in run.timing()][1:]
@@ -108,22 +121,31 @@ def data_of(run: Run) -> dict[str, Any]:
     return {}
 
 
-def measured(command: Sequence[str], limit: float) -> tuple[int, int, str]:
+def measured(
+    command: Sequence[str], limit: float, trained: Callable[[], bool] = lambda: False
+) -> tuple[int, int, str]:
     """Run a command; return its exit status, its peak memory in bytes, and the last line that it said.
 
-    If it takes longer than `limit` seconds, it is ended and the status is 124. If memory runs out, Linux ends it
-    before other processes.
+    If it takes longer than `limit` seconds, it is ended and the status is 124. Once it has `trained`, it is asked to
+    stop after a few seconds. If memory runs out, Linux ends it before other processes.
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         sacrifice(process.pid)
         ends, late, peak = time.monotonic() + limit, False, 0
+        stop: float | None = None
         while True:
             peak = max(peak, peak_of(process.pid))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            if time.monotonic() > ends and not late:
+            now = time.monotonic()
+            if stop is None and trained():
+                stop, ends = now + VALIDATION, now + VALIDATION + limit
+            if stop is not None and now > stop:
+                process.terminate()
+                stop = math.inf
+            if now > ends and not late:
                 late = True
                 process.kill()
             time.sleep(0.02)

@@ -24,6 +24,7 @@ import typer
 
 from i2i import ConfigError, __version__, files
 
+ENTRY_POINTS = r"^\s*\[\s*project\s*\.\s*entry-points\s*\.\s*[\"']?i2i(\.commands)?[\"']?\s*\]"  # of a pyproject.toml
 TEMPLATES = Path(__file__).parent / "templates"
 SUMMARIES = {
     "task": "A method for i2i. It comes as a small denoiser with a GAN loss: replace `step` with your own.",
@@ -81,7 +82,9 @@ def outer_plugin(folder: Path) -> Path | None:
         setup = configparser.ConfigParser(interpolation=None)
         with suppress(configparser.Error, UnicodeDecodeError):  # it need not be a package of ours
             setup.read(parent / "setup.cfg")
-        if setup.has_option("options.entry_points", "i2i"):
+        project = parent / "pyproject.toml"  # Python 3.10 has no parser for it
+        text = project.read_text(errors="replace") if project.is_file() else ""
+        if setup.has_option("options.entry_points", "i2i") or re.search(ENTRY_POINTS, text, re.MULTILINE):
             return parent
     return None
 

@@ -79,7 +79,7 @@ def missing(layers: Mapping[str, Layer], rules: Mapping[str, str], tensors: Tens
     for rule, here in by_rule.items():
         if not here and "(" not in rule.replace("(?:", "") and not re.match(r"ups?\.[1-9]", rules[rule]):
             found.append(f"{readable(rule)}.weight")
-        if here and re.compile(rule).groups:
+        if here and re.compile(rule).groups and not rules[rule].startswith("ups."):  # the paths of scales differ
             head = re.split(r"\((?!\?)", rule)[0]
             firsts = {m.match[1] for other in rules for m in by_rule[other] if other.startswith(head + "(")}
             numbers = sorted(map(int, firsts))
