@@ -35,7 +35,7 @@ __all__ = [
     "adagrad",
 ]
 
-FUSED = {"cpu", "cuda"} if torch.__version__ >= (2, 13) else {"cpu"}  # where PyTorch has a fused Adagrad
+FUSED = {"cpu", "cuda"} if torch.__version__ >= "2.13" else {"cpu"}  # where PyTorch has a fused Adagrad
 
 
 def adagrad(
