@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Inspect data sets.")
 app.add_typer(data_app, name="data")
 
 
@@ -86,13 +86,14 @@ def run(
 def evaluate(
     run: Annotated[str, typer.Argument(help="The folder of a trained run, or of pictures.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Changes, e.g. 'metrics=[{use: kid}]'; or the folder to compare with.")
+        list[str] | None,
+        typer.Argument(help="Overrides, e.g. 'metrics=[{use: kid}]'; or the folder to compare with."),
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="For two folders, e.g. psnr,ssim,kid.")] = None,
     device: DeviceOption = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Evaluate a trained run again, also with other metrics or data; or compare two folders of pictures."""
+    """Evaluate a trained run again, optionally with other metrics or data; or compare two folders of pictures."""
     from . import api
 
     numbers = api.evaluate(run, *(overrides or []), metrics=metrics, plugin=plugin)
@@ -108,15 +109,17 @@ def translate(
     model: ModelOption = None,
     condition: Conditions = None,
     tile: Annotated[str, typer.Option(help="Side of tiles in pixels; auto: tiles if memory is short.")] = "auto",
-    size: Annotated[str | None, typer.Option(help="Of the result: 1920x1080, or its longer side.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Of the result, e.g. 2.5 times the input.")] = None,
-    format: Annotated[str | None, typer.Option(help="png, jpg, jpeg, webp, tif, tiff, bmp, ppm; else kept.")] = None,
+    size: Annotated[str | None, typer.Option(help="Size of the result: 1920x1080, or the longer side.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Scale of the result, e.g. 2.5 times the input.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="png, jpg, jpeg, webp, tif, tiff, bmp or ppm; kept by default.")
+    ] = None,
     quality: Annotated[int | None, typer.Option(help="1 to 100, for jpg and webp; 95 by default.")] = None,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and other metadata.")] = False,
     steady: Annotated[bool, typer.Option("--steady", help="Make the frames of videos flicker less.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Make all results again, whatever is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo all results, and overwrite existing files.")] = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Keep what is there, whichever model made it.")
+        bool, typer.Option("--skip-existing", help="Keep existing files, whichever model made them.")
     ] = False,
     nproc: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
     device: DeviceOption = None,
@@ -125,7 +128,7 @@ def translate(
 ) -> None:
     """Translate images, videos, or whatever the model takes, keeping their names and sizes.
 
-    The same command continues a job that was stopped, and redoes what another input, model or condition has made.
+    The same command continues a job that was stopped, and redoes results whose input, model or condition has changed.
     """
     from . import api, images, runs
     from . import model as models

@@ -657,7 +657,7 @@ def test_values_are_converted_outside_the_network() -> None:
     wanted = network((image + 1) * 127.5) / 127.5 - 1
     assert torch.allclose(task.enlarge(image), wanted, atol=1e-5)
     assert torch.equal(SuperResolution(lambda: network).enlarge(image), network(image))
-    with pytest.raises(ConfigError, match=r"values \[1, 0\] is empty: give the least value first"):
+    with pytest.raises(ConfigError, match=r"values \[1, 0\] is empty: give the smaller first"):
         SuperResolution(lambda: network, values=(1.0, 0.0))
     check_task(
         SuperResolution(lambda: SRVGG(scale=2, width=4, convs=1), values=(0.0, 1.0)),

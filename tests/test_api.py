@@ -415,7 +415,7 @@ def test_a_condition_may_be_one_or_more_pictures_and_the_result_may_have_colour(
         (["red.png", "nope.jpg"], r"^style: 'nope\.jpg': "),
         ("notes.txt", r"^style: 'notes\.txt': not an image"),
         (np.zeros((2, 2), np.int64), r"^style: the given array"),
-        ("", r"^style: no file is named$"),
+        ("", r"^style: the name of the file is empty$"),
     ],
 )
 def test_a_condition_that_is_not_a_picture_is_named_and_not_the_input(

@@ -506,7 +506,7 @@ def test_a_file_that_is_not_a_model_is_rejected(tmp_path: Path, content: bytes |
         safetensors.torch.save_file({"a": torch.ones(1)}, path, {"format": "pt"})
     else:
         path.write_bytes(content)
-    with pytest.raises(WeightsError, match="is damaged, or no weights file: use that of a run"):
+    with pytest.raises(WeightsError, match="is damaged or not a weights file: use that of a run"):
         checkpoint.load_model(path)
     with pytest.raises(WeightsError, match="cannot be read"):
         checkpoint.load_model(tmp_path)

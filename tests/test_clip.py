@@ -325,7 +325,7 @@ def test_a_file_with_fewer_frames_than_it_declares_is_rejected(
         (np.full((2, 4, 4, 3), 200.0), "not within 0..1"),
         (np.full((2, 4, 4, 3), np.nan), "NaN"),
         (3, "a int is not a clip"),
-        ("", "no file is named"),
+        ("", "the name of the file is empty"),
     ],
 )
 def test_what_is_not_a_clip_is_rejected(given: Any, reported: str) -> None:

@@ -120,9 +120,9 @@ def test_nonsense_sizes_are_rejected(asked: dict[str, Any], says: str) -> None:
     [
         ({"format": "gif"}, "format gif cannot be written; possible: png, jpg, jpeg, webp"),
         ({"format": ""}, "cannot be written"),
-        ({"quality": 0}, "quality 0 is not possible: give 1 to 100"),
+        ({"quality": 0}, "quality is 0: give a number from 1 to 100"),
         ({"quality": 101}, "quality 101 is not possible"),
-        ({"quality": 80, "format": "png"}, "quality 80: png has none, only jpg and webp have"),
+        ({"quality": 80, "format": "png"}, "quality 80: png has no quality setting, only jpg and webp do"),
     ],
 )
 def test_nonsense_formats_are_rejected(asked: dict[str, Any], says: str) -> None:
@@ -243,7 +243,7 @@ def test_the_options_of_the_command_line(tmp_path: Path, monkeypatch: pytest.Mon
         (("--size", "big"), "i2i: size big is not possible: a size is"),
         (("--size", "5", "--scale", "2"), "i2i: size 5 and scale 2.0: give one of them"),
         (("--format", "bmp2"), "i2i: format bmp2 cannot be written; possible: png, jpg"),
-        (("--quality", "0"), "i2i: quality 0 is not possible: give 1 to 100"),
+        (("--quality", "0"), "i2i: quality is 0: give a number from 1 to 100"),
     ):
         code, said = run(*words)
         assert (code, said.count("\n")) == (2, 1)

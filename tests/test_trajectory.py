@@ -703,7 +703,7 @@ def test_crowds_are_pure_functions_of_their_seed_and_keep_apart() -> None:
     batch = data.batch([0, 1, 2], np.random.default_rng)
     assert batch["observed"].shape[1] == max(len(data.train[i]) for i in range(3))
     assert flat(batch["future"]).paths.isfinite().all()
-    with pytest.raises(ConfigError, match="the fewest come first"):
+    with pytest.raises(ConfigError, match="give the smaller number first"):
         Crowds(people=(5, 2))
 
 

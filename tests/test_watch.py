@@ -42,7 +42,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"G/gan": lambda n: 0.7, "G/l1": lambda n: 0.3, "G/perplexity_top": lambda n: 300.0},
         "no loss of G has",
     ),
-    "diverging validation": ({"metric/validation/l1": lambda n: 0.2 * 1.05**n}, "become worse in 3 evaluations"),
+    "diverging validation": ({"metric/validation/l1": lambda n: 0.2 * 1.05**n}, "worsened in 3 evaluations"),
 }
 
 

@@ -64,7 +64,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], str, dict[str, str]
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     except Malformed as error:
         todo = "use that of a run, or one that a plugin recognises"
-        raise WeightsError(f"{path} is damaged, or no weights file: {todo}") from error
+        raise WeightsError(f"{path} is damaged or not a weights file: {todo}") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool = False) -> str | None:

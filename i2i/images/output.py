@@ -56,9 +56,9 @@ class Output:
                 raise ConfigError(f"format {self.format} cannot be written; possible: {possible}")
             object.__setattr__(self, "format", given)
         if self.quality is not None and self.quality not in range(1, 101):
-            raise ConfigError(f"quality {self.quality} is not possible: give 1 to 100")
+            raise ConfigError(f"quality is {self.quality}: give a number from 1 to 100")
         if self.quality is not None and self.format and WRITTEN[f".{self.format}"] not in ("JPEG", "WEBP"):
-            raise ConfigError(f"quality {self.quality}: {self.format} has none, only jpg and webp have")
+            raise ConfigError(f"quality {self.quality}: {self.format} has no quality setting, only jpg and webp do")
 
     def asked(self) -> dict[str, Any]:
         """Return the options that are given and concern only pictures, by name."""

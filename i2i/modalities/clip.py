@@ -197,7 +197,7 @@ class Clip(Modality):
     def _read(self, given: Any) -> tuple[images.Picture, Any]:
         """Return the frames as [T, 3, H, W], and what `restore` needs."""
         if isinstance(given, str) and not given:  # pathlib would read it as the current folder
-            raise DataError("no file is named")
+            raise DataError("the name of the file is empty")
         if isinstance(given, str | Path | bytes | bytearray | memoryview):
             given = images.read_video(given, fps=self.fps)
         if isinstance(given, images.Video):

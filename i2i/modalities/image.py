@@ -78,7 +78,7 @@ class Image(Modality):
 
     def _taken(self, given: Any, large: bool = False) -> Taken:
         if isinstance(given, str) and not given:  # pathlib would read it as the current folder
-            raise DataError("no file is named")
+            raise DataError("the name of the file is empty")
         picture = images.take(given, large=large)
         if picture.alpha is None:
             return Taken(picture.tensor, picture)

@@ -24,7 +24,7 @@ __all__ = ["fit"]
 
 def fit(
     config: Annotated[str, typer.Argument(help="A config file, or a name from `i2i configs`.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes, e.g. data.size=256.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides, e.g. data.size=256.")] = None,
     steps: Annotated[int, typer.Option(help="Steps of each trial, of which the first does not count.", min=2)] = 4,
     limit: Annotated[float, typer.Option(help="Seconds for each trial; longer ones end the search.", min=1)] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -19,7 +19,7 @@ from i2i.cli import PluginFile
 def import_weights(
     source: Annotated[str, typer.Argument(help="A weights file, a run's folder, or a name of `i2i models`.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Changes of what was deduced, e.g. task.test_mode=eval.")
+        list[str] | None, typer.Argument(help="Overrides of what was deduced, e.g. task.test_mode=eval.")
     ] = None,
     out: Annotated[str, typer.Option("-o", "--out", help="The .safetensors file to write.")] = "",
     half: Annotated[bool, typer.Option("--half", help="Store 16-bit numbers, half the size.")] = False,

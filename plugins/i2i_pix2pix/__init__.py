@@ -242,7 +242,7 @@ def adopt_weights(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[s
         return None
     generator, own, said = found
     if generator["in_channels"] not in (1, 3) or generator["out_channels"] not in (1, 2, 3):
-        raise WeightsError(f"{said.partition(';')[0]}: only pictures in colour or grey are translated")
+        raise WeightsError(f"{said.partition(';')[0]}: only colour and grey pictures can be translated")
     as_trained = generator["norm"] == "batch" or generator["dropout"] > 0
     colorizes = generator["in_channels"] == 1 and generator["out_channels"] == 2
     config = {

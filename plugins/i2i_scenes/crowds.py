@@ -90,7 +90,7 @@ class Crowds(Data):
         seed: Annotated[int, Field(ge=0, lt=1 << 20)] = 0,
     ) -> None:
         if people[0] > people[1]:
-            raise ConfigError(f"data.people is {list(people)}: the fewest come first")
+            raise ConfigError(f"data.people is {list(people)}: give the smaller number first")
         self.observed, self.batch_size, self.workers = observed, batch_size, workers
         frames = observed + predicted
         self.train = crowds(seed << 32, samples, people, frames, noise)

@@ -79,7 +79,7 @@ class SuperResolution(Task):
         if discriminator is None and perceptual is not None:
             raise ConfigError("superres: `perceptual` belongs to the GAN stage: give `discriminator` and `gan` too")
         if values[0] >= values[1]:
-            raise ConfigError(f"superres: values [{values[0]:g}, {values[1]:g}] is empty: give the least value first")
+            raise ConfigError(f"superres: values [{values[0]:g}, {values[1]:g}] is empty: give the smaller first")
         self.G, self.values = generator(), values
         self.scale = getattr(self.G, "scale", 0)
         if not self.scale:

@@ -150,7 +150,7 @@ class Painter(Task):
         """
         given = text if isinstance(text, list | tuple) else [text]
         if not given:
-            raise ConfigError("text2image: no caption is given")
+            raise ConfigError("text2image: no caption given")
         try:
             codes = torch.cat([to_codes(one)[None] if isinstance(one, str) else one.cpu() for one in given])
             self._report_unknown(codes)

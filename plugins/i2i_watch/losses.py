@@ -235,7 +235,7 @@ class Watch:
         if seen[-1] - best < margin:
             return ""
         return (
-            f"{key} has become worse in {EVALUATIONS} evaluations in a row, and is {value:.4g} after "
+            f"{key} has worsened in {EVALUATIONS} evaluations in a row, and is {value:.4g} after "
             f"{-best if more else best:.4g}: the model may be overfitting or diverging; stop earlier, use "
             f"train.best={key}, more data or augmentation, or a lower learning rate"
         )

@@ -97,7 +97,7 @@ def test_F2_what_does_not_fit_is_listed_with_its_shape(
         ("nowhere", r"train.start_from: nowhere does not exist: give a run, its model.safetensors or a name of"),
         ("EMPTY", r"train.start_from: \S+empty contains no weights: give a run"),
         ("BROKEN", r"train.start_from: \S+model.safetensors is damaged \(sha256 differs\)"),
-        ("FOREIGN", r"train.start_from: \S+net.pth is damaged, or no weights file.*`i2i import` converts weights of"),
+        ("FOREIGN", r"train.start_from: \S+net.pth is damaged or not a weights file.*`i2i import` converts weights"),
         ("OTHER", r"train.start_from: \S+ does not fit VAE: 9 missing .* 1 unexpected \(G.head \[3\]\): no tensor"),
     ],
 )
