@@ -388,6 +388,18 @@ def test_a_face_is_changed_along_the_direction_of_an_attribute(
     assert (pixels(page, made, tmp_path) != first).any()
 
 
+def test_attributes_without_a_direction_are_named(page: Any) -> None:
+    found = {"attributes": ["sex"], "vectors": [[0.0] * 40], "fit": [1.0], "refused": {"luck": "why", "wit": "why"}}
+    job = {"id": "0" * 32, "state": "done", "before": 0, "error": None, "data": found, "results": []}
+    page.route("**/v1/latent/directions", lambda route: route.fulfill(json=job))
+    page.route(f"**/v1/jobs/{job['id']}", lambda route: route.fulfill(json={}))
+    choose(page, "linear_gan")
+    page.locator(".latent a").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Find attribute directions").click()
+    sync_api.expect(page.locator("#status")).to_have_text("1 directions; none for luck, wit")
+    assert page.get_by_role("slider", name="luck").count() == 0
+
+
 def test_the_cards_are_chosen_with_the_keyboard_and_say_the_licence(page: Any) -> None:
     card = page.locator(".card", has_text="upscale-x2")
     for text in ("upscale-x2", "×2", "Apache-2.0", "Set5"):
