@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a virtual environment with i2i installed, not linked; of the dependencies it sees those installed here."""
     folder = tmp_path_factory.mktemp("fresh")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True)  # pip is one
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
     site = next((folder / "env" / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     source = folder / "source"
