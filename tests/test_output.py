@@ -121,7 +121,7 @@ def test_nonsense_sizes_are_rejected(asked: dict[str, Any], says: str) -> None:
         ({"format": "gif"}, "format gif cannot be written; possible: png, jpg, jpeg, webp"),
         ({"format": ""}, "cannot be written"),
         ({"quality": 0}, "quality is 0: give a number from 1 to 100"),
-        ({"quality": 101}, "quality 101 is not possible"),
+        ({"quality": 101}, "quality is 101: give a number"),
         ({"quality": 80, "format": "png"}, "quality 80: png has no quality setting, only jpg and webp do"),
     ],
 )
