@@ -34,7 +34,7 @@ def main() -> None:
     for source, target in pages():
         (place / target).parent.mkdir(parents=True, exist_ok=True)
         (place / target).write_text(linked(source.read_text(), source), encoding="utf-8")
-    for picture in sorted([*ROOT.glob("plugins/*/*.png"), *ROOT.glob("plugins/*/*.gif"), *ROOT.glob("docs/*.png")]):
+    for picture in pictures():
         target = place / picture.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, target)
@@ -44,6 +44,14 @@ def main() -> None:
     folders = f'docs_dir = "{place.name}"\nsite_dir = "{out.name}"\n'
     settings.write_text(text.replace("[project]\n", f"[project]\n{folders}", 1))
     raise SystemExit(subprocess.run(["zensical", "build", "--clean", "--strict", "-f", settings]).returncode)
+
+
+def pictures() -> list[Path]:
+    """Return the pictures that a page may show."""
+    forms = ("png", "gif", "jpg")
+    return sorted(
+        one for form in forms for folder in ("plugins/*", "docs") for one in ROOT.glob(f"{folder}/*.{form}")
+    )
 
 
 def pages() -> Iterator[tuple[Path, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 import i2i
 from i2i import config
 from i2i.cli import app
-from i2i.errors import ConfigError, DataError, I2IError, NumericError, WeightsError
+from i2i.errors import ConfigError, DataError, I2IError, NumericError, PluginError, WeightsError
 from i2i.model import Model
 from i2i.plugins import registry
 
@@ -500,3 +501,13 @@ def test_mistakes_on_the_command_line(arguments: list[str], told: str, tmp_path:
     with pytest.raises(I2IError, match=told):
         called("export", *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_onnx_runtime_is_told_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "upscale.onnx"
+    assert CliRunner().invoke(app, ["export", "upscale-x2", "-o", str(file)]).exit_code == 0
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(PluginError, match=r"^onnxruntime cannot be imported .*: pip install 'i2i\[export\]'$"):
+        i2i.load(file)(np.zeros((8, 8, 3), np.uint8))

@@ -20,6 +20,7 @@ import i2i_wandb
 import numpy as np
 import pytest
 from i2i_compare import compare
+from i2i_report.page import explained
 from i2i_report.page import page as report
 from i2i_runs import runs as list_runs
 
@@ -220,9 +221,21 @@ def test_the_report_has_everything_about_the_run(tmp_path: Path) -> None:
     assert ">high, at the start</option>" in text
     assert "data-live" not in text
     assert '<th scope="row">psnr/<wbr>db</th><td>26</td>' in text
-    assert "<p>psnr: Peak signal-to-noise ratio in dB" in text
+    assert "<summary>psnr: Peak signal-to-noise ratio in dB" in text
+    assert "<li><code>db</code>: PSNR of the predictions; higher is better.</li>" in text
     run.metrics_file.unlink()
     assert "<body data-live=1>" in report(run)
+
+
+def test_numbers_of_a_task_and_of_a_metric_are_explained_up_to_the_arguments() -> None:
+    text = explained(
+        "m", "Return the error of <a>.\n\nOne\nline.\n\n- `x`: first,\n  and more.\n- `y`: 2.\n\nArgs:\n  k: no"
+    )
+    assert text == (
+        "<details><summary>m: The error of &lt;a&gt;.</summary><p>One line.</p>"
+        "<ul><li><code>x</code>: first, and more.</li><li><code>y</code>: 2.</li></ul></details>"
+    )
+    assert explained("m", "A number.") == "<p>m: A number.</p>"
 
 
 def test_samples_are_thinned_to_a_number_and_a_size(tmp_path: Path) -> None:

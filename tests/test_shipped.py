@@ -189,6 +189,11 @@ def test_a_command_written_for_a_checkout_runs_anywhere_and_says_what_it_reads(
         )
         said = f"i2i: there is no file configs/{name}.yaml here: using the one that comes with i2i\n"
         assert capsys.readouterr().err == said
+    for variable, value in (("RANK", "1"), ("I2I_SAID", "where errors are noted")):  # of torchrun, and of `--nproc`
+        with monkeypatch.context() as of:
+            of.setenv(variable, value)
+            config.load("configs/cyclegan.yaml", [], registry().catalog)
+            assert capsys.readouterr().err == ""
     Path("configs").mkdir()
     Path("configs/cyclegan.yaml").write_text("task: 3")
     with pytest.raises(ConfigError, match=r"configs/cyclegan\.yaml:1"):

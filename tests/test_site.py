@@ -34,7 +34,17 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
         assert (tmp_path / "site" / page / "index.html").is_file()
     assert "plugins/i2i_cyclegan/run.png" in home
     assert (tmp_path / "site" / "plugins" / "i2i_cyclegan" / "run.png").is_file()
+    for page in (tmp_path / "site").rglob("*.html"):
+        for picture in re.findall(r'<img[^>]* src="([^":]+)"', page.read_text()):
+            assert (page.parent / picture).resolve().is_file(), f"{page}: {picture}"
     assert not re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)"', home)
+
+
+def test_every_picture_of_a_page_exists() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")]
+    shown = [(page, name) for page in pages for name in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text())]
+    assert len(shown) > 20
+    assert not [(page, name) for page, name in shown if not (page.parent / name).is_file()]
 
 
 def test_every_page_of_docs_is_in_the_menu_of_the_site() -> None:

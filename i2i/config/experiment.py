@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +141,7 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
 
     Args:
         path: a file, or the name of a shipped config; see `shipped.find`. Where there is no file configs/NAME.yaml,
-            the shipped config NAME is read, and stderr says so.
+            the shipped config NAME is read, and stderr of the first process says so.
         overrides: `KEY=VALUE` each; keys are dotted, values are YAML.
 
     Raises:
@@ -149,7 +150,8 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
     path = shipped.find(path)
     own = None if path.exists() else shipped.instead_of(path)
     if own is not None:
-        print(f"i2i: there is no file {path} here: using the one that comes with i2i", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0" and "I2I_SAID" not in os.environ:  # `--nproc` has said it already
+            print(f"i2i: there is no file {path} here: using the one that comes with i2i", file=sys.stderr)
         path = own
     try:
         if not path.is_file():

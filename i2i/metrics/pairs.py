@@ -26,7 +26,7 @@ Space = Literal["rgb", "y"]
 class PSNR:
     """Peak signal-to-noise ratio in dB, averaged over the images; identical images count as 100 dB.
 
-    - `db`: PSNR of the predictions.
+    - `db`: PSNR of the predictions; higher is better.
     - `baseline`, if configured: PSNR of "A" itself.
     - `gain`: `db` - `baseline`.
 

@@ -63,9 +63,9 @@ class KID(SetDistance):
     """Kernel distance between generated images and the real ones of all validation samples.
 
     The unbiased estimate of the squared maximum mean discrepancy with the cubic kernel, over all images at once and
-    not multiplied by 1000. Two sets from the same distribution score 0 on average, so good scores may be slightly
-    negative. Suited to sets of about a hundred images, where a Fréchet distance is unreliable. Papers average over
-    subsets of 1,000 instead, a less precise estimate of the same quantity.
+    not multiplied by 1000. Lower is better; two sets from the same distribution score 0 on average, so good scores
+    may be slightly negative. Suited to sets of about a hundred images, where a Fréchet distance is unreliable.
+    Papers average over subsets of 1,000 instead, a less precise estimate of the same quantity.
 
     Args:
         extractor: "squeezenet" for photographs, "resnet20" for tiny ones, "lenet" for digits, "vgg19" or "inception"

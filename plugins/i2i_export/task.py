@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from i2i import ConfigError, DataError, ResourceError, Task, WeightsError
+from i2i import ConfigError, DataError, PluginError, ResourceError, Task, WeightsError
 from i2i.data import class_numbers, refuse_other_codes
 from i2i.modalities import Image, LabelMap
 from i2i.networks import in_parts
@@ -56,6 +56,7 @@ class Onnx(Task):
 
         Raises:
             ResourceError: there is not enough memory for an input of this size.
+            PluginError: ONNX Runtime is not installed.
             WeightsError: the file cannot be run.
         """
         with self._lock:
@@ -64,6 +65,8 @@ class Onnx(Task):
                 checked(data)
                 try:
                     self._session = session_of(data)
+                except PluginError:  # it is not installed
+                    raise
                 except Exception as error:
                     raise WeightsError(f"ONNX Runtime cannot load the file ({one_line(error)})") from error
         known = {one.name for one in self._session.get_inputs()}

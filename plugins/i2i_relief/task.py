@@ -123,7 +123,8 @@ def departure(normals: Tensor, depth: Tensor) -> Tensor:
 class ReliefError:
     """Compares the normals and the depth predicted by a `relief` task with the true ones.
 
-    For shaded images ("shaded/..."), line drawings ("lines/...") and all images:
+    For shaded images ("shaded/..."), line drawings ("lines/...") and all images; 0 is best, and 1 relative to a flat
+    plane is no better than one:
 
     - `angle`, `angle_median`: between predicted and true normals, in degrees, over all pixels of all images.
     - `flat`: the mean angle if every normal pointed at the viewer. `angle_of_flat` is angle / flat.

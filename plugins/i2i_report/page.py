@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -120,15 +122,52 @@ def metrics(run: Run) -> str:
         how = " ".join([f"step {line['step']}", *line["overrides"]])
         later += [(f"{name} (evaluated at {how})", f"{value:.4g}") for name, value in line["metrics"].items()]
     rows = [*final.items(), *later]
-    return table(rows) + measured(name for name, _ in rows)
+    return table(rows) + "".join(measured(run, dict.fromkeys(name.partition("/")[0] for name, _ in rows)))
 
 
-def measured(names: Iterable[str]) -> str:
-    """Return what metrics measure, given the names of their values: the first line of the docstring of each."""
-    known = {entry.name: entry.build.__doc__ or "" for entry in registry().catalog if entry.kind == "metric"}
-    used = dict.fromkeys(name.partition("/")[0] for name in names)
-    firsts = {name: known[name].strip().partition("\n")[0] for name in used if name in known}
-    return "".join(f"<p>{html.escape(f'{name}: {first}')}</p>" for name, first in firsts.items() if first)
+def measured(run: Run, names: Iterable[str]) -> Iterator[str]:
+    """Yield what the numbers of these metrics mean, as their docstrings and that of the task's `validate` say it."""
+    known = {(entry.kind, entry.name): entry.build for entry in registry().catalog}
+    task = known.get(("task", task_of(run)))
+    for name in names:
+        about = getattr(task, "validate", None) if name == "validation" else known.get(("metric", name))
+        if text := inspect.getdoc(about) if about is not None else None:
+            yield explained(name, text)
+
+
+def task_of(run: Run) -> str:
+    """Return the name of a run's task, "" if its config cannot be read."""
+    try:
+        return next((str(one.value) for one in settings_of(run.config_text()) if one.key == "task.use"), "")
+    except I2IError:
+        return ""
+
+
+def explained(name: str, text: str) -> str:
+    """Return the first line of a docstring, which unfolds to what it says of each value, up to its arguments."""
+    first, _, rest = text.partition("\n")
+    if kept := re.fullmatch(r"Return (.)(.*)", first):
+        first = kept[1].upper() + kept[2]
+    rest = re.split(r"^(?:Args|Raises|Source|Example|Args and Raises)\b.*:", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    first = f"{html.escape(name)}: {marked(first)}"
+    blocks = [block.strip() for block in re.split(r"\n\s*\n", rest.removeprefix("Returns:")) if block.strip()]
+    if not blocks:
+        return f"<p>{first}</p>"
+    return f"<details><summary>{first}</summary>{''.join(map(block_of, blocks))}</details>"
+
+
+def block_of(text: str) -> str:
+    """Return a paragraph or a list of a docstring as HTML."""
+    if not text.startswith("- "):
+        return f"<p>{marked(' '.join(text.split()))}</p>"
+    items = re.split(r"^- ", text, flags=re.MULTILINE)[1:]
+    shown = [f"<li>{marked(' '.join(item.split()))}</li>" for item in items]
+    return f"<ul>{''.join(shown)}</ul>"
+
+
+def marked(text: str) -> str:
+    """Return text as HTML, with what is in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def configuration(run: Run) -> Iterator[str]:

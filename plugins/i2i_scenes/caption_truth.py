@@ -32,7 +32,7 @@ class CaptionTruth:
     """How often generated pictures show the colour, shape, count, place and relation that their caption names.
 
     Each is a share of the times that captions name the attribute; captions of two groups name two colours, shapes and
-    counts.
+    counts. 1 is best.
 
     - `colour`, `shape`, `count`, `place`, `relation`: pictures of the captions of the validation samples, in turn.
     - `real/...`: the same for the validation pictures with their own captions: what the judge reads right.

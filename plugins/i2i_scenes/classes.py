@@ -51,7 +51,7 @@ class ClassAccuracy:
 
     The same number of each class is sampled, always from the same random numbers.
 
-    - `mean`: the share that is read as requested. Chance is 1 / the number of classes.
+    - `mean`: the share that is read as requested; 1 is best. Chance is 1 / the number of classes.
     - `smallest`: the smallest such share of any class.
     - `judge`: the share of validation pictures that the judge reads as their "label", if they have one: the upper
       limit to expect of generated pictures.

@@ -27,7 +27,7 @@ class ClipClassAccuracy:
     The same number of clips of each class is sampled, always from the same random numbers. The judge, a classifier of
     drawn digits that are in no data set, reads a window around the centre of brightness of each chosen frame.
 
-    - `mean`: the share of frames read as requested. Chance is 0.1.
+    - `mean`: the share of frames read as requested; 1 is best. Chance is 0.1.
     - `smallest`: the smallest such share of any class.
     - `judge`: the same share for validation clips, the upper limit to expect of generated ones.
 

@@ -43,7 +43,7 @@ class CaptionRank:
     A picture of each caption of the validation samples is generated. The other captions are drawn from those of the
     other samples; instead of drawing them at random, the expectation over all draws is computed.
 
-    - `top1`: the share of generated pictures whose own caption ranks first.
+    - `top1`: the share of generated pictures whose own caption ranks first; 1 is best.
     - `real/top1`: the same for the real pictures of these captions: the upper limit to expect.
     - `chance/top1`: the same for generated pictures with the captions of others; about 1 / `among`.
 

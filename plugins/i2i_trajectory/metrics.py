@@ -21,17 +21,18 @@ Degrees = Annotated[float, Ge(0)]
 
 
 class DisplacementErrors:
-    """Errors in metres over the people of all validation scenes, with the best of `samples` futures.
+    """Errors in metres over the people of all validation scenes, with the best of `samples` futures. 0 is best.
+
+    - `ade`, `fde`: mean and final distance of the best future of a whole scene (joint).
+    - `ade_per_person`, `fde_per_person`: with the best future of each person.
+    - `collisions`: the share of people who come within 0.2 m of another; `true_collisions` is that of the truth.
+    - `constant_...`: the same errors for constant velocity, one sample.
+    - `noisy_constant_...`: for constant velocity in a random direction, best of `samples`.
 
     Args:
         samples: futures of each scene.
         degrees: standard deviation of the angle of the noisy constant velocity.
         repeats: evaluations with other random numbers, which are averaged; the eth scene is small.
-
-    Returns `ade` and `fde` with the best future of a whole scene (joint), `ade_per_person` and `fde_per_person` with
-    that of each person, and `collisions`, the share of people who come within 0.2 m of another; with the prefix
-    `constant_` for constant velocity, one sample, `noisy_constant_` for constant velocity in a random direction, best
-    of `samples`, and `true_collisions`.
     """
 
     needs = Needs(makes=Forecasts, source=True, target=True, paired=True)

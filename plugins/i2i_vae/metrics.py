@@ -28,7 +28,11 @@ class ImportanceNLL:
     """The negative log-likelihood of the validation images in nats, by importance sampling from the encoder.
 
     -log (1/k sum of p(x, z) / q(z | x)): an upper bound on the negative log-likelihood that approaches it as k
-    grows; k = 1 gives the usual bound. The codes are sampled from torch's generator, which the run seeds.
+    grows; k = 1 gives the usual bound. Lower is better. The codes are sampled from torch's generator, which
+    the run seeds.
+
+    - `nats`: the mean over the images.
+    - `pictures`: how many images that is.
 
     Args:
         k: codes per image.
@@ -65,6 +69,9 @@ class ImportanceNLL:
 
 class ActiveUnits:
     """The number of active latent dimensions: those whose mean varies over the validation images.
+
+    - `count`: the active ones; 0 if the decoder ignores its code (posterior collapse).
+    - `of`: all of them.
 
     Args:
         threshold: the variance of a unit's mean above which it is active.

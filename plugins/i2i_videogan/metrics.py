@@ -57,7 +57,8 @@ class ClipDistance:
     """Kernel distance between generated clips and validation clips, over the features `space_time`, with controls.
 
     The energy distance, which is the squared maximum mean discrepancy for the kernel -|x - y|, of features divided by
-    their standard deviation among validation clips. Two sets from the same distribution score 0 on average.
+    their standard deviation among validation clips. Lower is better; two sets from the same
+    distribution score 0 on average.
 
     - `space_time`: of the generated clips.
     - `shuffled`: of validation clips with their frames in random order.
@@ -85,7 +86,7 @@ class ClipDistance:
 class FrameScores:
     """Predicted frames against the true ones, next to two baselines.
 
-    - `psnr`, `ssim`: of the predictions, averaged over frames and clips.
+    - `psnr`, `ssim`: of the predictions, averaged over frames and clips; higher is better.
     - `repeat_psnr`, `repeat_ssim`: of the last given frame, repeated.
     - `velocity_psnr`, `velocity_ssim`: of the last given frame, moved on with the mean velocity of the centre of what
       is not background in the given frames (`motion.centres`).
