@@ -78,7 +78,7 @@ def timed(args: argparse.Namespace) -> dict[str, Any]:
     found = compare(sides.reference, sides.i2i, args.rounds, args.clock)
     found |= {"kind": workload.kind, "checked": guarded | sides.checked, "note": workload.note}
     found["load"] = {"before": load, "after": os.getloadavg()[0]}
-    if workload.kind == "inference" and not other:
+    if workload.kind == "inference" and not other and not args.avx2:  # which does not limit them
         runtimes = workload.runtimes()
         found["runtimes"] = {
             name: compare(sides.reference, turn, args.rounds, args.clock)["ratio"] for name, turn in runtimes.items()

@@ -55,7 +55,8 @@ trains in bf16, and translates in it where a test allows that (see devices.md).
 - **Goal**: what we work towards, for this kind of CPU.
 - **Peak memory** is beyond that of a process that has imported everything, in a process for each side.
 - **Limited to AVX2**: a CPU that has more, on which PyTorch, oneDNN and MKL were told to use AVX2 only (`--avx2`). It
-  stands in for a CPU without AVX-512; caches and clock are its own.
+  stands in for a CPU without AVX-512; caches and clock are its own. ONNX Runtime and OpenVINO cannot be told so, and
+  are left out.
 
 ## What limits a step
 

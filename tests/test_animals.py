@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from i2i_scenes.animals.data import HorsesAndZebras, Pictures
+from i2i_scenes.animals.landscape import landscape
+from i2i_scenes.animals.painting import Painting, paint
 from i2i_scenes.animals.pictures import mask, render
 from i2i_scenes.animals.scene import CLASSIFIER, VALIDATION, scene
 from i2i_scenes.animals.truth import AnimalTruth, chroma, classifier, stripe_energy
@@ -39,6 +41,26 @@ def test_a_seed_gives_the_same_image_in_another_process() -> None:
     pictures = [render(scene(s), animal, 64) for s in (0, 1 << 60) for animal in ("horse", "zebra")]
     here = hashlib.sha256(b"".join(p.tobytes() for p in [*pictures, mask(scene(0), 64)])).hexdigest()
     assert other.stdout.strip() == here
+
+
+def test_what_pictures_share_is_painted_once_and_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    painted = list[str]()
+    original = Painting.__init__
+    monkeypatch.setattr(
+        Painting,
+        "__init__",
+        lambda self, scene, animal, grid: painted.append(animal) or original(self, scene, animal, grid),
+    )
+    for shared in (paint, landscape):
+        shared.cache_clear()
+    first, other = render(scene(7), "horse", 64), render(scene(7), "zebra", 64)
+    mask(scene(7), 64)
+    assert np.array_equal(render(scene(7), "horse", 64), first)
+    assert np.array_equal(render(scene(7), "zebra", 64), other)
+    assert painted == ["horse", "zebra"]
+    for shared in (paint, landscape):
+        shared.cache_clear()
+    assert np.array_equal(render(scene(7), "zebra", 64), other)
 
 
 @pytest.mark.parametrize("size", [64, 65, 100, 128, 256])
@@ -185,6 +207,18 @@ def test_the_classifier_recognises_unseen_animals_without_touching_the_global_ge
     assert found["classifier/accuracy"] >= 0.99
     assert torch.equal(before, torch.get_rng_state())
     assert np.array_equal(numpy_before, np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_the_classifier_is_the_same_for_any_number_of_threads() -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(classifier.__wrapped__(4, 3, 4).state_dict())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*(state.values() for state in found), strict=True))
 
 
 def test_the_truth_scores_perfectly(data: HorsesAndZebras) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from i2i_cyclegan import CycleGAN
 
+from i2i.devices import Branches
 from i2i.losses import LSGAN
 from i2i.networks import PatchDiscriminator, ResnetGenerator
 
@@ -49,3 +51,28 @@ def test_without_noise_no_random_numbers_are_drawn() -> None:
     before = torch.get_rng_state()
     next(cyclegan.step({name: torch.zeros(1, 3, 16, 16) for name in "AB"}))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_validation_computes_its_branches_side_by_side() -> None:
+    subject = task().eval()
+    batch = {name: torch.rand(2, 3, 16, 16) * 2 - 1 for name in "AB"}
+    with torch.no_grad():
+        a, b = batch["A"], batch["B"]
+        expected = {
+            "cycle_a": subject.G_ba(subject.G_ab(a)) - a,
+            "cycle_b": subject.G_ab(subject.G_ba(b)) - b,
+            "identity_a": subject.G_ba(a) - a,
+            "identity_b": subject.G_ab(b) - b,
+        }
+        in_turn = subject.validate(batch)
+        subject.branches = Branches(subject, 2)
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(2)
+            found = [subject.validate(batch) for _ in range(2)]  # the first one finds out whether they may
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+    for numbers in (in_turn, *found):
+        assert numbers == pytest.approx({name: error.abs().mean().item() for name, error in expected.items()})
+    assert list(subject.branches.take_turns.values()) == [False]

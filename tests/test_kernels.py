@@ -32,6 +32,7 @@ SHAPES = [  # images, channels in and out, height, width, kernel, stride, paddin
     (2, 8, 16, 15, 16, 4, 2, 1),
     (1, 8, 8, 5, 7, 7, 1, 3),
     (1, 4, 4, 6, 6, 4, 1, 1),
+    (2, 9, 3, 11, 8, 5, 1, 1),
     (5, 64, 32, 40, 36, 3, 1, 1),
 ]
 
@@ -306,6 +307,15 @@ def test_winograd_copies_only_a_band_of_a_large_image() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         assert 0 < pool.submit(kept).result() < 4 * winograd.WORK < 1024 * 512 * 16
+
+
+def test_the_gradient_of_few_channels_out_copies_patches_of_the_results() -> None:
+    """As at the end of a generator: patches of the images would be too many."""
+    x, dy = torch.rand(1, 64, 134, 134), torch.rand(1, 3, 128, 128)
+    at = Geometry((134, 134), (7, 7), (1, 1), (0, 0))
+    with pytest.raises(passes.Inapplicable):
+        passes.patches(x, at, 128 * 128)
+    assert apart(passes.matmul_weight(x, dy, at), passes.direct_weight(x, dy, at)) < 2e-5
 
 
 def test_matmul_copies_only_small_images() -> None:

@@ -97,8 +97,12 @@ def first_losses(engine: Engine, reference: Any, batch: Any, plain: Any) -> dict
 
     i2i may report more than the reference, such as how often its discriminator is right.
 
+    The losses of the first player must agree to 1e-5, those of later ones to 1e-4: the first step of Adam divides
+    each gradient by itself, whatever its size. Errors of one rounding (1e-7) in the convolutions of plain DCGAN
+    change its second loss by 2.7e-5.
+
     Raises:
-        SystemExit: they differ by more than 1e-5, or by more than 0.05 in bf16.
+        SystemExit: they differ by more, or by more than 0.05 in bf16.
     """
     seed_everything(engine.train.seed, engine.number, 0)
     found, plain_gflop = counted(lambda: reference.step(plain))
@@ -107,11 +111,14 @@ def first_losses(engine: Engine, reference: Any, batch: Any, plain: Any) -> dict
     if not expected.keys() <= losses.keys():
         sys.exit(f"i2i reports the losses {sorted(losses)}, the reference {sorted(expected)}")
     our_gflop = counted(lambda: engine.step([batch]).losses)[1]
-    gap = max(abs(losses[name] - value) / max(1.0, abs(value)) for name, value in expected.items())
-    require_close(gap, 1e-5 if fp32() else 0.05, f"the first losses {losses} and {expected}")
+    gaps = {name: abs(losses[name] - value) / max(1.0, abs(value)) for name, value in expected.items()}
+    first = next(iter(expected)).split("/")[0]
+    for name, gap in gaps.items():
+        most = 1e-5 if name.startswith(f"{first}/") else 1e-4
+        require_close(gap, most if fp32() else 0.05, f"the first losses {losses} and {expected}")
     return {
         "first_losses": expected,
-        "first_losses_differ_by": gap,
+        "first_losses_differ_by": max(gaps.values()),
         "reference_gflop": round(plain_gflop, 3),
         "i2i_gflop": round(our_gflop, 3),
     }

@@ -137,7 +137,12 @@ def matmul_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) ->
 
 
 def matmul_weight(x: Tensor, dy: Tensor, at: Geometry) -> Tensor:
-    """Return the gradient of the weight by one matrix product."""
+    """Return the gradient of the weight by one matrix product with copies of patches of whichever has fewer channels."""
+    around = (at.kernel[0] - 1 - at.padding[0], at.kernel[1] - 1 - at.padding[1])
+    if dy.shape[1] < x.shape[1] and at.stride == (1, 1) and min(around) >= 0:  # as at the end of a generator
+        turned = Geometry((dy.shape[2], dy.shape[3]), at.kernel, at.stride, around)
+        found = patches(dy, turned, x.shape[2] * x.shape[3]) @ x.transpose(0, 1).reshape(x.shape[1], -1).t()
+        return found.view(dy.shape[1], *at.kernel, -1).flip(1, 2).permute(0, 3, 1, 2).contiguous()
     flat = dy.transpose(0, 1).reshape(dy.shape[1], -1)
     found = flat @ patches(x, at, flat.shape[1] // len(dy)).t()
     return found.view(dy.shape[1], x.shape[1], *at.kernel)

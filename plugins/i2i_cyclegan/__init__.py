@@ -133,12 +133,16 @@ class CycleGAN(Task):
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
         """Return the mean absolute cycle and identity errors, in units of [-1, 1]."""
         a, b = batch["A"], batch["B"]
-        return {
-            "cycle_a": l1_loss(self.G_ba(self.G_ab(a)), a).item(),
-            "cycle_b": l1_loss(self.G_ab(self.G_ba(b)), b).item(),
-            "identity_a": l1_loss(self.G_ba(a), a).item(),
-            "identity_b": l1_loss(self.G_ab(b), b).item(),
-        }
+
+        def cycle(there: nn.Module, back: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+            """Return the errors of translating x there and back, and of translating it into its own domain."""
+            return l1_loss(back(there(x)), x), l1_loss(back(x), x)
+
+        (cycle_a, identity_a), (cycle_b, identity_b) = self.branches(
+            partial(cycle, self.G_ab, self.G_ba, a), partial(cycle, self.G_ba, self.G_ab, b)
+        )
+        found = {"cycle_a": cycle_a, "cycle_b": cycle_b, "identity_a": identity_a, "identity_b": identity_b}
+        return {name: value.item() for name, value in found.items()}
 
     def pictures(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Both directions with their reconstructions: the columns of `samples/`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -102,8 +103,9 @@ def laid(texture: Array, distance: Array, grid: int, scale: float) -> Array:
     return cv2.remap(texture, across * distance + 64, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
+@functools.lru_cache(2)  # a horse and a zebra are often wanted in the same one
 def landscape(scene: Scene, grid: int) -> Array:
-    """Return the picture without the animal, float32 [3, grid, grid] in 0..1."""
+    """Return the picture without the animal, float32 [3, grid, grid] in 0..1; it is not to be changed."""
     import cv2
 
     land, rng = scene.land, np.random.default_rng((scene.seed, 1))

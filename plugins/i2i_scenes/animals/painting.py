@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,8 +95,9 @@ class Painting:
         self.over(plain(colour, inside), covered(inside, pixels.size) * self.cover[window], window)
 
 
+@functools.lru_cache(4)  # a picture and a mask of each of two scenes, as in a validation sample
 def paint(scene: Scene, animal: Animal, grid: int) -> Painting:
-    """Paint the animal of a scene, from the far side to the near side."""
+    """Paint the animal of a scene, from the far side to the near side; the result is not to be changed."""
     painting = Painting(scene, animal, grid)
     bones, coat = painting.bones, painting.coat
     painting.solid([(bones.ears[1], coat.ear)], 0.42)

@@ -31,7 +31,7 @@ def compose(scene: Scene, animal: Animal, grid: int) -> Array:
     import cv2
 
     painting = paint(scene, animal, grid)
-    picture = landscape(scene, grid)
+    picture = landscape(scene, grid).copy()
     picture *= shadow(painting, grid)
     low = int((painting.foot - 0.1) * grid)  # grass begins below this row
     bare = picture[:, low:].copy()

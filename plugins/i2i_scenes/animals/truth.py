@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -169,11 +170,10 @@ def classifier(scenes: int = 192, steps: int = 300, batch: int = 32) -> nn.Modul
     It must not be easily convinced: a horse with a third of a zebra blended in counts as a horse, and an animal
     covered with noise as neither. Nor may it rely on colour: it is trained on grey, tinted and inverted pictures.
     """
-    horses, zebras = (
-        torch.stack([to_tensor(render(scene(CLASSIFIER + i), animal, SIZE)) for i in range(scenes)])
-        for animal in ("horse", "zebra")
-    )
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    drawn = (scene(CLASSIFIER + i) for i in range(scenes))
+    pairs = [[to_tensor(render(one, animal, SIZE)) for animal in ("horse", "zebra")] for one in drawn]
+    horses, zebras = map(torch.stack, zip(*pairs, strict=True))
+    with one_thread(), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(0)
         chance = torch.Generator().manual_seed(0)
         judge = network()
@@ -188,6 +188,17 @@ def classifier(scenes: int = 192, steps: int = 300, batch: int = 32) -> nn.Modul
             optimizer.step()
             schedule.step()
     return judge.eval().requires_grad_(False)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: the classifier is too small for more, and is the same for any number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def mingled(horse: Tensor, zebra: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
