@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import multiprocessing
@@ -12,7 +13,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from i2i import __main__, plugins
+from i2i import __main__
 
 
 def i2i_command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +42,10 @@ def _run(words: list[str], cwd: Path, environment: dict[str, str], out: int, err
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
-    plugins.registry.cache_clear()
+    for module in [module for name, module in sys.modules.items() if name.startswith("i2i")]:
+        for value in vars(module).values():
+            if type(value) is functools._lru_cache_wrapper:  # the registry, what was said once, weights
+                value.cache_clear()
     os.environ |= environment
     os.chdir(cwd)
     sys.argv = words
