@@ -76,6 +76,35 @@ least 3.0 s; the plain one reaches 93 GFLOP/s. To get below that, multiplication
   memory that the step before has freed. `i2i run` asks for this; the tables, whose two sides share a process, do not
   show it.
 
+## Training on the EPYC
+
+One core of the EPYC below computes large matrix products at 90 to 104 GFLOP/s, with AVX-512 and with AVX2 alike, and
+the convolutions of DCGAN (4x4, stride 2, batch 64) at 71 to 121, or 65 to 107 limited to AVX2. Of the step of
+CycleGAN, 28 % are the weight gradients of 3x3 convolutions of 256 channels at 32 pixels, by Winograd's algorithm.
+Half of their time is its matrix products, at 70 GFLOP/s, because one image has only 64 tiles for 65,536 weights.
+
+`make run` (`configs/cyclegan.yaml`, two threads) takes about 3:53 minutes there, put together from pieces: 3.4 s up
+to the first step, 0.123 s for each of the first 1,000 steps, which also draw their pictures, 0.110 for each of the
+others, 2 s for samples and checkpoints, and 27.7 s for the evaluation at the end, which took 48.
+
+Tried without success, in CPU time of one core while other programs ran:
+
+- Winograd's algorithm for 4x4 convolutions with stride 2, as 2x2 ones on cells of 2x2 pixels, with 0.39 of the
+  multiplications: forward from 64 to 128 channels at 32 pixels 53 ms instead of 40, from 128 to 256 at 16 pixels 39
+  instead of 41; the gradients took 0.97 to 1.27 of the direct time. Transforms and copies take more than half of it.
+- Winograd's algorithm for 4x4 convolutions with stride 1 (256 to 512 channels, 16 pixels): 1.17 to 1.52 of the direct
+  time; for 3x3 ones with stride 2: 1.6 to 2.2.
+- Smaller tiles: the weight gradient of a 3x3 convolution of 256 channels at 32 pixels takes 10.1 ms with F(2x2), 10.2
+  with F(3x3) and 8.4 with F(4x4).
+- Patches and one matrix product for DCGAN's convolutions of 64 and more channels: 1.4 to 3.9 times the direct time.
+- Whole networks with the channels of a pixel next to each other: DCGAN's step takes 1.64 s instead of 1.72, that of
+  VQ-VAE-2 0.144 instead of 0.153.
+- oneDNN instead of MKL for matrix products: 83 to 112 GFLOP/s instead of 90 to 103.
+
+Adam's first step divides each gradient by itself, so the losses after it depend on rounding: errors of 1e-7 in the
+convolutions of plain DCGAN change the generator's first loss by 2.7e-5, and the kernels of `auto` by 2.2e-5 (with
+AVX2). It must therefore agree to 1e-4, and what precedes it to 1e-5.
+
 ## Translation on the EPYC
 
 NNPACK takes 0.31 to 0.57 of the direct time of the 3x3 convolutions of these networks on one core of the EPYC below,
