@@ -137,7 +137,7 @@ def matmul_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) ->
 
 
 def matmul_weight(x: Tensor, dy: Tensor, at: Geometry) -> Tensor:
-    """Return the gradient of the weight by one matrix product with copies of patches of whichever has fewer channels."""
+    """Return the gradient of the weight by one matrix product; the side with fewer channels is copied in patches."""
     around = (at.kernel[0] - 1 - at.padding[0], at.kernel[1] - 1 - at.padding[1])
     if dy.shape[1] < x.shape[1] and at.stride == (1, 1) and min(around) >= 0:  # as at the end of a generator
         turned = Geometry((dy.shape[2], dy.shape[3]), at.kernel, at.stride, around)
