@@ -388,8 +388,9 @@ def test_a_process_killed_repeatedly_always_finds_a_state(tmp_path_factory: pyte
         reached = int(value)
     assert reached > 2
     files.sweep(folder)
+    checkpoint.save(folder, reached + 1, state(float(reached + 1)), keep=1)  # each kill may have left an older state
     assert not leftovers(folder)
-    assert len(list(folder.iterdir())) <= 2
+    assert len(list(folder.iterdir())) == 1
 
 
 # --- a power cut before everything is on disk (D19) ------------------------------------------------------------

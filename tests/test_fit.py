@@ -105,6 +105,11 @@ def test_a_config_that_is_too_large_is_tried_with_less() -> None:
     assert "yours is for 16" in found.set
 
 
+def test_a_batch_that_is_hardly_faster_is_not_recommended() -> None:
+    found = searched(Imagined(lambda batch, size: 1 + batch, size=None, pace=10.0), lambda text: None)  # type: ignore[arg-type]
+    assert found.set.splitlines()[1] == "No other batch that was tried is clearly faster."
+
+
 def test_a_config_that_never_fits_says_so() -> None:
     with pytest.raises(ResourceError, match="even with a batch of 1"):
         searched(Imagined(lambda batch, size: 9 + batch), lambda text: None)  # type: ignore[arg-type]

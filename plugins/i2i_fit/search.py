@@ -12,6 +12,7 @@ from .trial import Trial, Trials
 
 USABLE = 0.9  # of the memory that was free before the first trial
 FURTHEST = 64  # times the batch of the second trial, or its pixels: the largest that is tried
+CLEARLY = 1.05  # times as many samples per second: below, another batch is not worth another learning rate
 SHARE = 0.5  # of the time for a trial, for its steps
 ERRORS: dict[int, type[I2IError]] = {
     error.exit_code: error
@@ -160,12 +161,12 @@ def found(device: str, free: int, usable: int, done: list[Trial], base: Trial, s
         ]
     else:
         lines = [f"The config does not fit as it is, with its batch of {done[0].batch}."]
-    if fastest is not done[0]:
+    if base is not done[0] or pace(fastest) > CLEARLY * pace(base):
         line = f"Fastest: data.batch_size={fastest.batch}, {pace(fastest):.1f} samples/s"
         lines.append(f"{line} instead of {pace(base):.1f}" * (fastest is not base) or line)
         lines[-1] += f". A learning rate is tuned for one batch size: yours is for {done[0].batch}."
     else:
-        lines.append("No other batch that was tried is faster.")
+        lines.append("No other batch that was tried is clearly faster.")
     largest = [f"data.batch_size={batch}"] * (batch != base.batch)
     largest += [f"data.size={size} with a batch of {base.batch}"] * (size != base.size)
     if largest:
