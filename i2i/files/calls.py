@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,17 @@ class File(io.FileIO):
 
 def opened(path: str | Path, flags: int) -> int:
     """Open a file that is not a symlink, and return its descriptor."""
-    return system(os.open, path, flags | os.O_NOFOLLOW, 0o666)
+    return system(os.open, path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)  # a pipe without a reader is an error
+
+
+def waitless(path: str | Path, flags: int) -> int:
+    """Open a file to read, and return its descriptor; OSError for a pipe or a device, which one could wait for."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # for a folder, `open` has an error of its own
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
 
 
 def free_bytes(folder: str | Path) -> int:
@@ -76,7 +87,7 @@ def read(path: str | Path, size: int = -1) -> bytes:
         ResourceError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=waitless) as file:
             return file.read(size)
     except FileNotFoundError:
         raise
