@@ -22,12 +22,13 @@ import pytest
 from i2i_compare import compare
 from i2i_report.page import explained
 from i2i_report.page import page as report
-from i2i_runs import runs as list_runs
 
 from i2i import ConfigError, DataError, files, images
 from i2i.files.held import ending, locked
 from i2i.pages import charts, page, table
 from i2i.runs import Run, overviews, settings_of, sheet_of
+from i2i.runs import runs as list_runs
+from i2i.runs.progress import pace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CONFIG = """
@@ -461,3 +462,8 @@ def test_a_library_that_is_missing_is_reported(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ResourceError, match=rf"pip install 'i2i\[{name}\]'"):
         module.on_log(tmp_path, 1, {"G/x": 1.0}, {})
+
+
+def test_a_pace_below_one_per_second_is_in_seconds() -> None:
+    assert pace(10, 5, 4.0) == "2.50 it/s  ETA 0:00:02"
+    assert pace(2, 10, 9.0) == "4.50 s/it  ETA 0:00:45"
