@@ -22,12 +22,12 @@ import pytest
 from i2i_compare import compare
 from i2i_report.page import explained
 from i2i_report.page import page as report
+from i2i_runs import runs as list_runs
 
 from i2i import ConfigError, DataError, files, images
 from i2i.files.held import ending, locked
 from i2i.pages import charts, page, table
 from i2i.runs import Run, overviews, settings_of, sheet_of
-from i2i.runs import runs as list_runs
 from i2i.runs.progress import pace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
