@@ -62,13 +62,18 @@ def test_a_kernel_that_fails_or_gains_nothing_is_not_chosen() -> None:
     assert Choices().best("b", kernels | {"slow": counted(torch.ones(3), [], "slow", 50)}) == "direct"
 
 
-@pytest.mark.parametrize("change", ["other torch", "cut", "a list"])
+@pytest.mark.parametrize("change", ["other torch", "other i2i", "cut", "a list"])
 def test_choices_of_another_machine_or_in_a_damaged_file_are_not_used(change: str, tmp_path: Path) -> None:
     file = tmp_path / "kernels.json"
     kernels = {"direct": counted(torch.ones(3), [], "direct", 50), "quick": counted(torch.ones(3), [], "quick")}
     Choices(file).best("a", kernels)
     text = file.read_text()
-    changed = {"other torch": text.replace(torch.__version__, "1.0"), "cut": text[:-20], "a list": "[]"}[change]
+    changed = {
+        "other torch": text.replace(torch.__version__, "1.0"),
+        "other i2i": text.replace(f'"i2i": "{i2i.__version__}"', '"i2i": "0"'),
+        "cut": text[:-20],
+        "a list": "[]",
+    }[change]
     file.write_text(changed)
     assert Choices(file).kept() == {}
     assert Choices(file).best("a", kernels) == "quick"

@@ -1,7 +1,7 @@
 """Which kernel is the fastest for which convolution, measured on this machine and kept in a file.
 
-The file, $I2I_HOME/kernels.json (~/.cache/i2i by default), names the CPU, its instructions and the version of
-PyTorch. If one of them has changed, or the file is deleted or damaged, everything is measured again.
+The file, $I2I_HOME/kernels.json (~/.cache/i2i by default), names the CPU, its instructions and the versions of
+PyTorch and i2i. If one of them has changed, or the file is deleted or damaged, everything is measured again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .. import files
 from ..errors import ResourceError
+from ..version import __version__
 
 ROUNDS = 5  # measurements of each kernel, of which the shortest counts
 HOPELESS = 1.5  # times the shortest so far: a kernel that takes longer is not measured again
@@ -39,7 +40,7 @@ def cache_file() -> Path:
 
 @functools.cache
 def machine() -> dict[str, str]:
-    """Return what choices depend on: the CPU, its instructions, and PyTorch."""
+    """Return what choices depend on: the CPU, its instructions, PyTorch, and i2i's own kernels."""
     name, flags = platform.processor() or platform.machine(), ""
     with suppress(OSError):
         lines = dict(
@@ -56,6 +57,7 @@ def machine() -> dict[str, str]:
         "flags": flags,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
+        "i2i": __version__,
         **limits,
     }
 
