@@ -161,7 +161,7 @@ def test_classes_have_directions_if_the_model_is_not_told_the_class(
     assert torch.allclose(learned.along("above"), -learned.along("below"), atol=1e-3)
     told = Generator()
     told.classes = Brighter.classes
-    with pytest.raises(ConfigError, match="gets the class as a label, so it is not in the codes"):
+    with pytest.raises(ConfigError, match="this model is given the class as a label, so it is not in the codes"):
         latent.learn(model(tmp_path, told), keep=False)
 
 

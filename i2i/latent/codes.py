@@ -35,7 +35,10 @@ def need(model: Model, *what: str) -> None:
     if not lacking:
         return
     if can(model, "decode", "prior"):
-        rest = "possible: sample, interpolate, traverse and edit with random codes, and neighbours in pixel space"
+        rest = (
+            "possible: sample, interpolate, traverse, direction and edit with random codes, "
+            "and neighbours in pixel space"
+        )
     elif can(model, "encode", "decode"):
         rest = "possible: whatever starts from images (interpolate, traverse, reconstruct, neighbours, edit)"
     else:

@@ -109,8 +109,8 @@ def sampled(model: Model, data: Data, n: int) -> Sampled:
     classes = not getattr(data, "attributes", ())
     if classes and conditional(model):
         raise ConfigError(
-            f"{model.source}: gets the class as a label, so it is not in the codes and has no direction there: use "
-            f"-c label=..., or a model that is trained without task.classes"
+            f"{model.source}: this model is given the class as a label, so it is not in the codes and has no "
+            f"direction there: use -c label=..., or a model that is trained without task.classes"
         )
     line = Line()
     pictures, known = [], []

@@ -261,7 +261,9 @@ def edit(
     if pictures:
         draws_nothing(model, condition, n)
     if not attribute:
-        raise ConfigError("edit needs an attribute, e.g. --attribute smile; i2i latent direction lists their names")
+        raise ConfigError(
+            "edit needs an attribute, such as --attribute smile; `i2i latent direction` lists the names"
+        )
     odd = [far for far in amount if not math.isfinite(far)]
     if odd:
         raise ConfigError(f"--amount {odd[0]} is not finite: give a finite number, e.g. 1 or -0.5")

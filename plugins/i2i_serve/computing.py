@@ -214,7 +214,7 @@ def sentence(errors: Any) -> str:
     """Return the first error of a validation as a sentence: what must be given, and what was, if that is short."""
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        return "There is a field that is not known here; /openapi.json lists those that are."
+        return f"The field {str(first['loc'][-1])[:40]} is not known; /openapi.json lists the fields."
     where = [
         str(part) for part in first["loc"] if part not in ("body", "query", "path")
     ]  # below it, names are theirs

@@ -89,7 +89,7 @@ class Reader:
     def _check(self) -> None:
         name, possible = self.part.name, ", ".join(self.known)
         if name not in self.known:
-            raise Refusal(422, f"The form has a field that is not known here; the fields are {possible}.")
+            raise Refusal(422, f"The field {name[:40]} is not known; the fields are {possible}.")
         if name in self.form.texts or name in self.form.files:
             raise Refusal(422, f"The field {name} is given twice; send one request for each picture.")
 

@@ -48,7 +48,7 @@ class Shelf:
     def get(self, name: str) -> Model:
         """Return a model. Raises: ConfigError, there is none of this name; as `i2i.load`."""
         if name not in self.sources:
-            raise ConfigError("There is no such model; GET /v1/models lists those that there are")
+            raise ConfigError("There is no such model; GET /v1/models lists all models")
         if name not in self.loaded:
             self.loaded[name] = load(self.sources[name])
         self.loaded.move_to_end(name)
@@ -101,7 +101,12 @@ def public(text: str, paths: list[str], name: str) -> str:
     text = re.sub(r",? or set I2I_LIMITS=\d+ to raise all limits on pictures", "", text)
     text = re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "a file", text)
     text = " ".join(text.split())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+    return capital(text) + ("" if text.endswith((".", "?")) else ".")
+
+
+def capital(text: str) -> str:
+    """Return a sentence with a capital; a first word that is a name (`label=17`, `my_run:`) stays as it is."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+[ ,]", text) else text
 
 
 def limit_memory(count: int | None) -> None:

@@ -133,7 +133,7 @@ def card(state: State, name: str) -> dict[str, Any]:
     if found is None:
         near = difflib.get_close_matches(name, state.worker.models, n=1)
         meant = f", did you mean {near[0]}?" if near else ";"
-        raise Refusal(404, f"There is no such model{meant} GET /v1/models lists those that there are.")
+        raise Refusal(404, f"There is no such model{meant} GET /v1/models lists all models.")
     return found
 
 

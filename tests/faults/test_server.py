@@ -220,7 +220,7 @@ def test_mistakes_in_a_request_are_sentences(server: Server) -> None:
         *((one.status_code, one.json()["error"]) for one in (server.client.get("/v1/models/truble"),)),
         *((one.status_code, one.json()["error"]) for one in (server.client.get("/v1/jobs/7"),)),
     ]
-    nearest = "There is no such model, did you mean trouble? GET /v1/models lists those that there are."
+    nearest = "There is no such model, did you mean trouble? GET /v1/models lists all models."
     assert answers == [
         (404, nearest),
         (422, "Format gif is for animations, and this is a picture: choose png, jpeg or webp."),
@@ -230,6 +230,21 @@ def test_mistakes_in_a_request_are_sentences(server: Server) -> None:
     ]
     asked = server.client.post("/v1/sample", json={"model": "trouble", "n": 0})
     assert asked.json()["error"] == "The field n must be at least 1, not 0."
+    asked = server.client.post("/v1/sample", json={"model": "trouble", "conditons": {}})
+    assert asked.json()["error"] == "The field conditons is not known; /openapi.json lists the fields."
+    told = post(server, multipart(MODEL, field("modle", "x"), upload(picture())))[1]
+    assert told.startswith("The field modle is not known; the fields are ")
+
+
+def test_names_at_the_start_of_a_sentence_keep_their_case() -> None:
+    from i2i_serve.inference import public
+
+    told = "runs/cgan/model.safetensors: this model is given the class"
+    assert public(told, ["runs/cgan/model.safetensors"], "cgan") == "cgan: this model is given the class."
+    assert public("label=17: this model has no such class", [], "x") == "label=17: this model has no such class."
+    assert (
+        public("unknown direction 'BtoC': use AtoB or BtoA", [], "x") == "Unknown direction 'BtoC': use AtoB or BtoA."
+    )
 
 
 @pytest.mark.parametrize(
