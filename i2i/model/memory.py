@@ -208,6 +208,8 @@ def chosen_tile(
     if pixels * largest**2 * HUGE < left * USABLE / 2:
         return asked
     plan = Plan(pixels, stages, output, can_be_cut(given), path is not None and path.suffix.lower() in IN_ROWS)
+    if asked is not None:
+        left = free(plan.mapped) or 0.0
     try:
         fits = plan.needs(asked) < left * USABLE
     except PluginError:  # the network fails on noise: how it fails on the picture says more
@@ -230,7 +232,10 @@ def chosen_tile(
                 return tile
     except ConfigError:
         raise ResourceError(f"{about}, {only}, and this model cannot work in tiles: use a smaller picture") from None
-    least = plan.needs(TILES[-1]) / GB
+    least = plan.needs(TILES[-1])
+    if least < left * USABLE:  # `ulimit -v` counts the temporary files as well
+        least += plan.mapped
     raise ResourceError(
-        f"{size[1]}x{size[0]} pixels need about {least:.1f} GB of memory even in tiles, {only}: use a smaller picture"
+        f"{size[1]}x{size[0]} pixels need about {least / GB:.1f} GB of memory even in tiles, {only}: "
+        "use a smaller picture"
     )

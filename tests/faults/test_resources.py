@@ -140,6 +140,19 @@ def test_R5_a_picture_that_fits_in_no_way_costs_only_itself(little: Any, tmp_pat
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(
+    ("tile", "sentence"), [(None, "need about 2.* GB of memory even in tiles"), (128, "in tiles of 128")]
+)
+def test_R5_temporary_files_count_towards_the_limit_on_addresses(
+    little: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int | None, sentence: str
+) -> None:
+    Image.new("1", (13000, 13000)).save(tmp_path / "a.png")
+    monkeypatch.setattr(memory, "free", lambda mapped=0: max(0.0, 2.4e9 - mapped))
+    model = i2i.load("upscale-x2")
+    with pytest.raises(ResourceError, match=sentence):
+        memory.chosen_tile(model, tmp_path / "a.png", Output(tile=tile), {}, "a.png", tmp_path / "b.png")
+
+
 def test_A17_the_memory_of_a_picture_that_is_rejected_is_not_estimated(little: Any, tmp_path: Path) -> None:
     Image.new("L", (1, 100_001)).save(tmp_path / "long.png")
     little(1e6)  # neither in tiles nor as a whole
