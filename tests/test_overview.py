@@ -88,6 +88,13 @@ def test_the_lowest_result_is_the_best_where_the_config_says_so(tmp_path: Path) 
     assert overviews(run.folder)[0][0].value == 25.0
 
 
+def test_a_metric_says_more_than_the_task_about_itself(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    run.metrics_file.write_text(json.dumps({"step": 300, "validation/accuracy": 0.99, "kid/random_conv": 4.5}))
+    assert (overviews(run.folder)[0][0].metric, overviews(run.folder)[0][0].value) == ("kid/random_conv", 4.5)
+    assert run.scores() == {"kid/random_conv": 4.5, "validation/accuracy": 0.99}
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,10 @@ class Run:
         """Return the numbers of the final evaluation by name, with "step"; {} for a run that is not finished."""
         return json.loads(files.read(self.metrics_file)) if self.finished else {}
 
+    def scores(self) -> dict[str, float]:
+        """Return the same without "step", the numbers of metrics before those of the task's `validate`."""
+        return metrics_first({key: value for key, value in self.metrics().items() if key != "step"})
+
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what `i2i evaluate` has appended: dicts with "step", "overrides" and "metrics"."""
         return self._lines(self.evaluations_file)
@@ -196,3 +200,8 @@ class Run:
 
     def _lines(self, file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in files.read(file).splitlines()] if file.exists() else []
+
+
+def metrics_first(numbers: dict[str, float]) -> dict[str, float]:
+    """Return the numbers of an evaluation, those of the task's `validate` last: a GAN's say little about quality."""
+    return dict(sorted(numbers.items(), key=lambda item: item[0].startswith("validation/")))

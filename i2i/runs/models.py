@@ -63,7 +63,6 @@ def of_run(run: Run) -> Card:
     translates = type(task).translate is not Task.translate
     scale = getattr(task.makes, "scale", 1)
     does = tree["task"]["use"] + (f" x{scale}" if scale > 1 else "") + ("" if translates else ", samples")
-    scores = {key: value for key, value in run.metrics().items() if key != "step"}
-    quality = "; ".join(f"{key} {value:.4g}" for key, value in list(scores.items())[:2])
+    quality = "; ".join(f"{key} {value:.4g}" for key, value in list(run.scores().items())[:2])
     takes = task.takes.name if translates else ""
     return Card(str(run.folder), does, takes, task.makes.name, scale, run.weights_file.stat().st_size, "", quality)

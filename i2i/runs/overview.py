@@ -20,7 +20,7 @@ from .. import files
 from ..config.source import Source
 from ..errors import DataError, I2IError
 from ..files.held import ending, locked
-from .folder import Run
+from .folder import Run, metrics_first
 
 STOPPED = ("Stopped", "KeyboardInterrupt", "SystemExit")
 WITHIN = 2  # levels of folders that are searched
@@ -136,12 +136,12 @@ def best_of(
     marked = [line for line in lines if any(key.startswith("metric/") for key in line)]
     name = train.get("best")
     if name is None:
-        final = {key: value for key, value in run.metrics().items() if key != "step"}
         newest = {key.removeprefix("metric/"): v for key, v in (marked or [{}])[-1].items() if key[:7] == "metric/"}
-        name = next(iter(final or newest), None)
+        scores = run.scores() or metrics_first(newest)
+        name = next(iter(scores), None)
         if name is None:
             return None, None, None
-        return name, (final or newest)[name], run.metrics().get("step") or marked[-1]["step"]  # type: ignore[return-value]
+        return name, scores[name], run.metrics().get("step") or marked[-1]["step"]  # type: ignore[return-value]
     scored = [line for line in marked if math.isfinite(line.get(f"metric/{name}", math.nan))]
     if not scored:
         return None, None, None
