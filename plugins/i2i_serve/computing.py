@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from i2i import DataError, images
 from i2i.modalities import Image
 
-from .form import Form, read_form
+from .form import Form, read_form, unknown
 from .limits import Account, Refusal
 from .routes import ERRORS, card, client_of, ended, file, shown, state_of
 from .schema import Conditions, Decode, Directions, Draw, Error, Format, JobState, Sample
@@ -214,7 +214,7 @@ def sentence(errors: Any) -> str:
     """Return the first error of a validation as a sentence: what must be given, and what was, if that is short."""
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        return f"The field {str(first['loc'][-1])[:40]} is not known; /openapi.json lists the fields."
+        return f"{unknown(str(first['loc'][-1]))}; /openapi.json lists the fields."
     where = [
         str(part) for part in first["loc"] if part not in ("body", "query", "path")
     ]  # below it, names are theirs

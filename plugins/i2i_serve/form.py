@@ -16,6 +16,11 @@ from .limits import Account, Limits, Refusal
 MOST = 20  # parts of a form
 
 
+def unknown(name: str) -> str:
+    """Return "The field NAME is not known", or without the name, which is not repeated if it may be markup."""
+    return f"The field {name} is not known" if name.isidentifier() and len(name) <= 40 else "A field is not known"
+
+
 @dataclass
 class Form:
     """The fields of a form: texts and files by name."""
@@ -89,7 +94,7 @@ class Reader:
     def _check(self) -> None:
         name, possible = self.part.name, ", ".join(self.known)
         if name not in self.known:
-            raise Refusal(422, f"The field {name[:40]} is not known; the fields are {possible}.")
+            raise Refusal(422, f"{unknown(name)}; the fields are {possible}.")
         if name in self.form.texts or name in self.form.files:
             raise Refusal(422, f"The field {name} is given twice; send one request for each picture.")
 

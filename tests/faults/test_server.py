@@ -234,6 +234,8 @@ def test_mistakes_in_a_request_are_sentences(server: Server) -> None:
     assert asked.json()["error"] == "The field conditons is not known; /openapi.json lists the fields."
     told = post(server, multipart(MODEL, field("modle", "x"), upload(picture())))[1]
     assert told.startswith("The field modle is not known; the fields are ")
+    told = post(server, multipart(MODEL, field("<b>", "x"), upload(picture())))[1]
+    assert told.startswith("A field is not known; the fields are ")
 
 
 def test_names_at_the_start_of_a_sentence_keep_their_case() -> None:
