@@ -83,10 +83,10 @@ the convolutions of DCGAN (4x4, stride 2, batch 64) at 71 to 121, or 65 to 107 l
 CycleGAN, 28 % are the weight gradients of 3x3 convolutions of 256 channels at 32 pixels, by Winograd's algorithm.
 Half of their time is its matrix products, at 70 GFLOP/s, because one image has only 64 tiles for 65,536 weights.
 
-`make run` (`configs/cyclegan.yaml`, two threads) takes about 3:53 minutes there, put together from pieces: 3.4 s up
-to the first step, 0.123 s for each of the first 1,000 steps, which also draw their pictures, 0.110 for each of the
-others, 2 s for samples and checkpoints, and 27.7 s for the evaluation at the end, which took 48. Limited to AVX2, the
-first 60 steps took 0.122 s each and the evaluation 34.9 s: about 4:00, if later steps gain as much.
+`make run` (`configs/cyclegan.yaml`, two threads) took 4:02 minutes there. Its parts, measured apart: 3.4 s up to the
+first step, 0.123 s for each of the first 1,000 steps, which also draw their pictures, 0.110 for each of the others,
+2 s for samples and checkpoints, and 27.7 s for the evaluation at the end, which took 48. Limited to AVX2, the first
+60 steps took 0.122 s each and the evaluation 34.9 s.
 
 Tried without success, in CPU time of one core while other programs ran:
 

@@ -6,7 +6,6 @@ What one step does is in engine.py; what is written, and where a run continues f
 from __future__ import annotations
 
 import logging
-import math
 from functools import partial
 
 import torch
@@ -54,7 +53,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     prepare(settings.threads)
     metrics = [(name, metric()) for name, metric in config.metrics]  # reports a missing weights file
     engine, data, observed = ready(config, run, world, metrics, resume=resume)
-    steps = settings.steps or math.ceil((settings.epochs or 0) * len(data) / data.batch_size)
+    steps = settings.length(len(data), data.batch_size)
     refuse_zero_rate(engine, steps)
     record = Record(run, config, engine)
     if record.complete(steps):

@@ -44,7 +44,7 @@ def _run(words: list[str], cwd: Path, environment: dict[str, str], out: int, err
         warnings.simplefilter("ignore", category)
     for module in [module for name, module in sys.modules.items() if name.startswith("i2i")]:
         for value in vars(module).values():
-            if type(value) is functools._lru_cache_wrapper:  # the registry, what was said once, weights
+            if type(value) is functools._lru_cache_wrapper:  # the registry, warnings given once, weights
                 value.cache_clear()
     os.environ |= environment
     os.chdir(cwd)

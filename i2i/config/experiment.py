@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ class Train:
     Args:
         epochs: length of training in passes over the data; give this or `steps`
         steps: length of training in steps; give this or `epochs`
-        speed: exact is PyTorch's own way; auto takes the fastest kernel for each convolution on the CPU, to 1e-5;
-            fast is auto with bf16 where the device multiplies it
+        speed: exact is PyTorch's own way; auto takes the fastest kernel for each convolution on the CPU, with
+            results within 1e-4 of the largest value; fast is auto with bf16 where the device multiplies it
         precision: auto picks bf16 on GPUs (fp16 where they lack it), and fp32 elsewhere unless `speed` is fast
         device: auto takes an accelerator if there is one; or cpu, cuda, cuda:1, mps, xpu
         start_from: a run, weights file or model whose weights the training begins with; null for random ones
@@ -88,6 +89,10 @@ class Train:
                 f"`epochs` is {self.epochs:g} and `steps` is {self.steps}, set one of them to null, e.g. with "
                 f"train.epochs=null"
             )
+
+    def length(self, samples: int, batch_size: int) -> int:
+        """Return how many steps the training has, with so many samples in an epoch and in a step."""
+        return self.steps or math.ceil((self.epochs or 0) * samples / batch_size)
 
 
 class Config:

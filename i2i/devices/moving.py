@@ -57,7 +57,7 @@ def move(batch: Mapping[str, Any], device: torch.device, stay: Collection[str] =
 
 
 def moved(value: Any, device: torch.device, stays: bool) -> Any:
-    """Return an entry of a batch on a device, without waiting; what is no tensor, or `stays`, as it is."""
+    """Return an entry of a batch on a device, without waiting; as it is if it is not a tensor, or `stays`."""
     if not isinstance(value, Tensor) or stays or shared(device):
         return value
     return (value.pin_memory() if device.type in STREAMING else value).to(device, non_blocking=True)

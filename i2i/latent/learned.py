@@ -21,7 +21,7 @@ from ..errors import ConfigError, ResourceError
 from ..model import Model
 from .codes import can, decode_paths, encode, encoded, need
 from .examples import attributes_of, batches, data_of
-from .sampled import sampled
+from .sampled import correlation, sampled
 
 Method = Literal["regression", "means"]
 VERSION = 4  # of the cached file; increased whenever the computation changes, so that old files are ignored
@@ -204,8 +204,7 @@ def _compute(model: Model, data: Data, n: int) -> Cached:
     for method in get_args(Method):
         vectors = directions(z, values, method)
         along = z.flatten(1) @ vectors.flatten(1).T
-        both = torch.stack([along.T, values.T.float()], 1)  # [K, 2, N]
-        tensors |= {method: vectors, f"{method} fit": torch.stack([pair.corrcoef()[0, 1] for pair in both])}
+        tensors |= {method: vectors, f"{method} fit": correlation(along, values).float()}
     about = {"attributes": names, "examples": examples, "agreement": agreement, "refused": refused}
     return tensors, {name: json.dumps(value) for name, value in about.items()}
 

@@ -94,8 +94,8 @@ class Predictor(nn.Module):
 def sampled(model: Model, data: Data, n: int) -> Sampled:
     """Sample `n` codes, and predict the attributes of their images.
 
-    It takes about a minute on a CPU, and tells the progress on stderr. Labels of class-conditional models are
-    sampled as well. The results are the same each time.
+    It shows its progress on stderr. Labels of class-conditional models are sampled as well. The results are the same
+    each time.
 
     Args:
         model: a model whose task can decode and sample codes.
@@ -113,19 +113,7 @@ def sampled(model: Model, data: Data, n: int) -> Sampled:
             f"direction there: use -c label=..., or a model that is trained without task.classes"
         )
     line = Line()
-    pictures, known = [], []
-    for _, x, part in batches(model, data, n):
-        pictures.append(seen(unit(model, x)))
-        known.append(part)
-    images, values = torch.cat(pictures), torch.cat(known)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    held_out = len(order) // HELD_OUT
-    with random_state_kept(device_of(model.task)):
-        torch.manual_seed(0)
-        predictor = Predictor(images.shape[1], min(images.shape[2:]), len(names), exclusive=classes)
-        teach(predictor.to(device_of(model.task)), images[order[held_out:]], values[order[held_out:]], line)
-    tested = order[: max(1, held_out)]
-    agreement = correlation(predictor.predict(images[tested]), values[tested])
+    predictor, agreement, values = taught(model, data, n, classes, line)
 
     # The label that a class-conditional model draws depends on the seed, so that each batch has another one.
     codes, predictions = prior(model, n), []
@@ -134,7 +122,7 @@ def sampled(model: Model, data: Data, n: int) -> Sampled:
         if number % 10 == 9:
             line.note(f"directions: {min(n, BATCH * (number + 1))} of {n} sampled codes decoded")
     predicted = torch.cat(predictions)
-    line.say(f"directions: learned from {len(images)} training images and {n} sampled codes")
+    line.say(f"directions: learned from {len(values)} training images and {n} sampled codes")
 
     spread = predicted.std(0) / values.double().std(0)
     refused = {
@@ -147,11 +135,33 @@ def sampled(model: Model, data: Data, n: int) -> Sampled:
     places = [place for place, name in enumerate(names) if name not in refused]
     found = tuple(names[place] for place in places)
     agreements = dict(zip(names, agreement.tolist(), strict=True))
-    return Sampled(found, codes, predicted[:, places], len(images), agreements, refused)
+    return Sampled(found, codes, predicted[:, places], len(values), agreements, refused)
+
+
+def taught(model: Model, data: Data, n: int, exclusive: bool, line: Line) -> tuple[Predictor, Tensor, Tensor]:
+    """Train a predictor on the labelled images of a data set; always the same one.
+
+    Returns:
+        The predictor; its agreement with the truth on held-out images, a correlation for each attribute, float64 [K];
+        and the attributes of all images, [N, K] with N <= n.
+    """
+    pictures, known = [], []
+    for _, x, part in batches(model, data, n):
+        pictures.append(seen(unit(model, x)))
+        known.append(part)
+    images, values = torch.cat(pictures), torch.cat(known)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    held_out = len(order) // HELD_OUT
+    with random_state_kept(device_of(model.task)):
+        torch.manual_seed(0)
+        predictor = Predictor(images.shape[1], min(images.shape[2:]), values.shape[1], exclusive)
+        teach(predictor.to(device_of(model.task)), images[order[held_out:]], values[order[held_out:]], line)
+    tested = order[: max(1, held_out)]
+    return predictor, correlation(predictor.predict(images[tested]), values[tested]), values
 
 
 def objection(name: str, agreement: float, spread: float) -> str:
-    """Return why an attribute has no direction, or "" if it has one; NaN is no agreement."""
+    """Return why an attribute has no direction, or "" if it has one; NaN does not count as agreement."""
     if not agreement >= AGREEMENT:
         return (
             f"'{name}' cannot be predicted from the images, so it has no direction: the correlation of predicted and "

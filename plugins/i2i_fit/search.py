@@ -147,7 +147,7 @@ def row(trial: Trial) -> str:
     return f"batch {trial.batch}{size}: {trial.memory / GB:.2f} GB, {trial.seconds:.3f} s a step"
 
 
-def found(device: str, free: int, usable: int, done: list[Trial], base: Trial, steps: float) -> Found:
+def found(device: str, free: int, usable: int, done: list[Trial], base: Trial, steps: int) -> Found:
     """Return the result of all trials of a config that trains for so many steps."""
     good = [trial for trial in done if fits(trial, usable)]
     batches = [trial for trial in good if trial.size == base.size]

@@ -83,10 +83,10 @@ class Trials:
             self.samples = len(read_config(self.config, *self.overrides).data())
         return self.samples
 
-    def length(self) -> float:
+    def length(self) -> int:
         """Return how many steps the training has."""
         train = read_config(self.config, *self.overrides).train
-        return train.steps or math.ceil((train.epochs or 0) * self.count() / self.data.get("batch_size", 1))
+        return train.length(0 if train.steps else self.count(), self.data.get("batch_size", 1))
 
     def run(self, batch: int | None = None, size: int | None = None) -> Trial:
         """Try a batch and a size; None for those of the config."""

@@ -128,14 +128,14 @@ def metrics(run: Run) -> str:
 def measured(run: Run, names: Iterable[str]) -> Iterator[str]:
     """Yield what the numbers of these metrics mean, as their docstrings and that of the task's `validate` say it."""
     known = {(entry.kind, entry.name): entry.build for entry in registry().catalog}
-    task = known.get(("task", task_of(run)))
+    task = known.get(("task", name_of_task(run)))
     for name in names:
         about = getattr(task, "validate", None) if name == "validation" else known.get(("metric", name))
         if text := inspect.getdoc(about) if about is not None else None:
             yield explained(name, text)
 
 
-def task_of(run: Run) -> str:
+def name_of_task(run: Run) -> str:
     """Return the name of a run's task, "" if its config cannot be read."""
     try:
         return next((str(one.value) for one in settings_of(run.config_text()) if one.key == "task.use"), "")

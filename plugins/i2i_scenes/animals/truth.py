@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from i2i import ConfigError, Data
 from i2i.data import Sample, to_tensor
+from i2i.devices import threads_kept
 
 from .pictures import render
 from .scene import CLASSIFIER, scene
@@ -173,7 +173,8 @@ def classifier(scenes: int = 192, steps: int = 300, batch: int = 32) -> nn.Modul
     drawn = (scene(CLASSIFIER + i) for i in range(scenes))
     pairs = [[to_tensor(render(one, animal, SIZE)) for animal in ("horse", "zebra")] for one in drawn]
     horses, zebras = map(torch.stack, zip(*pairs, strict=True))
-    with one_thread(), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    with threads_kept(), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        torch.set_num_threads(1)  # it is too small for more, and is then the same for any number
         torch.manual_seed(0)
         chance = torch.Generator().manual_seed(0)
         judge = network()
@@ -188,17 +189,6 @@ def classifier(scenes: int = 192, steps: int = 300, batch: int = 32) -> nn.Modul
             optimizer.step()
             schedule.step()
     return judge.eval().requires_grad_(False)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread: the classifier is too small for more, and is the same for any number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def mingled(horse: Tensor, zebra: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
