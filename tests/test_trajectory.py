@@ -33,6 +33,7 @@ from i2i_trajectory import (
 from i2i_trajectory.pooling import dense, sparse
 from i2i_trajectory.recordings import Skipped, parse, windows
 from i2i_trajectory.recurrence import lstm as lstm_of
+from i2i_trajectory.recurrence import tanh
 from i2i_trajectory.scenes import ABSENT, Scenes, flat, padded
 from i2i_trajectory.scores import Errors, collisions, constant_velocity
 from PIL import Image
@@ -261,6 +262,14 @@ def test_the_recurrence_is_pytorchs_lstm_with_its_gradients() -> None:
         last, _ = lstm_of(first, cell, inputs[1:], weight)
     torch.testing.assert_close(last[0].T, known[-1])
     torch.testing.assert_close(torch.autograd.grad((states * given).sum(), own), expected)
+
+
+def test_the_tanh_of_the_recurrence_is_accurate_and_works_in_place() -> None:
+    x = torch.cat([torch.linspace(-12, 12, 10001), torch.tensor([-1e4, 1e-6, 1e4])])
+    expected, kept = torch.tanh(x), x.clone()
+    assert (tanh(x, torch.empty_like(x)) - expected).abs().max() < 2e-7
+    assert torch.equal(x, kept)
+    assert (tanh(x, x) - expected).abs().max() < 2e-7
 
 
 def by_hand(network: SocialGANGenerator, observed: Tensor, noise: Tensor) -> Tensor:

@@ -39,24 +39,31 @@ def run(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, keep: bool)
     later, wide, size = inputs.shape
     steps, hidden = later + 1, len(first) // 4
     weight, last = swapped(weight), torch.empty_like(cell)
-    parts = first.new_empty(steps if keep else 1, 6, hidden, size).expand(steps, 6, hidden, size)
+    parts = first.new_empty(steps if keep else 1, 6, hidden, size)
     known = first.new_empty(steps, hidden + wide + 1, size)
     known[:-1, hidden:-1] = inputs
     known[:, -1] = 1
-    sums, three, cells = parts[:, :4].flatten(1, 2).unbind(), parts[:, :3].unbind(), [*parts[1:, 4].unbind(), last]
-    states, before = known[:, :hidden].unbind(), known.unbind()
+    rows = [(part[:4].flatten(0, 1), part[:3], *part.unbind()) for part in parts] * (1 if keep else steps)
+    cells, states, before = [*[row[6] for row in rows[1:]], last], known[:, :hidden].unbind(), known.unbind()
     parts[0, 4].copy_(cell)
-    for t, part in enumerate(parts.unbind()):
-        entry, forget, out, new, past, small = part.unbind()
+    for t, (summed, three, entry, forget, out, new, past, small) in enumerate(rows):
         if t == 0:
-            torch.cat(halves(first), out=sums[0])
+            torch.cat(halves(first), out=summed)
         else:
-            torch.mm(weight, before[t - 1], out=sums[t])
-        three[t].sigmoid_()
-        new.tanh_()
+            torch.mm(weight, before[t - 1], out=summed)
+        three.sigmoid_()
+        tanh(new, out=new)
         own = torch.mul(forget, past, out=cells[t]).addcmul_(entry, new)
-        torch.mul(out, torch.tanh(own, out=small), out=states[t])
+        torch.mul(out, tanh(own, out=small), out=states[t])
     return Trace(parts, known, last)
+
+
+def tanh(x: Tensor, out: Tensor) -> Tensor:
+    """Write tanh(x), to 1e-7, to `out` and return it; on CPUs in a third of the time of PyTorch's own."""
+    if x.device.type != "cpu":
+        return torch.tanh(x, out=out)
+    sigmoid = torch.add(x, x, out=out).sigmoid_()
+    return sigmoid.add_(sigmoid).sub_(1)
 
 
 def halves(rows: Tensor) -> list[Tensor]:
@@ -112,12 +119,14 @@ class Recurrence(torch.autograd.Function):
         parts, known, weight = ctx.saved_tensors
         steps, _, hidden, size = parts.shape
         of_inputs = torch.zeros_like(known[1:, hidden:-1]) if ctx.needs_input_grad[2] else None
-        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
+        # Transposed, since known @ summed.T is faster than summed @ known.T.
+        of_weight = weight.new_zeros(weight.shape[::-1]) if ctx.needs_input_grad[3] else None
         given = [grad for grad in (of_states, of_last) if grad is not None]
         if weight.device.type == "cpu" and not any(grad.any() for grad in given):
             # A discriminator whose last ReLU is dead sends zeros; the rest is then zero too.
             nothing = parts.new_zeros(4 * hidden, size)
-            return nothing, torch.zeros_like(parts[0, 0]), of_inputs, of_weight, None, None
+            zeros = None if of_weight is None else torch.zeros_like(weight)
+            return nothing, torch.zeros_like(parts[0, 0]), of_inputs, zeros, None, None
         before = swapped(weight).T if of_inputs is not None else swapped(weight)[:, :hidden].T
         back = parts.new_empty(4, hidden, size)  # with respect to the summed inputs of a step
         (_, _, of_out, of_new), of_two, of_three = back.unbind(), back[:2], back[:3]
@@ -142,6 +151,6 @@ class Recurrence(torch.autograd.Function):
                 if of_inputs is not None:
                     of_inputs[t - 1] = of_known[hidden:-1]
                 if of_weight is not None:
-                    of_weight.addmm_(summed, known[t - 1].T)
-        of_weight = None if of_weight is None else swapped(of_weight)
+                    of_weight.addmm_(known[t - 1], summed.T)
+        of_weight = None if of_weight is None else swapped(of_weight.T)
         return swapped(summed), of_cell, of_inputs, of_weight, None, None

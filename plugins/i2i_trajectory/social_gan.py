@@ -57,12 +57,13 @@ class PathEncoder(nn.Module):
         state: Tensor = states[-1]
         if futures is None:
             return state.T
-        ones, last = torch.ones_like(start[:1]), []
-        for future in futures:
-            moves = torch.diff(torch.cat([observed[:, -1:], future], 1), dim=1).permute(1, 2, 0)
-            summed = weight @ torch.cat([state, moves[0], ones])
-            last.append(lstm(summed, memory, moves[1:], weight)[0][-1].T)
-        return torch.stack(last)
+        count = len(futures)
+        state, memory = (values.repeat(1, count) for values in (state, memory))
+        moves = torch.diff(torch.cat([observed[:, -1:].expand(count, -1, -1, -1), futures], 2), dim=2)
+        moves = moves.permute(2, 3, 0, 1).flatten(2)  # [T', 2, K * M]
+        summed = weight @ torch.cat([state, moves[0], torch.ones_like(state[:1])])
+        states, _ = lstm(summed, memory, moves[1:], weight)
+        return states[-1].T.unflatten(0, (count, -1))
 
 
 class PairPooling(nn.Module):
@@ -165,7 +166,7 @@ class SocialGANGenerator(nn.Module):
             summed = first @ torch.cat(known, 1).T
             empty, nothing = torch.zeros_like(known[0].T), move.new_empty(self.predicted - 1, 0, len(rows))
             states, _ = lstm(summed, empty, nothing, later, every=True)  # [T, hidden, R]
-            return (weight @ states + bias[:, None]).permute(2, 0, 1)
+            return torch.baddbmm(bias[:, None], weight.expand(len(states), -1, -1), states).permute(2, 0, 1)
 
         moves: Tensor = Selective.apply(walk, len(state), 1024, state, first, later, out.weight, out.bias)
         return moves
