@@ -27,7 +27,7 @@ from .commands import (
     plain_warnings,
     tell_version,
 )
-from .errors import I2IError, ResourceError
+from .errors import ConfigError, I2IError, ResourceError
 from .files.terminal import keep_open, tell
 
 app = typer.Typer(
@@ -184,12 +184,18 @@ def plugins(
 
 
 @app.command()
-def catalog(plugin: PluginFile = None) -> None:
+def catalog(
+    word: Annotated[str, typer.Argument(help="Only those whose kind or name contains this.")] = "",
+    plugin: PluginFile = None,
+) -> None:
     """List every name that a config may use, by kind."""
     load_plugins(plugin)
     from .plugins import registry
 
-    for entry in registry().catalog:
+    found = [entry for entry in registry().catalog if word in entry.kind or word in entry.name]
+    if not found:
+        raise ConfigError(f"no kind and no name contains '{word}'; `i2i catalog` lists all of them")
+    for entry in found:
         first = (entry.build.__doc__ or "").strip().splitlines()
         print(f"{entry.kind:10} {entry.name:22} {entry.owner:12} {first[0] if first else ''} ({entry.path})")
 

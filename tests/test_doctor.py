@@ -31,7 +31,7 @@ def test_a_healthy_installation_exits_with_0_and_json_says_the_same(tmp_path: Pa
     assert list(sections) == ["versions", "pytorch", "plugins", "extras", "devices", "threads", "disks", "models"]
     names = {one["name"]: one["value"] for one in answer["checks"]}
     assert names["torch"] == torch.__version__
-    assert "upscale-x2" in names["of models"]
+    assert "upscale-x2" in names["from models"]
     assert not list(tmp_path.iterdir())
 
 
@@ -159,7 +159,7 @@ def test_models_that_are_missing_or_damaged(monkeypatch: Any, tmp_path: Path) ->
         raise WeightsError(f"{file} is damaged")
 
     monkeypatch.setattr("i2i.checkpoint.load_model", damaged)
-    line = found(machine.models, "of models")
+    line = found(machine.models, "from models")
     assert (line.level, "is damaged" in line.value) == ("problem", True)
 
 

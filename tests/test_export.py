@@ -138,7 +138,7 @@ def test_every_family_gives_the_results_of_i2i_through_its_own_border(family: st
 @pytest.mark.parametrize("family", IN_TORCH)
 def test_torch_export_gives_the_results_of_i2i(family: str, tmp_path: Path) -> None:
     model, path = built(FAMILIES[family]), tmp_path / "model.pt2"
-    assert "the same as i2i" in writing.write_program(model, path, {}, half=False)
+    assert "equal to i2i within" in writing.write_program(model, path, {}, half=False)
     note: dict[str, str] = {"i2i.json": ""}
     program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=note)
     contract = Contract.read(json.loads(note["i2i.json"]))
@@ -476,7 +476,7 @@ def called(*arguments: str) -> str:
 
 def test_the_command_writes_and_translates(tmp_path: Path) -> None:
     out = tmp_path / "up.onnx"
-    assert "the same as i2i" in called("export", "upscale-x2", "-o", str(out))
+    assert "equal to i2i within" in called("export", "upscale-x2", "-o", str(out))
     picture(20, 30).save(tmp_path / "a.png")
     called("translate", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "-m", str(out))
     assert Image.open(tmp_path / "out" / "a.png").size == (60, 40)

@@ -85,9 +85,13 @@ def test_verify_reports_a_config_with_its_distance_from_the_paper() -> None:
     assert ledger.chosen("gan").distance() in done.output
 
 
-def test_an_unknown_name_is_an_error_that_lists_the_methods() -> None:
-    with pytest.raises(ConfigError, match=r"'cycelgan' is not in the ledger: give a method \(cyclegan, pix2pix"):
-        ledger.chosen("cycelgan")
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("cycelgan", r"did you mean cyclegan\?"), ("paper/dcgn", r"did you mean paper/dcgan\?"), ("x", "give a method .cyc")],
+)
+def test_an_unknown_name_is_an_error_with_the_nearest_or_all_methods(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is not in the ledger: {hint}"):
+        ledger.chosen(name)
 
 
 @pytest.mark.parametrize("words", [("verify",), ("verify", "vae", "--all")])

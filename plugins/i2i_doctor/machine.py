@@ -105,9 +105,9 @@ def models(runs: str = "runs") -> Iterator[Finding]:
             names = [card.name for card in call()]
         except Exception as error:
             told, todo = " ".join(str(error).split()), f"reinstall what the plugin '{plugin}' comes with"
-            yield Finding(section, f"of {plugin}", told, "problem", todo)
+            yield Finding(section, f"from {plugin}", told, "problem", todo)
         else:
-            yield Finding(section, f"of {plugin}", ", ".join(names) or "none")
+            yield Finding(section, f"from {plugin}", ", ".join(names) or "none")
     if runs != "runs" and not Path(runs).is_dir():
         yield Finding(
             section, "finished runs", f"{runs}: no such folder", "problem", "give the folder with your runs"

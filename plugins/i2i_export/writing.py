@@ -38,7 +38,7 @@ def write_onnx(model: Model, path: Path, condition: Mapping[str, Any], *, half: 
     contract = contract_of(model, recorded, condition, half)
     data = onnx_of(recorded, example(contract))
     found = compared(recorded, contract, data, TOLERANCE)
-    said = f"the same as i2i to {found.largest:.1g} in {found.runs} runs of ONNX Runtime"
+    said = f"equal to i2i within {found.largest:.1g} in {found.runs} runs of ONNX Runtime"
     if half:
         data, count = halved(data)
         rounded = compared(recorded, contract, data, HALF_LARGEST)
@@ -66,7 +66,7 @@ def write_program(model: Model, path: Path, condition: Mapping[str, Any], *, hal
     except Differs as error:
         raise NumericError(f"{error}: nothing was written; try -o NAME.onnx") from error
     files.write(path, packed(program, contract))
-    return f"the same as i2i to {found.largest:.1g} in {found.runs} runs"
+    return f"equal to i2i within {found.largest:.1g} in {found.runs} runs"
 
 
 def example(contract: Contract) -> tuple[Tensor, ...]:

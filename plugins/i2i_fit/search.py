@@ -80,7 +80,8 @@ def searched(trials: Trials, say: Callable[[str], None]) -> Found:
                 f"GB are free): set a smaller data.size or narrower networks"
             )
     if base.state != "ok":
-        raise ERRORS.get(base.code, ResourceError)(f"the config does not train: {base.reason}")
+        what = "" if base.code == ConfigError.exit_code else "the config does not train: "
+        raise ERRORS.get(base.code, ResourceError)(what + base.reason)
     done += grown(base, usable, trials, lambda n: run(batch=n), "batch")
     if isinstance(base.size, int):
         done += grown(base, usable, trials, lambda n: run(batch=base.batch, size=n), "size")

@@ -6,6 +6,7 @@ headers of the configs, and the distance from the README of the plugin.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import json
 import os
@@ -95,8 +96,11 @@ def chosen(name: str) -> Method:
     for method in methods():
         if method.has(name):
             return method
-    names = ", ".join(method.name for method in methods())
-    raise ConfigError(f"'{name}' is not in the ledger: give a method ({names}), a task or a shipped config")
+    names = [method.name for method in methods()]
+    known = [*names, *(config for method in methods() for config, _, _ in method.configs())]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"give a method ({', '.join(names)}), a task or a shipped config"
+    raise ConfigError(f"'{name}' is not in the ledger: {hint}")
 
 
 def verify(name: str, quick: bool, say: Callable[[str], None]) -> bool:
