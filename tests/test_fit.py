@@ -127,7 +127,7 @@ def test_a_trial_that_takes_too_long_is_not_called_too_large() -> None:
 
 def test_a_config_that_does_not_train_has_the_error_of_its_trial() -> None:
     trials = Imagined(lambda batch, size: 1, error={(4, 64): "unknown key 'lerning_rate'"})
-    with pytest.raises(ConfigError, match="^unknown key 'lerning_rate'"):
+    with pytest.raises(ConfigError, match=r"^unknown key 'lerning_rate'"):
         searched(trials, lambda text: None)  # type: ignore[arg-type]
 
 

@@ -87,7 +87,11 @@ def test_verify_reports_a_config_with_its_distance_from_the_paper() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("cycelgan", r"did you mean cyclegan\?"), ("paper/dcgn", r"did you mean paper/dcgan\?"), ("x", "give a method .cyc")],
+    [
+        ("cycelgan", r"did you mean cyclegan\?"),
+        ("paper/dcgn", r"did you mean paper/dcgan\?"),
+        ("x", r"give a method \(cyclegan, pix2pix"),
+    ],
 )
 def test_an_unknown_name_is_an_error_with_the_nearest_or_all_methods(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' is not in the ledger: {hint}"):
