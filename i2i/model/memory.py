@@ -219,7 +219,9 @@ def chosen_tile(
     about = f"{size[1]}x{size[0]} pixels need about {plan.needs(asked) / GB:.1f} GB of memory"
     only = f"and only {left / GB:.1f} GB are free"
     if asked is not None:
-        raise ResourceError(f"{about} in tiles of {asked}, {only}: use smaller tiles or a smaller picture")
+        smaller = any(tile < asked and plan.needs(tile) < left * USABLE for tile in TILES)
+        todo = "use smaller tiles or a smaller picture" if smaller else "use a smaller picture"
+        raise ResourceError(f"{about} in tiles of {asked}, {only}: {todo}")
     try:
         for tile in TILES:
             if plan.needs(tile) < (free(plan.mapped) or 0) * USABLE:

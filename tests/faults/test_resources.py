@@ -141,7 +141,11 @@ def test_R5_a_picture_that_fits_in_no_way_costs_only_itself(little: Any, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("tile", "sentence"), [(None, "need about 2.* GB of memory even in tiles"), (128, "in tiles of 128")]
+    ("tile", "sentence"),
+    [
+        (None, "need about 2.* GB of memory even in tiles"),
+        (128, "in tiles of 128, and only 0.* GB are free: use a smaller picture"),
+    ],
 )
 def test_R5_temporary_files_count_towards_the_limit_on_addresses(
     little: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tile: int | None, sentence: str
@@ -151,6 +155,17 @@ def test_R5_temporary_files_count_towards_the_limit_on_addresses(
     model = i2i.load("upscale-x2")
     with pytest.raises(ResourceError, match=sentence):
         memory.chosen_tile(model, tmp_path / "a.png", Output(tile=tile), {}, "a.png", tmp_path / "b.png")
+
+
+def test_smaller_tiles_are_advised_only_where_they_fit(little: Any) -> None:
+    model, given = i2i.load("upscale-x4"), picture(1500, 1200)
+    needs = [memory.Plan(1500 * 1200, model.stages({}) or [], Output()).needs(tile) for tile in (1024, 128)]
+    little(sum(needs) / 2 / memory.USABLE)
+    with pytest.raises(ResourceError, match=r"in tiles of 1024, .* are free: use smaller tiles or a smaller picture"):
+        model(given, tile=1024)
+    little(needs[1] / 2)
+    with pytest.raises(ResourceError, match=r"in tiles of 1024, .* are free: use a smaller picture"):
+        model(given, tile=1024)
 
 
 def test_A17_the_memory_of_a_picture_that_is_rejected_is_not_estimated(little: Any, tmp_path: Path) -> None:
