@@ -337,7 +337,7 @@ def test_pictures_that_need_validation_samples_are_reported_missing_once(
     assert Run(run).pictures() == []
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(
-        "no sample pictures, because the data set has no validation samples: Level (mine) failed in"
+        "i2i: no sample pictures, because the data set has no validation samples: Level (mine) failed in"
     )
 
 

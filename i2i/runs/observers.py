@@ -46,7 +46,7 @@ class Observers:
                     self._report_random(name, states)
             except (Exception, SystemExit) as error:
                 self._dropped.add(name)
-                log.warning("plugin '%s' failed in on_log and is dropped for this run: %r", name, error)
+                log.warning("i2i: plugin '%s' failed in on_log and is dropped for this run: %r", name, error)
             self._restore(name, before)
 
     def _report_random(self, name: str, before: dict[str, bytes]) -> None:
@@ -55,7 +55,7 @@ class Observers:
         if changed and (name, "random") not in self._reported:
             self._reported.add((name, "random"))
             whose = ", ".join(changed)
-            log.warning("plugin '%s' changed the random state of %s in on_log; it was set back", name, whose)
+            log.warning("i2i: plugin '%s' changed the random state of %s in on_log; it was set back", name, whose)
 
     def _restore(self, name: str, before: dict[str, Any]) -> None:
         for what, (read, write) in SETTINGS.items():
@@ -64,7 +64,7 @@ class Observers:
             write(before[what])
             if (name, what) not in self._reported:
                 self._reported.add((name, what))
-                log.warning("plugin '%s' changed %s in on_log; it was set back to %s", name, what, before[what])
+                log.warning("i2i: plugin '%s' changed %s in on_log; it was set back to %s", name, what, before[what])
 
 
 def random_states(device: torch.device) -> dict[str, bytes]:

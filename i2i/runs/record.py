@@ -132,10 +132,10 @@ class Record:
         except I2IError as error:
             if batch:
                 raise
-            log.warning("no sample pictures, because the data set has no validation samples: %s", error)
+            log.warning("i2i: no sample pictures, because the data set has no validation samples: %s", error)
             self._blind, drawn = True, {}
         if not drawn and not batch and not self._blind:
-            log.warning("no sample pictures, because the data set has no validation samples")
+            log.warning("i2i: no sample pictures, because the data set has no validation samples")
             self._blind = True
         if drawn and self.leads:
             sheets, name = frames(drawn), f"{self.engine.number:08d}"
