@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import i2i_watch
 import numpy as np
 import pytest
 from i2i_report.page import page
+from i2i_watch.average import slow_average
 from i2i_watch.losses import Watch
 from i2i_watch.pictures import PictureWatch, columns_of
 
@@ -226,3 +228,35 @@ def test_pictures_of_the_first_steps_are_not_judged(tmp_path: Path) -> None:
         (run.samples / f"{step:08d}.png").write_bytes(images.png(images.grid(columns), {"columns": about}))
         found = i2i_watch.new_warnings(run, step, {}, drawn=True)
         assert list(found) == (["made inverted"] if step == 130 else [])
+
+
+@pytest.mark.parametrize(
+    ("ema", "steps", "said"),
+    [
+        (
+            "0.999",
+            "500",
+            r"1,000 steps, and this run has 500: at its end, 61% of the average .* Try train\.ema=0\.99\.",
+        ),
+        ("0.9", "100000", None),
+        ("0.999", "99", None),  # a trial
+        ("0.999", "2600", None),
+        ("null", "500", None),
+        ("0.999", "null", None),  # as long as its epochs
+    ],
+)
+def test_an_average_that_the_run_is_too_short_for_is_reported(ema: str, steps: str, said: str | None) -> None:
+    text = slow_average({"train.ema": ema, "train.steps": steps})
+    assert (text is None) == (said is None)
+    assert said is None or re.search(said, text or "")
+
+
+def test_an_average_is_reported_once_also_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path)
+    (tmp_path / "config.yaml").write_text("train: {ema: 0.999, steps: 500}\n")
+    for step in (10, 20):
+        i2i_watch.on_log(run.folder, step, {"G/gan": 0.5}, {})
+    monkeypatch.setattr(i2i_watch, "_watches", {})  # another process
+    i2i_watch.on_log(run.folder, 30, {"G/gan": 0.5}, {})
+    (line,) = run.log()
+    assert (line["step"], line["fault"]) == (10, "average")

@@ -1,7 +1,7 @@
 """Warns while a run trains, in plain words and with what to try: a discriminator that has won, a collapse and others.
 
-losses.py looks at the logged values, pictures.py at the sample sheets. Each fault is reported once, on stderr and as
-a line with "warning" in log.jsonl, which the report shows.
+losses.py looks at the logged values, pictures.py at the sample sheets, average.py at the length of the run. Each
+fault is reported once, on stderr and as a line with "warning" in log.jsonl, which the report shows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from i2i import I2IError, files, hookimpl
 from i2i.runs import Run, settings_of
 
+from .average import slow_average
 from .losses import Watch
 from .pictures import PictureWatch, columns_of
 
@@ -38,7 +39,9 @@ class Both:
     def __init__(self, run: Run, before: int) -> None:
         self.last = before
         lines = run.log()
-        self.losses, self.pictures = Watch(**hints(run)), PictureWatch()
+        known = known_settings(run)
+        self.losses, self.pictures = Watch(**hints(known)), PictureWatch()
+        self.average = slow_average(known)
         for line in lines:
             if line["step"] < before and "warning" not in line:
                 self.losses.see(line["step"], line)
@@ -49,6 +52,13 @@ class Both:
         self.losses.reported, self.pictures.reported = (
             {fault for fault in watch.reported if fault in told} | told for watch in (self.losses, self.pictures)
         )
+        if "average" in told:
+            self.average = None
+
+    def early(self) -> dict[str, str]:
+        """Return what can be said at once, the first time."""
+        said, self.average = self.average, None
+        return {"average": said} if said else {}
 
 
 def new_warnings(run: Run, step: int, scalars: dict[str, float], drawn: bool) -> dict[str, str]:
@@ -58,17 +68,22 @@ def new_warnings(run: Run, step: int, scalars: dict[str, float], drawn: bool) ->
         watch = _watches[run.folder] = Both(run, step)
     watch.last = step
     found = watch.losses.see(step, scalars) if scalars else {}
+    found |= watch.early()
     if drawn and step >= EARLY:
         found |= watch.pictures.see(columns_of(run.samples / f"{step:08d}.png"))
     return found
 
 
-def hints(run: Run) -> dict[str, Any]:
-    """Return what the config says that the losses do not: the number of codes, and which result is the best."""
+def known_settings(run: Run) -> dict[str, str]:
+    """Return the config of a run by dotted keys, or nothing if it cannot be read."""
     try:
-        known = {one.key: one.value for one in settings_of(run.config_text())}
+        return {one.key: one.value for one in settings_of(run.config_text())}
     except I2IError:
         return {}
+
+
+def hints(known: dict[str, str]) -> dict[str, Any]:
+    """Return what the config says that the losses do not: the number of codes, and which result is the best."""
     codes = [int(value) for key, value in known.items() if key.endswith(".codes") and value.isdigit()]
     best = known.get("train.best", "null")
     return {
