@@ -185,9 +185,10 @@ def layers(network: nn.Module) -> list[nn.Module]:
     return [layer for kind in kinds for layer in network.modules() if isinstance(layer, kind)]
 
 
-def test_the_step_is_the_usual_loop_bit_for_bit() -> None:
+@pytest.mark.parametrize("reuse", [False, True])  # as in the paper, as in pytorch/examples
+def test_the_step_is_the_usual_loop_bit_for_bit(reuse: bool) -> None:
     dcgan = partial(DCGANGenerator, width=4), partial(DCGANDiscriminator, width=4)
-    task = made(*dcgan, gan=partial(Vanilla, lambda_d=1.0), latent=6, size=16)
+    task = made(*dcgan, gan=partial(Vanilla, lambda_d=1.0), latent=6, size=16, reuse=reuse)
     G, D = plain(task, 6, 4)
     rate = partial(adam, lr=2e-3, betas=(0.5, 0.999))
     engine, for_g, for_d = Engine(task, rate, Train(steps=5)), rate(G.parameters()), rate(D.parameters())
@@ -202,7 +203,8 @@ def test_the_step_is_the_usual_loop_bit_for_bit() -> None:
         loss_d.backward()
         for_d.step()
 
-        fake = G(torch.randn(8, 6)[:, :, None, None])
+        if not reuse:
+            fake = G(torch.randn(8, 6)[:, :, None, None])
         for_g.zero_grad()
         loss_g = softplus(-D(fake)).mean()
         loss_g.backward()
@@ -235,6 +237,21 @@ def test_g_generates_its_share_with_the_label_frequencies_of_the_real_images() -
     assert [len(z) for z, _ in G.seen] == [2, 2, 6]
     assert G.seen[-1][1].tolist() == given["label"][2:].tolist() * 3  # type: ignore[union-attr]
     assert D.seen[-1][1].tolist() == given["label"][2:].tolist() * 3  # type: ignore[union-attr]
+
+
+def test_g_learns_from_the_images_of_the_last_update_of_d_if_it_reuses_them() -> None:
+    task, G, D = stood_in(classes=3, d_steps=2, reuse=True)
+    given = batch(6, size=4)
+    assert [player for player, _ in task.step(given)] == ["D", "D", "G"]
+    assert [len(z) for z, _ in G.seen] == [3, 3]
+    (image, label), (made_for_d, _) = D.seen[-1], D.seen[-2]
+    assert torch.equal(image, made_for_d)
+    assert torch.equal(label, given["label"][3:])  # type: ignore[arg-type]
+
+
+def test_g_cannot_reuse_more_images_than_d_saw() -> None:
+    with pytest.raises(ConfigError, match="reuse=true with g_share=2: D saw too few images; set g_share to 1"):
+        made(reuse=True, g_share=2)
 
 
 def test_without_classes_no_network_gets_labels() -> None:

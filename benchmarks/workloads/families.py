@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -119,18 +119,17 @@ def srresnet(size: int = 192, batch: int = 4, width: int = 64, blocks: int = 16)
 
 
 def dcgan(size: int = 64, batch: int = 64, width: int = 64) -> Training:
-    """DCGAN; the check of the losses gives both updates of i2i the same codes, as the published code does."""
+    """DCGAN; the generator is updated with the images of the discriminator's update, as in the published code."""
     generator, discriminator = partial(DCGANGenerator, width=width), partial(DCGANDiscriminator, width=width)
 
     def task() -> GAN:
         vanilla = partial(Vanilla, lambda_d=1.0)
-        return GAN(generator, discriminator, vanilla, published_dcgan.LATENT, channels=3, size=size)
+        return GAN(generator, discriminator, vanilla, published_dcgan.LATENT, channels=3, size=size, reuse=True)
 
     def equalise(task: Any, reference: Any) -> None:
         ours, judge = task.generator, task.discriminator
         copy(weights([ours.start, *in_turn(ours.norms, ours.convs)]), weights([reference.G]))
         copy(weights([*in_turn(judge.convs, judge.norms), judge.last]), weights([reference.D]))
-        task.prior = first_twice(task.prior)
 
     return Training(
         published_dcgan,
@@ -138,30 +137,13 @@ def dcgan(size: int = 64, batch: int = 64, width: int = 64) -> Training:
         partial(seeded, task, GAN_ADAM),
         equalise,
         uniform(image=(batch, 3, size, size)),
-        note="i2i generates new images for the generator's update, as in the GAN paper, and watches for collapse; "
-        "the published code uses those of the discriminator's update again",
+        note="i2i also watches for collapse",
     )
 
 
 def in_turn(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
     """Return the first of both, the second of both, and so on."""
     return [each for pair in zip(first, second, strict=True) for each in pair]
-
-
-def first_twice(draw: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
-    """Return a function whose second result is its first again."""
-    kept: list[Tensor] = []
-
-    def drawn(n: int) -> Tensor:
-        if len(kept) == 1:
-            kept.append(kept[0])
-            return kept[0]
-        codes = draw(n)
-        if not kept:
-            kept.append(codes)
-        return codes
-
-    return drawn
 
 
 def vqvae2(size: int = 128, batch: int = 2, width: int = 128) -> Training:

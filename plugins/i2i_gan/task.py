@@ -42,6 +42,8 @@ class GAN(Task):
         classes: class names, or how many there are; null for none.
         d_steps: updates of D per update of G.
         g_share: images in an update of G, as a multiple of those in an update of D; 2 in SNGAN.
+        reuse: update G with the images that D was just trained on instead of new ones, as much published code does;
+            it takes less time and more memory.
         lambda_r1: weight gamma of the R1 gradient penalty on real images (arXiv:1801.04406); 0 for none.
         augment: augmentations of all D inputs, in this order: colour, translation, cutout, flip (arXiv:2006.10738).
         alarm_after: batches in a row that must look wrong before a warning.
@@ -62,18 +64,21 @@ class GAN(Task):
         classes: PositiveInt | tuple[str, ...] | None = None,
         d_steps: PositiveInt = 1,
         g_share: PositiveInt = 1,
+        reuse: bool = False,
         lambda_r1: Weight = 0.0,
         augment: tuple[Augmentation, ...] = (),
         alarm_after: PositiveInt = 500,
     ) -> None:
         super().__init__()
+        if reuse and g_share > 1:
+            raise ConfigError(f"gan: reuse=true with g_share={g_share}: D saw too few images; set g_share to 1")
         self.latent, self.channels, self.size = latent, channels, size
         self.makes = Image(channels=channels, size=size)
         self.classes = class_names(classes)
         self.generator = generator(channels, size, latent, len(self.classes))
         self.discriminator = discriminator(channels, size, len(self.classes))
         self.gan = gan()
-        self.d_steps, self.g_share = d_steps, g_share
+        self.d_steps, self.g_share, self.reuse = d_steps, g_share, reuse
         self.lambda_r1, self.augment = lambda_r1, augment
         self.watch = Watch(alarm_after, certain=not isinstance(self.gan, WGANGP), turns=d_steps)
 
@@ -98,17 +103,18 @@ class GAN(Task):
         )
         for real, label in shares:
             # The discriminator: ascend on real and generated images (algorithm 1, inner loop).
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.reuse):
                 fake = self.generator(self.prior(len(real)), label)
             logits: list[Tensor] = []
             losses = {"gan": self.gan.discriminator(partial(self._judged, label, logits), real, fake)}
             if self.lambda_r1:
                 losses["r1"] = r1_penalty(partial(self._judged, label, []), real, self.lambda_r1)
-            yield "D", losses | self.watch(real, fake, logits[0].detach(), logits[1].detach(), label)
+            yield "D", losses | self.watch(real, fake.detach(), logits[0].detach(), logits[1].detach(), label)
 
-        # The generator: new images that D classifies as real (section 3).
-        label = label.repeat(self.g_share) if label is not None else None
-        fake = self.generator(self.prior(len(real) * self.g_share), label)
+        # The generator: images that D classifies as real (section 3), new ones unless it may `reuse` D's.
+        if not self.reuse:
+            label = label.repeat(self.g_share) if label is not None else None
+            fake = self.generator(self.prior(len(real) * self.g_share), label)
         yield "G", {"gan": self.gan.generator(partial(self._judged, label, []), fake, real)}
 
     def _judged(self, label: Tensor | None, kept: list[Tensor], image: Tensor) -> Tensor:
