@@ -77,8 +77,9 @@ def campaigns() -> Iterator[str]:
         result = json.loads((RESULTS / name).read_text())
         done, found = describe(result)
         commands = result["commands"] if "commands" in result else [result["command"]]
-        shown = "<br>".join(f"`{line}`" for line in dict.fromkeys(map(without_file, commands)))
-        lines.append(f"| {done} | {found} | {shown} |")
+        first, *others = dict.fromkeys(map(without_file, commands))
+        more = f"<br>and {len(others)} more, see [{name}](../benchmarks/results/{name})" if others else ""
+        lines.append(f"| {done} | {found} | `{first}`{more} |")
     yield "\n".join(lines) + "\n"
 
 
