@@ -111,7 +111,7 @@ def of_training(runs: list[str]) -> dict[str, Any]:
         held_out = torch.stack([sample["clip"] for sample in data.validation()])
         torch.manual_seed(0)
         with torch.no_grad():
-            made = model.task.sample(MANY)
+            made = model.task.sample(MANY, **labels(model, chosen))
         pairs = {
             "generated, training": (made, training),
             "generated, validation": (made, held_out),
@@ -122,6 +122,11 @@ def of_training(runs: list[str]) -> dict[str, Any]:
         found[Path(run).name] = {**scores, "nearest": near, "mean flow by class": by_class(model, chosen)}
         print(json.dumps(found, indent=1), flush=True)
     return found
+
+
+def labels(model: Model, chosen: list[Any]) -> dict[str, Any]:
+    """Return the classes of these training clips, so that as many clips of each are generated, if there are any."""
+    return {"label": [int(one["label"]) for one in chosen]} if getattr(model.task, "classes", ()) else {}
 
 
 def by_class(model: Model, chosen: list[Any]) -> dict[str, dict[str, float]]:

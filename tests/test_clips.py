@@ -124,6 +124,17 @@ def test_flip_mirrors_whole_clips_half_of_the_time(tmp_path: Path) -> None:
     assert 15 < same < 45
 
 
+def test_reverse_plays_clips_backwards_half_of_the_time(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    data = Clips(npz(tmp_path / "a.npz", clips=np.stack([frames] * 20)), size=8, frames=4, reverse=True)
+    plain = torch.from_numpy(VALUES.take(frames.transpose(0, 3, 1, 2)))
+    drawn = [data.sample(0, np.random.default_rng(seed))["clip"] for seed in range(60)]
+    same = sum(torch.equal(clip, plain) for clip in drawn)
+    assert same + sum(torch.equal(clip, plain.flip(0)) for clip in drawn) == 60
+    assert 15 < same < 45
+    assert all(torch.equal(sample["clip"], plain) for sample in data.validation())
+
+
 def test_validation_cuts_clips_into_pieces_without_overlap(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a.gif", counted(8))
     write(tmp_path / "test" / "a.gif", counted(13))

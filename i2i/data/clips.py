@@ -67,6 +67,7 @@ class Clips(Data):
         channels: 3, or 1 for grey.
         batch_size: samples per step.
         flip: flip half of the training clips horizontally; leave it off where left and right have a meaning.
+        reverse: play half of the training clips backwards; leave it off where time has a direction.
         held_out: for .npz: hold out the last tenth of all clips for validation, or the last tenth of each class.
         bad_limit: the fraction of clips that may be unreadable; these are skipped with a warning.
         workers: number of loader processes; 0 is usually fastest, since everything is in memory.
@@ -87,6 +88,7 @@ class Clips(Data):
         channels: Literal[1, 3] = 3,
         batch_size: PositiveInt = 16,
         flip: bool = False,
+        reverse: bool = False,
         held_out: Literal["last", "each_class"] = "last",
         bad_limit: Share = 0.05,
         workers: NonNegativeInt = 0,
@@ -95,7 +97,8 @@ class Clips(Data):
         if given is not None and given >= frames:
             raise ConfigError(f"given={given}, but a sample has {frames} frames: make frames larger than given")
         self.size, self.frames, self.stride, self.given = size, frames, stride, given
-        self.channels, self.batch_size, self.flip, self.workers = channels, batch_size, flip, workers
+        self.channels, self.batch_size, self.workers = channels, batch_size, workers
+        self.flip, self.reverse = flip, reverse
         self.span, self.short = (frames - 1) * stride + 1, 0
         place = Path(root).expanduser()
         if place.is_file():
@@ -109,7 +112,7 @@ class Clips(Data):
         ]
         count = min(validation_samples, len(pieces))
         chosen = (pieces[i * len(pieces) // count] for i in range(count))
-        self.held_out = [self._piece(rest, number, start, mirrored=False) for number, start in chosen]
+        self.held_out = [self._piece(rest, number, start) for number, start in chosen]
         if rest.clips and not pieces:
             log.warning("%s: no validation data, as no clip has %d frames", images.shown(place), self.span)
 
@@ -129,7 +132,9 @@ class Clips(Data):
             classes "label" int64 [].
         """
         start = int(rng.integers(len(self.train.clips[index]) - self.span + 1))
-        return self._piece(self.train, index, start, mirrored=self.flip and rng.random() < 0.5)
+        mirrored = self.flip and rng.random() < 0.5
+        backwards = self.reverse and rng.random() < 0.5
+        return self._piece(self.train, index, start, mirrored=mirrored, backwards=backwards)
 
     def validation(self) -> Sequence[Sample]:
         """Return pieces of the clips of val or test, without augmentation."""
@@ -142,9 +147,12 @@ class Clips(Data):
             f"{self.short} of {total} clips had fewer than {self.span} frames and were skipped" if self.short else ""
         )
 
-    def _piece(self, split: Split, number: int, start: int, *, mirrored: bool) -> Sample:
+    def _piece(
+        self, split: Split, number: int, start: int, *, mirrored: bool = False, backwards: bool = False
+    ) -> Sample:
         frames = split.clips[number][start : start + self.span : self.stride]
         frames = frames[:, :, ::-1] if mirrored else frames
+        frames = frames[::-1] if backwards else frames
         clip = torch.from_numpy(VALUES.take(frames.transpose(0, 3, 1, 2)))
         name = split.classes[number]
         sample: Sample = {} if name is None else {"label": torch.tensor(self.classes.index(name))}
