@@ -83,8 +83,8 @@ the convolutions of DCGAN (4x4, stride 2, batch 64) at 71 to 121, or 65 to 107 l
 CycleGAN, 28 % are the weight gradients of 3x3 convolutions of 256 channels at 32 pixels, by Winograd's algorithm.
 Half of their time is its matrix products, at 70 GFLOP/s, because one image has only 64 tiles for 65,536 weights.
 
-A step of Social GAN takes 0.119 s, of which about 65 ms are matrix products at 95 GFLOP/s. The LSTM computes tanh(x)
-as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 microseconds for 25,600 values, its sigmoid 12.
+A step of Social GAN takes 0.11 to 0.15 s, depending on its batch; half of it is matrix products at 95 GFLOP/s. The
+LSTM computes tanh(x) as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 µs for 25,600 values, its sigmoid 12.
 
 `make run` (`configs/cyclegan.yaml`, two threads) took 4:02 minutes there. Its parts, measured apart: 3.4 s up to the
 first step, 0.123 s for each of the first 1,000 steps, which also draw their pictures, 0.110 for each of the others,
