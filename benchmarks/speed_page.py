@@ -235,8 +235,9 @@ def lines_of(rows: dict[str, Any]) -> Iterator[str]:
     versions = sorted({", ".join(f"{name} {v}" for name, v in part["versions"].items()) for part in parts})
     loads = [value for part in parts if "load" in part for value in part["load"].values()]
     rounds = sorted({len(part["seconds"]["i2i"]) for part in parts if "seconds" in part})
+    counts = " to ".join(dict.fromkeys([str(rounds[0]), str(rounds[-1])]))
     yield f"Measured on {' to '.join(dict.fromkeys([days[0], days[-1]]))} with {'; '.join(versions)}."
-    yield f"{' or '.join(map(str, rounds))} rounds; load average {min(loads):.1f} to {max(loads):.1f}."
+    yield f"{counts} rounds; load average {min(loads):.1f} to {max(loads):.1f}."
     yield from dict.fromkeys(part["remark"] for part in parts if part["remark"])
     if any("runtimes" in part and not part["runtimes"] for part in parts):
         yield "ONNX Runtime and OpenVINO are measured too where they are installed; here they are not."

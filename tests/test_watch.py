@@ -236,7 +236,7 @@ def test_pictures_of_the_first_steps_are_not_judged(tmp_path: Path) -> None:
         (
             "0.999",
             "500",
-            r"1,000 steps, and this run has 500: at its end, 61% of the average .* Try train\.ema=0\.99\.",
+            r"1,000 steps, and this run has 500: .* make up 61% of the average .* Try train\.ema=0\.99\.",
         ),
         ("0.9", "100000", None),
         ("0.999", "99", None),  # a trial

@@ -28,6 +28,6 @@ def slow_average(known: Mapping[str, str]) -> str | None:
     better = next((one for one in DECAYS if float(one) ** steps <= MOST / 10), "null")
     return (
         f"train.ema={known['train.ema']} averages about {1 / (1 - decay):,.0f} steps, and this run has {steps:,}: "
-        f"at its end, {share:.0%} of the average are still the weights of the first step, so that samples look "
-        f"untrained. Try train.ema={better}."
+        f"the weights of the first step will still make up {share:.0%} of the average at its end, so samples will "
+        f"look untrained. Try train.ema={better}."
     )
