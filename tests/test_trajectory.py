@@ -33,7 +33,6 @@ from i2i_trajectory import (
 from i2i_trajectory.pooling import dense, sparse
 from i2i_trajectory.recordings import Skipped, parse, windows
 from i2i_trajectory.recurrence import lstm as lstm_of
-from i2i_trajectory.recurrence import tanh
 from i2i_trajectory.scenes import ABSENT, Scenes, flat, padded
 from i2i_trajectory.scores import Errors, collisions, constant_velocity
 from PIL import Image
@@ -264,12 +263,16 @@ def test_the_recurrence_is_pytorchs_lstm_with_its_gradients() -> None:
     torch.testing.assert_close(torch.autograd.grad((states * given).sum(), own), expected)
 
 
-def test_the_tanh_of_the_recurrence_is_accurate_and_works_in_place() -> None:
-    x = torch.cat([torch.linspace(-12, 12, 10001), torch.tensor([-1e4, 1e-6, 1e4])])
-    expected, kept = torch.tanh(x), x.clone()
-    assert (tanh(x, torch.empty_like(x)) - expected).abs().max() < 2e-7
-    assert torch.equal(x, kept)
-    assert (tanh(x, x) - expected).abs().max() < 2e-7
+@pytest.mark.parametrize("size", [1e-6, 1.0, 12.0, 1e4])
+def test_the_recurrence_is_accurate_from_tiny_to_saturated_values(size: float) -> None:
+    torch.manual_seed(0)
+    summed, cell = torch.randn(4 * 16, 9) * size, torch.randn(16, 9)
+    entry, forget, new, out = summed.chunk(4)
+    after = forget.sigmoid() * cell + entry.sigmoid() * new.tanh()
+    nothing = torch.empty(0, 0, 9)
+    states, last = lstm_of(summed, cell, nothing, torch.zeros(4 * 16, 17))
+    assert (last - after).abs().max() < 5e-7
+    assert (states[0] - out.sigmoid() * after.tanh()).abs().max() < 5e-7
 
 
 def by_hand(network: SocialGANGenerator, observed: Tensor, noise: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """An LSTM as one operation, on CPUs several times as fast as PyTorch's for short sequences and narrow states.
 
 Values are stored with the features first, [features, B], so that each gate is one contiguous block, and the backward
-pass is written out: no graph of small operations, and no gradients that nobody asked for.
+pass is written out: no graph of small operations, and no gradients that nobody asked for. tanh is
+computed from the sigmoid: on CPUs, PyTorch's own takes three times as long.
 """
 
 from __future__ import annotations
@@ -38,32 +39,32 @@ def run(first: Tensor, cell: Tensor, inputs: Tensor, weight: Tensor, keep: bool)
     """
     later, wide, size = inputs.shape
     steps, hidden = later + 1, len(first) // 4
-    weight, last = swapped(weight), torch.empty_like(cell)
+    weight, last = doubled(swapped(weight)), torch.empty_like(cell)
     parts = first.new_empty(steps if keep else 1, 6, hidden, size)
     known = first.new_empty(steps, hidden + wide + 1, size)
     known[:-1, hidden:-1] = inputs
     known[:, -1] = 1
-    rows = [(part[:4].flatten(0, 1), part[:3], *part.unbind()) for part in parts] * (1 if keep else steps)
-    cells, states, before = [*[row[6] for row in rows[1:]], last], known[:, :hidden].unbind(), known.unbind()
+    rows = [(part[:4].flatten(0, 1), *part.unbind()) for part in parts] * (1 if keep else steps)
+    cells, states, before = [*[row[5] for row in rows[1:]], last], known[:, :hidden].unbind(), known.unbind()
     parts[0, 4].copy_(cell)
-    for t, (summed, three, entry, forget, out, new, past, small) in enumerate(rows):
+    minus_one = first.new_full((), -1)
+    for t, (summed, entry, forget, out, new, past, small) in enumerate(rows):
         if t == 0:
-            torch.cat(halves(first), out=summed)
+            summed.copy_(doubled(swapped(first)))
         else:
             torch.mm(weight, before[t - 1], out=summed)
-        three.sigmoid_()
-        tanh(new, out=new)
+        summed.sigmoid_()
+        torch.add(minus_one, new, alpha=2, out=new)  # tanh(x) = 2 sigmoid(2x) - 1
         own = torch.mul(forget, past, out=cells[t]).addcmul_(entry, new)
-        torch.mul(out, tanh(own, out=small), out=states[t])
+        torch.add(minus_one, torch.add(own, own, out=small).sigmoid_(), alpha=2, out=small)
+        torch.mul(out, small, out=states[t])
     return Trace(parts, known, last)
 
 
-def tanh(x: Tensor, out: Tensor) -> Tensor:
-    """Write tanh(x), to 1e-7, to `out` and return it; on CPUs in a third of the time of PyTorch's own."""
-    if x.device.type != "cpu":
-        return torch.tanh(x, out=out)
-    sigmoid = torch.add(x, x, out=out).sigmoid_()
-    return sigmoid.add_(sigmoid).sub_(1)
+def doubled(rows: Tensor) -> Tensor:
+    """Double the rows of the new values, the last quarter of rows [4 * hidden, ...], and return all."""
+    rows[len(rows) // 4 * 3 :] *= 2
+    return rows
 
 
 def halves(rows: Tensor) -> list[Tensor]:
