@@ -7,10 +7,10 @@
     python benchmarks/speed.py --render                              # docs/performance.md from the results alone
     python benchmarks/speed.py cyclegan --avx2                       # as on a CPU without AVX-512, for both sides
 
-Both sides run in one process, start from the same weights, get the same batches and must compute the same losses (or
-results) before timing starts. Then they alternate: reference, i2i, reference. The ratio of the second to the first
-reference shows the machine's noise. The reference must match the parameters and FLOPs of the published code.
-Only the ratio is comparable between machines: below 1, i2i is faster.
+Both sides must first compute the same losses (or results) from the same weights and batches, in one process. Then
+they alternate, each in a process of its own, as people run them: reference, i2i, reference. The ratio of the second
+to the first reference shows the machine's noise. The reference must match the parameters and FLOPs of the published
+code. Only the ratio is comparable between machines: below 1, i2i is faster.
 
 `workloads` says what is measured, `reference` has the plain side. `all` measures each family in processes of its own
 and writes docs/performance.md; results of other kinds of CPU in the same file are kept.
@@ -19,6 +19,7 @@ and writes docs/performance.md; results of other kinds of CPU in the same file a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import inspect
@@ -37,6 +38,7 @@ from typing import Any
 import speed_page
 
 ROOT = Path(__file__).resolve().parents[1]
+Turn = Callable[[int], float]
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 FLAGS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_tile": "AMX"}
 LIMITED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -44,15 +46,12 @@ SKIPPED = 3  # exit code: the data are not here
 SIZES = ("size", "batch", "width")  # options of workloads
 
 
-def compare(reference: Callable[[int], Any], other: Callable[[int], Any], rounds: int, clock: str) -> dict[str, Any]:
-    """Time reference, other, reference `rounds` times and return seconds and ratios."""
-    now = CLOCKS[clock]
+def compare(reference: Turn, other: Turn, rounds: int) -> dict[str, Any]:
+    """Run reference, other, reference `rounds` times; return the seconds that they return, and ratios."""
     seconds: dict[str, list[float]] = {"reference": [], "i2i": [], "reference_again": []}
     for n in range(rounds):
         for name, turn in zip(seconds, (reference, other, reference), strict=True):
-            start = now()
-            turn(n)
-            seconds[name].append(now() - start)
+            seconds[name].append(turn(n))
     plain, ours, again = seconds.values()
     pairs = [2 * x / (a + b) for a, x, b in zip(plain, ours, again, strict=True)]
     return {
@@ -61,6 +60,60 @@ def compare(reference: Callable[[int], Any], other: Callable[[int], Any], rounds
         "ratio": spread(pairs),
         "noise": spread([b / a for a, b in zip(plain, again, strict=True)]),
     }
+
+
+def clocked(work: Callable[[int], Any], clock: str) -> Turn:
+    """Return what does some work and returns the seconds that it took."""
+    now = CLOCKS[clock]
+
+    def turn(n: int) -> float:
+        start = now()
+        work(n)
+        return now() - start
+
+    return turn
+
+
+class Apart:
+    """One side in a process of its own, which waits while the other works. Called with the number of a round."""
+
+    def __init__(self, args: argparse.Namespace, side: str) -> None:
+        command = [sys.executable, __file__, *options(args), "--side", side, "--turns"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, n: int) -> float:
+        """Let it do its work once, and return the seconds that it took; exit if it fails."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(n, file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        return float(line) if line else sys.exit(self.process.wait() or 1)
+
+    def __enter__(self) -> Apart:
+        self(0)  # once without being timed, to choose kernels and to get memory
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def take_turns(args: argparse.Namespace) -> None:
+    """Work for `Apart`: read the number of a round, do it, and print the seconds that it took."""
+    turn = clocked(alone(args), args.clock)
+    for line in sys.stdin:
+        print(turn(int(line)), flush=True)
+
+
+def alone(args: argparse.Namespace) -> Callable[[int], Any]:
+    """Build one side alone; for i2i, this process is prepared as `i2i run` prepares it for a training."""
+    workload = workload_of(args)
+    if args.side == "i2i" and workload.kind == "training":
+        from i2i.speed import prepare
+
+        prepare(args.threads)
+    return workload.one(args.side)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -73,16 +126,17 @@ def timed(args: argparse.Namespace) -> dict[str, Any]:
     workload = workload_of(args)
     other = sizes(args)
     guarded = {"guarded": f"no: the published counts are not for {other}"} if other else workload.guard()
-    sides = workload.both()
-    load = os.getloadavg()[0]
-    found = compare(sides.reference, sides.i2i, args.rounds, args.clock)
-    found |= {"kind": workload.kind, "checked": guarded | sides.checked, "note": workload.note}
-    found["load"] = {"before": load, "after": os.getloadavg()[0]}
-    if workload.kind == "inference" and not other and not args.avx2:  # which does not limit them
-        runtimes = workload.runtimes()
-        found["runtimes"] = {
-            name: compare(sides.reference, turn, args.rounds, args.clock)["ratio"] for name, turn in runtimes.items()
-        }
+    checked, load = workload.both().checked, os.getloadavg()[0]
+    with Apart(args, "reference") as reference, Apart(args, "i2i") as ours:
+        found = compare(reference, ours, args.rounds)
+        found |= {"kind": workload.kind, "checked": guarded | checked, "note": workload.note}
+        found["steps"] = getattr(workload, "steps", 1)
+        found["load"] = {"before": load, "after": os.getloadavg()[0]}
+        if workload.kind == "inference" and not other and not args.avx2:  # which does not limit them
+            runtimes = {name: clocked(work, args.clock) for name, work in workload.runtimes().items()}
+            found["runtimes"] = {
+                name: compare(reference, turn, args.rounds)["ratio"] for name, turn in runtimes.items()
+            }
     return found
 
 
@@ -94,9 +148,9 @@ def peak(args: argparse.Namespace) -> float:
     for fused in (False, True):
         layer(torch.rand(1, 3, 8, 8)).sum().backward()
         torch.optim.Adam(layer.parameters(), fused=fused).step()
-    workload = workload_of(args)
+    workload_of(args)
     before = resident()  # everything has been imported
-    turn = workload.one(args.side)
+    turn = alone(args)
     for n in range(2):
         turn(n)
     return resident() - before
@@ -110,10 +164,14 @@ def resident() -> float:
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
     """Measure the peak memory of each side in a process of its own."""
-    given = [args.workload, f"--threads={args.threads}", f"--clock={args.clock}", f"--speed={args.speed}"]
-    given += [f"--{name}={value}" for name, value in sizes(args).items()]
-    found = {side: float(run(*given, "--memory", "--side", side)) for side in ("reference", "i2i")}
+    found = {side: float(run(*options(args), "--memory", "--side", side)) for side in ("reference", "i2i")}
     return {"memory": found | {"ratio": found["i2i"] / found["reference"]}}
+
+
+def options(args: argparse.Namespace) -> list[str]:
+    """Return the command line for another process of the same workload."""
+    given = [args.workload, f"--threads={args.threads}", f"--clock={args.clock}", f"--speed={args.speed}"]
+    return [*given, *(f"--{name}={value}" for name, value in sizes(args).items()), *["--avx2"] * args.avx2]
 
 
 def workload_of(args: argparse.Namespace) -> Any:
@@ -218,6 +276,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--avx2", action="store_true", help="limit both sides to AVX2, on a CPU that has more")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
     parser.add_argument("--side", choices=["reference", "i2i"], help=argparse.SUPPRESS)
+    parser.add_argument("--turns", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="add the result to this file")
     parser.add_argument("--remark", help="a sentence that is kept with the result, e.g. what else was running")
     parser.add_argument("--render", action="store_true", help="only write docs/performance.md")
@@ -233,7 +292,7 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def measured(args: argparse.Namespace) -> dict[str, Any] | float:
+def measured(args: argparse.Namespace) -> Any:
     """Measure in this process; exit with a sentence if the data of the workload are not here."""
     sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
     import torch
@@ -241,7 +300,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any] | float:
 
     torch.set_num_threads(args.threads)
     try:
-        return peak(args) if args.side else timed(args)
+        return timed(args) if not args.side else peak(args) if args.memory else take_turns(args)
     except Missing as error:
         print(f"{args.workload} is skipped: {error}", file=sys.stderr)
         sys.exit(SKIPPED)
@@ -268,6 +327,8 @@ def main() -> None:
         speed_page.write(args.json)
     elif args.workload == "all":
         everything(args)
+    elif args.turns:
+        measured(args)
     elif args.side:
         print(measured(args))
     else:

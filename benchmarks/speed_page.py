@@ -45,8 +45,9 @@ HEAD = """\
 
 Each row is i2i's engine, or `Model`, against a plain PyTorch reference of the published recipe: stock layers,
 contiguous float32, eager mode, default Adam, the published order of updates (`benchmarks/reference`). The references
-have the parameters of the published code, and its FLOPs within 1 %. Both sides run in one process on the same weights
-and batches, and must compute the same losses, or results, before they are timed in turn: reference, i2i, reference.
+have the parameters of the published code, and its FLOPs within 1 %. Both sides must compute the same losses, or
+results, from the same weights and batches before they are timed in turn, each in a process of its own, as people run
+them: reference, i2i, reference. (Before 2026-11-30, they shared a process, where i2i's could not keep its memory.)
 With `--speed auto`, the default of a training, i2i takes the fastest kernel for each convolution; with `fast`, it
 trains in bf16, and translates in it where a test allows that (see devices.md).
 
@@ -73,8 +74,7 @@ least 3.0 s; the plain one reaches 93 GFLOP/s. To get below that, multiplication
   algorithm (5e-6) and which AMX computes at up to 1,160 GFLOP/s. PyTorch returns their sum in float32 only through a
   mode of oneDNN, with which this reaches 4 to 55 GFLOP/s.
 - Fresh memory: in a process of its own, a step of pix2pix takes 1.30 s instead of 1.43 if the C library keeps the
-  memory that the step before has freed. `i2i run` asks for this; the tables, whose two sides share a process, do not
-  show it.
+  memory that the step before has freed. `i2i run` asks for this.
 
 ## Training on the EPYC
 
@@ -120,6 +120,12 @@ With `--speed auto` the results of translation must be within 1e-4 of those of t
 """
 
 
+RATES_HEAD = """
+### Arithmetic
+
+The published arithmetic per second; multiplications that an algorithm saves are counted all the same.
+"""
+
 CURVES_HEAD = """
 ## Sizes, batches and threads
 
@@ -156,6 +162,8 @@ def page(results: dict[str, Any], grown: dict[str, Any]) -> str:
             for kind in ("training", "inference"):
                 if any(row["time"]["kind"] == kind for row in rows.values() if "time" in row):
                     parts.append(f"\n### {kind.capitalize()}\n\n{table(rows, kind, wide)}")
+            if "speed auto" in setting:
+                parts.append(f"{RATES_HEAD}\n{rates(rows, wide)}")
             parts.append(f"\n{remarks(rows)}")
     return "".join(parts) + curves(grown)
 
@@ -202,6 +210,19 @@ def table(rows: dict[str, Any], kind: str, wide: bool) -> str:
         lines.append(f"| {' | '.join(cells)} |")
         for runtime, ratio in time.get("runtimes", {}).items():
             lines.append(f"| the same in {runtime} | | | {bold(ratio)} | | | | | |")
+    return "\n".join(lines) + "\n"
+
+
+def rates(rows: dict[str, Any], wide: bool) -> str:
+    """Return the table of GFLOP/s: of the reference, of i2i, and what the goal would need."""
+    lines = ["| | GFLOP | reference, GFLOP/s | i2i | needed for the goal |", "|---|---|---|---|---|"]
+    for name, row in WORKLOADS.items():
+        time = rows.get(name, {}).get("time", {})
+        gflop = time.get("checked", {}).get("gflop", 0) * time.get("steps", 1)
+        if gflop:
+            plain = gflop / middle(time["seconds"]["reference"] + time["seconds"]["reference_again"])
+            found = [plain, gflop / middle(time["seconds"]["i2i"]), plain / (row.goal_avx512 if wide else row.goal)]
+            lines.append(f"| {' | '.join([row.title, f'{gflop:.1f}', *(f'{rate:.0f}' for rate in found)])} |")
     return "\n".join(lines) + "\n"
 
 

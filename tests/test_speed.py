@@ -129,9 +129,10 @@ def test_a_comparison_of_equal_work_has_a_ratio_of_one() -> None:
         for _ in range(300_000):
             pass
 
-    found = speed.compare(turn, turn, 15, "cpu")
+    once, twice = speed.clocked(turn, "cpu"), speed.clocked(lambda n: (turn(n), turn(n)), "cpu")
+    found = speed.compare(once, once, 15)
     assert 0.8 < found["ratio"]["median"] < 1.25
-    doubled = speed.compare(turn, lambda n: (turn(n), turn(n)), 15, "cpu")
+    doubled = speed.compare(once, twice, 15)
     assert 1.6 < doubled["ratio"]["median"] < 2.5
 
 
@@ -205,6 +206,17 @@ def test_results_of_other_cpus_are_kept(tmp_path: Path) -> None:
     assert "| the same in openvino | | | **0.65** (0.60 to 0.70) |" in second.split("### Inference")[1]
     assert "- Busy.\n- Commands, also with --memory: `python benchmarks/speed.py NAME --rounds=3`" in second
     assert "load average 0.5 to 3.0" in second
+
+
+def test_the_page_says_how_much_arithmetic_a_goal_would_need() -> None:
+    import speed_page
+
+    rows = {"vae": {"time": result(0.5, checked={"gflop": 40.0}, steps=5)}, "social_gan": {"time": result(0.1)}}
+    title = speed_page.WORKLOADS["vae"].title  # its goal is 0.40 of 2 s
+    assert speed_page.rates(rows, wide=True).splitlines()[2:] == [f"| {title} | 200.0 | 100 | 200 | 250 |"]
+    rows["cyclegan"] = {"time": result(0.5, checked={"gflop": 84.0})}
+    assert "| 84.0 | 42 | 84 | 100 |" in speed_page.rates(rows, wide=False)
+    assert "| 84.0 | 42 | 84 | 70 |" in speed_page.rates(rows, wide=True)
 
 
 def test_the_page_shows_the_results_that_are_recorded() -> None:
