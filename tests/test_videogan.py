@@ -692,6 +692,17 @@ def test_metrics_of_real_clips_are_at_their_best_and_those_of_controls_are_not(
     assert wrong["turning"] > 0.5
 
 
+def test_clips_to_compare_have_the_classes_of_the_validation_clips(digits: MovingDigits, real: Tensor) -> None:
+    class Asked(Recorded):
+        def sample(self, n: int, label: Any = None, truncation: Any = None) -> Tensor:
+            asked.extend(label)
+            return super().sample(n)
+
+    asked: list[int] = []
+    Motion()(Asked(real), digits)
+    assert asked == [int(sample["label"]) for sample in digits.validation()]
+
+
 def test_predictions_are_compared_with_both_baselines() -> None:
     data = MovingDigits(samples=10, validation_samples=6, frames=8, given=4, size=32)
     task = predictor(given=4, frames=8, size=32).eval()

@@ -146,13 +146,16 @@ def compared(made: list[Tensor], real: list[Tensor]) -> dict[str, float]:
 def made_clips(task: Any, data: Data) -> Iterator[Tensor]:
     """Yield the task's clips, as many as there are validation clips.
 
-    A task that predicts gives the given frames followed by its prediction; one that generates gives samples.
+    A task that predicts gives the given frames followed by its prediction; one that generates gives samples, with
+    classes as many of each as there are validation clips: classes move differently.
     """
     if predicts(task):
         for sample, made in answers(task, data, AT_ONCE):
             yield torch.cat([sample[task.source], made])
-    else:
-        yield from sampled(task, len(data.validation()), AT_ONCE)
+        return
+    real = data.validation()
+    classes = {"label": [int(sample["label"]) for sample in real]} if getattr(task, "classes", ()) else {}
+    yield from sampled(task, len(real), AT_ONCE, **classes)
 
 
 def predicts(task: Any) -> bool:
