@@ -29,7 +29,7 @@ from .errors import NumericError, PluginError, blame
 from .networks.average import Average
 from .processes import ProcessGroup, load_state, state_of
 from .speed import Kernels, precision_at
-from .task import Losses, Task, Turn
+from .task import Losses, Task
 
 
 class StepOutcome(NamedTuple):
@@ -78,6 +78,8 @@ class Engine:
         self.task.over_processes = self.world.whole_batch
         if self.device.type == "cpu" and self.world.size == 1 and torch.get_num_threads() > 1:
             self.task.branches = devices.Branches(self.task, torch.get_num_threads())
+        side_by_side = isinstance(self.task.branches, devices.Branches)
+        self.apart = not side_by_side and not train.shard and devices.settled(self.task)
         self.number = 0  # steps done
         self.skipped: dict[str, int] = {}  # by player, the turns skipped because of `train.on_nan`
         self.stop_signal: int | None = None  # set by a signal handler; any process's stops all after the step
@@ -115,7 +117,8 @@ class Engine:
             for batch in micro_batches:
                 self.task.check(batch)
         batches = [devices.move(batch, self.device, self.task.on_host) for batch in micro_batches]
-        turns = [turns_of(self.task, batch, self.players, call, self.autocast) for batch in batches]
+        apart = self.apart and len(batches) == 1  # or else sums would round otherwise than those of several threads
+        turns = [turns_of(self.task, batch, self.players, call, self.autocast, apart) for batch in batches]
         stop = self.stop_signal is not None
         while True:
             player, shown = self._backward(turns)
@@ -177,26 +180,29 @@ class Engine:
                 self.skipped[turn.player] = self.skipped.get(turn.player, 0) + 1
         return self.losses
 
-    def _backward(self, turns: Sequence[Iterator[Turn]]) -> tuple[str | None, Losses]:
+    def _backward(self, turns: Sequence[Iterator[tuple[str, Losses, bool]]]) -> tuple[str | None, Losses]:
         """Advance every micro-batch to its next yield, accumulate the gradients, and return whose turn it was."""
         shown: Losses = {}
         whose: set[str | None] = set()
         for turn in turns:
-            player, losses = next(turn, (None, {}))
-            whose.add(player)
-            if len(whose) > 1:
-                raise PluginError(
-                    f"the micro-batches of a step must take the same turns, and {name_of(self.task)}.step yields "
-                    f"{' and '.join(sorted(map(str, whose)))} in one of them: make its turns independent of the batch"
-                )
-            if player is None:
-                continue
-            if turn is turns[0]:
-                self.optimizers[player].zero_grad(set_to_none=True)
-            scale = self.scales[player].value if player in self.scales else torch.ones((), device=self.device)
-            backward(self.task, player, losses, self.players[player], scale / len(turns))
-            for name, loss in losses.items():
-                shown[name] = shown.get(name, 0) + loss.detach() / len(turns)
+            more = True
+            while more:
+                player, losses, more = next(turn, (None, {}, False))
+                whose.add(player)
+                if len(whose) > 1:
+                    raise PluginError(
+                        f"the micro-batches of a step must take the same turns, and {name_of(self.task)}.step yields "
+                        f"{' and '.join(sorted(map(str, whose)))} in one of them: make its turns independent of the "
+                        f"batch"
+                    )
+                if player is None:
+                    continue
+                if not shown:
+                    self.optimizers[player].zero_grad(set_to_none=True)
+                scale = self.scales[player].value if player in self.scales else torch.ones((), device=self.device)
+                backward(self.task, player, losses, self.players[player], scale / len(turns))
+                own = {name: shown.pop(name, 0) + loss.detach() / len(turns) for name, loss in losses.items()}
+                shown = own | shown  # of losses in parts, the last come first
         return whose.pop(), shown
 
     def autocast(self) -> AbstractContextManager[Any]:

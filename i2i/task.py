@@ -7,7 +7,7 @@ that player's parameters only, steps its optimizer, and resumes the generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from .errors import ConfigError
 from .modalities import Image, Modality
 
 Losses = dict[str, Tensor]
-Turn = tuple[str, Losses]
+Turn = tuple[str, Losses | Sequence[Callable[[], Losses]]]
 
 
 class Task(nn.Module):
@@ -71,6 +71,10 @@ class Task(nn.Module):
 
     def step(self, batch: dict[str, Any]) -> Iterator[Turn]:
         """Run one training step: yield `(player, {"name": scalar loss, ...})` for each turn.
+
+        Losses that share nothing but weights may come in parts: a list of functions that each return some of them,
+        which takes less memory, since the graph of one is freed before the next is called, or less time, where they
+        run side by side, as `branches` do.
 
         Args:
             batch: stacked samples of the data set; images are [N, C, H, W] in [-1, 1].

@@ -6,6 +6,7 @@ import copy
 import random
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ from i2i.losses import LSGAN
 from i2i.networks import PatchDiscriminator, ResnetGenerator
 from i2i.networks.spectral_norm import spectral
 from i2i.optim import adam
-from i2i.task import Task
+from i2i.task import Task, Turn
 from i2i.testing.states import equal
 
 
@@ -59,6 +60,38 @@ def where(seen: list[int]) -> None:
     """Note the thread, and let the other one begin too."""
     seen.append(threading.get_ident())
     time.sleep(0.05)
+
+
+class Halves(Task):
+    """Two losses in parts, which note how many intermediate values of the other part exist."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.G = nn.Sequential(nn.Linear(3, 3), nn.Dropout(dropout))
+        self.made: dict[str, weakref.ref[Tensor]] = {}
+        self.alive: list[int] = []
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"G": [self.G]}
+
+    def step(self, batch: dict[str, Any]) -> Iterator[Turn]:
+        def part(name: str) -> dict[str, Tensor]:
+            self.alive.append(sum(other() is not None for other in self.made.values()))
+            inner = self.G(batch["A"]).exp()
+            self.made[name] = weakref.ref(inner)
+            return {name: inner.square().mean()}
+
+        self.made.clear()
+        yield "G", [partial(part, "first"), partial(part, "second")]
+
+
+@pytest.mark.parametrize(("threads", "dropout", "n", "alive"), [(1, 0, 1, 0), (1, 0.5, 1, 1), (1, 0, 2, 1)])
+def test_the_graph_of_a_part_is_freed_before_the_next_one(threads: int, dropout: float, n: int, alive: int) -> None:
+    torch.set_num_threads(threads)
+    task = Halves(dropout)
+    losses = Engine(task, adam, Train(steps=1, accumulate=n)).step([{"A": torch.rand(2, 3)}] * n).losses
+    assert list(losses) == ["G/first", "G/second"]
+    assert task.alive == [0, alive] * n
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -137,6 +137,9 @@ class Broken(Task):
             "none": ("G", {}),
             "float": ("G", {"l1": loss, "tv": 0.0}),
             "vector": ("G", {"l1": self.F(self.G(batch["A"]))}),
+            "list": ("G", [loss]),
+            "part": ("G", [lambda: {"l1": loss}, lambda: loss]),
+            "twice": ("G", [lambda: {"l1": loss}, lambda: {"tv": loss, "l1": loss}]),
         }
         yield wrong.get(self.wrong, ("G", {"l1": loss}))
 
@@ -167,6 +170,9 @@ PLAYERS = r" \(test_engine.py line \d+, in players\)$"
         ("none", r"^Broken.step yields no losses for player 'G': a turn needs at least one, .*" + STEP),
         ("float", r"^Broken.step yields a float as loss 'G/tv', .* or use torch.tensor\(0.0\)" + STEP),
         ("vector", r"^Broken.step yields loss 'G/l1' of shape \(4, 1\), which must be a scalar: use .mean.*" + STEP),
+        ("list", r"^Broken.step yields a list as the losses of player 'G': write yield .*" + STEP),
+        ("part", r"^Broken.step yields a Tensor as the losses of player 'G': write yield .*" + STEP),
+        ("twice", r"^Broken.step yields two parts with a loss 'G/l1': give each loss a name of its own" + STEP),
     ],
 )
 def test_a_broken_contract_is_the_same_sentence_in_a_run_and_in_the_kit(wrong: str, message: str) -> None:

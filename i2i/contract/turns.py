@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from ..data.stream import Batch
 from ..devices import Branches
 from ..errors import PluginError, blame, refuse_lack_of_memory
-from ..task import Losses, Task, Turn
+from ..task import Losses, Task
 from .places import line_of, name_of
 
 END: Any = object()  # what `next` returns after the last turn; None would hide a bare `yield`
@@ -26,8 +26,11 @@ def turns_of(
     players: Mapping[str, Any],
     call: str = "step 0",
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Iterator[Turn]:
-    """Run `task.step` and yield its turns, each of which keeps the contract.
+    apart: bool = False,
+) -> Iterator[tuple[str, Losses, bool]]:
+    """Run `task.step` and yield the player and the losses of its turns, each of which keeps the contract.
+
+    The third value is whether more losses of the same turn follow.
 
     Args:
         task: whose step it is.
@@ -35,6 +38,8 @@ def turns_of(
         players: what `players_of` returned.
         call: what error messages name, such as "step 3".
         context: entered around the task's own code, such as autocast.
+        apart: whether to yield losses that come in parts one part at a time, so that the graph of one can be freed
+            before the next: the last first, in which order a single backward pass adds their gradients.
 
     Raises:
         PluginError: the step raised, does not yield, or yields something else than (player, losses).
@@ -51,10 +56,39 @@ def turns_of(
             turn = next(turns, END)
         if turn is END:
             return
-        broken = flaw_of(turn, players)
-        if broken:
-            raise PluginError(f"{name_of(task)}.step yields {broken} ({line_of(turns)})")
-        yield cast(Turn, turn)
+        if not in_parts(turn):
+            refuse_flawed(task, turn, players, turns)
+            yield (*turn, False)
+            continue
+        player, parts = turn
+        groups = [[part] for part in reversed(parts)] if apart else [parts]
+        seen = set[str]()
+        for left, group in zip(reversed(range(len(groups))), groups, strict=True):
+            with blame(task, call), context():
+                found = task.branches(*group)
+            for own in found:
+                refuse_flawed(task, (player, own), players, turns)
+                for name in seen & own.keys():
+                    raise PluginError(
+                        f"{name_of(task)}.step yields two parts with a loss '{player}/{name}': give each loss a name "
+                        f"of its own ({line_of(turns)})"
+                    )
+                seen |= own.keys()
+            yield player, {name: loss for own in found for name, loss in own.items()}, left > 0
+            del found, own  # and with them the graph
+
+
+def in_parts(turn: Any) -> bool:
+    """Return whether the losses of a turn are functions that return them."""
+    losses = turn[1] if isinstance(turn, tuple) and len(turn) == 2 else None
+    return isinstance(losses, list | tuple) and bool(losses) and all(map(callable, losses))
+
+
+def refuse_flawed(task: Task, turn: Any, players: Mapping[str, Any], turns: Iterator[Any]) -> None:
+    """Raise PluginError if what a step yielded breaks the contract."""
+    broken = flaw_of(turn, players)
+    if broken:
+        raise PluginError(f"{name_of(task)}.step yields {broken} ({line_of(turns)})")
 
 
 def flaw_of(turn: Any, players: Mapping[str, Any]) -> str:
@@ -117,8 +151,8 @@ def unusable_graph(task: Task, player: str, error: RuntimeError) -> str:
     text = str(error).splitlines()[0]
     if "second time" in text or "inplace" in text:
         return (
-            f"the losses of player '{player}' in {name_of(task)}.step still use a graph that an earlier turn "
-            f"has used up: detach() what you carry across a yield, or compute it again after it ({text[:80]})"
+            f"the losses of player '{player}' in {name_of(task)}.step still use a graph that an earlier turn, or "
+            f"another part of this one, has used up: detach() what you carry over, or compute it again ({text[:80]})"
         )
     if "does not require grad" in text:
         return f"the losses of player '{player}' in {name_of(task)}.step depend on none of its parameters"

@@ -10,7 +10,7 @@ of a step in threads of their own.
 
 from __future__ import annotations
 
-from .branches import Branches, threads_kept
+from .branches import Branches, settled, threads_kept
 from .choose import chosen, described, peak_memory, random_state_kept
 from .host import crowded, free_memory, processors
 from .late import Late, Read
@@ -36,5 +36,6 @@ __all__ = [
     "processors",
     "random_state_kept",
     "recording",
+    "settled",
     "threads_kept",
 ]

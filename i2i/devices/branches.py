@@ -44,7 +44,7 @@ class Branches:
 
     def __init__(self, task: nn.Module, threads: int) -> None:
         self.threads, self.buffers = threads, [*task.buffers()]
-        self.settled = not any(map(unsettled, task.modules())) and not any(map(hooked, task.parameters()))
+        self.settled = settled(task)
         self.take_turns: dict[str, bool] = {}  # by place in the code, because of random numbers or buffers
         self.used = False  # since the last backward pass
 
@@ -191,6 +191,11 @@ def observed() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
     )
+
+
+def settled(task: nn.Module) -> bool:
+    """Return whether the parts of a step may be computed in any order, as far as the modules of a task tell."""
+    return not any(map(unsettled, task.modules())) and not any(map(hooked, task.parameters()))
 
 
 def unsettled(module: nn.Module) -> bool:

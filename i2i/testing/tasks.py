@@ -54,7 +54,7 @@ def check_turns(task: Task, batch: dict[str, Any], lr: float) -> None:
     name, players = name_of(task), players_of(task)
     optimizers = {player: torch.optim.SGD(parameters, lr=lr) for player, parameters in players.items()}
     seen, before = set(), snapshot(task)
-    for player, losses in turns_of(task.train(), batch, players):
+    for player, losses, _ in turns_of(task.train(), batch, players):
         moved = changed(before, task)
         assert not moved, f"{name}: the code before the turn of '{player}' changed {moved[0]} by itself"
         for loss, value in losses.items():

@@ -6,7 +6,7 @@ i2i run configs/paper/cyclegan.yaml      # the published recipe, on folders
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +21,8 @@ from i2i.modalities import Image
 from i2i.networks import published_generator
 
 Weight = Annotated[float, Ge(0)]
+Losses = dict[str, Tensor]
+Part = Callable[[], Losses]
 
 
 class CycleGAN(Task):
@@ -80,45 +82,42 @@ class CycleGAN(Task):
             raise ConfigError("task: without discriminators it only translates; give `discriminator` and `gan`")
         return {"G": [self.G_ab, self.G_ba], "D": [self.D_a, self.D_b]}
 
-    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    def step(self, batch: dict[str, Any]) -> Iterator[tuple[str, list[Part]]]:
         """Train on `A` and `B`, each [N, 3, H, W] in [-1, 1], not paired."""
         a, b, gan = batch["A"], batch["B"], self.gan
         assert gan is not None
+        fakes: dict[str, Tensor] = {}
 
-        def one_way(there: nn.Module, back: nn.Module, judge: Any, x: Tensor, y: Tensor, noise: Any) -> Any:
-            """Translate x and back, judge the translation, and translate y, which is in the other domain already."""
+        def cycle(way: str, there: nn.Module, back: nn.Module, judge: Any, x: Tensor, noise: Any) -> Losses:
+            """Translate x and back: fool the discriminator (eq. 1), and be consistent (eq. 2)."""
             fake = there(x)
-            cycle = l1_loss(back(fake if noise is None else fake + noise), x)
-            identity = l1_loss(there(y), y) if self.lambda_identity > 0 else None
-            return fake, cycle, gan.generator(judge, fake), identity
+            fakes[way] = fake.detach()
+            error = l1_loss(back(fake if noise is None else fake + noise), x)
+            weight = self.lambda_a if way == "ab" else self.lambda_b
+            return {f"cycle_{way[0]}": weight * error, f"gan_{way}": gan.generator(judge, fake)}
 
-        # Both ways, side by side where there are threads for it; random numbers are therefore drawn before.
+        def identity(domain: str, into: nn.Module, x: Tensor) -> Losses:
+            """Translate x, which is in that domain already."""
+            weight = self.lambda_a if domain == "a" else self.lambda_b
+            return {f"identity_{domain}": self.lambda_identity * weight * l1_loss(into(x), x)}
+
+        def judged(domain: str, judge: Any, real: Tensor, past: Tensor) -> Losses:
+            """Tell real images of a domain from a mix of new and past translations."""
+            return {domain: gan.discriminator(judge, real, past)}
+
+        # Random numbers are drawn before, since the parts may run side by side.
         noise_b, noise_a = self._noise(a), self._noise(b)
-        (fake_b, cycle_a, gan_ab, identity_b), (fake_a, cycle_b, gan_ba, identity_a) = self.branches(
-            partial(one_way, self.G_ab, self.G_ba, self.D_b, a, b, noise_b),
-            partial(one_way, self.G_ba, self.G_ab, self.D_a, b, a, noise_a),
-        )
+        parts: list[Part] = [
+            partial(cycle, "ab", self.G_ab, self.G_ba, self.D_b, a, noise_b),
+            partial(identity, "b", self.G_ab, b),
+            partial(cycle, "ba", self.G_ba, self.G_ab, self.D_a, b, noise_a),
+            partial(identity, "a", self.G_ba, a),
+        ]
+        yield "G", parts if self.lambda_identity > 0 else parts[::2]
 
-        # The generators: fool the discriminators (eq. 1), cycle consistency (eq. 2), identity on the target domain.
-        losses = {
-            "gan_ab": gan_ab,
-            "gan_ba": gan_ba,
-            "cycle_a": self.lambda_a * cycle_a,
-            "cycle_b": self.lambda_b * cycle_b,
-        }
-        if self.lambda_identity > 0:
-            losses["identity_b"] = self.lambda_identity * self.lambda_b * identity_b
-            losses["identity_a"] = self.lambda_identity * self.lambda_a * identity_a
-        yield "G", losses
-
-        # The discriminators: tell real images from a mix of new and past translations.
-        past_a = self.over_processes(self.pool_a, fake_a.detach())
-        past_b = self.over_processes(self.pool_b, fake_b.detach())
-        loss_a, loss_b = self.branches(
-            partial(gan.discriminator, self.D_a, a, past_a),
-            partial(gan.discriminator, self.D_b, b, past_b),
-        )
-        yield "D", {"a": loss_a, "b": loss_b}
+        past_a = self.over_processes(self.pool_a, fakes["ba"])
+        past_b = self.over_processes(self.pool_b, fakes["ab"])
+        yield "D", [partial(judged, "a", self.D_a, a, past_a), partial(judged, "b", self.D_b, b, past_b)]
 
     def _noise(self, like: Tensor) -> Tensor | None:
         """Return the noise for a translation, so that no information can be hidden in it."""
