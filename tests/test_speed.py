@@ -213,10 +213,16 @@ def test_the_page_says_how_much_arithmetic_a_goal_would_need() -> None:
 
     rows = {"vae": {"time": result(0.5, checked={"gflop": 40.0}, steps=5)}, "social_gan": {"time": result(0.1)}}
     title = speed_page.WORKLOADS["vae"].title  # its goal is 0.40 of 2 s
-    assert speed_page.rates(rows, wide=True).splitlines()[2:] == [f"| {title} | 200.0 | 100 | 200 | 250 |"]
-    rows["cyclegan"] = {"time": result(0.5, checked={"gflop": 84.0})}
-    assert "| 84.0 | 42 | 84 | 100 |" in speed_page.rates(rows, wide=False)
-    assert "| 84.0 | 42 | 84 | 70 |" in speed_page.rates(rows, wide=True)
+    assert speed_page.rates(rows, {"vae": 0.4}).splitlines()[2:] == [f"| {title} | 200.0 | 100 | 200 | 250 |"]
+
+
+def test_goals_depend_on_the_cpu_and_on_the_speed() -> None:
+    import speed_page
+
+    row, both = speed_page.WORKLOADS["cyclegan"], ["AVX2", "AVX-512"]
+    assert row.goal_on(["AVX2"], "1 thread, CPU time, speed fast") == row.goal == 0.42
+    assert row.goal_on(both, "1 thread, CPU time, speed auto") == row.goal_avx512 == 0.60
+    assert row.goal_on(both, "1 thread, CPU time, speed fast") == 0.40
 
 
 def test_the_page_shows_the_results_that_are_recorded() -> None:
