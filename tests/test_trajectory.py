@@ -46,6 +46,7 @@ from i2i.cli import app
 from i2i.config import Train
 from i2i.data.check import check
 from i2i.engine import Engine, seed_everything
+from i2i.model import translate_files
 from i2i.optim import adam
 from i2i.processes import launch
 from i2i.runs import summary
@@ -629,6 +630,28 @@ def test_a_file_becomes_paths_a_picture_and_an_animation(tmp_path: Path, trained
             assert picture.width == 640
     whole, start = (np.loadtxt(tmp_path / "out" / f"{name}.txt") for name in ("whole", "start"))
     assert np.abs(whole - start).max() < 2e-3  # the future of the file is not used
+
+
+def test_pictures_beside_a_prediction_are_results_too(tmp_path: Path, trained: Path) -> None:
+    given, out, said = tmp_path / "scene.txt", tmp_path / "out", []
+    given.write_text(rows(walkers(3)[0]))
+    out.mkdir()
+    (out / "scene.png").write_bytes(b"a photograph of the site")
+    translate = partial(translate_files, [str(given)], out, i2i.load(trained), say=said.append)
+    translate()
+    translate(skip_existing=True)
+    assert [path.name for path in out.glob("scene.*")] == ["scene.png"]
+    assert said[0].startswith("keeping 1 result, not made here by i2i or changed since")
+    translate(force=True)
+    assert {path.suffix for path in out.glob("scene.*")} == {".txt", ".png", ".gif"}
+    (out / "scene.gif").unlink()
+    translate()
+    assert (out / "scene.gif").exists()
+    translate()
+    assert said[-1] == "0 translated, 1 already existed, 0 failed"
+    (out / "scene.png").write_bytes(b"retouched")
+    translate(seed=4)
+    assert (out / "scene.png").read_bytes() == b"retouched"
 
 
 def test_files_and_arrays_give_the_same_paths(tmp_path: Path, trained: Path) -> None:

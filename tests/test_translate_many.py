@@ -193,12 +193,11 @@ def test_what_i2i_did_not_make_is_kept_and_reported_unless_forced(model: i2i.Mod
     (out / "0.png").write_bytes(b"mine")
     said = translated(source, out, model)
     assert said[0] == (
-        f"keeping 1 that i2i did not make here, or that were changed since, such as '{out}/0.png'; "
-        f"--force overwrites them"
+        f"keeping 1 result, not made here by i2i or changed since, such as '{out}/0.png'; use --force to overwrite"
     )
     assert said[-1] == "2 translated, 1 already existed, 0 failed"
     (out / "1.png").write_bytes(b"retouched")
-    assert translated(source, out, model)[0].startswith("keeping 2 that")
+    assert translated(source, out, model)[0].startswith("keeping 2 results, not")
     assert [contents(out)[name] for name in ("0.png", "1.png")] == [b"mine", b"retouched"]
     assert translated(source, out, model, force=True)[-1] == "3 translated, 0 already existed, 0 failed"
     assert translated(source, out, model) == ["0 translated, 3 already existed, 0 failed"]

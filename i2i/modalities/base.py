@@ -118,6 +118,10 @@ class Modality:
         """Resize a result [N, ...], as returned by `accept`, to the size asked for."""
         return values
 
+    def beside(self, path: Path) -> list[Path]:
+        """Return the files that `save` writes beside a result, such as a picture of it."""
+        return []
+
     def save(self, values: Tensor, like: Any, path: Path, output: Output) -> None:
         """Write one result; `values` and `like` as for `restore`."""
         self.write(self.restore(values, like), path)

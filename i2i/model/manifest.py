@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from .. import files
+from ..modalities import Modality
 from .trained import Model
 
 NAME = ".i2i-translate.jsonl"
@@ -94,10 +95,11 @@ class Manifest:
     Args:
         out: the folder, which need not exist.
         job: what makes the results now; see `job_of`.
+        makes: the modality of the results, some of which have other files beside them.
     """
 
-    def __init__(self, out: Path, job: dict[str, Any]) -> None:
-        self.out, self.job, self.file = out, job, out / NAME
+    def __init__(self, out: Path, job: dict[str, Any], makes: Modality) -> None:
+        self.out, self.job, self.makes, self.file = out, job, makes, out / NAME
         self.jobs: dict[str, dict[str, Any]] = {}  # the lines about jobs that have been read
 
     def describe(self) -> None:
@@ -110,8 +112,12 @@ class Manifest:
 
     def done(self, target: Path, given: str) -> None:
         """Record a result that is complete, and the stamp of its input before it was read."""
-        line = {"done": self._key(target), "job": self.job["job"], "input": given, "result": stamp(target)}
-        self._append(line)
+        stamps = " ".join(map(stamp, self.parts(target)))
+        self._append({"done": self._key(target), "job": self.job["job"], "input": given, "result": stamps})
+
+    def parts(self, target: Path) -> list[Path]:
+        """Return a result and the files beside it."""
+        return [target, *self.makes.beside(target)]
 
     def states(self, targets: Mapping[Path, Any]) -> dict[Path, State]:
         """Return what to think of each of these results, given with their inputs.
@@ -164,10 +170,15 @@ class Manifest:
             name = glob.escape(f".tmp-i2i-{target.name[:40]}-")
             for left in target.parent.glob(f"{name}*"):  # by the process that did not finish it
                 left.unlink(missing_ok=True)
-        if entry is None or not target.exists():
+        parts = self.parts(target)
+        there = [part for part in parts if part.exists()]
+        if entry is None or not there:
             return "missing"
-        if entry.result != stamp(target):
+        made = dict(zip(parts, entry.result.split(" "), strict=False))
+        if any(made.get(part) != stamp(part) for part in there):
             return "foreign"
+        if len(there) < len(parts):
+            return "missing"
         return "current" if (entry.job, entry.input) == (self.job["job"], stamp(thing)) else "outdated"
 
     def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:

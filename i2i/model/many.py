@@ -74,7 +74,7 @@ def translate_files(
     targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
     refuse_still(targets, model, output)
     left = unfinished({target.parent for target in targets})
-    manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}))
+    manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}), model.task.makes)
     todo = chosen(manifest, targets, force, skip_existing, say)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
     alone = partial(in_this_process, note=note or say)
@@ -134,7 +134,7 @@ def chosen(
     if force:
         return sorted(targets.items())
     if skip_existing:
-        todo = [pair for pair in sorted(targets.items()) if not pair[0].exists()]
+        todo = [pair for pair in sorted(targets.items()) if not any(map(Path.exists, manifest.parts(pair[0])))]
         if len(todo) < len(targets):  # an image does not show which model made it
             say("existing results are kept, whichever model made them; use --force to redo them")
         return todo
@@ -142,14 +142,20 @@ def chosen(
     counts = Counter(states.values())
     if counts["outdated"]:
         changed = manifest.changed({path: targets[path] for path, state in states.items() if state == "outdated"})
-        results = "1 result" if counts["outdated"] == 1 else f"{counts['outdated']} results"
-        say(f"redoing {results}, because of {', '.join(f'another {what}' for what in changed) or 'other options'}")
+        why = ", ".join(f"another {what}" for what in changed) or "other options"
+        say(f"redoing {results_of(counts['outdated'])}, because of {why}")
     if counts["foreign"]:
+        first = next(path for path, state in states.items() if state == "foreign")
         say(
-            f"keeping {counts['foreign']} that i2i did not make here, or that were changed since, such as "
-            f"{shown(next(path for path, state in states.items() if state == 'foreign'))}; --force overwrites them"
+            f"keeping {results_of(counts['foreign'])}, not made here by i2i or changed since, such as "
+            f"{shown(first)}; use --force to overwrite"
         )
     return [(target, targets[target]) for target, state in states.items() if state in ("missing", "outdated")]
+
+
+def results_of(count: int) -> str:
+    """Return "1 result", or "3 results"."""
+    return "1 result" if count == 1 else f"{count} results"
 
 
 def in_this_process(

@@ -9,6 +9,7 @@ take on both sides of it was measured (benchmarks/memory.py, which compares the 
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Callable
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 # Bytes a pixel of the input and of the result, without the network; pictures of 8 bits.
 WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 36, 40, 8, 12
-FIXED, TILED_FIXED = 200e6, 60e6  # bytes for any picture: buffers of convolutions, and freed memory in between
+FIXED, TILED_FIXED = 200e6, 130e6  # bytes for any picture: buffers of convolutions, and freed memory in between
+IN_HAND = 16  # bytes a pixel of a row of tiles, of which a few are decoded, computed and encoded at a time
 SCRATCH, TILED_SCRATCH = 1.15, 2.0  # memory of a network / that of its tensors: convolutions need some of their own
 TILES = (1024, 512, 256, 128)  # sides to choose from, in pixels
 PROBE = 64  # side of the smaller picture of noise, in pixels
@@ -167,6 +169,7 @@ class Plan(NamedTuple):
             outside = FIXED + self.pixels * WHOLE_IN + result * WHOLE_OUT
         else:
             outside = TILED_FIXED + self.pixels * TILED_IN * (not self.cut) + result * TILED_OUT * (not self.rows)
+            outside += IN_HAND * tile * math.sqrt(self.pixels)
         outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
         if self.output.size is not None or self.output.scale is not None:
             outside += 2 * FLOATS * result

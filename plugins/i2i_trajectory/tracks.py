@@ -189,6 +189,10 @@ class Forecasts(Tracks):
             return Forecast(values[0].numpy(), like)
         return super().restore(values, like)
 
+    def beside(self, path: Path) -> list[Path]:
+        """Return the picture and the animation of a prediction."""
+        return [path.with_suffix(".png"), path.with_suffix(".gif")]
+
     def write(self, thing: Any, path: Path) -> None:
         """Write rows `frame person x y sample`; for a `Forecast`, a .png and a .gif beside them, too.
 
@@ -203,8 +207,9 @@ class Forecasts(Tracks):
             return super().write(thing, path)
         if known:
             scene = thing.scene
-            files.write(path.with_suffix(".png"), png(drawn(scene.observed, scene.truth, paths, 640, square=False)))
-            files.write(path.with_suffix(".gif"), gif(animated(scene.observed, scene.truth, paths, 400), fps=4))
+            picture, animation = self.beside(path)
+            files.write(picture, png(drawn(scene.observed, scene.truth, paths, 640, square=False)))
+            files.write(animation, gif(animated(scene.observed, scene.truth, paths, 400), fps=4))
         rows = [
             (f"{frame:g}", f"{person:g}", *paths[k, p, t].tolist(), k + 1)
             for k in range(len(paths))
