@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .errors import ConfigError
 from .modalities import Image, Modality
 
+NEITHER = "this model neither translates nor generates: it was trained for use in other trainings"
 Losses = dict[str, Tensor]
 Turn = tuple[str, Losses | Sequence[Callable[[], Losses]]]
 
@@ -83,10 +84,14 @@ class Task(nn.Module):
 
     def translate(self, given: Tensor, *args: Any, **condition: Any) -> Tensor:
         """Translate a batch of the modality `takes` into one of `makes`, e.g. images [N, 3, H, W] in [-1, 1]."""
+        if type(self).sample is Task.sample:
+            raise ConfigError(NEITHER)
         raise ConfigError("this model does not translate, it generates: use `i2i sample N`, or i2i.sample(n, model)")
 
     def sample(self, n: int, *args: Any, **condition: Any) -> Tensor:
         """Return `n` samples [n, ...] of the modality `makes`."""
+        if type(self).translate is Task.translate:
+            raise ConfigError(NEITHER)
         raise ConfigError(
             "this model does not generate, it translates: use `i2i translate FILE`, or i2i.translate(img, model)"
         )

@@ -301,11 +301,17 @@ def test_a_judge_of_grey_pictures_rejects_colour() -> None:
 
 
 def test_a_task_that_only_translates_is_rejected() -> None:
+    class Translates(Task):
+        def translate(self, given: Tensor, *args: Any, **condition: Any) -> Tensor:
+            return given
+
+    with pytest.raises(ConfigError, match=r"this model neither translates nor generates"):
+        KID()(Task(), Held(HELD))
     for metric in (ClassShare(), KID()):
         with pytest.raises(
             ConfigError, match=r"this model does not generate, it translates: use `i2i translate FILE`"
         ):
-            metric(Task(), Held(HELD))
+            metric(Translates(), Held(HELD))
 
 
 def test_generated_values_that_are_not_pictures_are_reported() -> None:

@@ -797,7 +797,9 @@ def test_a_model_without_a_latent_space_gives_a_one_sentence_error(
         code, _, said = command(capsys, monkeypatch, trained, what, *pictures, *more, "-o", "o.png")
         assert code == 2, what
         assert "this model" in said
-        assert ("does not generate" if what == "sample" else "has no latent space: use a model with") in said, what
+        assert (
+            "neither translates nor generates" if what == "sample" else "has no latent space: use a model with"
+        ) in said, what
 
 
 def test_the_command_accepts_a_plugin_file(tmp_path: Path) -> None:

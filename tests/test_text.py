@@ -122,6 +122,19 @@ def test_a_sentence_names_its_result() -> None:
     assert all(len(name) < 80 and name.replace("-", "").isalnum() and name.isascii() for name in names)
 
 
+def test_a_line_may_name_the_picture_that_it_is_about(tmp_path: Path) -> None:
+    (tmp_path / "captions_val.txt").write_text("12_ab.jpg#0\ta red circle\n12_ab.jpg#1\ta blue square #1\tbig\n")
+    found, _ = Text().find(str(tmp_path / "captions_val.txt"))
+    assert [caption for caption, _ in found] == ["a red circle", "a blue square #1\tbig"]
+
+
+def test_the_name_of_a_picture_that_does_not_exist_is_not_a_caption() -> None:
+    found, skipped = Text().find("a red circle.png")
+    assert (found, skipped[0][1].startswith("no such file; a caption is")) == ([], True)
+    said: list[str] = []
+    assert translate_files(["a red circle.png"], "out", model(), say=said.append) == [said[0]]
+
+
 def test_a_file_gives_a_picture_per_line(tmp_path: Path) -> None:
     (tmp_path / "captions.txt").write_text("a red circle\n\na blue square\na red circle\n")
     found, skipped = Text().find(str(tmp_path / "captions.txt"))

@@ -150,11 +150,11 @@ def test_a_window_needs_two_people_unless_configured() -> None:
     [
         ("", "x.txt: empty"),
         ("0 1 2 3\n10 1 2\n", "x.txt line 2: 3 values"),
-        ("0 1 2 3\n\n10 1 a 3\n", "x.txt line 3: '10 1 a 3' is not four numbers"),
+        ("0 1 2 3\n\n10 1 a 3\n", "x.txt line 3: 'a' is not a number; use spaces or tabs, and no header"),
         ("0 1 nan 3\n", "x.txt line 1: '0 1 nan 3' is not finite"),
         ("0 1 2 1e30\n", "x.txt line 1: '0 1 2 1e30' is more than 1,000,000 m away"),
         ("0 1 2 inf\n", "x.txt line 1: '0 1 2 inf' is not finite"),
-        ("0 1 2 3 1\n", "x.txt line 1: 5 values, as in a file of predictions"),
+        ("0 1 2 3 1\n", "x.txt line 1: 5 values, as in predictions"),
         ("0 1 2 3\n10 1 4 4\n0 1 2 3\n", "x.txt line 3: person 1 is in frame 0 already, on line 1"),
         (b"\xff\xfe", "x.txt: not a text file"),
     ],
@@ -596,6 +596,11 @@ def test_bad_arrays_are_explained(given: Any, says: str) -> None:
     with pytest.raises(DataError, match=says):
         Tracks().take(given)
     assert Tracks(min_people=1).take(np.zeros((1, 8, 2))).values.shape == (1, 1, 8, 2)
+
+
+def test_a_byte_order_mark_is_not_part_of_a_recording(tmp_path: Path) -> None:
+    (tmp_path / "scene.txt").write_text("\ufeff" + rows(walkers(3)[0]))
+    assert Tracks().take(tmp_path / "scene.txt").values.shape[1:] == (3, 8, 2)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from command import i2i_command
+from i2i_latent.commands import interpolate
 from i2i_scenes.clip_classes import ClipClassAccuracy, centred
 from i2i_scenes.moving import MovingDigits, path
 from i2i_videogan import (
@@ -45,12 +47,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, l1_loss, pad, relu, softplus
 
-from i2i import ConfigError, Data, DataError, api
+from i2i import ConfigError, Data, DataError, Model, api
 from i2i.checkpoint import load_model
 from i2i.config import Train
+from i2i.data.classes import class_names
 from i2i.engine import Engine, seed_everything
 from i2i.losses import Hinge, Vanilla
 from i2i.optim import adam
+from i2i.runs.fitting import refuse_other_classes
 from i2i.testing import check_data, check_network, check_task
 
 ROOT = Path(__file__).parent.parent
@@ -467,7 +471,7 @@ def test_prediction_translates_any_size_and_the_last_frames_of_longer_clips() ->
         assert task.translate(clips(2, 4, 3, 18)).shape == (2, 3, 1, 18, 18)
         long = clips(1, 6)
         assert torch.equal(task.translate(long), task.translate(long[:, -2:]))
-    with pytest.raises(DataError, match="a clip of 1 frames is too short: this model predicts from 2;"):
+    with pytest.raises(DataError, match="too short, 1 frame: this model predicts from the last 2;"):
         task.translate(clips(1, 1))
 
 
@@ -769,3 +773,27 @@ def test_a_metric_of_clips_refuses_data_that_has_none(digits: MovingDigits) -> N
 
     with pytest.raises(ConfigError, match="but Empty has none"):
         Motion().refuse(made(), Empty())
+
+
+def test_a_path_of_clips_has_eight_columns_since_time_is_their_own(tmp_path: Path) -> None:
+    model = Model(made(classes=None), {}, Path("run"))
+    interpolate(model, {}, str(tmp_path / "path.gif"), n=1)
+    interpolate(model, {}, str(tmp_path / "short.gif"), n=1, steps=2)
+    with Image.open(tmp_path / "path.gif") as path, Image.open(tmp_path / "short.gif") as short:
+        assert path.n_frames == short.n_frames > 1
+        assert path.width > 3 * short.width
+
+
+def test_class_names_in_another_order_than_those_of_the_data_are_rejected() -> None:
+    def refused(task: Any, data: Any) -> str:
+        with pytest.raises(ConfigError) as error:
+            refuse_other_classes(SimpleNamespace(classes=task), SimpleNamespace(classes=data))  # type: ignore[arg-type]
+        return str(error.value)
+
+    right = "but the classes of the data are [jump,run]: set task.classes=[jump,run], or use other data"
+    assert refused(("run", "jump"), ("jump", "run")) == f"task.classes is [run, jump], {right}"
+    assert refused(class_names(10), ("jump", "run")) == f"task.classes is 10, {right}"
+    many = tuple(f"class {n}" for n in range(30))
+    assert refused(("a",), many).endswith("of the data are 30: set task.classes=30, or use other data")
+    for task, data in ((class_names(2), ("jump", "run")), (("a",), ()), ((), ("a",)), (3, ("a",)), (("a",), ("a",))):
+        refuse_other_classes(SimpleNamespace(classes=task), SimpleNamespace(classes=data))  # type: ignore[arg-type]

@@ -225,6 +225,10 @@ def translate_one(
             raise
         name = shown(thing) if isinstance(thing, Path) else target.stem
         raise DataError(f"{name}: {error}") from error
+    except DataError as error:
+        if not isinstance(thing, Path) or thing.name in str(error):
+            raise
+        raise DataError(f"{shown(thing)}: {error}") from error
     finally:
         trim()
     manifest.done(target, given)

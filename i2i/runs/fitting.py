@@ -17,6 +17,7 @@ from ..config import Config
 from ..config.grammar import Part
 from ..contract import builder_for, name_of, players_of
 from ..data.base import Data
+from ..data.classes import class_names
 from ..data.stream import Batch, Numbered
 from ..errors import ConfigError, DataError, I2IError, blame
 from ..task import Task
@@ -56,8 +57,9 @@ def refuse_unfit_data(config: Config, task: Task, data: Data) -> None:
 
     Raises:
         DataError: an entry of the samples is of another kind; names it, and what is needed. Also from `Task.check`.
-        ConfigError: the channels differ; names each key to change, and its value.
+        ConfigError: the channels, or the classes, differ; names each key to change, and its value.
     """
+    refuse_other_classes(task, data)
     batch = Numbered(data, config.train.seed).read(range(min(2, len(data), data.batch_size)))
     if isinstance(batch, I2IError):
         return  # the first step reports it
@@ -66,6 +68,28 @@ def refuse_unfit_data(config: Config, task: Task, data: Data) -> None:
         task.check(batch)
     if isinstance(config.task, Part):
         refuse_other_channels(config.task, task, batch)
+
+
+def refuse_other_classes(task: Task, data: Data) -> None:
+    """Reject classes of a task that are not those of the data in the same order: a name would mean another class.
+
+    Raises:
+        ConfigError: as above; classes of the task without names need only be as many.
+    """
+    own, known = names_of(task), names_of(data)
+    numbered = own == class_names(len(own))
+    if own and known and own != known and not (numbered and len(own) == len(known)):
+        given = f"task.classes is {len(own)}" if numbered else f"task.classes is [{', '.join(own)}]"
+        right = f"[{','.join(known)}]" if len(known) <= 20 else str(len(known))
+        raise ConfigError(
+            f"{given}, but the classes of the data are {right}: set task.classes={right}, or use other data"
+        )
+
+
+def names_of(owner: Any) -> tuple[str, ...]:
+    """Return the names of the classes of a task or a data set, in order; () if it has none, or only a number."""
+    classes = getattr(owner, "classes", None)
+    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
 
 
 def refuse_other_kinds(settings: Mapping[str, Any], task: Task, batch: Batch) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from i2i import ConfigError, DataError, I2IError, Model, files, images, latent, load
+from i2i.modalities import Clip
 
 Compare = Callable[[Any, Any], Any]
 
@@ -92,7 +93,7 @@ def interpolate(
         z = latent.encode(model, found)
     else:
         z = latent.prior(model, 2 * (n or 4), seed, **condition)
-    steps = steps or (24 if moves(out) else 8)
+    steps = steps or (24 if moves(out) and not isinstance(model.task.makes, Clip) else 8)  # time is a clip's own
     strip(
         latent.interpolate(model, z[::2], z[1::2], steps, path, seed=seed, **condition), out, np.linspace(0, 1, steps)
     )

@@ -23,10 +23,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from i2i import DataError, files
-from i2i.images import shown
+from i2i.images import SUFFIXES, shown
 from i2i.modalities import Modality, Taken
 
 LENGTH = 200
+OF_PICTURE = re.compile(r"^[^\t]+#\d+\t")  # the picture of a caption, and its number
 """Characters of the tensors of all caption data sets, unless another length is chosen."""
 
 NAMED = 60  # characters of a sentence that its file name keeps
@@ -92,6 +93,8 @@ class Text(Modality):
         A sentence is named by its words, a line by its file and line number. A file of one caption keeps its name.
         """
         if not source or not (is_file_name(source) or os.path.exists(source)):  # no Path: it fails for long sentences
+            if source.lower().endswith(SUFFIXES):
+                return [], [(Path(source), "no such file; a caption is a sentence, or a line of a .txt file")]
             return [(source, Path(file_name_of(source)))], []
         found, skipped = super().find(source)
         captions: list[tuple[Any, Path]] = []
@@ -114,6 +117,8 @@ def is_file_name(given: str) -> bool:
 def read(path: Path) -> list[tuple[int, str]]:
     """Return the lines of a file that are not empty, with their numbers from 1 on.
 
+    `<file>#<number><tab>` before a caption, as in the data set `captions`, is left out.
+
     Raises:
         DataError: there is no such file, it is not UTF-8, or it has no such lines.
     """
@@ -123,7 +128,8 @@ def read(path: Path) -> list[tuple[int, str]]:
         content = decoded(path.read_bytes(), shown(path))
     except OSError as error:
         raise DataError(f"{shown(path)}: {error.strerror}") from error
-    lines = [(n, line.strip()) for n, line in enumerate(content.splitlines(), start=1) if line.strip()]
+    captions = (OF_PICTURE.sub("", line).strip() for line in content.splitlines())
+    lines = [(n, caption) for n, caption in enumerate(captions, start=1) if caption]
     if not lines:
         raise DataError(f"{shown(path)}: contains no caption; write one per line")
     return lines

@@ -67,7 +67,7 @@ def parse(content: bytes, name: str) -> Recording:
     rows: list[list[float]] = []
     lines: list[int] = []
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: not a text file; {ROW}") from error
     for number, line in enumerate(text.splitlines(), 1):
@@ -84,17 +84,27 @@ def parse(content: bytes, name: str) -> Recording:
 FARTHEST = 1_000_000  # metres from the origin
 
 
+def is_number(word: str) -> bool:
+    """Return whether a word is a number."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def numbers(words: list[str], where: str) -> list[float]:
     """Return the four finite numbers of a row."""
     if len(words) == 5:
-        raise DataError(f"{where}: 5 values, as in a file of predictions; give the recording itself ({ROW})")
+        raise DataError(f"{where}: 5 values, as in predictions; give the recording they were made from ({ROW})")
     if len(words) != 4:
         raise DataError(f"{where}: {len(words)} value{'s' * (len(words) != 1)}, but {ROW}")
     try:
         values = [float(word) for word in words]
     except ValueError as error:
+        odd = next(word for word in words if not is_number(word))
         hint = "use spaces or tabs, and no header"
-        raise DataError(f"{where}: '{' '.join(words)}' is not four numbers: {hint}; {ROW}") from error
+        raise DataError(f"{where}: '{odd}' is not a number; {hint}: {ROW}") from error
     if not np.isfinite(values).all():
         raise DataError(f"{where}: '{' '.join(words)}' is not finite; remove the row if the position is unknown")
     if max(map(abs, values[2:])) > FARTHEST:

@@ -94,8 +94,8 @@ class VideoPrediction(ClipGame):
         """
         if clip.shape[1] < self.given:
             raise DataError(
-                f"a clip of {clip.shape[1]} frames is too short: this model predicts from {self.given}; use a longer "
-                f"one"
+                f"too short, {clip.shape[1]} frame{'s' * (clip.shape[1] != 1)}: this model predicts from the last "
+                f"{self.given}; use a longer clip"
             )
         last = self._coloured(clip[:, -self.given :])
         padded, crop = pad_to_multiple(last.flatten(0, 1), getattr(self.generator, "multiple", 1))
