@@ -390,6 +390,8 @@ def test_C11_a_resume_rejects_another_task_and_allows_more_steps(
         WeightsError, match=r"started with data\.use=\w+ instead of \w+, "
     ):  # before the folder is read
         api.run(config, "data={use: unpaired_folders, root: nowhere}", out=run, resume=True)
+    with pytest.raises(WeightsError, match=r"run is a run of the task cyclegan, not gan: start another run with -o"):
+        api.run(ROOT / "configs" / "gan.yaml", out=run, resume=True)
     api.run(config, "train.steps=4", "train.keep=1", out=run, resume=True)
     assert "i2i: resuming with changed train.steps, train.keep\n" in capsys.readouterr().err
     assert logged(run)[-1]["step"] == 4

@@ -38,7 +38,7 @@ from i2i_videogan import (
     VideoPrediction,
 )
 from i2i_videogan.frames import ConvGRU
-from i2i_videogan.game import augmented_clips
+from i2i_videogan.game import augmented_clips, refuse_other_clips
 from i2i_videogan.layered import placed
 from i2i_videogan.metrics import distances, moved_on
 from i2i_videogan.motion import centres, energy_distance, flow, shuffled, steps, stills
@@ -773,6 +773,16 @@ def test_a_metric_of_clips_refuses_data_that_has_none(digits: MovingDigits) -> N
 
     with pytest.raises(ConfigError, match="but Empty has none"):
         Motion().refuse(made(), Empty())
+
+
+def test_what_does_not_fit_the_clips_is_named() -> None:
+    given = {"clip": torch.zeros(2, 16, 3, 64, 64)}
+    with pytest.raises(
+        ConfigError, match=r"but the data has 16 x 3 x 64 x 64: change task.channels to match the data$"
+    ):
+        refuse_other_clips(given, "videogan", {"clip": (16, 1, 64, 64)})
+    with pytest.raises(ConfigError, match=r"change task.frames and task.size to match the data$"):
+        refuse_other_clips(given, "videogan", {"clip": (8, 3, 32, 32)})
 
 
 def test_a_path_of_clips_has_eight_columns_since_time_is_their_own(tmp_path: Path) -> None:

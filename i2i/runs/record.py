@@ -17,7 +17,7 @@ from ..data.stream import Batch
 from ..devices import crowded, move, peak_memory
 from ..devices import described as described_device
 from ..engine import Engine, StepOutcome
-from ..errors import ConfigError, I2IError, blame
+from ..errors import ConfigError, I2IError, PluginError, blame
 from ..images import frames, gif, layout, png
 from ..modalities import columns
 from ..processes import beside
@@ -132,7 +132,8 @@ class Record:
         except I2IError as error:
             if batch:
                 raise
-            log.warning("i2i: no sample pictures, because the data set has no validation samples: %s", error)
+            why = f": {error}" if isinstance(error, PluginError) else ""
+            log.warning("i2i: no sample pictures, because the data set has no validation samples%s", why)
             self._blind, drawn = True, {}
         if not drawn and not batch and not self._blind:
             log.warning("i2i: no sample pictures, because the data set has no validation samples")

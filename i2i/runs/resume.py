@@ -89,6 +89,12 @@ def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[
     free = [key for key in differ if key.startswith(FREE) or key.endswith("_every") or key in rates]
     fixed = [key for key in differ if key not in free]
     instead = f"`i2i evaluate {run.folder} KEY=VALUE` evaluates it with other metrics or data"
+    methods = [value_at(tree, "task.use") for tree in (old, new)]
+    if methods[0] != methods[1]:
+        raise WeightsError(
+            f"{run.folder} is a run of the task {methods[0]}, not {methods[1]}: start another run with -o, or use "
+            f"`i2i run {run.config_file} -o {run.folder} --resume`"
+        )
     if fixed:
         wrong = ", ".join(difference(key, value_at(old, key), value_at(new, key)) for key in fixed)
         hint = f"; {instead}" if run.finished and all(key.split(".")[0] == "data" for key in fixed) else ""

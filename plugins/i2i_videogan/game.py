@@ -174,7 +174,9 @@ def refuse_other_clips(
         given = tuple(batch[name].shape[1:])
         if given != wanted:
             shown = [" x ".join(map(str, shape)) for shape in (wanted, given)]
+            keys = ("task.frames", "task.channels", "task.size", "task.size")
+            wrong = dict.fromkeys(key for key, a, b in zip(keys, wanted, given, strict=True) if a != b)
             raise ConfigError(
                 f'{task} was built for clips "{name}" of {shown[0]} values (frames, channels, height, width) but the '
-                f"data has {shown[1]}: set task.frames, task.channels and task.size to match the data"
+                f"data has {shown[1]}: change {' and '.join(wrong)} to match the data"
             )
