@@ -612,7 +612,7 @@ def test_unknown_words_are_named_counted_and_rejected_if_there_are_no_others(
     with caplog.at_level(logging.WARNING, "i2i"):
         trained.translate(codes("a red zebra", "a pink star"))
     assert caplog.messages == [
-        "text2image: unknown words: 'zebra', 'pink'; the model knows the words of the captions it was trained on"
+        "text2image: unknown words: 'zebra', 'pink'; the model knows only words from its training captions"
     ]
     given = {"image": batch()["image"][:2], "text": codes("a red zebra", "a red circle")}
     assert trained.validate(given)["unknown_words"] == pytest.approx(1 / 6)

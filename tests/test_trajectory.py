@@ -589,7 +589,7 @@ def test_bad_files_end_with_one_sentence_and_exit_code_3(text: str, says: str, t
         (np.zeros((3, 9, 2)), "a scene of 9 frames"),
         (np.full((3, 8, 2), np.nan), "positions of person 0 are not finite"),
         (np.zeros((1, 8, 2)), "1 person present"),
-        (7, "a int is not a scene"),
+        (7, "int is not a scene"),
     ],
 )
 def test_bad_arrays_are_explained(given: Any, says: str) -> None:

@@ -206,7 +206,7 @@ class Clip(Modality):
         tensor = hasattr(given, "detach")
         if len(shape) != 4 or 0 in shape or shape[1 if tensor else 3] not in (1, 3):
             shown = f" of shape {shape}" if shape else ""
-            raise DataError(f"a {type(given).__name__}{shown} is not a clip; possible: {READ}, or {SHAPES}")
+            raise DataError(f"{type(given).__name__}{shown} is not a clip; possible: {READ}, or {SHAPES}")
         picture = images.take(given, layout="NCHW" if tensor else "NHWC")
         return picture, Arrays(picture)
 

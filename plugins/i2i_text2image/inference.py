@@ -167,7 +167,7 @@ class Painter(Task):
         unknown = list(dict.fromkeys(word for words in self.encoder.unknown(codes) for word in words))
         if unknown and len(self.encoder.vocabulary):
             log.warning(
-                "text2image: unknown %s: %s; the model knows the words of the captions it was trained on",
+                "text2image: unknown %s: %s; the model knows only words from its training captions",
                 "word" if len(unknown) == 1 else "words",
                 ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else ""),
             )

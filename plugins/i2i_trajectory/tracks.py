@@ -66,8 +66,8 @@ class Tracks(Modality):
         min_people: fewest people in a scene.
     """
 
-    name: ClassVar[str] = "recording of tracks"
-    plural: ClassVar[str] = "recordings of tracks"
+    name: ClassVar[str] = "trajectory recording"
+    plural: ClassVar[str] = "trajectory recordings"
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
 
     def __init__(self, observed: int = 8, predicted: int = 12, min_people: int = 2) -> None:
@@ -79,7 +79,7 @@ class Tracks(Modality):
             scene = self._scene(read(given))
             return Taken(torch.from_numpy(scene.observed)[None], scene)
         if not isinstance(given, np.ndarray | Tensor):
-            raise DataError(f"a {type(given).__name__} is not a scene; possible: a .txt file, or positions [P, T, 2]")
+            raise DataError(f"{type(given).__name__} is not a scene; possible: a .txt file, or positions [P, T, 2]")
         return Taken(self._positions(torch.as_tensor(given))[None], given)
 
     def _positions(self, given: Tensor) -> Tensor:
