@@ -86,28 +86,28 @@ least 3.0 s; the plain one reaches 93 GFLOP/s. To get below that, multiplication
 ## Training on the EPYC
 
 One core of the EPYC below computes large float32 matrix products at 90 to 104 GFLOP/s, with AVX-512 and with AVX2
-alike, and in bf16 3x3 convolutions of 64 and 256 channels at 176 to 224. The tables "Arithmetic" have what the goals
-would need. Those that are missed are out of reach, as far as we can tell:
+alike, and in bf16 3x3 convolutions of 64 and 256 channels at 176 to 224. The tables "Arithmetic" have what the
+goals would need. Those that are missed are out of reach, as far as we can tell:
 
 - DCGAN and VQ-VAE-2 would need 98 to 115 GFLOP/s. Their 4x4 convolutions with stride 2 reach 71 to 121 (65 to 107
   limited to AVX2), and nothing that saves multiplications is faster there (below).
-- pix2pix would need 89 to 95 GFLOP/s of convolutions with many weights and few pixels, of which 40 % are gradients that
-  no kernel computes faster than PyTorch's.
+- pix2pix would need 89 to 95 GFLOP/s of convolutions with many weights and few pixels, of which 40 % are gradients
+  that no kernel computes faster than PyTorch's.
 - CycleGAN would need 139 GFLOP/s; limited to AVX2, SPADE and SRResNet 116 and 129. Of CycleGAN's step, 28 % are the
-  weight gradients of 3x3 convolutions of 256 channels at 32 pixels, by Winograd's algorithm. Half of their time is its
-  matrix products, at 70 GFLOP/s, because one image has only 64 tiles for 65,536 weights. Both images of a generator in
-  one batch would save 6 % of the generators' time, but take more memory.
+  weight gradients of 3x3 convolutions of 256 channels at 32 pixels, by Winograd's algorithm. Half of their time is
+  its matrix products, at 70 GFLOP/s, because one image has only 64 tiles for 65,536 weights. Both images of a
+  generator in one batch would save 6 % of the generators' time, but take more memory.
 - Of the step of the fully connected VAE, 7.5 ms without other programs, five matrix products take 4.2 ms at 96
   GFLOP/s; the plain step takes 13.7. Adam and the cross entropy take 0.7 ms more.
 - Of the step of Social GAN, 0.11 to 0.15 s, matrix products take 0.066 s at 85 to 99 GFLOP/s; the plain one takes
-  0.79. The LSTM computes tanh(x) as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 µs for 25,600 values, its sigmoid
-  12.
+  0.79. The LSTM computes tanh(x) as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 µs for 25,600 values, its
+  sigmoid 12.
 - With `--speed fast`, the goals would need 148 to 232 GFLOP/s of all operations together.
 
-`make run` (`configs/cyclegan.yaml`, two threads) took 3:52 minutes there (goal 4). Its parts, measured apart: 3.4 s up
-to the first step, 0.123 s for each of the first 1,000 steps, which also draw their pictures, 0.110 for each of the
-others, 2 s for samples and checkpoints, and the evaluation at the end. Limited to AVX2, the first 60 steps took 0.122
-s each.
+`make run` (`configs/cyclegan.yaml`, two threads) took 3:52 minutes there (goal 4). Its parts, measured apart: 3.4 s
+up to the first step, 0.123 s for each of the first 1,000 steps, which also draw their pictures, 0.110 for each of
+the others, 2 s for samples and checkpoints, and the evaluation at the end. Limited to AVX2, the first 60 steps took
+0.122 s each.
 
 Tried without success, in CPU time of one core while other programs ran:
 
