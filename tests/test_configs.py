@@ -142,6 +142,8 @@ def small(path: Path | str, tmp_path: Path, given: Sequence[str] = ()) -> list[s
     if "root" in tree["data"] and not Path(str(tree["data"]["root"])).exists():
         lay_out = LAID_OUT.get(tree["data"]["use"], lambda folder: folder)
         changes.append(f"data.root={lay_out(tmp_path)}")
+    if isinstance(tree["task"].get("classes"), list) and tree["data"]["use"] == "labelled_folders":
+        changes.append("task.classes=[cat]")
     if "stride" in tree["data"]:
         changes.append("data.stride=1")  # the toy clips are short
     if tree["data"].get("validation"):

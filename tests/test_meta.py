@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from i2i import ConfigError, Data, Task, config
-from i2i.contract import backward, players_of
+from i2i.contract import backward, players_of, turns_of
 from i2i.data.stream import Numbered
 from i2i.devices import move
 from i2i.plugins import registry
@@ -91,7 +91,7 @@ def test_every_config_rehearses_without_values(path: Path, tmp_path: Path) -> No
     players = players_of(task)
     task.train()
     for _ in range(2):  # the second step may be of another stage
-        for player, losses in task.step(train):
+        for player, losses, _ in turns_of(task, train, players):
             assert {loss.device for loss in losses.values()} == {META}
             backward(task, player, losses, players[player], torch.ones((), device="meta"))
             assert all(p.grad is None or p.grad.device == META for p in players[player])

@@ -262,7 +262,7 @@ def test_F6_a_nan_stops_the_run_and_is_in_no_checkpoint(config: Path, tmp_path: 
         "        for player, losses in super().step(batch):\n"
         "            Burst.n += batch['A'].device.type == 'cpu'  # not in the rehearsal\n"
         "            if Burst.n > 8:\n"
-        "                losses = {k: v * float('nan') for k, v in losses.items()}\n"
+        "                losses = {k: v * float('nan') for part in losses for k, v in part().items()}\n"
         "            yield player, losses\n"
         "@hookimpl\ndef register(catalog):\n    catalog.task('burst', Burst)\n"
     )

@@ -8,12 +8,13 @@ shows and logs; `places` finds the line. The checks of a step look at types and 
 from .answers import check_answers, flaw_of_numbers, random_state_kept
 from .places import name_of
 from .players import builder_for, players_of
-from .turns import backward, not_finite, turns_of
+from .turns import backward, evaluated, not_finite, turns_of
 
 __all__ = [
     "backward",
     "builder_for",
     "check_answers",
+    "evaluated",
     "flaw_of_numbers",
     "name_of",
     "not_finite",

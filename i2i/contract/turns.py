@@ -78,6 +78,13 @@ def turns_of(
             del found, own  # and with them the graph
 
 
+def evaluated(losses: Losses | Sequence[Callable[[], Losses]]) -> Losses:
+    """Return the losses that a step yielded; those in parts are computed now."""
+    if isinstance(losses, Mapping):
+        return losses
+    return {name: loss for part in losses for name, loss in part().items()}
+
+
 def in_parts(turn: Any) -> bool:
     """Return whether the losses of a turn are functions that return them."""
     losses = turn[1] if isinstance(turn, tuple) and len(turn) == 2 else None

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 # Bytes a pixel of the input and of the result, without the network; pictures of 8 bits.
 WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 36, 40, 8, 12
-FIXED, TILED_FIXED = 200e6, 130e6  # bytes for any picture: buffers of convolutions, and freed memory in between
+FIXED, TILED_FIXED = 200e6, 40e6  # bytes for any picture: buffers of convolutions, and freed memory in between
 IN_HAND = 16  # bytes a pixel of a row of tiles, of which a few are decoded, computed and encoded at a time
-SCRATCH, TILED_SCRATCH = 1.15, 2.0  # memory of a network / that of its tensors: convolutions need some of their own
+SCRATCH, TILED_SCRATCH = 1.15, 3.0  # memory of a network / that of its tensors: convolutions need some of their own
 TILES = (1024, 512, 256, 128)  # sides to choose from, in pixels
 PROBE = 64  # side of the smaller picture of noise, in pixels
 HUGE = 16_000  # bytes a pixel of the larger of input and result, which no known network exceeds

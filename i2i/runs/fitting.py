@@ -71,18 +71,18 @@ def refuse_unfit_data(config: Config, task: Task, data: Data) -> None:
 
 
 def refuse_other_classes(task: Task, data: Data) -> None:
-    """Reject classes of a task that are not those of the data in the same order: a name would mean another class.
+    """Reject names of classes of a task that are not those of the data in the same order: each would mean another.
 
     Raises:
-        ConfigError: as above; classes of the task without names need only be as many.
+        ConfigError: as above; if either has only numbers, `Task.check` compares them.
     """
     own, known = names_of(task), names_of(data)
-    numbered = own == class_names(len(own))
-    if own and known and own != known and not (numbered and len(own) == len(known)):
-        given = f"task.classes is {len(own)}" if numbered else f"task.classes is [{', '.join(own)}]"
+    named = all(names and names != class_names(len(names)) for names in (own, known))
+    if named and own != known:
         right = f"[{','.join(known)}]" if len(known) <= 20 else str(len(known))
         raise ConfigError(
-            f"{given}, but the classes of the data are {right}: set task.classes={right}, or use other data"
+            f"task.classes is [{', '.join(own)}], but the classes of the data are {right}: set task.classes={right}, "
+            f"or use other data"
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..contract import evaluated
 from ..data.stream import Batch
 from ..task import Task
 
@@ -40,8 +41,8 @@ def rehearsed(task: Task, batch: Batch) -> Misfit | None:
             return None
         try:
             twin.train()
-            for _ in twin.step(dict(batch)):
-                pass
+            for _, losses in twin.step(dict(batch)):
+                evaluated(losses)
         except Exception as error:  # the task reads values, or has bugs, which its first step reports
             return misfit_of(error, twin)
     return None

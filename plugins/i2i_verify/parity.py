@@ -80,7 +80,12 @@ def compared(entry: Mapping[str, Any]) -> Iterator[Finding]:
     if "order" in entry:
         task.train()
         batch = batch_of(entry["batch"], config.data if entry["batch"] == "data" else None, task, device)
-        yield finding("update order", entry["order"], [player for player, _ in task.step(batch)])
+        order = []
+        for player, losses in task.step(batch):
+            order.append(player)
+            for compute in () if isinstance(losses, Mapping) else losses:  # what follows may need what parts compute
+                compute()
+        yield finding("update order", entry["order"], order)
 
 
 def part(task: Task, name: str) -> Any:
