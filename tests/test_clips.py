@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,17 @@ def test_data_check_lists_lengths_and_sizes_of_clips(folder: Path) -> None:
     truncated, no_clip = check(folder, data=[Clips]).problems
     assert "0.gif': truncated" in truncated
     assert "1.mp4': not a clip" in no_clip
+
+
+def test_data_check_reports_classes_that_training_would_reject(folder: Path) -> None:
+    shutil.copytree(folder / "val" / "run", folder / "val" / "hop")
+    problem, *others = check(folder, data=[Clips]).problems
+    assert "validation has hop: use the same class names in all splits" in problem
+    assert others == []
+    write(folder / "train" / "x.gif", counted(12))
+    problem, *others = check(folder, data=[Clips]).problems
+    assert "some clips are in class folders such as" in problem
+    assert others == []
 
 
 def test_data_check_takes_pictures_with_a_stray_animation_for_pictures(tmp_path: Path) -> None:

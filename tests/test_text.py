@@ -325,6 +325,17 @@ def test_data_check_recognises_the_layout(tar: bool, tmp_path: Path) -> None:
     assert report.ok
 
 
+def test_data_check_reports_captions_without_pictures_and_no_captions(tmp_path: Path) -> None:
+    root = laid_out(tmp_path / "set", tar=False)
+    first, *_ = sorted((root / "train").iterdir())
+    first.unlink()
+    (root / "captions_val.txt").write_text("")
+    report = check(root, data=[Captions])
+    assert not report.ok
+    assert "captions without pictures: 1 of 3, more than the allowed share of 0.05" in report.text()
+    assert "captions_val.txt': contains no captions" in report.text()
+
+
 def test_data_check_reports_missing_splits_and_bad_lines(tmp_path: Path) -> None:
     root = laid_out(tmp_path / "set", tar=False)
     (root / "train").rename(root / "elsewhere")

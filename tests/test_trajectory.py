@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +32,7 @@ from i2i_trajectory import (
     clipped_adam,
 )
 from i2i_trajectory.pooling import dense, sparse
-from i2i_trajectory.recordings import Skipped, parse, windows
+from i2i_trajectory.recordings import ROW, Skipped, parse, windows
 from i2i_trajectory.recurrence import lstm as lstm_of
 from i2i_trajectory.scenes import ABSENT, Scenes, flat, padded
 from i2i_trajectory.scores import Errors, collisions, constant_velocity
@@ -683,6 +684,27 @@ def test_a_folder_of_recordings_can_be_checked(tmp_path: Path, caplog: pytest.Lo
     report = check(tmp_path, modalities=[Tracks()])
     assert not report.ok
     assert "line 1: 3 values" in report.text()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folders", "archive"])
+def test_a_data_set_of_recordings_is_recognised(tmp_path: Path, packed: bool) -> None:
+    root = tmp_path / "set"
+    for part in ("train", "val", "test"):
+        (root / "eth" / part).mkdir(parents=True)
+        (root / "eth" / part / "a.txt").write_text(rows(walkers(3)[0]))
+    (root / "eth" / "val" / "b.txt").write_text("0 1 2\n")
+    if packed:
+        with tarfile.open(tmp_path / "set.tar.xz", "w:xz") as tar:
+            tar.add(root / "eth", "eth")
+        shutil.rmtree(root / "eth")
+        (tmp_path / "set.tar.xz").rename(root / "set.tar.xz")
+    report = check(root, data=[Trajectories])
+    assert "for `use: trajectories`" in report.text()
+    assert "eth/val" in report.text()
+    assert [line.rpartition(": ")[2] for line in report.problems] == ["3 values, but " + ROW]
+    (tmp_path / "other" / "train").mkdir(parents=True)
+    (tmp_path / "other" / "train" / "a.txt").write_text("a caption\n")
+    assert Trajectories.recognise(tmp_path / "other") is None
 
 
 # ---- runs

@@ -25,7 +25,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from .. import files, images
 from ..errors import ConfigError, DataError
 from .base import Data, Layout, Sample
-from .clip_files import clips_in, layout_of
+from .clip_files import LAYOUT, class_names_of, class_of, clips_in, layout_of
 from .folders import Share
 from .labelled import LUMA
 from .memory import VALUES
@@ -33,10 +33,6 @@ from .transforms import fit
 
 log = logging.getLogger("i2i")
 
-LAYOUT = (
-    "clips needs train and val (or test) in its root, with videos, animations or folders of frames, or with these in "
-    "a folder per class; or an .npz file"
-)
 KEYS = ("clips", "frames", "offsets", "labels", "classes")
 
 
@@ -105,7 +101,7 @@ class Clips(Data):
             train, rest = of_arrays(place, size, channels, by_class=held_out == "each_class")
         else:
             train, rest = (of_folder(place, split, size, channels, bad_limit) for split in ("train", "val"))
-        self.classes = self._named(train, rest, images.shown(place))
+        self.classes = class_names_of(train.classes, rest.classes, images.shown(place))
         self.train = self._long_enough(train, images.shown(place))
         pieces = [
             (i, at) for i, clip in enumerate(rest.clips) for at in range(0, len(clip) - self.span + 1, self.span)
@@ -160,22 +156,6 @@ class Clips(Data):
             return {"clip": clip, **sample}
         return {"A": clip[: self.given], "B": clip[self.given :], **sample}
 
-    def _named(self, train: Split, rest: Split, where: str) -> tuple[str, ...]:
-        """Return the class names of train, sorted, and reject others in val or test."""
-        for split in (train, rest):
-            if None in split.classes and any(split.classes):
-                name = next(filter(None, split.classes))
-                raise DataError(f"{where}: some clips are in class folders such as {name}, others are not; {LAYOUT}")
-        known = {name for name in train.classes if name is not None}
-        unknown = {name for name in rest.classes if name is not None} - known
-        if unknown or (known and None in rest.classes):
-            shown = ", ".join(sorted(unknown)) or "none"
-            raise DataError(
-                f"{where}: train has the classes {', '.join(sorted(known)) or 'none'}, validation has {shown}: use "
-                f"the same class names in all splits"
-            )
-        return tuple(sorted(known))
-
     def _long_enough(self, train: Split, where: str) -> Split:
         """Return the clips with enough frames for a sample."""
         kept = train.some(i for i, clip in enumerate(train.clips) if len(clip) >= self.span)
@@ -217,9 +197,8 @@ def of_folder(root: Path, split: str, size: int, channels: int, bad_limit: float
             bad.append(str(error))
             continue
         sizes.add(old)
-        parts = path.relative_to(folder).parts
         found.clips.append(clip)
-        found.classes.append(parts[0] if len(parts) > 1 else None)
+        found.classes.append(class_of(path, folder))
     if not total:
         raise DataError(f"{where}: no clips found; {LAYOUT}")
     if len(bad) > bad_limit * total or not found.clips:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ log = logging.getLogger("i2i")
 Share = Annotated[float, Field(ge=0, le=1)]
 Crop = Annotated[float, Field(gt=0, le=1)]
 LINE = re.compile(r"(.+)#\d+\t(.*)")
+BAD_LIMIT = 0.05  # the default of the data set
 NAMED = 5  # how many names a message lists
 LAYOUT = (
     "captions needs in its root train and captions_train.txt, val and captions_val.txt (train, val: folder or .tar)"
@@ -98,7 +99,7 @@ class Captions(Data):
         flip: bool = True,
         crop: Crop = 1.0,
         length: PositiveInt = LENGTH,
-        bad_limit: Share = 0.05,
+        bad_limit: Share = BAD_LIMIT,
         validation_samples: PositiveInt = 300,
         workers: NonNegativeInt = 0,
     ) -> None:
@@ -121,8 +122,8 @@ class Captions(Data):
         problems = []
         for split in ("train", "val"):
             try:
-                captions_of(root / f"captions_{split}.txt", LENGTH)
-                next(found(root, split), None)
+                captions = captions_of(root / f"captions_{split}.txt", LENGTH)
+                refuse_unmatched(root, split, captions, {name for name, _ in found(root, split)})
             except DataError as error:
                 problems.append(str(error))
         return Layout("looks like images with captions (train and captions_train.txt), for `use: captions`", problems)
@@ -163,25 +164,32 @@ def gathered(root: Path, split: str, size: int, length: int, bad_limit: float) -
             pictures[name] = squared(images.read_rgb(source), size)
         except DataError as error:
             bad.append(f"{name}: {error}")
+    report(lines, bad, len(pictures) + len(bad), "unreadable pictures", bad_limit)
+    captions = {name: own for name, own in captions.items() if name not in {line.partition(":")[0] for line in bad}}
+    refuse_unmatched(root, split, captions, pictures.keys(), bad_limit)
     kept = sorted(pictures.keys() & captions.keys())
-    if not kept:
-        raise DataError(
-            f"{images.shown(lines)}: none of its {len(captions)} pictures is among the {len(pictures)} of {split}; "
-            f"{LAYOUT}"
-        )
-    lost = captions.keys() - pictures.keys() - {line.partition(":")[0] for line in bad}
-    for skipped, of, what in (
-        (bad, len(pictures) + len(bad), "unreadable pictures"),
-        (sorted(pictures.keys() - captions.keys()), len(pictures), "pictures without captions"),
-        (sorted(lost), len(captions), "captions without pictures"),
-    ):
-        report(lines, skipped, of, what, bad_limit)
     counts = [len(captions[name]) for name in kept]
     return Captioned(
         np.stack([pictures[name] for name in kept]),
         np.concatenate([np.stack(captions[name]) for name in kept]),
         np.cumsum([0, *counts]),
     )
+
+
+def refuse_unmatched(
+    root: Path, split: str, captions: Mapping[str, Any], pictures: Set[str], bad_limit: float = BAD_LIMIT
+) -> None:
+    """Raise DataError if too many pictures have no captions, or captions no pictures; warn of the others."""
+    lines = root / f"captions_{split}.txt"
+    if not captions:
+        raise DataError(f"{images.shown(lines)}: contains no captions; {LAYOUT}")
+    if not captions.keys() & pictures:
+        raise DataError(
+            f"{images.shown(lines)}: none of its {len(captions)} pictures is among the {len(pictures)} of {split}; "
+            f"{LAYOUT}"
+        )
+    report(lines, sorted(pictures - captions.keys()), len(pictures), "pictures without captions", bad_limit)
+    report(lines, sorted(captions.keys() - pictures), len(captions), "captions without pictures", bad_limit)
 
 
 def report(lines: Path, skipped: Sequence[str], of: int, what: str, bad_limit: float) -> None:

@@ -12,9 +12,9 @@ from annotated_types import Gt
 from pydantic import NonNegativeInt, PositiveInt
 
 from i2i import Data, DataError
-from i2i.data import Sample
+from i2i.data import Layout, Sample
 
-from .recordings import Skipped, files_in, parse, windows
+from .recordings import Skipped, files_in, folders_of, parse, windows
 from .scenes import padded
 
 Factor = Annotated[float, Gt(0)]
@@ -67,6 +67,28 @@ class Trajectories(Data):
         self.train = scenes_in(Path(root), f"{where}train", length, min_people, self.skipped)
         held_out = scenes_in(Path(root), f"{where}{split}", length, min_people, Skipped())
         self.held_out = sorted(held_out, key=len)  # equal numbers of people together: metrics make batches of them
+
+    @classmethod
+    def recognise(cls, root: Path) -> Layout | None:
+        """Recognise scenes with train/*.txt, in folders or in one archive; report recordings that cannot be read."""
+        folders = [folder for folder in folders_of(root) if folder.rpartition("/")[2] in ("train", "val", "test")]
+        if not any(folder.rpartition("/")[2] == "train" for folder in folders):
+            return None
+        problems: list[str] = []
+        lines: list[str] = []
+        read = 0
+        for folder in folders:
+            recordings = files_in(root, folder)
+            for name, content in recordings:
+                try:
+                    parse(content, name)
+                    read += 1
+                except DataError as error:
+                    problems.append(str(error))
+            lines.append(f"  {folder:12} {len(recordings)} recording{'s' * (len(recordings) != 1)}")
+        if not read:
+            return None  # other texts, such as captions
+        return Layout("looks like recordings of walking people, for `use: trajectories`", problems, lines, False)
 
     def __len__(self) -> int:
         return len(self.train)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -191,6 +192,18 @@ def files_in(root: Path, folder: str) -> list[tuple[str, bytes]]:
             f"{folder}/NAME.txt ({ROW})"
         )
     return found
+
+
+def folders_of(root: Path) -> list[str]:
+    """Return the folders of .txt files that `files_in` can read, such as "eth/train", sorted."""
+    archives = [path for path in sorted(root.iterdir()) if is_archive(path)]
+    texts = [path for pattern in ("*/*.txt", "*/*/*.txt") for path in root.glob(pattern)]
+    found = {path.parent.relative_to(root).as_posix() for path in texts}
+    if not found and len(archives) == 1:
+        with suppress(DataError):
+            names = (PurePosixPath(member.name) for member, _ in archived(archives[0]))
+            found = {path.parent.as_posix() for path in names if path.suffix == ".txt"}
+    return sorted(found)
 
 
 def is_archive(path: Path) -> bool:
