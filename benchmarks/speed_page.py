@@ -99,9 +99,9 @@ goals would need. Those that are missed are out of reach, as far as we can tell:
   generator in one batch would save 6 % of the generators' time, but take more memory.
 - Of the step of the fully connected VAE, 7.5 ms without other programs, five matrix products take 4.2 ms at 96
   GFLOP/s; the plain step takes 13.7. Adam and the cross entropy take 0.7 ms more.
-- Of the step of Social GAN, 0.11 to 0.15 s, matrix products take 0.066 s at 85 to 99 GFLOP/s; the plain one takes
-  0.79. The LSTM computes tanh(x) as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 µs for 25,600 values, its
-  sigmoid 12.
+- Of the step of Social GAN, 0.10 to 0.14 s and 0.119 on average, matrix products take 0.066 s at 85 to 99 GFLOP/s;
+  the plain one takes 0.79. The LSTM computes tanh(x) as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 µs for
+  25,600 values, its sigmoid 12.
 - With `--speed fast`, the goals would need 148 to 232 GFLOP/s of all operations together.
 
 `make run` (`configs/cyclegan.yaml`, two threads) took 3:52 minutes there (goal 4). Its parts, measured apart: 3.4 s
