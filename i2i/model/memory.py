@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 # Bytes a pixel of the input and of the result, without the network; pictures of 8 bits.
 WHOLE_IN, WHOLE_OUT, TILED_IN, TILED_OUT, FLOATS = 45, 36, 40, 8, 12
 FIXED, TILED_FIXED = 200e6, 40e6  # bytes for any picture: buffers of convolutions, and freed memory in between
-IN_HAND = 16  # bytes a pixel of a row of tiles, of which a few are decoded, computed and encoded at a time
-SCRATCH, TILED_SCRATCH = 1.15, 3.0  # memory of a network / that of its tensors: convolutions need some of their own
+IN_HAND = 8  # bytes a pixel of a row of tiles, of input and result: a few are decoded, computed and encoded at a time
+SCRATCH, TILED_SCRATCH = 1.15, 4.0  # memory of a network / that of its tensors: convolutions need some of their own
 TILES = (1024, 512, 256, 128)  # sides to choose from, in pixels
 PROBE = 64  # side of the smaller picture of noise, in pixels
 HUGE = 16_000  # bytes a pixel of the larger of input and result, which no known network exceeds
@@ -169,7 +169,7 @@ class Plan(NamedTuple):
             outside = FIXED + self.pixels * WHOLE_IN + result * WHOLE_OUT
         else:
             outside = TILED_FIXED + self.pixels * TILED_IN * (not self.cut) + result * TILED_OUT * (not self.rows)
-            outside += IN_HAND * tile * math.sqrt(self.pixels)
+            outside += IN_HAND * tile * math.sqrt(self.pixels) * (1 + self.stages[-1].after ** 2)
         outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
         if self.output.size is not None or self.output.scale is not None:
             outside += 2 * FLOATS * result
