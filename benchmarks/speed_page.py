@@ -91,14 +91,14 @@ goals would need. Those that are missed are out of reach, as far as we can tell:
 
 - DCGAN and VQ-VAE-2 would need 98 to 115 GFLOP/s. Their 4x4 convolutions with stride 2 reach 71 to 121 (65 to 107
   limited to AVX2), and nothing that saves multiplications is faster there (below).
-- pix2pix would need 89 to 95 GFLOP/s of convolutions with many weights and few pixels, of which 40 % are gradients
-  that no kernel computes faster than PyTorch's.
+- pix2pix would need 89 to 95 GFLOP/s. 40 % of its step are gradients of convolutions with many weights and few pixels
+  that no other kernel computes faster than PyTorch's.
 - CycleGAN would need 139 GFLOP/s; limited to AVX2, SPADE and SRResNet 116 and 129. Of CycleGAN's step, 28 % are the
   weight gradients of 3x3 convolutions of 256 channels at 32 pixels, by Winograd's algorithm. Half of their time is
   its matrix products, at 70 GFLOP/s, because one image has only 64 tiles for 65,536 weights. Both images of a
   generator in one batch would save 6 % of the generators' time, but take more memory.
-- Of the step of the fully connected VAE, 7.5 ms without other programs, five matrix products take 4.2 ms at 96
-  GFLOP/s; the plain step takes 13.7. Adam and the cross entropy take 0.7 ms more.
+- Of the step of the fully connected VAE, 7.5 to 8.5 ms, five matrix products take 4.2 ms at 96
+  GFLOP/s; the plain step takes 13.7 to 15.5. Adam and the cross entropy take 0.7 ms more.
 - Of the step of Social GAN, 0.10 to 0.14 s and 0.119 on average, matrix products take 0.066 s at 85 to 99 GFLOP/s;
   the plain one takes 0.79. The LSTM computes tanh(x) as 2 sigmoid(2x) - 1: PyTorch's own tanh takes 65 µs for
   25,600 values, its sigmoid 12.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from . import devices
 from .config import Train
-from .contract import backward, builder_for, name_of, not_finite, players_of, turns_of
+from .contract import backward, builder_for, name_of, next_turn, not_finite, players_of, turns_of
 from .data.stream import Batch
 from .errors import NumericError, PluginError, blame
 from .networks.average import Average
@@ -184,25 +185,21 @@ class Engine:
         """Advance every micro-batch to its next yield, accumulate the gradients, and return whose turn it was."""
         shown: Losses = {}
         whose: set[str | None] = set()
-        for turn in turns:
-            more = True
-            while more:
-                player, losses, more = next(turn, (None, {}, False))
-                whose.add(player)
-                if len(whose) > 1:
-                    raise PluginError(
-                        f"the micro-batches of a step must take the same turns, and {name_of(self.task)}.step yields "
-                        f"{' and '.join(sorted(map(str, whose)))} in one of them: make its turns independent of the "
-                        f"batch"
-                    )
-                if player is None:
-                    continue
-                if not shown:
-                    self.optimizers[player].zero_grad(set_to_none=True)
-                scale = self.scales[player].value if player in self.scales else torch.ones((), device=self.device)
-                backward(self.task, player, losses, self.players[player], scale / len(turns))
-                own = {name: shown.pop(name, 0) + loss.detach() / len(turns) for name, loss in losses.items()}
-                shown = own | shown  # of losses in parts, the last come first
+        for player, losses in chain.from_iterable(map(next_turn, turns)):
+            whose.add(player)
+            if len(whose) > 1:
+                raise PluginError(
+                    f"the micro-batches of a step must take the same turns, and {name_of(self.task)}.step yields "
+                    f"{' and '.join(sorted(map(str, whose)))} in one of them: make its turns independent of the batch"
+                )
+            if player is None:
+                continue
+            if not shown:
+                self.optimizers[player].zero_grad(set_to_none=True)
+            scale = self.scales[player].value if player in self.scales else torch.ones((), device=self.device)
+            backward(self.task, player, losses, self.players[player], scale / len(turns))
+            own = {name: shown.pop(name, 0) + loss.detach() / len(turns) for name, loss in losses.items()}
+            shown = own | shown  # of losses in parts, the last come first
         return whose.pop(), shown
 
     def autocast(self) -> AbstractContextManager[Any]:

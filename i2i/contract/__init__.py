@@ -8,7 +8,7 @@ shows and logs; `places` finds the line. The checks of a step look at types and 
 from .answers import check_answers, flaw_of_numbers, random_state_kept
 from .places import name_of
 from .players import builder_for, players_of
-from .turns import backward, evaluated, not_finite, turns_of
+from .turns import backward, evaluated, next_turn, not_finite, turns_of
 
 __all__ = [
     "backward",
@@ -17,6 +17,7 @@ __all__ = [
     "evaluated",
     "flaw_of_numbers",
     "name_of",
+    "next_turn",
     "not_finite",
     "players_of",
     "random_state_kept",

@@ -78,6 +78,14 @@ def turns_of(
             del found, own  # and with them the graph
 
 
+def next_turn(turns: Iterator[tuple[str, Losses, bool]]) -> Iterator[tuple[str | None, Losses]]:
+    """Yield the player and the losses of the next turn, maybe in parts; (None, {}) after the last one."""
+    more = True
+    while more:
+        player, losses, more = next(turns, (None, {}, False))
+        yield player, losses
+
+
 def evaluated(losses: Losses | Sequence[Callable[[], Losses]]) -> Losses:
     """Return the losses that a step yielded; those in parts are computed now."""
     if isinstance(losses, Mapping):

@@ -27,8 +27,9 @@ from i2i.images import SUFFIXES, shown
 from i2i.modalities import Modality, Taken
 
 LENGTH = 200
-OF_PICTURE = re.compile(r"^[^\t]+#\d+\t")  # the picture of a caption, and its number
 """Characters of the tensors of all caption data sets, unless another length is chosen."""
+
+OF_PICTURE = re.compile(r"^[^\t]+#\d+\t")  # the picture of a caption, and its number
 
 NAMED = 60  # characters of a sentence that its file name keeps
 LINE, LINES, SIDE = 22, 8, 160  # a drawn caption: characters per line, lines, and pixels

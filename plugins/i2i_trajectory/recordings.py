@@ -85,13 +85,13 @@ def parse(content: bytes, name: str) -> Recording:
 FARTHEST = 1_000_000  # metres from the origin
 
 
-def is_number(word: str) -> bool:
-    """Return whether a word is a number."""
+def number_of(word: str, where: str) -> float:
+    """Return a word of a row as a number; raise DataError if it is none."""
     try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+        return float(word)
+    except ValueError as error:
+        hint = "use spaces or tabs, and no header"
+        raise DataError(f"{where}: '{word}' is not a number; {hint}: {ROW}") from error
 
 
 def numbers(words: list[str], where: str) -> list[float]:
@@ -100,12 +100,7 @@ def numbers(words: list[str], where: str) -> list[float]:
         raise DataError(f"{where}: 5 values, as in predictions; give the recording they were made from ({ROW})")
     if len(words) != 4:
         raise DataError(f"{where}: {len(words)} value{'s' * (len(words) != 1)}, but {ROW}")
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        odd = next(word for word in words if not is_number(word))
-        hint = "use spaces or tabs, and no header"
-        raise DataError(f"{where}: '{odd}' is not a number; {hint}: {ROW}") from error
+    values = [number_of(word, where) for word in words]
     if not np.isfinite(values).all():
         raise DataError(f"{where}: '{' '.join(words)}' is not finite; remove the row if the position is unknown")
     if max(map(abs, values[2:])) > FARTHEST:
