@@ -106,7 +106,7 @@ def one(name: str, megapixels: float, tile: int) -> dict[str, Any]:
         "peak, MB": round(taken / MB),
         "bytes a pixel": round(taken / result, 1),
         "estimated, MB": round(
-            Plan(width * height, stages, output, width * height >= LARGE, True).needs(tile or None) / MB
+            Plan((height, width), stages, output, width * height >= LARGE, True).needs(tile or None) / MB
         ),
         "process before, MB": round(before / MB),
         "seconds": round(seconds, 1),

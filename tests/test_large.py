@@ -233,7 +233,9 @@ def test_the_estimated_memory_of_tiles_grows_only_by_their_row_with_a_file_that_
     task.translate = task.net.forward  # type: ignore[method-assign]
     model = i2i.Model(task, {}, Path("here"))
     stages = model.stages({}) or []
-    few, many = (Plan(pixels, stages, Output(tile=256), True, True).needs(256) for pixels in (10**7, 4 * 10**8))
-    assert many - few == pytest.approx(2 * 8 * 256 * (20_000 - 10**3.5))  # of input and result, 8 bytes a pixel
+    sizes = (2_000, 5_000), (20_000, 20_000), (5_000, 2_000)
+    few, many, tall = (Plan(size, stages, Output(tile=256), True, True).needs(256) for size in sizes)
+    assert many - few == pytest.approx(2 * 8 * 256 * (20_000 - 5_000))  # of input and result, 8 bytes a pixel
+    assert few - tall == pytest.approx(2 * 8 * 256 * (5_000 - 2_000))
     assert many < 5e8
-    assert Plan(10**8, stages, Output(tile=256), False, True).needs(256) > few + 10**9
+    assert Plan((10_000, 10_000), stages, Output(tile=256), False, True).needs(256) > few + 10**9

@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..catalog import Catalog
 from .archives import archived
 from .base import Data, Layout, Sample
-from .classes import class_names, class_numbers
+from .classes import class_names, class_numbers, classes_of
 from .conditions import address, number
 from .conditions import seed as whole_seed
 from .folders import UnpairedFolders
@@ -48,6 +48,7 @@ __all__ = [
     "archived",
     "class_names",
     "class_numbers",
+    "classes_of",
     "coloured",
     "number",
     "palette",

@@ -20,6 +20,12 @@ def class_names(classes: int | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes or ())
 
 
+def classes_of(owner: Any) -> tuple[str, ...]:
+    """Return the names of the classes of a task or a data set, in order; () if it has none, or only a number."""
+    classes = getattr(owner, "classes", None)
+    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
+
+
 def class_numbers(classes: Sequence[str], n: int, label: Any, device: torch.device) -> Tensor | None:
     """Return the class indices of `n` images as int64 [n], or None if there are no classes.
 

@@ -9,7 +9,6 @@ take on both sides of it was measured (benchmarks/memory.py, which compares the 
 
 from __future__ import annotations
 
-import math
 import os
 import weakref
 from collections.abc import Callable
@@ -144,18 +143,23 @@ class Plan(NamedTuple):
     """What is known of a translation before its input is decoded.
 
     Attributes:
-        pixels: of the input.
+        size: height and width of the input.
         stages: the networks that it goes through.
         output: what is asked of the result.
         cut: in tiles, the input is decoded a few rows at a time; see `i2i.images.large`.
         rows: in tiles, the result is written row by row.
     """
 
-    pixels: int
+    size: tuple[int, int]
     stages: list[Stage]
     output: Output
     cut: bool = False
     rows: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the input."""
+        return self.size[0] * self.size[1]
 
     @property
     def mapped(self) -> float:
@@ -169,7 +173,7 @@ class Plan(NamedTuple):
             outside = FIXED + self.pixels * WHOLE_IN + result * WHOLE_OUT
         else:
             outside = TILED_FIXED + self.pixels * TILED_IN * (not self.cut) + result * TILED_OUT * (not self.rows)
-            outside += IN_HAND * tile * math.sqrt(self.pixels) * (1 + self.stages[-1].after ** 2)
+            outside += IN_HAND * tile * self.size[1] * (1 + self.stages[-1].after ** 2)
         outside += sum(2 * FLOATS * self.pixels * stage.before**2 for stage in self.stages[1:])
         if self.output.size is not None or self.output.scale is not None:
             outside += 2 * FLOATS * result
@@ -210,7 +214,7 @@ def chosen_tile(
     pixels, largest = size[0] * size[1], max(stage.after for stage in stages)
     if pixels * largest**2 * HUGE < left * USABLE / 2:
         return asked
-    plan = Plan(pixels, stages, output, can_be_cut(given), path is not None and path.suffix.lower() in IN_ROWS)
+    plan = Plan(size, stages, output, can_be_cut(given), path is not None and path.suffix.lower() in IN_ROWS)
     if asked is not None:
         left = free(plan.mapped) or 0.0
     try:

@@ -17,7 +17,7 @@ from ..config import Config
 from ..config.grammar import Part
 from ..contract import builder_for, name_of, players_of
 from ..data.base import Data
-from ..data.classes import class_names
+from ..data.classes import class_names, classes_of
 from ..data.stream import Batch, Numbered
 from ..errors import ConfigError, DataError, I2IError, blame
 from ..task import Task
@@ -76,7 +76,7 @@ def refuse_other_classes(task: Task, data: Data) -> None:
     Raises:
         ConfigError: as above; if either has only numbers, `Task.check` compares them.
     """
-    own, known = names_of(task), names_of(data)
+    own, known = classes_of(task), classes_of(data)
     named = all(names and names != class_names(len(names)) for names in (own, known))
     if named and own != known:
         right = f"[{','.join(known)}]" if len(known) <= 20 else str(len(known))
@@ -84,12 +84,6 @@ def refuse_other_classes(task: Task, data: Data) -> None:
             f"task.classes is [{', '.join(own)}], but the classes of the data are {right}: set task.classes={right}, "
             f"or use other data"
         )
-
-
-def names_of(owner: Any) -> tuple[str, ...]:
-    """Return the names of the classes of a task or a data set, in order; () if it has none, or only a number."""
-    classes = getattr(owner, "classes", None)
-    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
 
 
 def refuse_other_kinds(settings: Mapping[str, Any], task: Task, batch: Batch) -> None:

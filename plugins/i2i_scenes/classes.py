@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
 from i2i import ConfigError, Data
+from i2i.data import classes_of
 from i2i.metrics import batches, check_weights, lenet_logits, sampled, squared
 
 from .digits import drawn
@@ -162,11 +163,6 @@ class ClassShare:
             "entropy": entropy,
             "present": float((shares >= PRESENT).sum()),
         }
-
-
-def classes_of(owner: Any) -> tuple[str, ...]:
-    """Return the names of the classes of a task or a data set, in order; () for none."""
-    return tuple(map(str, getattr(owner, "classes", None) or ()))
 
 
 def numbers(name: Name, classes: Sequence[str]) -> Tensor:

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from i2i import ConfigError, Data
+from i2i.data import classes_of
 from i2i.metrics import Needs, sampled
 from i2i.modalities import Clip
 
-from .classes import SIZE, classes_of, judged_by, numbers, read, refuse_colour
+from .classes import SIZE, judged_by, numbers, read, refuse_colour
 from .moving import SIDE, MovingDigits
 
 

@@ -117,7 +117,7 @@ def test_G4_a_picture_that_does_not_fit_is_translated_in_tiles_with_the_same_res
     little(1e12)
     whole = np.asarray(model(given)).astype(int)
     assert model._tiler is None
-    needs = [memory.Plan(420 * 300, model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
+    needs = [memory.Plan((300, 420), model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
     little(sum(needs) / 2 / memory.USABLE)
     with pytest.warns(ImageWarning, match="GB are free: it is translated in tiles of"):
         cut = np.asarray(model(given.copy())).astype(int)
@@ -159,7 +159,7 @@ def test_R5_temporary_files_count_towards_the_limit_on_addresses(
 
 def test_smaller_tiles_are_advised_only_where_they_fit(little: Any) -> None:
     model, given = i2i.load("upscale-x4"), picture(1500, 1200)
-    needs = [memory.Plan(1500 * 1200, model.stages({}) or [], Output()).needs(tile) for tile in (1024, 128)]
+    needs = [memory.Plan((1200, 1500), model.stages({}) or [], Output()).needs(tile) for tile in (1024, 128)]
     little(sum(needs) / 2 / memory.USABLE)
     with pytest.raises(ResourceError, match=r"in tiles of 1024, .* are free: use smaller tiles or a smaller picture"):
         model(given, tile=1024)
@@ -189,7 +189,7 @@ def test_G4_a_picture_for_a_network_that_sees_it_all_is_translated_in_tiles(litt
     model, given = i2i.load("horse2zebra", speed="exact"), picture(420, 300)
     little(1e12)
     whole = np.asarray(model(given)).astype(int)
-    needs = [memory.Plan(420 * 300, model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
+    needs = [memory.Plan((300, 420), model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
     little(sum(needs) / 2 / memory.USABLE)
     with pytest.warns(ImageWarning, match="GB are free: it is translated in tiles of"):
         cut = np.asarray(model(given.copy(), tile="auto")).astype(int)
