@@ -85,7 +85,7 @@ def test_all_kernels_compute_the_three_passes(shape: tuple[int, ...]) -> None:
             try:
                 made = kernel(one, two, at)
             except RuntimeError:
-                assert name in ("nnpack", "winograd", "matmul")
+                assert name in ("nnpack", "winograd", "matmul", "folded")
                 continue
             applied += 1
             assert made.is_contiguous(), (kind, name)
@@ -242,6 +242,46 @@ def test_nothing_is_replaced_where_pytorch_is_always_the_fastest() -> None:
     assert isinstance(kernels(2), Convolutions)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("faster", ["forward", "input", "weight", None])
+def test_a_convolution_without_a_faster_pass_is_left_to_pytorch(
+    monkeypatch: pytest.MonkeyPatch, faster: str | None, transposed: bool
+) -> None:
+    """Python's share of a convolution of its own would cost more than it saves."""
+    asked = list[str]()
+
+    def best(self: Choices, key: str, kernels: Any) -> str:
+        asked.append(key.split()[0])
+        return "matmul" if asked[-1] == faster else "direct"
+
+    monkeypatch.setattr(Choices, "best", best)
+    convolve = torch.conv_transpose2d if transposed else torch.conv2d
+    x, weight = torch.rand(1, 4, 8, 8, requires_grad=True), torch.rand(4, 4, 3, 3, requires_grad=True)
+    kernels = Kernels("auto", CPU)
+    for step in range(2):
+        with kernels(step):
+            made = convolve(x, weight)
+        assert (made.grad_fn.name() == "ConvolutionBackward0") == (faster is None)  # else that of `Convolution`
+    assert sorted(asked) == ["forward", "input", "weight"]  # once, and nothing in the second step
+    with kernels(0), torch.no_grad():
+        convolve(x, weight)
+    assert len(asked) == 3
+
+
+def test_choices_that_are_loaded_replace_those_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.rand(1, 4, 8, 8), torch.rand(4, 4, 3, 3, requires_grad=True)
+    kernels = Kernels("auto", CPU)
+
+    def node() -> str:
+        with kernels(0):
+            return str(torch.conv2d(x, weight).grad_fn.name())
+
+    monkeypatch.setattr(choices, "fastest", lambda _: "direct")
+    assert node() == "ConvolutionBackward0"
+    kernels.load(dict.fromkeys(kernels.choices.used, "matmul"))
+    assert node() == "ConvolutionBackward"  # that of `Convolution`
+
+
 def test_what_has_its_own_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Convolutions, "best", lambda *_: pytest.fail("it was replaced"))
     x, weight = torch.rand(1, 4, 8, 8), torch.rand(4, 4, 3, 3)
@@ -318,6 +358,41 @@ def test_the_gradient_of_few_channels_out_copies_patches_of_the_results() -> Non
     assert apart(passes.matmul_weight(x, dy, at), passes.direct_weight(x, dy, at)) < 2e-5
 
 
+@pytest.mark.parametrize(("side", "padding"), [(3, 1), (7, 0), (4, 2), (9, 4)])
+def test_a_convolution_to_few_channels_is_added_up_from_bands_of_rows(
+    monkeypatch: pytest.MonkeyPatch, side: int, padding: int
+) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 16, 21, 17), torch.randn(3, 16, side, side), torch.randn(3)
+    at = Geometry((21, 17), (side, side), (1, 1), (padding, padding))
+    expected = torch.conv2d(x, weight, bias, padding=padding)
+    for copied in (passes.COPIED, 5 * 17 * 3 * side * side):  # all rows at once, and five of them
+        monkeypatch.setattr(passes, "COPIED", copied)
+        assert apart(passes.folded_forward(x, weight, at, bias), expected) < 2e-6
+    for few, stride in ((weight.transpose(0, 1), 1), (weight, 2)):  # to many channels, and with a stride
+        with pytest.raises(passes.Inapplicable):
+            passes.folded_forward(x[:, : few.shape[1]], few, at._replace(stride=(stride, stride)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_pixels_are_shuffled_as_pytorch_does(training: bool) -> None:
+    torch.manual_seed(0)
+    given = torch.randn(2, 18, 5, 7)
+    for x in (given, given.double(), given.contiguous(memory_format=torch.channels_last), given[0]):
+        plain = x.clone().requires_grad_(training)
+        expected = nn.PixelShuffle(3)(plain)
+        with Convolutions(Choices(), training):
+            fast = x.clone().requires_grad_(training)
+            made = nn.functional.pixel_shuffle(fast, upscale_factor=3)
+        assert torch.equal(made, expected)
+        assert made.stride() == expected.stride()
+        if training:
+            seen = torch.randn_like(expected)
+            assert torch.equal(*(torch.autograd.grad(y, z, seen)[0] for y, z in ((made, fast), (expected, plain))))
+    with Convolutions(Choices(), training), pytest.raises(RuntimeError, match="divisible by the square"):
+        nn.functional.pixel_shuffle(given, 5)
+
+
 def test_matmul_copies_only_small_images() -> None:
     at = Geometry((400, 400), (3, 3), (1, 1), (1, 1))
     with pytest.raises(RuntimeError, match="does not compute"):
@@ -345,7 +420,7 @@ def test_a_training_keeps_its_memory() -> None:
         for line in ("torch.set_num_threads(1)", "prepare(1)")
     )
     assert kept.stdout.split()[1] == "1"
-    assert int(kept.stdout.split()[0]) < 1000 < int(fresh.stdout.split()[0])
+    assert int(kept.stdout.split()[0]) < int(fresh.stdout.split()[0]) / 2  # on some hosts, a few are fresh again
 
 
 class One(Task):

@@ -62,6 +62,20 @@ def test_a_kernel_that_fails_or_gains_nothing_is_not_chosen() -> None:
     assert Choices().best("b", kernels | {"slow": counted(torch.ones(3), [], "slow", 50)}) == "direct"
 
 
+def test_a_kernel_that_saves_less_than_calling_it_costs_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = {"direct": counted(torch.ones(3), [], "direct", 50), "quick": counted(torch.ones(3), [], "quick")}
+    assert Choices().best("a", kernels) == "quick"
+    monkeypatch.setattr(choices, "SAVED", 10.0)
+    assert Choices().best("a", kernels) == "direct"
+
+
+def test_a_kernel_is_measured_with_other_numbers_in_the_caches() -> None:
+    evicted, seen = torch.zeros(5), list[float]()
+    choices.seconds(lambda: seen.append(float(evicted.sum())) or evicted, evicted)
+    choices.seconds(lambda: seen.append(float(evicted.sum())) or evicted, evicted)
+    assert seen == [5, 10]
+
+
 @pytest.mark.parametrize("change", ["other torch", "other i2i", "cut", "a list"])
 def test_choices_of_another_machine_or_in_a_damaged_file_are_not_used(change: str, tmp_path: Path) -> None:
     file = tmp_path / "kernels.json"

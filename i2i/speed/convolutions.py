@@ -2,7 +2,7 @@
 
 PyTorch's own kernel on the CPU is oneDNN's direct convolution. Others save multiplications, or memory traffic; see
 `passes`. Which one wins depends on the shape, the CPU and the number of threads, so it is measured. Training replaces
-the two gradients of a convolution in the same way.
+the two gradients of a convolution in the same way. Pixel shuffling is replaced too, by one that only copies faster.
 
 Second derivatives, as of gradient penalties, are PyTorch's own: what is differentiated again is not replaced.
 """
@@ -57,19 +57,23 @@ class Convolutions(TorchFunctionMode):
         """Run a function of PyTorch."""
         kwargs = kwargs or {}
         reading = READERS.get(func)
-        if reading is not None and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return func(*args, **kwargs)
+        if reading is not None:
             call = reading(*args, **kwargs)
             if call is not None and self.replaces(call):
-                return Convolution.apply(*call[:3], call, self) if self.training else self.convolve(call)
+                if not self.training:
+                    return self.convolve(call)
+                if self.pays(call):
+                    return Convolution.apply(*call[:3], call, self)
+        elif func is torch.pixel_shuffle:
+            return shuffled(*args, **kwargs)
         return func(*args, **kwargs)
 
     def replaces(self, call: Call) -> bool:
         """Return whether a convolution is large, on the CPU and in float32, and nothing else has its way with it."""
         x, given = call.x, [part for part in call[:3] if isinstance(part, Tensor)]
-        ordinary = all(type(part) in (Tensor, nn.Parameter) for part in given)
-        if not ordinary or torch._C._functorch.peek_interpreter_stack() is not None or x.ndim != 4:
-            return False
-        if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in given):
+        if x.ndim != 4 or not ordinary(given) or any(part.dtype != torch.float32 for part in given):
             return False
         if self.training:
             if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():  # someone wants it so
@@ -80,6 +84,24 @@ class Convolutions(TorchFunctionMode):
         large = len(x) * pixels * call.weight.numel() >= (LARGE_TRAINED if self.training else LARGE)
         return large and not torch.is_autocast_enabled("cpu")
 
+    def pays(self, call: Call) -> bool:
+        """Return whether any pass of a convolution in training has a faster kernel; if not, PyTorch does it all."""
+        x, weight = call.x.detach(), call.weight.detach()
+        trained = [torch.is_grad_enabled() and part.requires_grad for part in call[:2]]
+        about = (x.shape, weight.shape, *call[3:], *trained, torch.get_num_threads())
+        if about not in self.choices.memory:
+            at = geometry(call)
+            dy = torch.ops.aten.convolution(
+                x, weight, None, call.stride, call.padding, (1, 1), call.transposed, call.rest, 1
+            )
+            here, back = ("input", "forward") if call.transposed else ("forward", "input")
+            passes = [(here, x, weight, at)]
+            passes += [(back, dy, weight, at)] if trained[0] else []
+            passes += [("weight", *((dy, x) if call.transposed else (x, dy)), at)] if trained[1] else []
+            found = [self.best(*one) for one in passes]
+            self.choices.memory[about] = any(name != "direct" for name in found)
+        return bool(self.choices.memory[about])
+
     def convolve(self, call: Call) -> Tensor:
         """Return a convolution by the fastest kernel."""
         kind = "input" if call.transposed else "forward"
@@ -89,9 +111,12 @@ class Convolutions(TorchFunctionMode):
         """Return the name of the fastest kernel of a pass."""
         pixels = 1 << (one.shape[2] * one.shape[3] - 1).bit_length()
         about = (one.shape, two.shape, *at) if self.training else ((*one.shape[:2], pixels), two.shape, *at[1:])
-        sides = ", ".join("x".join(map(str, part)) for part in about)
-        kernels = {name: functools.partial(kernel, one, two, at, *bias) for name, kernel in PASSES[kind].items()}
-        return self.choices.best(f"{kind} of {sides} threads {torch.get_num_threads()}", kernels)
+        known = (kind, about, threads := torch.get_num_threads())
+        if known not in self.choices.memory:
+            sides = ", ".join("x".join(map(str, part)) for part in about)
+            kernels = {name: functools.partial(kernel, one, two, at, *bias) for name, kernel in PASSES[kind].items()}
+            self.choices.memory[known] = self.choices.best(f"{kind} of {sides} threads {threads}", kernels)
+        return str(self.choices.memory[known])
 
     def run(self, kind: str, one: Tensor, two: Tensor, at: Geometry, *bias: Bias) -> Tensor:
         """Return what the fastest kernel of a pass makes of two tensors, plus a bias if one is given."""
@@ -143,6 +168,21 @@ def wanted_of(ctx: Any) -> tuple[bool, ...]:
         asked = [node is not None and torch._C._will_engine_execute_node(node) for node in nodes]
         return tuple(need and ask for need, ask in zip(needed, [*asked, False], strict=False))
     return tuple(needed)
+
+
+def ordinary(given: Sequence[Tensor]) -> bool:
+    """Return whether these are plain tensors on the CPU, and no transform of functions, such as vmap, is at work."""
+    plain = all(type(part) in (Tensor, nn.Parameter) and part.device.type == "cpu" for part in given)
+    return plain and torch._C._functorch.peek_interpreter_stack() is None
+
+
+def shuffled(input: Tensor, upscale_factor: int) -> Tensor:
+    """Return `torch.pixel_shuffle`; its own kernel takes up to three times as long as a permuted copy."""
+    if input.ndim != 4 or not input.is_contiguous() or input.shape[1] % upscale_factor**2 or not ordinary([input]):
+        return torch.pixel_shuffle(input, upscale_factor)
+    (n, c, h, w), side = input.shape, upscale_factor
+    apart = input.view(n, c // side**2, side, side, h, w).permute(0, 1, 4, 2, 5, 3)
+    return apart.reshape(n, c // side**2, h * side, w * side)
 
 
 def geometry(call: Call) -> Geometry:

@@ -128,6 +128,22 @@ def matmul_forward(x: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -
     return plus(found.view(len(weight), len(x), height, width).transpose(0, 1).contiguous(), bias)
 
 
+def folded_forward(x: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
+    """Convolve to few channels: multiply a few rows first, then add the results up, each moved to its place."""
+    around = (at.kernel[0] - 1 - at.padding[0], at.kernel[1] - 1 - at.padding[1])
+    require(at.stride == (1, 1) and min(around) >= 0 and len(weight) < weight.shape[1])
+    height, width = (
+        size + 2 * pad - side + 1 for size, side, pad in zip(at.size, at.kernel, at.padding, strict=True)
+    )
+    made = x.new_zeros(len(x), len(weight), x.shape[2] + at.kernel[0] - 1, width)
+    turned, rows = weight.flip(2, 3).transpose(0, 1), max(1, COPIED // (weight[:, 0].numel() * x.shape[3]))
+    for image, target in zip(x.split(1), made.split(1), strict=True):
+        for top, some in zip(range(0, x.shape[2], rows), image.split(rows, 2), strict=True):
+            band = Geometry((some.shape[2] + at.kernel[0] - 1, width), at.kernel, (1, 1), (0, around[1]))
+            target[:, :, top : top + band.size[0]] += matmul_input(some, turned, band)
+    return plus(made[:, :, around[0] : around[0] + height].contiguous(), bias)
+
+
 def matmul_input(dy: Tensor, weight: Tensor, at: Geometry, bias: Bias = None) -> Tensor:
     """Return the gradient of the images by one matrix product and a sum over patches."""
     flat = dy.transpose(0, 1).reshape(len(weight), -1)
@@ -184,6 +200,7 @@ PASSES: Mapping[str, Mapping[str, Kernel]] = {
         "nnpack": nnpack_forward,
         "winograd": winograd_forward,
         "matmul": matmul_forward,
+        "folded": folded_forward,
     },
     "input": {
         "direct": direct_input,

@@ -73,6 +73,7 @@ class Kernels:
         """Continue with the choices of a run; with None, that of one that made none."""
         self.chooses = self.chooses and state is not None
         self.choices.used = dict(state or {})
+        self.choices.memory.clear()
 
     def described(self) -> str:
         """Return whose kernels this training uses."""
