@@ -133,6 +133,37 @@ NNPACK takes 0.31 to 0.57 of the direct time of the 3x3 convolutions of these ne
 and 0.17 of the last 7x7 one; strided and transposed ones are fastest as PyTorch computes them. Winograd's F(4x4, 3x3)
 takes 0.50 of it for 256 channels at 64 pixels, and is not faster from 64 to 64.
 
+## On cores without AVX-512
+
+The goals without AVX-512 are for the EPYC of that kind below. One of its cores computes large float32 matrix products
+at 88 GFLOP/s and a 3x3 convolution of 256 channels at 83, as long as nothing else needs its caches. In a step, the
+plain recipes reach 36 to 51, and the same side varies by 10 to 20 % from round to round, because other machines share
+the memory: what moves much memory gains less there than arithmetic says.
+
+- A kernel is measured with other numbers in the caches, as it runs in a step. Measured with its own numbers there,
+  NNPACK seemed faster than it was, and `auto` took 231 ms for a step of the shipped CycleGAN (two threads) where
+  `exact` took 188. Now both take 167 to 197.
+- Each convolution that i2i computes costs 0.2 ms of Python, so one is left to PyTorch if no kernel saves 0.1 ms in
+  any of its passes. DCGAN's and VQ-VAE-2's ratios were 0.94 and 0.93 before.
+- Moving channels to pixels takes PyTorch 9 ms for 256 channels of 128 px, and 26 with the gradient; one permuted copy
+  takes 4, and 15 with the gradient. A convolution to 3 channels (3x3, 64 channels, 192 px) takes 9.0 ms, NNPACK 8.2;
+  multiplied first and then added up, 5.0.
+- Of CycleGAN's step of 6 s, NNPACK's passes take 42 % and Winograd's weight gradients 25 %. NNPACK takes 8.4 to 9.4
+  ms for a forward pass of 256 channels at 32 pixels alone, and 11.7 to 13.8 in a step: it writes and reads 17 MB of
+  transformed weights each time.
+- `make run` took 6:29 minutes (goal 4; 7:33 before). With 1,300 steps instead of 1,700, zebras keep some of the
+  horses' colour (saturation 1.21 to 1.31).
+
+Tried without success there:
+
+- Winograd's algorithm with transforms compiled by numba, also for 4x4 convolutions with stride 2. Of the direct time
+  it took 0.6 to 0.7 for DCGAN's from 128 to 256 channels, 0.45 to 0.7 from 256 to 512 and 0.9 to 1.2 from 64 to 128,
+  and for those of pix2pix and VQ-VAE-2 0.8 to 1.2. For the 256 channels of CycleGAN, forward passes took 11.4
+  ms (NNPACK 8.5) and weight gradients 9.3 (now 11.8). It would bring DCGAN below 0.75, and needs a package of 64 MB
+  more, so it is not built in.
+- NNPACK in bands of rows, or in squares, of large images: 0.9 to 1.8 of its time in one piece.
+- All channels of a pixel next to each other, or not, in `span`: what it does now is the fastest there as well.
+
 With `--speed auto` the results of translation must be within 1e-4 of those of the reference, in 0..1, which is what
 `auto` promises. They were within 1.7e-5 for CycleGAN's generator, and within 9e-6 for ESRGAN's.
 """
@@ -177,7 +208,7 @@ def page(results: dict[str, Any], grown: dict[str, Any]) -> str:
             rows = host["settings"][setting]
             goals = {name: row.goal_on(about["flags"], setting) for name, row in WORKLOADS.items()}
             named = setting if "speed" in setting else f"{setting}, speed exact"
-            parts.append(f"\n## {about['cpu']}, {about['cores']} cores: {named}\n\n{', '.join(about['flags'])}.\n")
+            parts.append(f"\n## {cpu_of(about)}, {about['cores']} cores: {named}\n\n{', '.join(about['flags'])}.\n")
             for kind in ("training", "inference"):
                 if any(row["time"]["kind"] == kind for row in rows.values() if "time" in row):
                     parts.append(f"\n### {kind.capitalize()}\n\n{table(rows, kind, goals)}")
@@ -185,6 +216,12 @@ def page(results: dict[str, Any], grown: dict[str, Any]) -> str:
                 parts.append(f"{RATES_HEAD}\n{rates(rows, goals)}")
             parts.append(f"\n{remarks(rows)}")
     return "".join(parts) + curves(grown)
+
+
+def cpu_of(about: dict[str, Any]) -> str:
+    """Return the name of a CPU, and that it has no AVX-512, which CPUs of the same name may have."""
+    named = str(about["cpu"])
+    return named if "AVX-512" in about["flags"] or "limited" in named else f"{named} without AVX-512"
 
 
 def curves(results: dict[str, Any]) -> str:
