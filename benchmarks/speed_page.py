@@ -133,16 +133,19 @@ NNPACK takes 0.31 to 0.57 of the direct time of the 3x3 convolutions of these ne
 and 0.17 of the last 7x7 one; strided and transposed ones are fastest as PyTorch computes them. Winograd's F(4x4, 3x3)
 takes 0.50 of it for 256 channels at 64 pixels, and is not faster from 64 to 64.
 
+With `--speed auto` the results of translation must be within 1e-4 of those of the reference, in 0..1, which is what
+`auto` promises. They were within 1.7e-5 for CycleGAN's generator, and within 9e-6 for ESRGAN's.
+
 ## On cores without AVX-512
 
-The goals without AVX-512 are for the EPYC of that kind below. One of its cores computes large float32 matrix products
-at 88 GFLOP/s and a 3x3 convolution of 256 channels at 83, as long as nothing else needs its caches. In a step, the
-plain recipes reach 36 to 51, and the same side varies by 10 to 20 % from round to round, because other machines share
-the memory: what moves much memory gains less there than arithmetic says.
+The goals for AVX2 were set for cores such as those of the EPYC without AVX-512 below. One of them computes large
+float32 matrix products at 88 GFLOP/s and a 3x3 convolution of 256 channels at 83, as long as nothing else needs its
+caches. In a step, the plain recipes with convolutions reach 36 to 54, and the same side varies by 10 to 20 % from
+round to round, because other machines share the memory: what moves much memory gains less there than arithmetic says.
 
 - A kernel is measured with other numbers in the caches, as it runs in a step. Measured with its own numbers there,
   NNPACK seemed faster than it was, and `auto` took 231 ms for a step of the shipped CycleGAN (two threads) where
-  `exact` took 188. Now both take 167 to 197.
+  `exact` took 188. Now both take 167 to 214.
 - Each convolution that i2i computes costs 0.2 ms of Python, so one is left to PyTorch if no kernel saves 0.1 ms in
   any of its passes. DCGAN's and VQ-VAE-2's ratios were 0.94 and 0.93 before.
 - Moving channels to pixels takes PyTorch 9 ms for 256 channels of 128 px, and 26 with the gradient; one permuted copy
@@ -159,13 +162,10 @@ Tried without success there:
 - Winograd's algorithm with transforms compiled by numba, also for 4x4 convolutions with stride 2. Of the direct time
   it took 0.6 to 0.7 for DCGAN's from 128 to 256 channels, 0.45 to 0.7 from 256 to 512 and 0.9 to 1.2 from 64 to 128,
   and for those of pix2pix and VQ-VAE-2 0.8 to 1.2. For the 256 channels of CycleGAN, forward passes took 11.4
-  ms (NNPACK 8.5) and weight gradients 9.3 (now 11.8). It would bring DCGAN below 0.75, and needs a package of 64 MB
+  ms (NNPACK 8.5) and weight gradients 9.3 (now 11.8). It might bring DCGAN below 0.75, but needs a package of 64 MB
   more, so it is not built in.
 - NNPACK in bands of rows, or in squares, of large images: 0.9 to 1.8 of its time in one piece.
 - All channels of a pixel next to each other, or not, in `span`: what it does now is the fastest there as well.
-
-With `--speed auto` the results of translation must be within 1e-4 of those of the reference, in 0..1, which is what
-`auto` promises. They were within 1.7e-5 for CycleGAN's generator, and within 9e-6 for ESRGAN's.
 """
 
 
