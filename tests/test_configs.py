@@ -200,6 +200,12 @@ def test_every_config_has_its_paper_and_command(path: Path) -> None:
     assert f"i2i run {path.relative_to(ROOT)}" in head
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_config_needs_instructions_that_only_some_processors_have(path: Path) -> None:
+    """Speed fast means bf16 where the processor multiplies it; a precision of bf16 is refused elsewhere."""
+    assert config.load(path, (), registry().catalog).train.precision in ("auto", "fp32")
+
+
 def test_the_paper_config_builds_the_published_networks() -> None:
     chosen = config.load(ROOT / "configs" / "paper" / "cyclegan.yaml", [], registry().catalog)
     task = chosen.task()
