@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from i2i import api
 from i2i.catalog import Catalog
-from i2i.data import Data, Sample
+from i2i.data import Data, Sample, classes_of
 from i2i.data.memory import InMemory
 from i2i.data.mnist import MNIST
 from i2i.errors import ConfigError, NumericError, PluginError, WeightsError
@@ -378,3 +379,9 @@ def test_lenet_reads_handwritten_digits() -> None:
     assert share["entropy"] > 0.98
     near, far = (KID("lenet")(task, data)["lenet"] for task in (Known(data.test), Known(data.test, shows=[4] * 10)))
     assert abs(near) < 0.02 * far
+
+
+@pytest.mark.parametrize(("classes", "names"), [(("a", "b"), ("a", "b")), ([1, 2], ("1", "2")), (3, ()), (None, ())])
+def test_the_names_of_the_classes_of_a_task_or_data_set(classes: Any, names: tuple[str, ...]) -> None:
+    assert classes_of(SimpleNamespace(classes=classes)) == names
+    assert classes_of(object()) == ()
