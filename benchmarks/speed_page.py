@@ -152,7 +152,7 @@ round to round, because other machines share the memory: what moves much memory 
   takes 4, and 15 with the gradient. A convolution to 3 channels (3x3, 64 channels, 192 px) takes 9.0 ms, NNPACK 8.2;
   multiplied first and then added up, 5.0.
 - Of CycleGAN's step of 6 s, NNPACK's passes take 42 % and Winograd's weight gradients 25 %. NNPACK takes 8.4 to 9.4
-  ms for a forward pass of 256 channels at 32 pixels alone, and 11.7 to 13.8 in a step: it writes and reads 17 MB of
+  ms for a pass of 256 channels at 32 pixels alone, and 11.7 to 13.8 in a step: it writes and reads 17 MB of
   transformed weights each time.
 - `make run` took 6:29 minutes (goal 4; 7:33 before). With 1,300 steps instead of 1,700, zebras keep some of the
   horses' colour (saturation 1.21 to 1.31).

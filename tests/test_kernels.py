@@ -409,7 +409,7 @@ def touched():
         torch.ones(12_000_000)  # more than 32 MB, up to which glibc learns to keep memory by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 touched()
-print(touched(), torch.get_num_threads())
+print(min(touched() for _ in range(3)), torch.get_num_threads())  # some hosts take a few pages back now and then
 """
 
 
@@ -420,7 +420,7 @@ def test_a_training_keeps_its_memory() -> None:
         for line in ("torch.set_num_threads(1)", "prepare(1)")
     )
     assert kept.stdout.split()[1] == "1"
-    assert int(kept.stdout.split()[0]) < int(fresh.stdout.split()[0]) / 2  # on some hosts, a few are fresh again
+    assert int(kept.stdout.split()[0]) < 1000 < int(fresh.stdout.split()[0])
 
 
 class One(Task):
