@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 import i2i
 from i2i import ConfigError, devices
 from i2i.cli import app
+from i2i.devices import precision
 
 ROOT = Path(__file__).parent.parent
 
@@ -135,10 +137,25 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda:0")
     assert devices.precision_for("auto", cpu) == "fp32"  # the same numbers on every CPU
     assert devices.precision_for("auto", torch.device("mps")) == "fp32"
-    for able, precision in ((True, "bf16"), (False, "fp16")):
+    for able, chosen in ((True, "bf16"), (False, "fp16")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
-        assert devices.precision_for("auto", gpu) == precision
+        assert devices.precision_for("auto", gpu) == chosen
     assert devices.precision_for("fp32", gpu) == "fp32"
+
+
+@pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])
+def test_whether_bf16_is_faster_is_measured(slow: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    def convolved(x: torch.Tensor, weight: torch.Tensor, padding: int) -> torch.Tensor:
+        time.sleep(0.004 if x.dtype == slow else 0.001)
+        return x
+
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch, "conv2d", convolved)
+    for able in (True, False):
+        monkeypatch.setattr(precision, "multiplies_bf16", lambda device, able=able: able)
+        devices.faster_in_bf16.cache_clear()
+        assert devices.faster_in_bf16(cpu) == (able and slow == torch.float32)
+    devices.faster_in_bf16.cache_clear()
 
 
 @pytest.mark.timeout(480)

@@ -314,11 +314,11 @@ def test_a_large_convolution_is_measured_and_agrees() -> None:
 
 
 def test_fast_trains_in_bf16_unless_a_precision_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "multiplies_bf16", lambda device: True)
+    monkeypatch.setattr(training, "faster_in_bf16", lambda device: True)
     if multiplies_bf16(CPU):
         assert precision_at("fast", "auto", CPU) == "bf16"
     assert precision_at("fast", "fp32", CPU) == precision_at("auto", "auto", CPU) == "fp32"
-    monkeypatch.setattr(training, "multiplies_bf16", lambda device: False)
+    monkeypatch.setattr(training, "faster_in_bf16", lambda device: False)
     assert precision_at("fast", "auto", CPU) == "fp32"
 
 
@@ -440,13 +440,13 @@ class One(Task):
         ({}, False, "in fp32, with the kernels that are the fastest here (train.speed=auto)"),
         ({"speed": "exact"}, True, "in fp32, with PyTorch's own kernels (train.speed=exact)"),
         ({"speed": "fast"}, True, "in bf16 (train.speed=fast)"),
-        ({"speed": "fast"}, False, "in fp32, because this cpu does not multiply bf16, with the kernels that are the"),
+        ({"speed": "fast"}, False, "in fp32, because bf16 is not faster on this cpu, with the kernels that are the"),
         ({"speed": "fast", "precision": "fp32"}, True, "in fp32, because train.precision says so, with the kernels"),
     ],
 )
 def test_a_training_says_in_which_precision_and_with_which_kernels_it_runs(
     settings: dict[str, Any], able: bool, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "multiplies_bf16", lambda device: able)
+    monkeypatch.setattr(training, "faster_in_bf16", lambda device: able)
     monkeypatch.setattr(precision, "multiplies_bf16", lambda device: able)
     assert how(Engine(One(), adam, Train(steps=1, **settings))).startswith(f"training on cpu {says}")

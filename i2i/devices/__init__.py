@@ -15,7 +15,15 @@ from .choose import chosen, described, peak_memory, random_state_kept
 from .host import crowded, free_memory, processors
 from .late import Late, Read
 from .moving import ahead, move
-from .precision import LossScale, Precision, full_precision, multiplies_bf16, precision_for, recording
+from .precision import (
+    LossScale,
+    Precision,
+    faster_in_bf16,
+    full_precision,
+    multiplies_bf16,
+    precision_for,
+    recording,
+)
 
 __all__ = [
     "Branches",
@@ -27,6 +35,7 @@ __all__ = [
     "chosen",
     "crowded",
     "described",
+    "faster_in_bf16",
     "free_memory",
     "full_precision",
     "move",

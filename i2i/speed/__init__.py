@@ -4,8 +4,8 @@
     model = i2i.load("upscale-x4", speed="fast")
 
 `exact` is what PyTorch does by itself. `auto`, the default, computes large convolutions with whichever kernel is the
-fastest on this CPU, in float32; see `convolutions`. `fast` runs in bf16 where the hardware multiplies that, provided
-that a test shows hardly any difference; see `half`.
+fastest on this CPU, in float32; see `convolutions`. `fast` runs in bf16 where a measurement finds that faster,
+provided that a test shows hardly any difference; see `half`.
 """
 
 from __future__ import annotations

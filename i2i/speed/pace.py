@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from ..devices import multiplies_bf16
+from ..devices import faster_in_bf16
 from ..errors import ConfigError
 from .choices import Choices, cache_file
 from .convolutions import Convolutions
@@ -44,10 +44,10 @@ class Pace:
 
     def __init__(self, speed: Speed, device: torch.device, name: str, images: bool = True, multiple: int = 1) -> None:
         self.speed, self.device, self.name = speed, device, name
-        self.half = Half(device, multiple) if speed == "fast" and images and multiplies_bf16(device) else None
+        self.half = Half(device, multiple) if speed == "fast" and images and faster_in_bf16(device) else None
         self.choices = Choices(cache_file()) if speed != "exact" and device.type == "cpu" else None
         if speed == "fast" and self.half is None:
-            why = "it does not make images" if not images else f"this {device.type} has no instructions for bf16"
+            why = "it does not make images" if not images else f"bf16 is not faster on this {device.type}"
             self._say(f"runs as with speed=auto: {why}")
 
     def run(self, network: Network, given: Tensor) -> Tensor:

@@ -4,8 +4,8 @@
 
 `exact` is what PyTorch does by itself. With `auto`, each large float32 convolution on the CPU, and each of its
 gradients, is computed by the kernel that a measurement on this machine found the fastest for its shape; see
-`convolutions`. `fast` is the same, and bf16 where the CPU multiplies it. The choices are part of the state of a run,
-so a resumed run makes the same ones.
+`convolutions`. `fast` is the same, and bf16 where a measurement found that faster. The choices are part of
+the state of a run, so a resumed run makes the same ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..devices import Precision, multiplies_bf16, precision_for
+from ..devices import Precision, faster_in_bf16, precision_for
 from .choices import Choices, cache_file
 from .convolutions import Convolutions
 
@@ -24,12 +24,12 @@ PROBED = 2  # steps after which nothing is replaced any more if PyTorch was alwa
 
 
 def precision_at(speed: str, precision: Precision, device: torch.device) -> Precision:
-    """Return the precision of a training: for `fast`, bf16 on a device that multiplies it, unless one is given.
+    """Return the precision of a training: for `fast`, bf16 on a device that is faster in it, unless one is given.
 
     Raises:
         ConfigError: as `precision_for`.
     """
-    fast = speed == "fast" and precision == "auto" and multiplies_bf16(device)
+    fast = speed == "fast" and precision == "auto" and faster_in_bf16(device)
     return precision_for("bf16" if fast else precision, device)
 
 
@@ -37,7 +37,7 @@ def refusal(speed: str, precision: Precision, device: torch.device) -> str:
     """Return why `fast` does not mean bf16, or ""."""
     if speed != "fast" or precision_at(speed, precision, device) == "bf16":
         return ""
-    return "train.precision says so" if precision != "auto" else f"this {device.type} does not multiply bf16"
+    return "train.precision says so" if precision != "auto" else f"bf16 is not faster on this {device.type}"
 
 
 class Kernels:
