@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 image" or "3 images", for a message."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class I2IError(Exception):
     """Base of all errors that i2i raises on purpose; `exit_code` is what the command line returns."""
 

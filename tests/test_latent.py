@@ -720,7 +720,7 @@ def test_direction_prints_the_fit_of_each_attribute(
         ("reconstruct 0.png -o o.gif", 3, "reconstruct cannot write this suffix"),
         ("sample 0.png -o o.png", 2, "sample does not accept pictures (0.png); possible: out, n, seed"),
         ("sample --space pixel -o o.png", 2, "sample does not accept --space"),
-        ("interpolate 0.png -o o.png", 2, "1 images do not form pairs"),
+        ("interpolate 0.png -o o.png", 2, "1 image cannot be paired"),
         ("interpolate 0.png 1.png -n 4 -o o.png", 2, "-n 4 applies to sampling: leave it out"),
         ("neighbours 0.png -n 2 -o o.png", 2, "-n 2 applies to sampling: leave it out"),
         ("interpolate --steps 1 -o o.png", 2, "a path needs at least 2 steps"),

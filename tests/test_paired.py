@@ -172,7 +172,7 @@ def test_images_without_a_counterpart_are_named(tmp_path):  # B6
     two_folders(tmp_path, n=14)
     for index in range(12):
         (tmp_path / "trainB" / f"{index:02d}.png").unlink()
-    with pytest.raises(DataError, match="12 images have no counterpart: ") as caught:
+    with pytest.raises(DataError, match="12 images without a counterpart: ") as caught:
         PairedFolders(str(tmp_path), **SMALL)
     assert str(caught.value).count("trainA/") == 10
     assert ", ...;" in str(caught.value)
@@ -181,7 +181,7 @@ def test_images_without_a_counterpart_are_named(tmp_path):  # B6
 def test_two_images_of_the_same_name_in_one_folder_are_an_error(tmp_path):
     two_folders(tmp_path, n=2)
     write(tmp_path / "trainA" / "00.bmp", picture(5))
-    with pytest.raises(DataError, match=r"1 images have no counterpart: .*00\."):
+    with pytest.raises(DataError, match=r"1 image without a counterpart: .*00\."):
         PairedFolders(str(tmp_path), **SMALL)
 
 

@@ -279,11 +279,11 @@ def test_a_bad_pair_is_skipped_in_validation(root: Path) -> None:
 
 def test_files_without_a_counterpart_are_named(root: Path) -> None:
     (root / "train" / "labels" / "3.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of train/images have no counterpart in train/labels: '.*3\.png'"):
+    with pytest.raises(DataError, match=r"1 file of train/images without a counterpart in train/labels: '.*3\.png'"):
         maps(root)
     (root / "train" / "images" / "3.png").unlink()
     (root / "val" / "images" / "0.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of val/labels have no counterpart in val/images: '.*0\.png'"):
+    with pytest.raises(DataError, match=r"1 file of val/labels without a counterpart in val/images: '.*0\.png'"):
         maps(root)
 
 

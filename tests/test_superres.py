@@ -405,7 +405,7 @@ def test_pairs_of_mismatched_sizes_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.png.* is 10x11 pixels, which times 4 exceeds the 40x40 of .*HR"):
         held[0]
     save(tmp_path / "Set/HR", "x.png", "z.png")
-    with pytest.raises(DataError, match=r"1 images have no counterpart in .*LR_x4.*: .*z\.png"):
+    with pytest.raises(DataError, match=r"1 image without a counterpart in .*LR_x4.*: .*z\.png"):
         SuperResolution(str(train), size=16, validation=str(tmp_path / "Set"))
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import PIL
 
 from .. import files
-from ..errors import DataError
+from ..errors import DataError, counted
 
 FOLDER = ".i2i-cache"
 FORMAT = 2
@@ -111,7 +111,8 @@ class Cache:
         if need > files.free_bytes(self.file.parent) / 2:
             raise OSError(f"it needs {need >> 20} MB, more than half of the free space")
         said = "" if why == "missing" else f" (the existing file is {why})"
-        print(f"i2i: caching {len(paths)} pictures, {need >> 20} MB, in {self.file}{said}", file=sys.stderr)
+        pictures = counted(len(paths), "picture")
+        print(f"i2i: caching {pictures}, {need >> 20} MB, in {self.file}{said}", file=sys.stderr)
 
         def write(target: BinaryIO) -> None:
             header = {"descr": "|u1", "fortran_order": False, "shape": self.shape}

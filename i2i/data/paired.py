@@ -21,7 +21,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from .. import images
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, counted
 from .base import Data, Sample
 from .derive import DERIVERS
 from .folders import SUFFIXES, FromFolders, Share, Source, row_of
@@ -124,9 +124,9 @@ class PairedFolders(Paired):
         )
         both = sorted(a.keys() & b.keys())
         paired = {path for name in both for path in (a[name], b[name])}
-        refuse("have no counterpart", [path for paths in listed for path in paths if path not in paired])
+        refuse("without a counterpart", [path for paths in listed for path in paths if path not in paired])
         skew = [path for name in both if skewed(a[name], b[name]) for path in (a[name], b[name])]
-        refuse("differ in aspect ratio from their counterparts", skew)
+        refuse("of another aspect ratio than the counterpart", skew)
         return [a[name] for name in both], [b[name] for name in both]
 
 
@@ -361,4 +361,4 @@ def refuse(why: str, paths: Sequence[Path]) -> None:
     if paths:
         names = ", ".join(f"{images.shown(path)} ({'x'.join(map(str, size_of(path)))})" for path in paths[:10])
         more = ", ..." if len(paths) > 10 else ""
-        raise DataError(f"{len(paths)} images {why}: {names}{more}; paired_folders needs complete pairs")
+        raise DataError(f"{counted(len(paths), 'image')} {why}: {names}{more}; paired_folders needs complete pairs")

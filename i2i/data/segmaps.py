@@ -26,7 +26,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from .. import images
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, counted
 from .base import Data, Sample
 from .folders import SUFFIXES, Quarantine, Share, listed, read
 from .transforms import Augment, Size, fit, to_tensor
@@ -317,7 +317,9 @@ def pairs(root: Path, part: str) -> list[Pair]:
         lone = sorted(files[kind].keys() - files.get(other, files[kind]).keys())
         if lone:
             names = ", ".join(images.shown(files[kind][name]) for name in lone[:10]) + (", ..." if lone[10:] else "")
-            raise DataError(f"{len(lone)} files of {part}/{kind} have no counterpart in {part}/{other}: {names}")
+            raise DataError(
+                f"{counted(len(lone), 'file')} of {part}/{kind} without a counterpart in {part}/{other}: {names}"
+            )
     instances = files.get("instances", {})
     return [Pair(path, files["labels"][name], instances.get(name)) for name, path in files["images"].items()]
 

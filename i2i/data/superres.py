@@ -20,7 +20,7 @@ from annotated_types import Gt, Le, Len
 from pydantic import NonNegativeInt, PositiveInt
 
 from .. import images
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, counted
 from .base import Data, Sample
 from .degrade import DEGRADATIONS
 from .folders import SUFFIXES, Quarantine, Share, listed, read
@@ -274,5 +274,5 @@ def rows_of(folder: Path, scale: int) -> list[tuple[Path, Path | None]]:
     alone = [path for path, partner in rows if partner is None]
     if alone:
         names = ", ".join(map(images.shown, alone[:10]))
-        raise DataError(f"{len(alone)} images have no counterpart in {images.shown(low)}: {names}")
+        raise DataError(f"{counted(len(alone), 'image')} without a counterpart in {images.shown(low)}: {names}")
     return rows

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import ConfigError, DataError, NumericError, ResourceError, blame
+from ..errors import ConfigError, DataError, NumericError, ResourceError, blame, counted
 from ..files.find import UNLISTED
 from ..files.scratch import trim
 from ..images import UNSUPPORTED, Output, shown
@@ -143,19 +143,14 @@ def chosen(
     if counts["outdated"]:
         changed = manifest.changed({path: targets[path] for path, state in states.items() if state == "outdated"})
         why = ", ".join(f"another {what}" for what in changed) or "other options"
-        say(f"redoing {results_of(counts['outdated'])}, because of {why}")
+        say(f"redoing {counted(counts['outdated'], 'result')}, because of {why}")
     if counts["foreign"]:
         first = next(path for path, state in states.items() if state == "foreign")
         say(
-            f"keeping {results_of(counts['foreign'])}, not made here by i2i or changed since, such as "
+            f"keeping {counted(counts['foreign'], 'result')}, not made here by i2i or changed since, such as "
             f"{shown(first)}; use --force to overwrite"
         )
     return [(target, targets[target]) for target, state in states.items() if state in ("missing", "outdated")]
-
-
-def results_of(count: int) -> str:
-    """Return "1 result", or "3 results"."""
-    return "1 result" if count == 1 else f"{count} results"
 
 
 def in_this_process(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from i2i import ConfigError, DataError, I2IError, Model, files, images, latent, load
+from i2i.errors import counted
 from i2i.modalities import Clip
 
 Compare = Callable[[Any, Any], Any]
@@ -89,7 +90,7 @@ def interpolate(
         latent.need(model, "encode", "decode")
         found = listed(pictures)
         if len(found) % 2:
-            raise ConfigError(f"{len(found)} images do not form pairs: give an even number")
+            raise ConfigError(f"{counted(len(found), 'image')} cannot be paired: give an even number")
         z = latent.encode(model, found)
     else:
         z = latent.prior(model, 2 * (n or 4), seed, **condition)

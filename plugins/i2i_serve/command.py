@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from i2i import ConfigError, ResourceError
+from i2i.errors import counted
 
 from .app import application
 from .connection import connections
@@ -105,7 +106,7 @@ async def serve(
     tasks = [asyncio.create_task(task) for task in (worker.watch(), queue.run(), queue.sweep())]
     shown = f"[{host}]" if ":" in host else host
     print(
-        f"i2i: serving {len(worker.models)} models on http://{shown}:{port}{'/#token=…' if token else ''}",
+        f"i2i: serving {counted(len(worker.models), 'model')} on http://{shown}:{port}{'/#token=…' if token else ''}",
         file=sys.stderr,
     )
     try:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from i2i.errors import counted
+
 from .counts import Counts
 from .limits import Account, Budget, Limits, Refusal
 
@@ -95,7 +97,9 @@ class Queue:
             raise stopping()
         wait = max(1.0, len(self) * self.usual)
         if len(self) >= self.limits.queue:
-            raise Refusal(503, f"The server is busy, {len(self)} pictures are waiting: try again later.", wait)
+            raise Refusal(
+                503, f"The server is busy, with {counted(len(self), 'picture')} waiting: try again later.", wait
+            )
         if len(self.waiting.get(client, ())) >= self.limits.share(client):
             raise Refusal(429, "Too many of your pictures are waiting already: wait for some of them.", wait)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from i2i import ConfigError, DataError, Task
 from i2i.data import number, whole_seed
 from i2i.devices import random_state_kept
+from i2i.errors import counted
 from i2i.metrics import device_of
 from i2i.modalities import Modality
 from i2i.networks import in_parts
@@ -105,7 +106,8 @@ class Painter(Task):
                 a number above 0.
         """
         if isinstance(text, list | tuple) and len(text) > n:
-            raise ConfigError(f"text: {len(text)} captions for {n} images: ask for at least {len(text)}")
+            captions, pictures = counted(len(text), "caption"), counted(n, "image")
+            raise ConfigError(f"text: {captions} for {pictures}: ask for at least {len(text)}")
         return self.decode(self._truncated(n, truncation), text)
 
     def translate(self, text: Tensor, seed: int | str = 0, truncation: float | str | None = None) -> Tensor:

@@ -158,7 +158,10 @@ def test_H9_clients_take_turns() -> None:
 
 @pytest.mark.parametrize(
     ("client", "waiting", "status", "says"),
-    [("192.0.2.1", 2, 429, "Too many of your pictures are waiting"), ("127.0.0.1", 8, 503, "8 pictures are waiting")],
+    [
+        ("192.0.2.1", 2, 429, "Too many of your pictures are waiting"),
+        ("127.0.0.1", 8, 503, "busy, with 8 pictures waiting"),
+    ],
 )
 def test_a_client_on_another_computer_has_a_quarter_of_the_queue(
     client: str, waiting: int, status: int, says: str
