@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from i2i import checkpoint
+from i2i import checkpoint, optim
 from i2i.errors import NumericError, WeightsError
 
 FLIPS = 1000
@@ -426,6 +426,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "fused adam": lambda p: torch.optim.Adam(p, 0.01, fused=True),
     "foreach adamw": lambda p: torch.optim.AdamW(p, 0.01, amsgrad=True, foreach=True),
     "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9),
+    "muon": lambda p: optim.muon(p, 0.01),
     "two groups": lambda p: torch.optim.RMSprop(
         [{"params": p[:2]}, {"params": p[2:], "lr": 0.1}], 0.01, momentum=0.5
     ),
