@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import config, images
 from ..data import to_tensor
 from ..data.base import Data, Sample
-from ..errors import DataError, blame
+from ..errors import DataError, blame, counted
 from ..metrics.base import check_needs
 from ..plugins import registry
 from ..task import Task
@@ -114,17 +114,12 @@ def evaluate_folders(first: str, second: str, metrics: str | None = None, say: S
         with blame(metric, "an evaluation"), torch.no_grad():
             if hasattr(metric, "between"):
                 scores = metric.between(*(stream(paths) for paths in found))
-                about = f"{len(found[0])} and {count(len(found[1]), 'picture')}, {metric.protocol()}"
+                about = f"{len(found[0])} and {counted(len(found[1]), 'picture')}, {metric.protocol()}"
             else:
-                scores, about = metric(task, data), f"mean of {count(len(data or ()), 'pair')}"
+                scores, about = metric(task, data), f"mean of {counted(len(data or ()), 'pair')}"
         say(f"{', '.join(f'{name}/{key}' for key in scores)}: {about}")
         numbers |= {f"{name}/{key}": float(value) for key, value in scores.items()}
     return numbers
-
-
-def count(number: int, what: str) -> str:
-    """Return "1 pair" or "3 pairs"."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def to_stderr(text: str) -> None:
