@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import i2i
-from i2i.errors import ConfigError, DataError
+from i2i.errors import ConfigError, DataError, counted
 from i2i.metrics import features_of, psnr, ssim
 from i2i.metrics.sets import frechet_distance, kernel_distance
 from i2i.runs.folders import read
@@ -156,3 +156,7 @@ def test_identical_folders_are_perfect(home: Path) -> None:
     assert numbers["ssim/mean"] == pytest.approx(1)
     assert numbers["frechet/random_conv"] == pytest.approx(0, abs=1e-6)
     assert torch.is_grad_enabled()
+
+
+def test_things_are_counted_in_words() -> None:
+    assert [counted(count, "picture") for count in (0, 1, 2)] == ["0 pictures", "1 picture", "2 pictures"]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from ..errors import counted
+
 
 def processors() -> float:
     """Return how many processors this process may use, by its affinity and its cgroup."""
@@ -25,11 +27,7 @@ def crowded(threads: int, processes: int = 1) -> str:
     if threads * processes <= max(1.0, usable):
         return ""
     share = max(1, int(usable / processes))
-    who = (
-        f"{processes} processes of {threads} thread{'s' * (threads > 1)} each"
-        if processes > 1
-        else f"{threads} threads"
-    )
+    who = f"{processes} processes of {counted(threads, 'thread')} each" if processes > 1 else f"{threads} threads"
     todo = f"train.threads={share}" if share < threads else f"--nproc {max(1, int(usable))}"
     return f"{who} share {usable:g} processors and wait for each other, which takes many times as long: use {todo}"
 

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
+from i2i.errors import counted
+
 WIDTH = 110
 MARKS = {"ok": " ", "note": "-", "problem": "!"}
 
@@ -60,7 +62,7 @@ def text(found: list[Finding]) -> str:
     problems = [one for one in found if one.level == "problem"]
     lines.append("")
     if problems:
-        lines.append(f"{len(problems)} problem{'s' * (len(problems) > 1)}: {', '.join(one.name for one in problems)}")
+        lines.append(f"{counted(len(problems), 'problem')}: {', '.join(one.name for one in problems)}")
     else:
         lines.append("No problems found. Lines with - are optional.")
     return "\n".join(lines[1:])

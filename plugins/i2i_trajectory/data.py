@@ -13,6 +13,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from i2i import Data, DataError
 from i2i.data import Layout, Sample
+from i2i.errors import counted
 
 from .recordings import Skipped, files_in, folders_of, parse, windows
 from .scenes import padded
@@ -85,7 +86,7 @@ class Trajectories(Data):
                     read += 1
                 except DataError as error:
                     problems.append(str(error))
-            lines.append(f"  {folder:12} {len(recordings)} recording{'s' * (len(recordings) != 1)}")
+            lines.append(f"  {folder:12} {counted(len(recordings), 'recording')}")
         if not read:
             return None  # other texts, such as captions
         return Layout("looks like recordings of walking people, for `use: trajectories`", problems, lines, False)

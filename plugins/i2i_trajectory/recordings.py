@@ -19,6 +19,7 @@ import numpy as np
 
 from i2i import DataError
 from i2i.data import archived
+from i2i.errors import counted
 
 ROW = "a row is `frame person x y`, separated by tabs or spaces"
 ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz")
@@ -99,7 +100,7 @@ def numbers(words: list[str], where: str) -> list[float]:
     if len(words) == 5:
         raise DataError(f"{where}: 5 values, as in predictions; give the recording they were made from ({ROW})")
     if len(words) != 4:
-        raise DataError(f"{where}: {len(words)} value{'s' * (len(words) != 1)}, but {ROW}")
+        raise DataError(f"{where}: {counted(len(words), 'value')}, but {ROW}")
     values = [number_of(word, where) for word in words]
     if not np.isfinite(values).all():
         raise DataError(f"{where}: '{' '.join(words)}' is not finite; remove the row if the position is unknown")

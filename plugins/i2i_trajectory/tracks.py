@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from i2i import DataError, files
+from i2i.errors import counted
 from i2i.images import gif, png
 from i2i.modalities import Modality, Taken
 
@@ -108,7 +109,7 @@ class Tracks(Modality):
         known, length = len(source.frames), self.observed + self.predicted
         if known < self.observed:
             raise DataError(
-                f"{source.name}: {known} frame{'s' * (known != 1)}, but {self.observed} are needed to predict from"
+                f"{source.name}: {counted(known, 'frame')}, but {self.observed} are needed to predict from"
             )
         if known < length:
             first, length = known - self.observed, self.observed

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from i2i import ConfigError, DataError, Loss, Network
+from i2i.errors import counted
 from i2i.images import pad_to_multiple
 from i2i.modalities import Clip
 
@@ -94,7 +95,7 @@ class VideoPrediction(ClipGame):
         """
         if clip.shape[1] < self.given:
             raise DataError(
-                f"too short, {clip.shape[1]} frame{'s' * (clip.shape[1] != 1)}: this model predicts from the last "
+                f"too short, {counted(clip.shape[1], 'frame')}: this model predicts from the last "
                 f"{self.given}; use a longer clip"
             )
         last = self._coloured(clip[:, -self.given :])
