@@ -119,7 +119,7 @@ def muon(
     betas: tuple[Beta, Beta] = (0.9, 0.99),
     eps: Positive = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Muon for convolutions and matrices, Adam for biases and gains: fewer steps than Adam for small networks.
+    """Muon for convolutions and matrices, Adam for biases and gains.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); arXiv:2502.16982.
     """
