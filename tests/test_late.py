@@ -124,7 +124,7 @@ def test_F7_a_fault_that_is_read_late_moves_nothing_after_it(optimizer: Any) -> 
 def test_every_shipped_config_has_optimizers_that_a_flag_on_the_device_holds_back(path: Path) -> None:
     chosen = config.load(path, [], registry().catalog).optimizer
     for build in chosen.values() if isinstance(chosen, dict) else [chosen]:
-        assert build([nn.Parameter(torch.ones(1))])._step_supports_amp_scaling
+        assert build([nn.Parameter(torch.ones(1, 1))])._step_supports_amp_scaling
 
 
 def test_adagrad_is_plain_where_pytorch_has_no_fused_one() -> None:

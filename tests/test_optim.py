@@ -56,6 +56,25 @@ def test_vectors_and_scalars_move_as_by_adam() -> None:
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
+def test_muon_is_held_back_by_a_flag_on_the_device() -> None:
+    held, plain = parameters((6, 9), (7,)), parameters((6, 9), (7,))
+    optimizers = [muon(held, lr=1e-2), muon(plain, lr=1e-2)]
+    for step in range(4):
+        give_gradients(held, step)
+        optimizers[0].found_inf = torch.tensor(0.0)  # type: ignore[attr-defined]
+        optimizers[0].step()
+        before = [p.detach().clone() for p in held]
+        for p in held:
+            p.grad = torch.full_like(p, float("nan"))
+        optimizers[0].found_inf = torch.tensor(1.0)  # type: ignore[attr-defined]
+        optimizers[0].step()
+        assert all(torch.equal(p, old) for p, old in zip(held, before, strict=True))
+        give_gradients(plain, step)
+        optimizers[1].step()
+    for a, b in zip(held, plain, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
 def test_muon_without_a_matrix_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"optimizer muon: no weight has two dimensions or more .* use adam"):
         muon(parameters((7,), ()))

@@ -79,12 +79,10 @@ def test_an_eighth_of_the_weights_is_free() -> None:
     assert layer.weight_orbits.shape == (layer.weight.numel() // 8, 8)
     assert layer.bias_orbits.shape == (3, 8)
     assert len(layer.weight.detach().unique()) == layer.weight.numel() // 8
-    assert SymmetricConv(16, 48, makes="squares").bias_orbits.shape == (
-        9,
-        8,
-    )  # corners, edges, middle of 4x4, by colour
-    spread = float(SymmetricConv(64, 64).weight.std() / nn.Conv2d(64, 64, 3).weight.std())
-    assert spread == pytest.approx(1, abs=0.05)
+    squares = SymmetricConv(16, 48, makes="squares").bias_orbits
+    assert squares.shape == (9, 8)  # corners, edges and middle of 4 x 4 pixels, in each colour
+    spread = SymmetricConv(64, 64).weight.detach().std() / nn.Conv2d(64, 64, 3).weight.detach().std()
+    assert float(spread) == pytest.approx(1, abs=0.05)
 
 
 def test_the_gradient_is_that_of_the_average() -> None:

@@ -37,7 +37,7 @@ class SymmetricConv(nn.Conv2d):
         makes: the kind of the output channels.
 
     Raises:
-        ConfigError: the number of channels does not suit their kind.
+        ConfigError: a number of turned channels is not a multiple of 8.
     """
 
     bias: nn.Parameter

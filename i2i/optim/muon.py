@@ -54,6 +54,9 @@ class Muon(torch.optim.Optimizer):
     Source: Jordan et al. (2024); scaled as in arXiv:2502.16982, eq. 4, without weight decay.
     """
 
+    _step_supports_amp_scaling = True  # as PyTorch's fused ones: it can be held back on the device
+    found_inf: Tensor | None = None
+
     def __init__(
         self,
         params: Iterable[Parameter],
@@ -70,15 +73,23 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Move all parameters that have a gradient."""
+        """Move all parameters that have a gradient; none if the tensor `found_inf` is 1."""
         for group in self.param_groups:
-            moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            moving = [(p, self._finite(p.grad)) for p in group["params"] if p.grad is not None]
             matrices = sorted(((p, grad) for p, grad in moving if p.ndim > 1), key=shape_of)
             for _, alike in groupby(matrices, key=shape_of):  # one product for all of a shape
                 self._turn(list(alike), group)
             for p, grad in moving:
                 if p.ndim < 2:
                     self._adam(p, grad, group)
+
+    def _finite(self, grad: Tensor) -> Tensor:
+        """Return a gradient, or zeros if nothing may move: 0 times infinity would not be 0."""
+        return grad if self.found_inf is None else grad.where(self.found_inf == 0, 0.0)
+
+    def _free(self, share: float) -> Any:
+        """Return a share of a step, or 0 if nothing may move."""
+        return share if self.found_inf is None else share * (1 - self.found_inf)
 
     def _turn(self, matrices: Sequence[tuple[Parameter, Tensor]], group: dict[str, Any]) -> None:
         """Move matrices of one shape along their orthogonal momentum."""
@@ -87,24 +98,24 @@ class Muon(torch.optim.Optimizer):
             state = self.state[p]
             if not state:
                 state["mean"] = torch.zeros_like(p)
-            state["mean"].lerp_(grad, 1 - group["momentum"])
+            state["mean"].lerp_(grad, self._free(1 - group["momentum"]))
             updates.append(grad.lerp(state["mean"], group["momentum"]).flatten(1))
         turned = orthogonal(torch.stack(updates))
-        rate = group["lr"] * RMS * max(turned.shape[1:]) ** 0.5
+        rate = self._free(group["lr"] * RMS * max(turned.shape[1:]) ** 0.5)
         for (p, _), update in zip(matrices, turned, strict=True):
-            p.sub_(update.reshape(p.shape), alpha=rate)
+            p.sub_(rate * update.reshape(p.shape))
 
     def _adam(self, p: Parameter, grad: Tensor, group: dict[str, Any]) -> None:
         """Move one parameter as Adam does."""
         state = self.state[p]
         if not state:
-            state |= {"step": torch.zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
-        state["step"] += 1
+            state |= {"number": p.new_zeros(()), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        state["number"] += self._free(1.0)
         moments = []
         for name, power, beta in zip(("mean", "square"), (1, 2), group["betas"], strict=True):
-            state[name].lerp_(grad**power, 1 - beta)
-            moments.append(state[name] / (1 - beta ** state["step"]))
-        p.sub_(moments[0] / (moments[1].sqrt() + group["eps"]), alpha=group["lr"])
+            state[name].lerp_(grad**power, self._free(1 - beta))
+            moments.append(state[name] / (1 - beta ** state["number"].clamp(min=1)))
+        p.sub_(self._free(group["lr"]) * moments[0] / (moments[1].sqrt() + group["eps"]))
 
 
 def shape_of(pair: tuple[Parameter, Tensor]) -> tuple[int, ...]:
