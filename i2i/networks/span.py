@@ -95,8 +95,8 @@ class SPAN(nn.Module):
         base: predict the residual to bilinear upscaling, which trains faster.
         unshuffle: first move squares of 2 x 2 pixels to channels, as Real-ESRGAN does for x1, which takes a quarter
             of the multiplications.
-        symmetric: let the network commute with quarter turns and flips (arXiv:1602.07576): it then generalises
-            better from few pictures. The weights also fit a network without this.
+        symmetric: let the network commute with quarter turns and flips (arXiv:1602.07576). The weights also fit a
+            network without this.
 
     Raises:
         ConfigError: scale * unshuffle is more than 4, `symmetric` with `branches`, or with a width that is not a

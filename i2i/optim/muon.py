@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
     Raises:
         ConfigError: no parameter has two dimensions or more.
 
-    Source: Jordan et al. (2024); scaled as in arXiv:2502.16982, eq. 4, without weight decay.
+    Source: Jordan et al. (2024); scaled as in arXiv:2502.16982, without weight decay.
     """
 
     _step_supports_amp_scaling = True  # as PyTorch's fused ones: it can be held back on the device
