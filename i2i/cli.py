@@ -133,6 +133,8 @@ def translate(
     from . import api, images, runs
     from . import model as models
 
+    if "-" in (*sources, out):
+        raise ConfigError("-: pipes are not supported, give files and a folder; for a file of this name, write ./-")
     output = images.Output(tile, size, scale, format, quality, strip, steady)
     line = runs.Line()
     failed = models.translate_files(

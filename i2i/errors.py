@@ -78,8 +78,8 @@ def blame(owner: Any, call: str) -> Iterator[None]:
     except I2IError:
         raise
     except (Exception, SystemExit) as error:
-        refuse_lack_of_memory(error, call)
         kind = owner if isinstance(owner, type) or inspect.isroutine(owner) else type(owner)
+        refuse_lack_of_memory(error, f"{kind.__name__}'s{call[3:]}" if call.startswith("its ") else call)
         said = " ".join(f"{type(error).__name__}: {error}".split())
         if "Module.__init__() call" in said:
             said = "call super().__init__() before anything else"
@@ -92,8 +92,8 @@ def refuse_lack_of_memory(error: BaseException, call: str) -> None:
     """Raise a ResourceError if the error means that the host or the device has too little memory for `call`."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of torch, for devices
     if named or any(sign in str(error) for sign in ("can't allocate memory", "Insufficient memory", "bad_alloc")):
-        hint = "data.batch_size (with train.accumulate), a smaller size or width, or --tile for large pictures"
-        raise ResourceError(f"out of memory in {call}: use less at a time, such as a smaller {hint}") from error
+        hint = "a smaller width, size or data.batch_size (with train.accumulate), or --tile for large pictures"
+        raise ResourceError(f"out of memory in {call}: use less at a time, such as {hint}") from error
 
 
 def _place(error: BaseException, kind: Any) -> str:

@@ -509,7 +509,7 @@ def test_C3_scalars_follow_yaml_1_2(text: str, value: object, catalog: Catalog) 
     [
         ("task.pool=1_000", '"1_000" should be a valid integer'),
         ("task.pool='3'", '"3" should be a valid integer'),
-        ("task.pool=3.0", "3.0 should be a valid integer"),
+        ("task.pool=3.0", "3.0 should be an integer: write 3"),
         ("task.pool=true", "true should be a valid integer"),
         ("task.lambda_cycle=12:30", '"12:30" should be a valid number'),
         ("task.lambda_cycle='1e-4'", '"1e-4" should be a valid number'),
@@ -549,6 +549,8 @@ def test_C3_no_is_a_string_where_a_string_is_expected(catalog: Catalog) -> None:
         ("task.pool=1" + "0" * 30, "task.pool: integers must be between -2^53 and 2^53"),
         ("task.pool=9007199254740993", "task.pool: integers must be between"),
         ("task.pool=" + "9" * 5000, "task.pool: inf is not a finite number"),
+        ("data.batch_size=1e3", "data.batch_size: 1000.0 should be an integer: write 1000"),
+        ("data.batch_size=1.5", "data.batch_size: 1.5 should be a valid integer"),
         ("data.batch_size=0", "data.batch_size: 0 should be greater than 0"),
         ("task.generator.blocks=13", "task.generator.blocks: 13 should be less than or equal to 12"),
         ("task.dropout=1", "task.dropout: 1 should be less than 1"),

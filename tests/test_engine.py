@@ -272,6 +272,13 @@ def test_F3_a_lack_of_memory_is_not_blamed_on_the_task(error: Exception) -> None
         raise error
 
 
+def test_a_lack_of_memory_in_a_constructor_names_what_is_built() -> None:
+    with pytest.raises(ResourceError, match="out of memory in Line's constructor: "), blame(Line, "its constructor"):
+        raise MemoryError
+    with pytest.raises(ResourceError, match=r"^out of memory in itself: "), blame(Line, "itself"):
+        raise MemoryError
+
+
 class Huge(Line):
     """Needs more memory than there is, in the forward or in the backward pass."""
 

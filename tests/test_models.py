@@ -134,7 +134,7 @@ def test_the_default_beats_bicubic_on_a_photograph() -> None:
 # ---- the commands
 
 
-def test_models_lists_bundled_installed_and_own(empty: Path) -> None:
+def test_models_lists_bundled_installed_and_own(empty: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = empty / "runs" / "mine"
     api.run(
         ROOT / "configs" / "gan.yaml",
@@ -158,6 +158,11 @@ def test_models_lists_bundled_installed_and_own(empty: Path) -> None:
     assert "runs/mine" in listed.stdout
     assert "samples" in listed.stdout
     assert "runs/broken" not in listed.stdout
+    assert "runs/broken cannot be used: " in caplog.text
+    caplog.clear()
+    assert [card.name for card in cards(only=["runs/mine"]) if "/" in card.name] == ["runs/mine"]
+    assert call("show", "runs/mine").exit_code == 0
+    assert not caplog.text  # only the runs that were asked for are loaded
     as_json = {card["name"]: card for card in json.loads(call("models", "--json").stdout)}
     assert as_json.keys() >= {*BUNDLED, "runs/mine"}
     assert as_json["runs/mine"]["takes"] == ""

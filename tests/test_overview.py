@@ -154,6 +154,13 @@ def test_the_state_of_a_run_that_is_not_finished(tmp_path: Path, end: str, state
     assert (found.state, found.reason) == (state, reason)
 
 
+def test_the_step_is_that_of_the_newest_checkpoint_if_the_log_is_older(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", finished=False)
+    before = overviews(run.folder)[0][0].step
+    (run.checkpoints / f"step_{before + 2:08d}").mkdir(parents=True)
+    assert overviews(run.folder)[0][0].step == before + 2
+
+
 def test_asking_for_the_state_keeps_the_lock_of_this_process(tmp_path: Path) -> None:
     run = made(tmp_path / "run", finished=False)
     with files.lock(run.folder):

@@ -271,7 +271,7 @@ def test_F6_a_nan_stops_the_run_and_is_in_no_checkpoint(config: Path, tmp_path: 
     assert done.returncode == 5
     assert "step 4: a loss of player 'G' is not finite" in done.stderr
     order = np.random.default_rng([0, 1, 0]).permutation(6)  # of the samples in the first epoch
-    assert done.stderr.rstrip().endswith(f"; its samples: {order[4]}")
+    assert done.stderr.rstrip().endswith(f"; samples of this step: {order[4]}")
     assert "Traceback" not in done.stderr
     path, state = checkpoint.newest(run / "checkpoints", say=print)
     assert path.name == "step_00000004"
@@ -565,6 +565,31 @@ def test_the_best_weights_survive_a_resume(config: Path, tmp_path: Path, monkeyp
     assert final_state(tmp_path / "broken") == final_state(whole)
     highest = api.run(config, *lowest, "train.best_is=highest", out=tmp_path / "highest")
     assert checkpoint.load_model(highest / "model.safetensors")[2]["step"] == "6"
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_resuming_a_finished_run_writes_its_damaged_weights_again(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    run = api.run(config, out=tmp_path / "run")
+    weights = run / "model.safetensors"
+    before, stamp = weights.read_bytes(), weights.stat().st_mtime_ns
+    api.run(config, out=run, resume=True)
+    assert weights.stat().st_mtime_ns == stamp  # intact weights are left alone
+    weights.unlink() if damage == "missing" else weights.write_bytes(before[:-1] + b"x")
+    capsys.readouterr()
+    api.run(config, out=run, resume=True)
+    assert weights.read_bytes() == before
+    assert f"{weights} was missing or damaged, and is written again" in capsys.readouterr().err
+
+
+def test_damaged_best_weights_of_a_finished_run_are_reported(config: Path, tmp_path: Path) -> None:
+    best = ["train.best=validation/cycle_a", "train.best_is=lowest"]
+    run = api.run(config, *best, out=tmp_path / "run")
+    weights = run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match=r"model\.safetensors is damaged \(sha256 differs\)"):
+        api.run(config, *best, out=run, resume=True)
 
 
 def test_an_unknown_best_result_is_rejected(config: Path, tmp_path: Path) -> None:

@@ -109,5 +109,5 @@ def test_the_elements_are_a_group() -> None:
 def test_what_is_not_possible_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"span: `symmetric` and `branches` exclude each other: choose one"):
         network(branches=True)
-    with pytest.raises(ConfigError, match="symmetric: 12 channels are not a multiple of 8"):
+    with pytest.raises(ConfigError, match="span: with `symmetric`, width must be a multiple of 8, not 12"):
         network(width=12)

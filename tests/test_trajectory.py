@@ -616,6 +616,9 @@ TOY += ["task.samples=3", "train.checkpoint_every=2", "train.log_every=1", "trai
 
 def test_the_summary_shows_how_to_translate_a_file(trained: Path) -> None:
     assert f'i2i.translate("FILE", "{trained}")' in summary(trained)
+    spaced = trained.with_name("my run")
+    shutil.copytree(trained, spaced)
+    assert f"i2i translate FILES -o OUT -m '{spaced}'\n" in summary(spaced)
 
 
 def test_a_file_becomes_paths_a_picture_and_an_animation(tmp_path: Path, trained: Path) -> None:

@@ -239,7 +239,7 @@ def flaws(node: Any, keys: Keys = ()) -> Iterator[Problem]:
     elif isinstance(node, float) and not math.isfinite(node):
         yield keys, f"{node} is not a finite number"
     elif isinstance(node, int) and abs(node) > MAX_INT:
-        yield keys, "integers must be between -2^53 and 2^53, write larger numbers as 1e30"
+        yield keys, "integers must be between -2^53 and 2^53"
     elif isinstance(node, str) and re.search("[\0\ud800-\udfff]", node):
         yield keys, "NUL characters and lone surrogates are not allowed"
 
@@ -272,6 +272,8 @@ def explained(error: pydantic.ValidationError, node: Any) -> Iterator[Problem]:
             why = PYDANTICS_OWN.sub("", item["msg"])
             if item["type"] == "missing":
                 why = "should have more values" if isinstance(value, list) else f"should have `{item['loc'][-1]}`"
+            if item["type"] == "int_type" and isinstance(value, float) and value % 1 == 0 and abs(value) < MAX_INT:
+                why = f"should be an integer: write {int(value)}"
             found.setdefault(keys, [show(value)]).append(why)
     for keys, (shown, *whys) in found.items():
         yield keys, f"{shown} {' or '.join(dict.fromkeys(whys))}"

@@ -180,6 +180,6 @@ def not_finite(step: int, player: str, losses: dict[str, float]) -> str:
     own = [value for name, value in losses.items() if name.startswith(f"{player}/")]
     what = "the gradients of player '{}' are" if all(map(math.isfinite, own)) else "a loss of player '{}' is"
     return (
-        f"step {step}: {what.format(player)} not finite ({named}); the last checkpoint is intact: lower the "
+        f"step {step}: {what.format(player)} not finite ({named}); earlier checkpoints are intact: lower the "
         f"learning rate, clip gradients (train.clip=1), or skip such steps (train.on_nan=skip)"
     )

@@ -143,7 +143,7 @@ def samples_named(indices: Sequence[int]) -> str:
 
 @contextmanager
 def samples_of_faults(data: Data, seed: int) -> Iterator[None]:
-    """If a loss is not finite, name the training samples of its step too."""
+    """If a loss is not finite, name the training samples of that step too."""
     try:
         yield
     except NumericError as error:
@@ -151,7 +151,7 @@ def samples_of_faults(data: Data, seed: int) -> Iterator[None]:
             raise
         first = error.step * data.batch_size
         samples = Numbered(data, seed).indices(range(first, first + data.batch_size))
-        raise NumericError(f"{error}; its samples: {', '.join(map(str, samples))}") from error
+        raise NumericError(f"{error}; samples of this step: {', '.join(map(str, samples))}") from error
 
 
 def validation_batch(data: Data, n: int = 4) -> Batch:

@@ -126,6 +126,8 @@ class SPAN(nn.Module):
         super().__init__()
         if symmetric and branches:
             raise ConfigError("span: `symmetric` and `branches` exclude each other: choose one")
+        if symmetric and width % 8:
+            raise ConfigError(f"span: with `symmetric`, width must be a multiple of 8, not {width}")
         if scale * unshuffle > 4:
             raise ConfigError(f"span: scale {scale} and unshuffle {unshuffle}: their product must be 4 at most")
         self.scale, self.multiple, self.centred, self.base = scale, unshuffle, centred, base

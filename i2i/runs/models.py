@@ -7,7 +7,7 @@ file_of("upscale-x2")           # the weights file that a name means
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -24,10 +24,14 @@ from .folder import Run
 log = logging.getLogger("i2i")
 
 
-def cards(below: str | Path = "runs") -> list[Card]:
+def cards(below: str | Path = "runs", only: Collection[str] | None = None) -> list[Card]:
     """Return a card of each model: those of plugins in the order of their names, then finished runs, newest first.
 
     A plugin or run that fails is reported and left out.
+
+    Args:
+        below: runs are found at most two folders below this one.
+        only: the names of the runs that are wanted, None for all.
     """
     found: list[Card] = []
     for plugin, call in registry().each("list_models"):
@@ -35,7 +39,7 @@ def cards(below: str | Path = "runs") -> list[Card]:
             found += call()
         except Exception as error:
             log.warning("i2i: plugin '%s' could not list its models: %s: %s", plugin, type(error).__name__, error)
-    return [*sorted(found, key=lambda card: card.name), *of_runs(below)]
+    return [*sorted(found, key=lambda card: card.name), *of_runs(below, only)]
 
 
 def file_of(name: str) -> Path | None:
@@ -44,13 +48,15 @@ def file_of(name: str) -> Path | None:
     return found
 
 
-def of_runs(below: str | Path) -> Iterator[Card]:
-    """Yield a card of each finished run, at most two folders below `below`, the newest first."""
+def of_runs(below: str | Path, only: Collection[str] | None) -> Iterator[Card]:
+    """Yield a card of each finished run, the newest first; see `cards`."""
     for run in Run.all_finished(below):
+        if only is not None and str(run.folder) not in only:
+            continue
         try:
             yield of_run(run)
         except (I2IError, OSError, ValueError) as error:
-            log.warning("i2i: %s cannot be used: %s", run.folder, " ".join(str(error).split()))
+            log.warning("i2i: %s cannot be used: %s", run.folder, str(error).splitlines()[0])
 
 
 def of_run(run: Run) -> Card:

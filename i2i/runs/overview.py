@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
+from ..checkpoint import checkpoints_in
 from ..config.source import Source
 from ..errors import DataError, I2IError
 from ..files.held import ending, locked
@@ -106,7 +107,7 @@ def overview(run: Run) -> Overview:
     state, reason = state_of(run)
     metric, value, best = best_of(run, lines, train)
     seconds = sum(line["seconds"] for line in timing) if timing else None
-    step = max([line["step"] for line in lines], default=0)
+    step = max([line["step"] for line in lines] + [step for step, _ in checkpoints_in(run.checkpoints)], default=0)
     changed = (run.log_file if lines else run.config_file).stat().st_mtime
     return Overview(
         str(run.folder), state, reason, task, step, train.get("steps"), metric, value, best, seconds,

@@ -17,7 +17,7 @@ from ..data.stream import Batch
 from ..devices import crowded, move, peak_memory
 from ..devices import described as described_device
 from ..engine import Engine, StepOutcome
-from ..errors import ConfigError, I2IError, PluginError, blame
+from ..errors import ConfigError, I2IError, PluginError, WeightsError, blame
 from ..images import frames, gif, layout, png
 from ..modalities import columns
 from ..processes import beside
@@ -44,10 +44,11 @@ class Record:
         self._blind = False  # there is nothing to show without validation samples
 
     def complete(self, steps: int) -> bool:
-        """Return whether nothing is left to do, and then report it on stderr.
+        """Return whether nothing is left to do, and then report it on stderr; damaged weights are written again.
 
         Raises:
             ConfigError: the run is already beyond this number of steps.
+            WeightsError: the weights are damaged, and because of `train.best` no checkpoint has them.
         """
         if self.engine.number > steps:
             raise ConfigError(
@@ -57,7 +58,23 @@ class Record:
         complete = self.run.finished and self.engine.number == steps
         if complete and self.leads:
             print(f"i2i: {self.run.folder} is already finished ({self.engine.number} steps)", file=sys.stderr)
+        if complete:
+            self._mend()
         return complete
+
+    def _mend(self) -> None:
+        """Write the weights again if their file is missing or damaged."""
+        damage = None
+        try:
+            if self.leads:
+                checkpoint.load_model(self.run.weights_file)
+        except WeightsError as error:
+            damage = error
+        if damage is not None and self.config.train.best is not None:
+            raise damage
+        self.publish(better=damage is not None)
+        if damage is not None:
+            print(f"i2i: {self.run.weights_file} was missing or damaged, and is written again", file=sys.stderr)
 
     def open(self) -> None:
         """Open the run for writing; what was logged after the checkpoint is forgotten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ..config import load
@@ -19,11 +20,11 @@ def summary(folder: Path) -> str:
         ("metrics", run.metrics_file if run.finished else None),
     ]
     lines = [f"{folder}: finished", *(f"  {name:8}  {file}" for name, file in found if file)]
-    use: list[str] = []
+    use, quoted = list[str](), shlex.quote(str(folder))
     if can(run, "translate"):
-        use = [f"i2i translate FILES -o OUT -m {folder}", f'i2i.translate("FILE", "{folder}")']
+        use = [f"i2i translate FILES -o OUT -m {quoted}", f'i2i.translate("FILE", "{folder}")']
     elif can(run, "sample"):
-        use = [f"i2i sample 16 -o OUT -m {folder}", f'i2i.sample(16, "{folder}")']
+        use = [f"i2i sample 16 -o OUT -m {quoted}", f'i2i.sample(16, "{folder}")']
     heads = ("use it", "")
     return "\n".join([*lines, *(f"  {head:8}  {line}" for head, line in zip(heads, use, strict=False))])
 

@@ -64,7 +64,7 @@ def card(name: str) -> tuple[dict[str, str], bytes]:
     from i2i.checkpoint import load_model
     from i2i.runs import Run, cards, file_of
 
-    listed = next((one for one in cards() if one.name == name.rstrip("/")), None)
+    listed = next((one for one in cards(only=[name.rstrip("/")]) if one.name == name.rstrip("/")), None)
     path = file_of(name) or Run.weights_of(name)
     if not path.is_file():
         known = [one.name for one in cards()]

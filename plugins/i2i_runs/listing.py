@@ -29,7 +29,7 @@ def show(folder: str, as_json: bool) -> None:
     print(table([HEAD, *(row(one) for one in found)]))
     ended = [one for one in found if one.state in ("crashed", "stopped") and one.reason]
     for one in ended:
-        print(f"i2i: {one.folder} {one.state}: {one.reason}", file=sys.stderr)
+        print(f"i2i: {one.folder}: {one.reason}", file=sys.stderr)
 
 
 def finite(one: Overview) -> Overview:

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -416,3 +417,17 @@ def test_a_chain_is_on_the_menu_with_its_size_and_scale() -> None:
     assert models[0]["scale"] == 2
     assert models[0]["bytes"] > 2_000_000
     assert sources == {"restore | upscale-x2": "restore | upscale-x2"}
+
+
+def test_runs_that_are_not_on_the_menu_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from i2i_serve.menu import menu
+
+    monkeypatch.chdir(tmp_path)
+    Path("runs/broken").mkdir(parents=True)
+    Path("runs/broken/metrics.json").write_text("{}")
+    assert [*menu(["upscale-x2"], [])[1]] == ["upscale-x2"]
+    assert not caplog.text
+    menu([], [])
+    assert "runs/broken cannot be used: " in caplog.text
