@@ -313,6 +313,28 @@ def test_a_large_convolution_is_measured_and_agrees() -> None:
     assert again.choices.used.items() <= kernels.choices.used.items()
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_of_a_large_image_a_translation_measures_only_a_piece(
+    transposed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[str, torch.Size]] = []
+
+    def best(self: Choices, key: str, kernels: Any) -> str:
+        measured.append((key, kernels["direct"]().shape))
+        return "direct"
+
+    monkeypatch.setattr(Choices, "best", best)
+    monkeypatch.setattr(convolutions, "MEASURED", 800)
+    convolve = torch.conv_transpose2d if transposed else torch.conv2d
+    x, weight = torch.rand(1, 64, 200, 40), torch.rand(64, 64, 4, 4)
+    with torch.inference_mode(), Convolutions(Choices()):
+        made = convolve(x, weight, stride=2, padding=1)
+    assert torch.equal(made, convolve(x, weight, stride=2, padding=1))
+    ((key, shape),) = measured
+    assert "1x64x800, 64x64x4x4" in key
+    assert shape == (1, 64, *((40, 80) if transposed else (10, 20)))  # of 20 rows
+
+
 def test_fast_trains_in_bf16_unless_a_precision_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "faster_in_bf16", lambda device: True)
     if multiplies_bf16(CPU):

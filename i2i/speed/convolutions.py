@@ -22,6 +22,7 @@ from .choices import Choices
 from .passes import PASSES, Bias, Geometry, Inapplicable, Pair
 
 LARGE = 50e6  # multiplications of a convolution from which measuring pays
+MEASURED = 1 << 17  # pixels at most that are measured in inference: of larger images, the first rows
 LARGE_TRAINED = 4e6  # the same in training, where each size comes again and again
 PLAIN = (1, (1, 1), [1, 1])  # dilations of one
 
@@ -109,12 +110,15 @@ class Convolutions(TorchFunctionMode):
 
     def best(self, kind: str, one: Tensor, two: Tensor, at: Geometry, *bias: Bias) -> str:
         """Return the name of the fastest kernel of a pass."""
-        pixels = 1 << (one.shape[2] * one.shape[3] - 1).bit_length()
+        pixels = min(MEASURED, 1 << (one.shape[2] * one.shape[3] - 1).bit_length())
         about = (one.shape, two.shape, *at) if self.training else ((*one.shape[:2], pixels), two.shape, *at[1:])
         known = (kind, about, threads := torch.get_num_threads())
         if known not in self.choices.memory:
             sides = ", ".join("x".join(map(str, part)) for part in about)
-            kernels = {name: functools.partial(kernel, one, two, at, *bias) for name, kernel in PASSES[kind].items()}
+            few, there = (one, at) if self.training else piece(kind, one, at)
+            kernels = {
+                name: functools.partial(kernel, few, two, there, *bias) for name, kernel in PASSES[kind].items()
+            }
             self.choices.memory[known] = self.choices.best(f"{kind} of {sides} threads {threads}", kernels)
         return str(self.choices.memory[known])
 
@@ -123,6 +127,14 @@ class Convolutions(TorchFunctionMode):
         with suppress(Inapplicable):  # it was chosen for a size, or on a machine, that is not quite this one
             return PASSES[kind][self.best(kind, one, two, at, *bias)](one, two, at, *bias)
         return PASSES[kind]["direct"](one, two, at, *bias)
+
+
+def piece(kind: str, one: Tensor, at: Geometry) -> tuple[Tensor, Geometry]:
+    """Return as many of the first rows of a forward pass, or a transposed one, as are measured; and its geometry."""
+    rows = min(one.shape[2], max(16, MEASURED // one.shape[3]))
+    step = at.stride[0] if kind == "input" else 1
+    fewer = (one.shape[2] - rows) * step
+    return one[:, :, :rows].contiguous(), at._replace(size=(at.size[0] - fewer, at.size[1]))
 
 
 class Convolution(torch.autograd.Function):
