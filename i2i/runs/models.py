@@ -56,7 +56,8 @@ def of_runs(below: str | Path, only: Collection[str] | None) -> Iterator[Card]:
         try:
             yield of_run(run)
         except (I2IError, OSError, ValueError) as error:
-            log.warning("i2i: %s cannot be used: %s", run.folder, str(error).splitlines()[0])
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            log.warning("i2i: %s cannot be used: %s", run.folder, first)
 
 
 def of_run(run: Run) -> Card:

@@ -70,9 +70,10 @@ class Record:
                 checkpoint.load_model(self.run.weights_file)
         except WeightsError as error:
             damage = error
-        if damage is not None and self.config.train.best is not None:
+        if self.config.train.best is None:
+            self.publish(better=damage is not None)
+        elif damage is not None:
             raise damage
-        self.publish(better=damage is not None)
         if damage is not None:
             print(f"i2i: {self.run.weights_file} was missing or damaged, and is written again", file=sys.stderr)
 
