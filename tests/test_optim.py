@@ -28,13 +28,14 @@ def moved(p: Tensor, before: Tensor) -> Tensor:
     return (p - before).detach().flatten()
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5])
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12), (16, 16)])
-def test_matrices_move_as_by_pytorchs_muon(shape: tuple[int, int]) -> None:
+def test_matrices_move_as_by_pytorchs_muon(shape: tuple[int, int], decay: float) -> None:
     ours, theirs = parameters(shape), parameters(shape)
     start = ours[0].detach().clone()
     optimizers = [
-        muon(ours, lr=1e-2, momentum=0.9),
-        torch.optim.Muon(theirs, lr=1e-2, momentum=0.9, weight_decay=0, adjust_lr_fn="match_rms_adamw"),
+        muon(ours, lr=1e-2, momentum=0.9, weight_decay=decay),
+        torch.optim.Muon(theirs, lr=1e-2, momentum=0.9, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
     ]
     for step in range(4):
         for params, optimizer in zip((ours, theirs), optimizers, strict=True):
@@ -47,7 +48,10 @@ def test_matrices_move_as_by_pytorchs_muon(shape: tuple[int, int]) -> None:
 
 def test_vectors_and_scalars_move_as_by_adam() -> None:
     ours, theirs = parameters((7,), (), (2, 2)), parameters((7,), ())
-    optimizers = [muon(ours, lr=1e-2, betas=(0.8, 0.95)), torch.optim.Adam(theirs, lr=1e-2, betas=(0.8, 0.95))]
+    optimizers = [
+        muon(ours, lr=1e-2, betas=(0.8, 0.95), weight_decay=0.5),
+        torch.optim.Adam(theirs, lr=1e-2, betas=(0.8, 0.95)),
+    ]
     for step in range(5):
         for params, optimizer in zip((ours, theirs), optimizers, strict=True):
             give_gradients(params, step)
@@ -58,7 +62,7 @@ def test_vectors_and_scalars_move_as_by_adam() -> None:
 
 def test_muon_is_held_back_by_a_flag_on_the_device() -> None:
     held, plain = parameters((6, 9), (7,)), parameters((6, 9), (7,))
-    optimizers = [muon(held, lr=1e-2), muon(plain, lr=1e-2)]
+    optimizers = [muon(params, lr=1e-2, weight_decay=0.5) for params in (held, plain)]
     for step in range(4):
         give_gradients(held, step)
         optimizers[0].found_inf = torch.tensor(0.0)  # type: ignore[attr-defined]
@@ -73,6 +77,17 @@ def test_muon_is_held_back_by_a_flag_on_the_device() -> None:
         optimizers[1].step()
     for a, b in zip(held, plain, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_muon_resumes_from_a_state_without_weight_decay() -> None:
+    params = parameters((6, 9))
+    optimizer = muon(params, lr=1e-2)
+    state = optimizer.state_dict()
+    del state["param_groups"][0]["weight_decay"]  # as written before there was any
+    optimizer.load_state_dict(state)
+    give_gradients(params, 0)
+    optimizer.step()
+    assert optimizer.param_groups[0]["weight_decay"] == 0
 
 
 def test_muon_without_a_matrix_is_refused() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..errors import ConfigError
-from .optimizers import Beta, Positive
+from .optimizers import Beta, NonNegative, Positive
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # maps singular values in 0..1 to about 0.7..1.2 in ROUNDS rounds
 ROUNDS = 5
@@ -47,11 +47,12 @@ class Muon(torch.optim.Optimizer):
         momentum: of Muon, in Nesterov's form.
         betas: of Adam: decay of the means of the gradient and of its square.
         eps: of Adam: added to the denominator.
+        weight_decay: of matrices: times the rate, the part of each weight that a step takes away.
 
     Raises:
         ConfigError: no parameter has two dimensions or more.
 
-    Source: Jordan et al. (2024); scaled as in arXiv:2502.16982, without weight decay.
+    Source: Jordan et al. (2024); scaled, and with weight decay, as in arXiv:2502.16982.
     """
 
     _step_supports_amp_scaling = True  # as PyTorch's fused ones: it can be held back on the device
@@ -64,12 +65,19 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps})
+        settings = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, settings)
         if all(p.ndim < 2 for group in self.param_groups for p in group["params"]):
             raise ConfigError(
                 "optimizer muon: no weight has two dimensions or more (with train.shard, none has); use adam"
             )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("weight_decay", 0.0)  # of a checkpoint from before there was any
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -103,6 +111,7 @@ class Muon(torch.optim.Optimizer):
         turned = orthogonal(torch.stack(updates))
         rate = self._free(group["lr"] * RMS * max(turned.shape[1:]) ** 0.5)
         for (p, _), update in zip(matrices, turned, strict=True):
+            p.mul_(1 - self._free(group["lr"] * group["weight_decay"]))
             p.sub_(rate * update.reshape(p.shape))
 
     def _adam(self, p: Parameter, grad: Tensor, group: dict[str, Any]) -> None:
@@ -129,9 +138,10 @@ def muon(
     momentum: Beta = 0.95,
     betas: tuple[Beta, Beta] = (0.9, 0.99),
     eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
     """Muon for convolutions and matrices, Adam for biases and gains.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); arXiv:2502.16982.
     """
-    return Muon(params, lr, momentum, betas, eps)
+    return Muon(params, lr, momentum, betas, eps, weight_decay)
