@@ -568,7 +568,7 @@ def test_the_best_weights_survive_a_resume(config: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
-def test_resuming_a_finished_run_writes_its_damaged_weights_again(
+def test_resuming_a_finished_run_rewrites_its_damaged_weights(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     run = api.run(config, out=tmp_path / "run")
@@ -580,7 +580,7 @@ def test_resuming_a_finished_run_writes_its_damaged_weights_again(
     capsys.readouterr()
     api.run(config, out=run, resume=True)
     assert weights.read_bytes() == before
-    assert f"{weights} was missing or damaged, and is written again" in capsys.readouterr().err
+    assert f"{weights} was missing or damaged, and has been rewritten" in capsys.readouterr().err
 
 
 def test_damaged_best_weights_of_a_finished_run_are_reported(config: Path, tmp_path: Path) -> None:

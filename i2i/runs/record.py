@@ -44,7 +44,7 @@ class Record:
         self._blind = False  # there is nothing to show without validation samples
 
     def complete(self, steps: int) -> bool:
-        """Return whether nothing is left to do, and then report it on stderr; damaged weights are written again.
+        """Return whether nothing is left to do, and then report it on stderr; damaged weights are rewritten.
 
         Raises:
             ConfigError: the run is already beyond this number of steps.
@@ -63,7 +63,7 @@ class Record:
         return complete
 
     def _mend(self) -> None:
-        """Write the weights again if their file is missing or damaged."""
+        """Rewrite the weights if their file is missing or damaged."""
         damage = None
         try:
             if self.leads:
@@ -75,7 +75,7 @@ class Record:
         elif damage is not None:
             raise damage
         if damage is not None:
-            print(f"i2i: {self.run.weights_file} was missing or damaged, and is written again", file=sys.stderr)
+            print(f"i2i: {self.run.weights_file} was missing or damaged, and has been rewritten", file=sys.stderr)
 
     def open(self) -> None:
         """Open the run for writing; what was logged after the checkpoint is forgotten."""

@@ -130,7 +130,7 @@ class Convolutions(TorchFunctionMode):
 
 
 def piece(kind: str, one: Tensor, at: Geometry) -> tuple[Tensor, Geometry]:
-    """Return as many of the first rows of a forward pass, or a transposed one, as are measured; and its geometry."""
+    """Return the first rows of what a convolution takes, as many as are measured, and its geometry on these."""
     rows = min(one.shape[2], max(16, MEASURED // one.shape[3]))
     step = at.stride[0] if kind == "input" else 1
     fewer = (one.shape[2] - rows) * step
