@@ -133,8 +133,7 @@ def translate(
     from . import api, images, runs
     from . import model as models
 
-    if "-" in (*sources, out):
-        raise ConfigError("-: pipes are not supported, give files and a folder; for a file of this name, write ./-")
+    refuse_pipes(*sources, out)
     output = images.Output(tile, size, scale, format, quality, strip, steady)
     line = runs.Line()
     failed = models.translate_files(
@@ -168,6 +167,7 @@ def sample(
     from . import api
     from . import model as models
 
+    refuse_pipes(out)
     loaded = api.load(model, plugin)
     print(models.sample_files(n, out, loaded, seed, conditions(condition), force=force), file=sys.stderr)
 
@@ -238,6 +238,12 @@ def data_check(
     print(report.text())
     if not report.ok:
         raise typer.Exit(3)
+
+
+def refuse_pipes(*paths: str) -> None:
+    """Raise a ConfigError if one of these is "-", which elsewhere means standard input or output."""
+    if "-" in paths:
+        raise ConfigError("-: pipes are not supported, give files and a folder; for a file of this name, write ./-")
 
 
 def main() -> None:

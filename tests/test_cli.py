@@ -141,6 +141,7 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
             "i2i: --steady is for videos and ",
         ),
         (("translate", "-", "-o", "out"), 2, "i2i: -: pipes are not supported, give files and a folder"),
+        (("sample", "3", "-o", "-"), 2, "i2i: -: pipes are not supported, give files and a folder"),
         (("translate", str(STILL), "-o", "-"), 2, "i2i: -: pipes are not supported, give files and a folder"),
         (("catalog", "--plugin", "nothing.py"), 7, "nothing.py: no such file"),
         (("catalog", "--plugin", "."), 7, "--plugin .: a folder, not a file; give a Python file"),
