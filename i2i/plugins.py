@@ -33,6 +33,7 @@ from .admission import (
     origin_of,
     read,
     refuse_other_api,
+    refuse_wrong_entries,
     refuse_wrong_hooks,
     unknown_argument,
     wanted,
@@ -86,6 +87,7 @@ class Registry:
         for plugin, call in self.each("register", catalog=self.catalog):
             if plugin == name:
                 call()
+        refuse_wrong_entries(self.catalog, name)
 
     def _take_back(self, name: str) -> None:
         if self.manager.has_plugin(name):

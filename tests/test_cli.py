@@ -20,6 +20,7 @@ from i2i.version import __version__
 
 ROOT = Path(__file__).parent.parent
 STILL = ROOT / "plugins" / "i2i_cyclegan" / "run.png"
+MOVING = ROOT / "plugins" / "i2i_videogan" / "shapes.gif"
 
 
 def test_help_lists_all_commands_including_those_of_plugins(tmp_path: Path) -> None:
@@ -140,6 +141,14 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
             2,
             "i2i: --steady is for videos and ",
         ),
+        (
+            ("translate", str(MOVING), "-o", "out", "-m", "upscale-x2", "--quality", "50"),
+            2,
+            "i2i: --quality is for pictures, and these inputs are videos or animations: leave it out\n",
+        ),
+        (("compare", "nothing", "-o", "out"), 2, "i2i: nothing does not exist: give a picture and models (-m), or "),
+        (("compare", str(STILL), "-o", "out"), 2, "run.png: there is nothing to compare; give each model with -m"),
+        (("compare", str(STILL), "-m", "digits", "-o", "out.png"), 2, "i2i: digits: this model does not translate, "),
         (("translate", "-", "-o", "out"), 2, "i2i: -: pipes are not supported, give files and a folder"),
         (("sample", "3", "-o", "-"), 2, "i2i: -: pipes are not supported, give files and a folder"),
         (("translate", str(STILL), "-o", "-"), 2, "i2i: -: pipes are not supported, give files and a folder"),
@@ -157,7 +166,7 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
         (
             ("translate", str(STILL), "-o", "out", "-m", "digits"),
             2,
-            "it generates: use `i2i sample N`, or i2i.sample",
+            "i2i: digits: this model does not translate, it generates: use `i2i sample N`, or i2i.sample",
         ),
         (
             ("translate", str(STILL), "-o", "out", "-m", "upscale-x2", "-c", "direction=BtA"),

@@ -378,8 +378,28 @@ def test_a_translation_of_the_wrong_size_is_found_before_training() -> None:
         def pictures(self, batch: dict[str, Any]) -> Any:
             return {}
 
-    with pytest.raises(PluginError, match=r"Shrinks.predict made \[2, 3, 8, 5\] from \[2, 3, 8, 8\]; .* must keep N"):
+    with pytest.raises(
+        PluginError, match=r"Shrinks.translate made \[2, 3, 8, 5\] from \[2, 3, 8, 8\]; .* must keep N"
+    ):
         check_answers(Shrinks(), {"A": torch.zeros(2, 3, 8, 8)})
+
+
+def test_a_translation_that_returns_nothing_is_found_under_the_name_that_its_author_wrote() -> None:
+    class Forgets(Shows):
+        def translate(self, image: Tensor) -> Any:
+            pass
+
+    with pytest.raises(PluginError, match=r"^Forgets.translate must return a tensor \[N, ...\], not NoneType"):
+        check_answers(Forgets(), {"A": torch.zeros(2, 3, 8, 8)})
+
+
+def test_a_step_that_asks_for_a_missing_entry_is_told_what_there_is() -> None:
+    class Asks(Line):
+        def step(self, batch: dict[str, Any]) -> Iterator[Any]:
+            yield "G", {"l1": batch["image"].mean()}
+
+    with pytest.raises(ConfigError, match=r"^Asks needs the entry 'image' of each sample, .* data set are 'A'"):
+        Engine(Asks(), sgd, Train(steps=1)).step([line_batch()[0]])
 
 
 def test_the_check_of_what_a_task_shows_leaves_no_trace() -> None:

@@ -162,9 +162,17 @@ def test_E5_a_duplicate_name_is_rejected_with_both_owners(install: Install) -> N
     assert caught.value.exit_code == 7
     assert states(registry)["one"] == "ok"
     assert "registered twice" in states(registry)["two"]
-    both = install(three=same.replace("network", "task"), four=same.replace("network", "task"))
+    task = same.replace("network", "task").replace("dict", "Task").replace("hookimpl\n", "Task, hookimpl\n", 1)
+    both = install(three=task, four=task)
     with pytest.raises(PluginError, match="by four and by three"):
         parsed("{use: same}", both)
+
+
+@pytest.mark.parametrize("kind", ["task", "data", "modality"])
+def test_a_class_of_another_kind_becomes_one_line(install: Install, kind: str) -> None:
+    registry = install(odd=GOOD.replace("network", kind))
+    assert states(registry)["odd"].startswith(f"catalog.{kind}('net_of_odd', dict): the class is not a subclass of ")
+    assert "odd" not in {entry.owner for entry in registry.catalog}
 
 
 def test_E5_of_two_plugins_with_the_same_name_the_first_is_kept(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .api import API, refuse_other_api
-from .hooks import refuse_wrong_hooks, unknown_argument
+from .hooks import refuse_wrong_entries, refuse_wrong_hooks, unknown_argument
 from .installed import COMMANDS, GROUP, installed, origin_of, wanted
 from .source import PluginFile, module_of, name_of, read
 from .states import Plugin, checked_imports, commands
@@ -25,6 +25,7 @@ __all__ = [
     "origin_of",
     "read",
     "refuse_other_api",
+    "refuse_wrong_entries",
     "refuse_wrong_hooks",
     "unknown_argument",
     "wanted",

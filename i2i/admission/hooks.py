@@ -1,4 +1,4 @@
-"""Hooks that do not exist, and arguments that a hook does not have."""
+"""Hooks that do not exist, arguments that a hook does not have, and classes that are not what they are added as."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pluggy
 
 from .. import hookspecs
+from ..catalog import Catalog
 from ..errors import PluginError
 
 
@@ -22,6 +23,22 @@ def refuse_wrong_hooks(manager: pluggy.PluginManager, module: Any) -> None:
         if caller.name not in known:
             near = difflib.get_close_matches(caller.name, known, n=1, cutoff=0.0)
             raise PluginError(f"there is no hook '{caller.name}', did you mean '{near[0]}'?")
+
+
+def refuse_wrong_entries(catalog: Catalog, owner: str) -> None:
+    """Raise a PluginError if a plugin added a class of another kind, such as an `nn.Module` as a task."""
+    from ..data.base import Data  # here, because `i2i -h` needs none of them
+    from ..modalities import Modality
+    from ..task import Task
+
+    classes: dict[str, type] = {"task": Task, "data": Data, "modality": Modality}
+    for entry in catalog:
+        wanted = classes.get(entry.kind)
+        if entry.owner == owner and wanted and isinstance(entry.build, type) and not issubclass(entry.build, wanted):
+            raise PluginError(
+                f"catalog.{entry.kind}('{entry.name}', {entry.build.__name__}): the class is not a subclass of "
+                f"{wanted.__name__}"
+            )
 
 
 def unknown_argument(module: Any) -> str:

@@ -6,7 +6,7 @@ import copy
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from .. import devices
 from ..data.stream import Batch
-from ..errors import ConfigError, NumericError, PluginError, blame
+from ..errors import NumericError, PluginError, blame
 from ..metrics.base import device_of, handed, predict_batch
 from ..modalities import Modality
 from ..task import Task
+from .entries import Entries
 from .places import line_of, name_of
 
 
@@ -44,14 +45,14 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         answering = copy.deepcopy(task, {id(part): part for part in shared}).eval()
     with random_state_kept(device), torch.no_grad():
         given = Entries(task, handed(task, batch or {}, device))
+        if batch is not None and task.source in batch and type(task).translate is not Task.translate:
+            with suppress(NumericError):  # a task that is not trained may give anything
+                predict_batch(answering, given)
         with blame(task, "pictures"):
             shown = answering.pictures(given)
         broken = flaw_of_pictures(shown, task.makes)
         if broken:
             raise PluginError(f"{name_of(task)}.pictures returns {broken} ({line_of(task.pictures)})")
-        if batch is not None and task.source in batch and type(task).translate is not Task.translate:
-            with suppress(NumericError):  # a task that is not trained may give anything
-                predict_batch(answering, given)
         if batch is None or type(task).validate is Task.validate:
             return
         with blame(task, "validate"):
@@ -59,22 +60,6 @@ def check_answers(task: Task, batch: Batch | None) -> None:
         broken = flaw_of_numbers(numbers)
         if broken:
             raise PluginError(f"{name_of(task)}.validate returns {broken} ({line_of(task.validate)})")
-
-
-class Entries(dict[str, Any]):
-    """A batch that says, if a task asks for an entry which the data set does not have, which ones it has."""
-
-    def __init__(self, task: Task, batch: Mapping[str, Any]) -> None:
-        super().__init__(batch)
-        self.who = name_of(task)
-
-    def __missing__(self, key: str) -> NoReturn:
-        """Raise ConfigError."""
-        have = ", ".join(map(repr, self)) or "none"
-        raise ConfigError(
-            f"{self.who} needs the entry '{key}' of each sample, and those of this data set are {have}: use other "
-            f"data, or name the entries after what the task needs where the data set lets you (data.parts of shards)"
-        )
 
 
 def flaw_of_pictures(shown: Any, makes: Modality) -> str:

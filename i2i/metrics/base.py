@@ -133,10 +133,14 @@ def predict_batch(task: Any, batch: dict[str, Any]) -> Tensor:
         NumericError: the result contains NaN or infinity.
         PluginError: the task failed, or the result is not what it declares to make, or has the wrong size.
     """
-    who = f"{type(task).__name__}.predict"
+    call = "translate" if type(task).predict.__qualname__ == "Task.predict" else "predict"  # what its author wrote
+    who = f"{type(task).__name__}.{call}"
     fitted, undo = task.takes.fit(batch, task.source)
-    with torch.no_grad(), blame(task, "predict"):
-        made = undo(task.predict(fitted), task.makes, who)
+    with torch.no_grad(), blame(task, call):
+        made = task.predict(fitted)
+        if not isinstance(made, Tensor):
+            task.makes.accept(made, who)  # raises
+        made = undo(made, task.makes, who)
     made = task.makes.accept(made, who)
     if len(made) != len(batch[task.source]):
         raise PluginError(f"{who} made {len(made)} predictions for {len(batch[task.source])} samples: it must keep N")

@@ -88,6 +88,11 @@ class Chain(Model):
         source = Path(" | ".join(str(part.source) for part in self.parts))
         super().__init__(Chained(self), {"chain": [part.config for part in self.parts]}, source)
 
+    @property
+    def name(self) -> str:
+        """What messages call it: the names of its parts."""
+        return " | ".join(part.name for part in self.parts)
+
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.task.parameters())
         kinds = " | ".join(type(part.task).__name__ for part in self.parts)

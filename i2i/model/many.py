@@ -72,7 +72,7 @@ def translate_files(
     """
     refuse_odd_job(model, Path(out), force, skip_existing, output, condition)
     targets, failed, others = plan(sources, Path(out), model.task.takes, model.task.makes, output, say)
-    refuse_still(targets, model, output)
+    refuse_unused(targets, model, output)
     left = unfinished({target.parent for target in targets})
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}), model.task.makes)
     todo = chosen(manifest, targets, force, skip_existing, say)
@@ -115,16 +115,19 @@ def refuse_odd_job(
     """Raise a ConfigError, before anything is read, if every input would fail."""
     if force and skip_existing:
         raise ConfigError("--force overwrites existing results and --skip-existing keeps them: use one of them")
+    model.refuse_if_it_generates()
     model._prepared("translate", condition)
     model.task.makes.check(output)
     refuse_file(out, model.task.makes)
 
 
-def refuse_still(targets: dict[Path, Any], model: Model, output: Output) -> None:
-    """Raise a ConfigError if the frames of clips are to be made steady, and none of the inputs is a clip."""
-    takes, makes = model.task.takes, model.task.makes
-    if output.steady and targets and not any(moving.is_clip(it, takes, makes, output) for it in targets.values()):
+def refuse_unused(targets: dict[Path, Any], model: Model, output: Output) -> None:
+    """Raise a ConfigError if what is asked for clips or for pictures applies to none of the inputs."""
+    clips = [moving.is_clip(thing, model.task.takes, model.task.makes, output) for thing in targets.values()]
+    if output.steady and clips and not any(clips):
         raise ConfigError("--steady is for videos and animations, and none of these inputs is one: leave it out")
+    if output.quality is not None and clips and all(clips):
+        raise ConfigError("--quality is for pictures, and these inputs are videos or animations: leave it out")
 
 
 def chosen(
@@ -174,11 +177,9 @@ def in_this_process(
 
 def started(target: Path, thing: Any, model: Model) -> str:
     """Return what is being translated by what: "'photo.jpg' 640x480 with upscale-x2 ..."."""
-    files = [part.source for part in getattr(model, "parts", [model])]
-    names = " | ".join(file.parent.name if file.stem == "model" else file.stem for file in files)
     size = model.task.takes.size_of(thing)
     pixels = "" if size is None else f" {size[1]}x{size[0]}"
-    return f"{shown(thing) if isinstance(thing, Path) else target.stem}{pixels} with {names} ..."
+    return f"{shown(thing) if isinstance(thing, Path) else target.stem}{pixels} with {model.name} ..."
 
 
 def tell_of(count: str, note: Callable[[str], None], progress: str) -> None:

@@ -56,6 +56,11 @@ class Model:
         self._tiler: Any = None  # measured on the first call with tiles
         self._need: Need | None = None  # counted on the first large input
 
+    @property
+    def name(self) -> str:
+        """What messages call it: its run's folder, or its file without the suffix."""
+        return self.source.parent.name if self.source.stem == "model" else self.source.stem
+
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.task.parameters())
         return f"<Model {type(self.task).__name__} of {self.source}: {weights:,} weights on {device_of(self.task)}>"
@@ -107,6 +112,7 @@ class Model:
             keep: where finished rows of a large result are kept.
         """
         takes, makes = self.task.takes, self.task.makes
+        self.refuse_if_it_generates()
         condition = self._prepared("translate", condition)
         makes.check(output)
         name = shown(img) if isinstance(img, str | Path) else f"the given {type(img).__name__}"
@@ -150,9 +156,8 @@ class Model:
         """Return what runs the network at the speed of this model."""
         if self._pace is None:
             images = isinstance(self.task.takes, Image) and isinstance(self.task.makes, Image)
-            name = self.source.parent.name if self.source.stem == "model" else self.source.stem
             multiple = getattr(self.task.takes, "multiple", 1)
-            self._pace = Pace(self.speed, device_of(self.task), name, images, multiple)
+            self._pace = Pace(self.speed, device_of(self.task), self.name, images, multiple)
         return self._pace
 
     def _network(self, condition: dict[str, Any]) -> Callable[[Tensor], Tensor]:
@@ -234,6 +239,14 @@ class Model:
             given = ", ".join(f"{name}={value}" for name, value in condition.items() if not isinstance(value, Tensor))
             hint = f"do not use {given}" if given else "are the weights intact? If so, retrain the model"
             raise NumericError(f"{self.source}: {error}: {hint}") from error
+
+    def refuse_if_it_generates(self) -> None:
+        """Raise a ConfigError, before anything is read, if the task does not translate."""
+        if type(self.task).translate is Task.translate:
+            try:
+                self.task.translate(torch.empty(0))
+            except ConfigError as error:
+                raise ConfigError(f"{self.name}: {error}") from None
 
     def _prepared(self, call: str, condition: dict[str, Any]) -> dict[str, Any]:
         """Check conditions of `translate` or `sample`, and return them.

@@ -49,9 +49,11 @@ def viewed(folder: str, folders: Sequence[str]) -> Overview:
         ConfigError: it is not a run.
     """
     if not Path(folder).is_dir() or not Run(folder).begun():
+        if not Path(folder).exists():
+            raise ConfigError(f"{folder} does not exist: give a picture and models (-m), or two or more runs")
         if len(folders) == 1:
             raise ConfigError(
-                f"{folder} and no model: give each model with -m, e.g. -m runs/a -m runs/b, or two or more runs"
+                f"{folder}: there is nothing to compare; give each model with -m, e.g. -m runs/a -m runs/b"
             )
         raise ConfigError(f"{folder} is not a run: without -m, `i2i compare` compares the folders of runs")
     found, bad = overviews(folder)

@@ -148,7 +148,7 @@ def contract_of(model: Model, recorded: Recorded, condition: Mapping[str, Any], 
         classes=tuple(map(str, getattr(first, "classes", ()))) if codes else (),
         conditions=" ".join(f"{name}={value}" for name, value in condition.items()),
         half=half,
-        model=name_of(model),
+        model=model.name,
         config=digest_of(model.config),
         licence=licence_of(model),
     )
@@ -189,14 +189,6 @@ def labels_of(task: Any) -> tuple[int, ...]:
     """Return the class indices that a label map may contain, as far as the task says."""
     values = getattr(getattr(task, "classes", None), "values", ())
     return tuple(int(value) for value in values) if isinstance(values, list) else ()
-
-
-def name_of(model: Model) -> str:
-    """Return the name of a model for people: that of its file, or of its run."""
-    parts = getattr(model, "parts", None)
-    if parts is not None:
-        return " | ".join(name_of(part) for part in parts)
-    return model.source.parent.name if model.source.stem == "model" else model.source.stem
 
 
 def digest_of(config: Mapping[str, Any]) -> str:

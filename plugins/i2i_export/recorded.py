@@ -168,25 +168,24 @@ def refuse_what_no_file_expresses(models: list[Model]) -> None:
     for model in models:
         task, name = model.task, type(model.task).__name__
         if task.makes.name != "image":
-            raise ConfigError(f"{model.source.name}: {name} makes {task.makes.plural}; only images can be exported")
+            raise ConfigError(f"{model.name}: {name} makes {task.makes.plural}; only images can be exported")
         if not samples(task):
             if task.takes.name not in ("image", "label map"):
                 raise ConfigError(
-                    f"{model.source.name}: {name} takes {task.takes.plural}; what is exported takes images, label "
+                    f"{model.name}: {name} takes {task.takes.plural}; what is exported takes images, label "
                     f"maps or codes"
                 )
             continue
         if type(task).decode is Task.decode or type(task).prior is Task.prior:
             raise ConfigError(
-                f"{model.source.name}: {name} neither translates nor decodes codes, so there is nothing to export"
+                f"{model.name}: {name} neither translates nor decodes codes, so there is nothing to export"
             )
         codes = None
         with torch.inference_mode(), suppress(I2IError):  # of a task that needs more, such as priors of code maps
             codes = task.prior(2)
         if not isinstance(codes, Tensor) or codes.ndim != 2:
             raise ConfigError(
-                f"{model.source.name}: the codes of {name} are maps and not vectors [N, latent], which cannot be "
-                f"exported"
+                f"{model.name}: the codes of {name} are maps and not vectors [N, latent], which cannot be exported"
             )
 
 

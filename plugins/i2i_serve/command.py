@@ -33,11 +33,14 @@ class Server(uvicorn.Server):
     """uvicorn's server, which lets the queue finish first."""
 
     queue: Queue
+    limits: Limits
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, finish or fail the jobs, and close the connections."""
         for server in self.servers:
             server.close()
+        if self.queue.waiting or self.queue.running:
+            print(f"i2i: stopping; what is not finished in {self.limits.drain:g} s fails", file=sys.stderr)
         await self.queue.drain()
         await super().shutdown(sockets)
 
@@ -102,7 +105,7 @@ async def serve(
     port = listening.getsockname()[1]
     app = application(State(queue, worker, limits, counts), {*LOOPBACK, host, *names}, token)
     server = Server(config(app, limits))
-    server.queue = queue
+    server.queue, server.limits = queue, limits
     tasks = [asyncio.create_task(task) for task in (worker.watch(), queue.run(), queue.sweep())]
     shown = f"[{host}]" if ":" in host else host
     print(

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Any
@@ -117,6 +118,7 @@ def limit_memory(count: int | None) -> None:
 
 def main(descriptor: int) -> None:
     """Answer requests until the server is gone."""
+    warnings.formatwarning = lambda message, *_: f"i2i: {message}\n"
     for number in (signal.SIGINT, signal.SIGTERM):  # the server says when to end
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as line, line.makefile("rb") as requests:

@@ -428,6 +428,7 @@ def test_runs_that_are_not_on_the_menu_are_not_loaded(
     Path("runs/broken").mkdir(parents=True)
     Path("runs/broken/metrics.json").write_text("{}")
     assert [*menu(["upscale-x2"], [])[1]] == ["upscale-x2"]
+    assert [*menu(["upscale-x2", "restore", "upscale-x2"], [])[1]] == ["upscale-x2", "restore"]
     assert not caplog.text
     menu([], [])
     assert "runs/broken cannot be used: " in caplog.text
