@@ -525,6 +525,16 @@ def test_losses_have_the_configured_weights() -> None:
     assert "pixel" not in next(two_stages(lambda_pixel=0.0).step(given))[1]
 
 
+@pytest.mark.parametrize("discriminator", [None, partial(UnetDiscriminator, width=4)])
+def test_the_luma_is_added_to_the_pixel_loss_with_its_weight(discriminator: Any) -> None:
+    task = two_stages(luma=9.0, lambda_pixel=1.0, discriminator=discriminator, gan=discriminator and Vanilla)
+    given = batch()
+    losses = next(task.step(given))[1]
+    error = task.G(given["A"]) - given["B"]
+    luma = 0.299 * error[:, 0] + 0.587 * error[:, 1] + 0.114 * error[:, 2]
+    assert torch.allclose(losses["pixel"], error.abs().mean() + 9 * luma.abs().mean())
+
+
 def test_charbonnier_is_smooth_at_zero_and_approaches_l1() -> None:
     x = torch.zeros(3, requires_grad=True)
     charbonnier(x, torch.zeros(3)).backward()

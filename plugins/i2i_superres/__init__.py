@@ -45,6 +45,8 @@ class SuperResolution(Task):
         gan: adversarial objective: "vanilla" in SRGAN, "relativistic" in ESRGAN.
         perceptual: distance of images in the features of a fixed network; null for none.
         pixel: the pixel loss: "l1", "l2" or "charbonnier".
+        luma: weight of the same loss of the luma (BT.601), which is added to that of RGB. Published PSNRs are of the
+            luma, and JPEGs often have half the resolution in colour, so that their luma is the better target.
         pixel_steps: steps of the pixel stage, if there is a discriminator.
         lambda_pixel: weight of the pixel loss in the GAN stage; it is 1 in the pixel stage.
         lambda_perceptual: weight of the perceptual loss in the GAN stage.
@@ -67,6 +69,7 @@ class SuperResolution(Task):
         gan: Loss | None = None,
         perceptual: Loss | None = None,
         pixel: Literal["l1", "l2", "charbonnier"] = "l1",
+        luma: Weight = 0.0,
         pixel_steps: Count = 0,
         lambda_pixel: Weight = 0.01,
         lambda_perceptual: Weight = 1.0,
@@ -87,7 +90,7 @@ class SuperResolution(Task):
         self.D = discriminator() if discriminator is not None else None
         self.gan = gan() if gan is not None else None
         self.perceptual = perceptual() if perceptual is not None else None
-        self.pixel, self.pixel_steps = PIXEL[pixel], pixel_steps
+        self.distance, self.luma, self.pixel_steps = PIXEL[pixel], luma, pixel_steps
         self.lambda_pixel, self.lambda_perceptual, self.lambda_gan = lambda_pixel, lambda_perceptual, lambda_gan
         self.takes, self.makes = Image.of(self.G), Image(scale=self.scale)
         self.multiple = getattr(self.G, "multiple", 1)
@@ -121,6 +124,15 @@ class SuperResolution(Task):
             yield "D", {"gan": self.gan.discriminator(self.D, real, fake)}
 
         self.done.number = done + 1  # not += 1: micro-batches in lockstep are one step
+
+    def pixel(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Return the pixel loss of images [N, 3, H, W], a scalar."""
+        loss = self.distance(fake, real)
+        if self.luma == 0:
+            return loss
+        from kornia.color import rgb_to_grayscale
+
+        return loss + self.luma * self.distance(rgb_to_grayscale(fake), rgb_to_grayscale(real))
 
     def _check(self, low: Tensor, real: Tensor) -> None:
         """Raise ConfigError if data and network disagree about the scale."""
