@@ -6,6 +6,8 @@ import copy
 import os
 import pickle
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -523,6 +525,19 @@ def test_losses_have_the_configured_weights() -> None:
     assert torch.allclose(losses["perceptual"], 3 * F.mse_loss(fake, given["B"]))
     assert torch.allclose(losses["gan"], 0.5 * F.softplus(-task.D(fake)).mean(), rtol=1e-2)
     assert "pixel" not in next(two_stages(lambda_pixel=0.0).step(given))[1]
+
+
+def test_drawn_pictures_become_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "i2i_scenes.photos"]
+    subprocess.run([*command, str(tmp_path / "new" / "drawn"), "2"], check=True)
+    found = sorted((tmp_path / "new" / "drawn").iterdir())
+    assert [path.name for path in found] == ["00000.png", "00001.png"]
+    assert np.array_equal(np.asarray(Image.open(found[1])), photo(1))
+    (tmp_path / "file").touch()
+    for wrong, code in ((tmp_path / "file" / "drawn", 6), (tmp_path, 2)):
+        done = subprocess.run([*command, str(wrong), "2" if code == 6 else "x"], capture_output=True, text=True)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("discriminator", [None, partial(UnetDiscriminator, width=4)])

@@ -1,6 +1,7 @@
 """Pictures drawn by code with the statistics of photographs: super-resolution without any file.
 
     data: {use: synthetic_photos, scale: 4}      # in a config; `i2i run configs/superres.yaml` trains on it
+    python -m i2i_scenes.photos drawn 400        # as files, to be added to photographs in data.root
 
 Objects with sharp edges, plain, shaded or textured, occlude each other on a background with a natural spectrum
 (amplitude about 1/f); lines of strokes look like writing. A picture is a pure function of its seed.
@@ -8,13 +9,17 @@ Objects with sharp edges, plain, shaded or textured, occlude each other on a bac
 
 from __future__ import annotations
 
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
+from i2i import I2IError, images
 from i2i.data import Patches, Whole
+from i2i.files import make_folder
 
 Array = np.ndarray
 
@@ -67,6 +72,13 @@ class SyntheticPhotos(Patches):
 def alone(seed: int) -> tuple[Array, None]:
     """Return the picture of a seed, and None for its downscaled version, which is computed later."""
     return photo(seed), None
+
+
+def write(folder: Path, number: int) -> None:
+    """Write the first training pictures as 00000.png, 00001.png, ... into a folder, which is created."""
+    make_folder(folder)
+    for n in range(number):
+        images.save(photo(TRAINING + n), folder / f"{n:05}.png")
 
 
 def photo(seed: int, size: int = SIDE) -> Array:
@@ -202,3 +214,13 @@ def writing(rng: np.random.Generator, picture: Array) -> None:
                 stroke = corner + rng.integers(0, 3, (int(rng.integers(2, 5)), 2)) / 2 * high * (0.6, 1)
                 points = [np.rint(stroke * 16).astype(np.int32)]
                 cv2.polylines(picture, points, False, ink, thick, cv2.LINE_8, shift=4)
+
+
+if __name__ == "__main__":
+    import typer
+
+    try:
+        typer.run(write)
+    except I2IError as error:
+        print(f"i2i: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
