@@ -150,6 +150,8 @@ def small(path: Path | str, tmp_path: Path, given: Sequence[str] = ()) -> list[s
         changes.append(f"data.validation={tmp_path / 'val'}")
     if tree["task"].get("perceptual"):
         changes.append("task.perceptual={use: perceptual, network: random_conv}")  # needs no weights file
+    if (tree["task"].get("generator") or {}).get("symmetric"):
+        changes.append("task.generator.width=8")
     for part in ("encoder", "discriminator"):
         network = tree["task"].get(part)
         if network and network["use"] in ("matching_encoder", "text_projected_discriminator"):
