@@ -398,7 +398,10 @@ def test_a_step_that_asks_for_a_missing_entry_is_told_what_there_is() -> None:
         def step(self, batch: dict[str, Any]) -> Iterator[Any]:
             yield "G", {"l1": batch["image"].mean()}
 
-    with pytest.raises(ConfigError, match=r"^Asks needs the entry 'image' of each sample, .* data set are 'A'"):
+    message = (
+        r"failed in step 0: MissingEntry: there is no 'image', the samples have 'A' \(test_engine.py line \d+, in "
+    )
+    with pytest.raises(PluginError, match=message):
         Engine(Asks(), sgd, Train(steps=1)).step([line_batch()[0]])
 
 

@@ -380,6 +380,7 @@ def test_runs_are_compared_on_one_page(tmp_path: Path, monkeypatch: pytest.Monke
         (["runs/a", "runs/a"], {}, "only one run"),
         (["runs/a", "photo.jpg"], {}, "photo.jpg is not a run"),
         (["photo.jpg"], {}, "give each model with -m"),
+        (["runs/a", "nothing"], {}, "nothing does not exist"),
         (["runs/a", "runs/b"], {"model": ["runs/a"]}, "give one picture to compare models, or only runs"),
         (["runs/a", "runs/b"], {"tile": 64}, "--tile is for models"),
         (["runs/a", "runs/b"], {"condition": ["x=1"]}, "-c is for models"),
@@ -391,6 +392,7 @@ def test_mistakes_of_a_comparison_are_one_sentence(
     monkeypatch.chdir(tmp_path)
     made(tmp_path / "runs" / "a")
     made(tmp_path / "runs" / "b")
+    (tmp_path / "photo.jpg").touch()
     with pytest.raises(ConfigError, match=message):
         compare(words, **options)
     assert not (tmp_path / "compare.html").exists()

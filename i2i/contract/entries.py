@@ -1,4 +1,4 @@
-"""A batch that helps the author of a task who asks for an entry that it does not have."""
+"""Batches that tell the author of a task, who asks for an entry that they do not have, which ones they have."""
 
 from __future__ import annotations
 
@@ -24,3 +24,18 @@ class Entries(dict[str, Any]):
             f"{self.who} needs the entry '{key}' of each sample, and those of this data set are {have}: use other "
             f"data, or name the entries after what the task needs where the data set lets you (data.parts of shards)"
         )
+
+
+class MissingEntry(KeyError):
+    """A KeyError that prints its text as it is."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Given(dict[str, Any]):
+    """A batch of a training step, where it is the line of the task that counts: `blame` adds it."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        """Raise MissingEntry."""
+        raise MissingEntry(f"there is no '{key}', the samples have {', '.join(map(repr, self)) or 'nothing'}")

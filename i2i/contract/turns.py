@@ -15,7 +15,7 @@ from ..data.stream import Batch
 from ..devices import Branches
 from ..errors import PluginError, blame, refuse_lack_of_memory
 from ..task import Losses, Task
-from .entries import Entries
+from .entries import Given
 from .places import line_of, name_of
 
 END: Any = object()  # what `next` returns after the last turn; None would hide a bare `yield`
@@ -46,7 +46,7 @@ def turns_of(
         PluginError: the step raised, does not yield, or yields something else than (player, losses).
     """
     with blame(task, call):
-        turns = task.step(Entries(task, batch))
+        turns = task.step(Given(batch))
     if not isinstance(turns, Iterator):
         raise PluginError(
             f"{name_of(task)}.step returns a {type(turns).__name__} instead of yielding: write "
