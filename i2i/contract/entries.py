@@ -34,7 +34,7 @@ class MissingEntry(KeyError):
 
 
 class Given(dict[str, Any]):
-    """A batch of a training step, where it is the line of the task that counts: `blame` adds it."""
+    """A batch of a training step. A missing entry stays a KeyError, to which `blame` adds the line of the task."""
 
     def __missing__(self, key: str) -> NoReturn:
         """Raise MissingEntry."""

@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         if self.queue.waiting or self.queue.running:
-            print(f"i2i: stopping; what is not finished in {self.limits.drain:g} s fails", file=sys.stderr)
+            print(f"i2i: stopping; jobs that do not finish within {self.limits.drain:g} s fail", file=sys.stderr)
         await self.queue.drain()
         await super().shutdown(sockets)
 

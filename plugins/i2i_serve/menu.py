@@ -24,10 +24,9 @@ def menu(wanted: list[str], plugin: list[str]) -> tuple[list[dict[str, Any]], di
         I2IError: as `i2i.load`.
     """
     load_plugins(plugin)
-    wanted = [*{one.rstrip("/"): one for one in wanted}.values()]  # each once
-    names = [one.rstrip("/") for one in wanted]
+    names = [*dict.fromkeys(one.rstrip("/") for one in wanted)]
     known = {card.name: card for card in cards(only=names or None)}
-    chosen = [known.get(name) or card_of(one) for name, one in zip(names, wanted, strict=True)] or [*known.values()]
+    chosen = [known.get(name) or card_of(name) for name in names] or [*known.values()]
     if not chosen:
         raise ConfigError("there is no model to serve: train one with `i2i run`, or give one with -m")
     models, sources = [], dict[str, str]()

@@ -45,8 +45,8 @@ class SuperResolution(Task):
         gan: adversarial objective: "vanilla" in SRGAN, "relativistic" in ESRGAN.
         perceptual: distance of images in the features of a fixed network; null for none.
         pixel: the pixel loss: "l1", "l2" or "charbonnier".
-        luma: weight of the same loss of the luma (BT.601), which is added to that of RGB. Published PSNRs are of the
-            luma, and JPEGs often have half the resolution in colour, so that their luma is the better target.
+        luma: weight of the same loss of the luma (BT.601), which is added to that of RGB. Published PSNR is that
+            of the luma, and many JPEGs store colour at half the resolution, so their luma is the better target.
         pixel_steps: steps of the pixel stage, if there is a discriminator.
         lambda_pixel: weight of the pixel loss in the GAN stage; it is 1 in the pixel stage.
         lambda_perceptual: weight of the perceptual loss in the GAN stage.
