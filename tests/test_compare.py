@@ -221,7 +221,7 @@ def test_mistakes_are_one_sentence_before_anything_runs(home: Path, monkeypatch:
     monkeypatch.setattr(Larger, "translate", lambda self, image: 1 / 0)
     for sources, out, condition, wrong, sentence in (
         ([], "x.png", {}, ConfigError, "no model to compare"),
-        (["same"], "x.txt", {}, DataError, "'x.txt': this suffix cannot be written; possible: .png,"),
+        (["same"], "x.txt", {}, ConfigError, "'x.txt': this suffix cannot be written; possible: .png,"),
         (["same"], "old.png", {}, ConfigError, "'old.png' already exists: use --force"),
         (["same"], "a.png", {}, ConfigError, "'a.png' is also the input"),
         (["same", "painted"], "x.png", {}, ConfigError, "same takes images, but painted takes label maps"),

@@ -404,7 +404,7 @@ def test_a_comparison_of_runs_is_a_page_and_nothing_is_overwritten(
     monkeypatch.chdir(tmp_path)
     made(tmp_path / "a")
     made(tmp_path / "b")
-    with pytest.raises(DataError, match=r"possible: \.html, \.htm"):
+    with pytest.raises(ConfigError, match=r"possible: \.html, \.htm"):
         compare(["a", "b"], out=["sheet.png"])
     (tmp_path / "compare.html").write_text("mine")
     with pytest.raises(ConfigError, match="--force"):

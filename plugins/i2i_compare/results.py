@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from i2i import ConfigError, DataError, Model, files, images, load
+from i2i import ConfigError, Model, files, images, load
 from i2i.data import address
 from i2i.modalities import Modality
 
@@ -40,8 +40,9 @@ def run(
     """Write a comparison of models to each file of `outs`.
 
     Raises:
-        ConfigError: no model, models that take different things, a condition that none has, or an existing file.
-        DataError: the picture cannot be read, or a suffix of `outs` cannot be written.
+        ConfigError: no model, models that take different things, a condition that none has, or a file of `outs` that
+            exists or whose suffix cannot be written.
+        DataError: the picture cannot be read.
     """
     if not sources:
         raise ConfigError("no model to compare: give each with -m, e.g. -m runs/a -m runs/b")
@@ -70,7 +71,7 @@ def only(things: Sequence[str]) -> str:
 def refuse_out(out: str, picture: str, force: bool, possible: Sequence[str] = (*images.WRITTEN, *PAGES)) -> None:
     """Reject a file that cannot be written, that exists unless forced, or that is the picture itself."""
     if Path(out).suffix.lower() not in possible:
-        raise DataError(f"{images.shown(out)}: this suffix cannot be written; possible: {', '.join(possible)}")
+        raise ConfigError(f"{images.shown(out)}: this suffix cannot be written; possible: {', '.join(possible)}")
     if not Path(out).exists():
         return
     if Path(picture).exists() and Path(out).samefile(picture):

@@ -21,8 +21,8 @@ def run(folders: Sequence[str], outs: Sequence[str], force: bool = False) -> Non
     """Write a comparison of runs to each page of `outs`.
 
     Raises:
-        ConfigError: an argument is not a run, there is only one, or a file exists.
-        DataError: a run is damaged, or a suffix of `outs` is not that of a page.
+        ConfigError: an argument is not a run, there is only one, or a file of `outs` exists or is not a page.
+        DataError: a run is damaged.
     """
     shown = [viewed(folder, folders) for folder in folders]
     if len({Path(one.folder).resolve() for one in shown}) < 2:
