@@ -25,6 +25,7 @@ from .commands import (
     fail,
     load_plugins,
     plain_warnings,
+    refuse_pipes,
     tell_version,
 )
 from .errors import ConfigError, I2IError, ResourceError
@@ -159,6 +160,7 @@ def sample(
     model: ModelOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     condition: Conditions = None,
+    format: Annotated[str | None, typer.Option(help="Such as jpg; for videos gif, mp4 or webp.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     device: DeviceOption = None,
     plugin: PluginFile = None,
@@ -168,8 +170,8 @@ def sample(
     from . import model as models
 
     refuse_pipes(out)
-    loaded = api.load(model, plugin)
-    print(models.sample_files(n, out, loaded, seed, conditions(condition), force=force), file=sys.stderr)
+    given = api.load(model, plugin), seed, conditions(condition)
+    print(models.sample_files(n, out, *given, format=format, force=force), file=sys.stderr)
 
 
 @app.command()
@@ -238,12 +240,6 @@ def data_check(
     print(report.text())
     if not report.ok:
         raise typer.Exit(3)
-
-
-def refuse_pipes(*paths: str) -> None:
-    """Raise a ConfigError if one of these is "-", which elsewhere means standard input or output."""
-    if "-" in paths:
-        raise ConfigError("-: pipes are not supported, give files and a folder; for a file of this name, write ./-")
 
 
 def main() -> None:

@@ -161,6 +161,7 @@ def test_schema_is_json_and_has_the_keys_of_plugins(tmp_path: Path) -> None:
         (("new", "cyclegan", "-o", "out"), 2, "i2i: 'cyclegan' is a plugin or command of the installed i2i "),
         (("new", "torch", "-o", "out"), 2, "i2i: 'torch' is the name of an installed Python module"),
         (("new", "latent", "-o", "out"), 2, "i2i: 'latent' is a plugin or command of the installed i2i "),
+        (("sample", "3", "-o", "out", "-m", "digits", "--format", "gif"), 2, "i2i: format gif cannot be written for"),
         (("sample", "x", "-o", "out"), 2, "i2i: Invalid value for 'n': it should be a valid integer; see `"),
         (("sample", "3", "-o", "out", "-m", "upscale-x2"), 2, "it translates: use `i2i translate FILE`, or i2i."),
         (

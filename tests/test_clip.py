@@ -507,6 +507,8 @@ COMMANDS = """
 run predict.yaml
 run imagine.yaml
 sample 3 -m runs/imagine -o made
+sample 2 -m runs/imagine -o films --format MP4
+sample 1 -m runs/imagine -o films --format avi
 translate given -m runs/predict -o out
 data check given
 """
@@ -566,6 +568,21 @@ def test_sampled_clips_are_written_as_gifs(home: tuple[Path, str]) -> None:
     clip = images.read_video(made[0])
     assert clip.frames.shape == (5, 16, 16, 3)
     assert clip.times[-1] == Fraction(62, 100)  # 5 / 8 s, in hundredths
+
+
+def test_sampled_clips_are_written_in_the_format_asked_for(home: tuple[Path, str]) -> None:
+    films = sorted((home[0] / "films").iterdir())
+    assert [path.name for path in films] == ["00000.mp4", "00001.mp4"]
+    film = images.read_video(films[0])
+    assert film.frames.shape == (5, 16, 16, 3)
+    assert film.fps == 8
+    gifs = [images.read_video(home[0] / "made" / f"0000{number}.gif") for number in range(2)]
+    luma = [clip.frames @ (0.2126, 0.7152, 0.0722) for clip in (film, *gifs)]  # a video has less resolution in colour
+    same, other = (np.corrcoef(luma[0].ravel(), luma[number].ravel())[0, 1] for number in (1, 2))
+    assert same > 0.95
+    assert other < 0.5
+    assert "i2i: format avi cannot be written for clips; possible: gif, " in home[1]
+    assert "exit sample 2" in home[1]
 
 
 def test_files_are_translated_under_their_names_and_a_truncated_one_is_reported(home: tuple[Path, str]) -> None:

@@ -15,6 +15,7 @@ from .options import (
     conditions,
     disable,
     load_plugins,
+    refuse_pipes,
     tell_version,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "fail",
     "load_plugins",
     "plain_warnings",
+    "refuse_pipes",
     "tell_version",
 ]

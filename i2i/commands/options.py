@@ -49,6 +49,12 @@ def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
     return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
 
 
+def refuse_pipes(*paths: str) -> None:
+    """Raise a ConfigError if one of these is "-", which elsewhere means standard input or output."""
+    if "-" in paths:
+        raise ConfigError("-: pipes are not supported, give files and a folder; for a file of this name, write ./-")
+
+
 def load_plugins(files: list[str] | None) -> None:
     """Register the files given by --plugin."""
     from ..plugins import load_files

@@ -14,19 +14,27 @@ from .trained import Model
 
 
 def sample_files(
-    n: int, out: str | Path, model: Model, seed: int, condition: dict[str, Any], *, force: bool = False
+    n: int,
+    out: str | Path,
+    model: Model,
+    seed: int,
+    condition: dict[str, Any],
+    *,
+    format: str | None = None,
+    force: bool = False,
 ) -> str:
-    """Write `n` samples, numbered from 0, and return a sentence about them.
+    """Write `n` samples, numbered from 0, in a format such as "webp", and return a sentence about them.
 
     Raises:
-        ConfigError: one of the files exists, unless `force`; `out` is named like a file; or the seed is given as a
-            condition.
+        ConfigError: a file exists, unless `force`; `out` is named like a file; the format cannot be written; or the
+            seed is given as a condition.
     """
     if "seed" in condition:
         raise ConfigError(f"-c seed={condition['seed']}: `i2i sample` takes it as --seed {condition['seed']}")
     makes = model.task.makes
     refuse_file(Path(out), makes)
-    paths = [Path(out) / makes.file_name(Path(f"{number:05d}")) for number in range(n)]
+    suffix = suffix_of(format, makes)
+    paths = [Path(out) / makes.file_name(Path(f"{number:05d}{suffix}")) for number in range(n)]
     existing = next(filter(os.path.lexists, paths), None)
     if existing and not force:
         raise ConfigError(f"{shown(existing)} already exists: use --force to overwrite it, or -o for another folder")
@@ -37,6 +45,18 @@ def sample_files(
     others = len({*Path(out).glob(f"*{paths[0].suffix}")} - {*paths})
     beside = f", beside {others} that already existed" if others else ""
     return f"{n} {makes.plural} in {shown(Path(out))}{beside}"
+
+
+def suffix_of(format: str | None, makes: Modality) -> str:
+    """Return ".webp" for "webp", and nothing for None. Raises: ConfigError, the modality does not write it."""
+    if format is None:
+        return ""
+    possible = [suffix for suffix in makes.suffixes if makes.file_name(Path(f"0{suffix}")).suffix == suffix]
+    suffix = f".{format.lower().removeprefix('.')}"
+    if suffix not in possible:
+        known = ", ".join(suffix[1:] for suffix in possible)
+        raise ConfigError(f"format {format} cannot be written for {makes.plural}; possible: {known}")
+    return suffix
 
 
 def refuse_file(out: Path, makes: Modality) -> None:
