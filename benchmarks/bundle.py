@@ -184,7 +184,7 @@ def horse2zebra(args: Args, model: Any) -> tuple[Card, Columns]:
             if name.startswith("animal_truth/")
         ),
         "weaknesses": "For drawn scenes such as those it was trained on (64 pixels; `-c direction=BtoA` for the way "
-        "back). A photograph of a horse turns grey with hard edges, and gets no stripes.",
+        "back). In photographs it draws fine stripes over whatever is dark or brown: horses, trees and ground alike.",
         "shown": "unseen drawn scenes",
     }
     return card, {

@@ -77,7 +77,7 @@ def planned(
 
 
 def evaluate(
-    run: str | Path, *overrides: str, metrics: str | None = None, plugin: Plugins = None
+    run: str | Path, *overrides: str, metrics: str | Sequence[Any] | None = None, plugin: Plugins = None
 ) -> dict[str, float]:
     """Evaluate a trained run again, on its published weights; return the numbers by name.
 

@@ -127,7 +127,7 @@ def translate(
     speed: SpeedOption = None,
     plugin: PluginFile = None,
 ) -> None:
-    """Translate images, videos, or whatever the model takes, keeping their names and sizes.
+    """Translate images, videos, or whatever the model takes, keeping their names.
 
     The same command continues a job that was stopped, and redoes results whose input, model or condition has changed.
     """

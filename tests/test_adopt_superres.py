@@ -648,7 +648,7 @@ def test_a_network_unlike_its_input_is_reported() -> None:
     found = adopted(weights, {"file": "x.pth", "format": "torch"})
     assert found is not None
     assert found[0]["values"] == [0, 1]
-    assert "assumed: values 0..1, as no output is like bicubic upscaling (0..1 " in found[2]
+    assert "assumed: values 0..1, as no output resembles bicubic upscaling (0..1 " in found[2]
 
 
 def test_values_are_converted_outside_the_network() -> None:

@@ -266,14 +266,25 @@ def test_a_glob_keeps_the_names_and_force_redoes_existing_results(model: i2i.Mod
     assert Image.open(out / "a.png").size == (30, 22)
 
 
-def test_G12_two_sources_for_one_target_are_rejected_before_anything_is_written(run: Path, tmp_path: Path) -> None:
-    for name in ("one", "two"):
+def test_a_model_of_another_type_is_a_sentence() -> None:
+    for given in (3, {"weight": torch.zeros(1)}):
+        with pytest.raises(ConfigError, match=f"a {type(given).__name__} is not a model: give a run, a weights"):
+            i2i.load(given)  # type: ignore[arg-type]
+
+
+def test_G12_of_two_sources_for_one_target_the_second_is_reported_and_overwrites_nothing(
+    run: Path, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("one", "two")):
         (tmp_path / name).mkdir()
-        picture().save(tmp_path / name / "a.png")
-    done = i2i_command("translate", "one/a.png", "two/a.png", "-o", "out", "-m", run, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "would both be" in done.stderr
-    assert not (tmp_path / "out").exists()
+        picture(seed=seed).save(tmp_path / name / "a.png")
+    for word in ("1 translated, 0 already existed, 1 failed", "0 translated, 1 already existed, 1 failed"):
+        done = i2i_command("translate", "one/a.png", "two/a.png", "-o", "out", "-m", run, cwd=tmp_path)
+        assert done.returncode == 3
+        assert "'two/a.png': 'one/a.png' becomes 'out/a.png' too: translate it into another folder" in done.stderr
+        assert done.stderr.splitlines()[-1] == word
+    i2i_command("translate", "one/a.png", "-o", "alone", "-m", run, cwd=tmp_path)
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "alone" / "a.png").read_bytes()
 
 
 def test_A23_odd_names_are_kept_and_escaped_in_messages(run: Path, tmp_path: Path) -> None:
@@ -291,7 +302,7 @@ def test_A14_the_first_frame_is_used_with_a_one_line_warning(run: Path, tmp_path
     picture().save(tmp_path / "moving.gif", save_all=True, append_images=[picture(seed=1)])
     done = i2i_command("translate", "moving.gif", "-o", "out", "-m", run, "--format", "png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[1] == "i2i: 'moving.gif' has several frames, the first is used"
+    assert done.stderr.splitlines()[1] == "i2i: 'moving.gif' has several frames; the first is used"
     assert Image.open(tmp_path / "out" / "moving.png").size == (30, 22)
 
 

@@ -258,6 +258,17 @@ def test_six_models_are_laid_out_in_rows_and_long_names_fit() -> None:
     assert "x" * 90 in html_of("a", shown)
 
 
+def test_captions_of_large_pictures_are_whole() -> None:
+    def sheet(about: str) -> np.ndarray:
+        return pixels_of([Shown(np.full((64, 1500, 3), 200, np.uint8), "a", about)] * 2)
+
+    blank, text = sheet(""), sheet("(gjpqy,)")
+    line, top = 1500 // 30, GAP
+    written = np.flatnonzero((blank != text).any((1, 2)))
+    assert top + line <= written[0]
+    assert written[-1] < top + 2 * line - 1  # the row above the picture is still white
+
+
 def test_a_chain_can_be_compared_with_its_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from i2i.model.chain import Chain
 

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 import i2i
+from i2i import images
 from i2i.errors import ConfigError, DataError, counted
+from i2i.images import notes
 from i2i.metrics import features_of, psnr, ssim
 from i2i.metrics.sets import frechet_distance, kernel_distance
 from i2i.runs.folders import read
@@ -52,6 +54,23 @@ def test_pairs_are_compared_by_name_and_the_others_reported(home: Path, capsys: 
         "i2i: psnr/db: mean of 3 pairs",
         "i2i: ssim/mean: mean of 3 pairs",
     ]
+
+
+@pytest.mark.parametrize("shape", [(20, 16), (20, 16, 3)])
+def test_pictures_of_16_bits_are_compared_in_8_with_a_warning(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    noise = np.random.default_rng(0)
+    first = noise.integers(1000, 60000, shape, dtype=np.uint16)
+    second = first + noise.integers(0, 2000, shape, dtype=np.uint16)
+    for folder, values in (("a", first), ("b", second)):
+        (tmp_path / folder).mkdir()
+        images.save(values, tmp_path / folder / "x.png")
+    notes._warned.clear()
+    with pytest.warns(
+        images.ImageWarning, match=r"pictures of 16 bits are read in 8 bits \('.*x.png' is the first\)"
+    ):
+        found = i2i.evaluate(tmp_path / "a", tmp_path / "b", metrics=["psnr"])
+    error = (np.rint(second / 257) - np.rint(first / 257)) ** 2
+    assert found["psnr/db"] == pytest.approx(10 * np.log10(255**2 / error.mean()))
 
 
 def test_sets_use_all_pictures_of_any_size_and_say_how(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +123,15 @@ def test_what_cannot_be_compared_is_one_sentence(home: Path) -> None:
         (("missing", "a"), None, ConfigError, "^missing: there is no such folder to compare with a$"),
         (("missing", "a"), "psnr", ConfigError, "^missing: there is no such folder to compare with a$"),
         (("missing", "gone"), None, ConfigError, "^missing: there is no such folder to compare with gone$"),
+        (("a/0.png", "b/0.png"), None, ConfigError, "^a/0.png is a file: give two folders of pictures, or a run$"),
+        (
+            ("a", "b", "metrics=[]"),
+            None,
+            ConfigError,
+            r"^metrics=\[\]: two folders take no overrides; give --met",
+        ),
+        (("a", "b"), ["psnrr"], ConfigError, "unknown metric 'psnrr': did you mean psnr"),
+        (("a", "b"), [{"use": "psnr", "spac": "y"}], ConfigError, "spac"),
         (("missing", "data.root=a"), None, ConfigError, "^missing is not a run"),
         (("a", "a/sub"), None, DataError, "no picture in 'a' has the name of one in 'a/sub'"),
         (("a/sub", "b/sub"), "kid", DataError, "needs at least two images in each, but there are 1 and 1"),

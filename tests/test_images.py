@@ -314,7 +314,7 @@ def test_A8_reduction_of_16_bit_colour_is_reported_once(
     assert take(tmp_path / "colour.tif").dtype == np.uint16
     assert read_rgb(tmp_path / "colour.tif").dtype == read_rgb(png16(values)).dtype == np.uint8
     assert [str(warning.message) for warning in recwarn] == [
-        f"16-bit colour is read in 8 bits for training ('{tmp_path}/colour.tif' is the first)"
+        f"pictures of 16 bits are read in 8 bits ('{tmp_path}/colour.tif' is the first)"
     ]
 
 
@@ -579,7 +579,7 @@ def test_A14_an_animation_is_rejected_every_time_if_warnings_are_errors(photo: A
     with warnings.catch_warnings():
         warnings.simplefilter("error", images.ImageWarning)
         for _ in range(2):
-            with pytest.raises(DataError, match=r"refused .*\.gif' has several frames, the first is used, and warn"):
+            with pytest.raises(DataError, match=r"refused .*\.gif' has several frames; the first is used, and warn"):
                 read(path)
 
 

@@ -72,9 +72,12 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(
     assert Path("there.safetensors").read_text() == "precious"
 
 
-def test_force_overwrites(tmp_path: Path) -> None:
+def test_force_overwrites_and_a_folder_is_created(tmp_path: Path) -> None:
     out = tmp_path / "there.safetensors"
     out.write_text("old")
     saved(tmp_path / "latest_net_G.pth", Resnet())
     assert RUN.invoke(app, ["import", f"{tmp_path}/latest_net_G.pth", "-o", str(out), "--force"]).exit_code == 0
     assert i2i.load(out).task.takes.multiple == 4  # type: ignore[attr-defined]
+    new = tmp_path / "new" / "er" / "a.safetensors"
+    assert RUN.invoke(app, ["import", str(out), "-o", str(new)]).exit_code == 0
+    assert new.is_file()

@@ -212,8 +212,9 @@ def test_show_prints_a_card_and_writes_nothing(empty: Path) -> None:
 def test_show_writes_the_card_or_its_picture_where_it_is_told(empty: Path) -> None:
     assert call("show", DEFAULT, "-o", "card.png").exit_code == 0
     assert Image.open("card.png").width > 300
-    assert call("show", DEFAULT, "-o", "card.html").exit_code == 0
-    text = Path("card.html").read_text()
+    shown = call("show", DEFAULT, "-o", "new/card.html")
+    assert (shown.exit_code, shown.stderr) == (0, "new/card.html: written\n")
+    text = Path("new/card.html").read_text()
     assert "data:image/png;base64," in text
     assert "Caltech" in text
 
@@ -222,7 +223,7 @@ def test_show_writes_the_card_or_its_picture_where_it_is_told(empty: Path) -> No
     ("arguments", "message"),
     [
         (["show", "zzz"], "zzz: no such model; `i2i models` lists those that can be used now"),
-        (["show", "upscale"], "upscale: no such model, did you mean upscale-x2, upscale-x4?"),
+        (["show", "upscale"], "upscale: no such model; did you mean upscale-x2 or upscale-x4?"),
         (["show", DEFAULT, "-o", "card.gif"], "-o card.gif: a card is written as .html, and its picture as .png"),
     ],
 )

@@ -177,9 +177,9 @@ def test_a_result_that_its_format_cannot_hold_fails_alone_before_the_network_run
     save(smooth(5, 5), tmp_path / "in" / "b.png")
     failed = translate_files([str(tmp_path / "in")], tmp_path / "out", four, say=lambda _: None)
     width = 4 * long.shape[1]
-    kind = "WEBP" if "webp" in name else "JPEG"
+    kind = "WebP" if "webp" in name else "JPEG"
     assert failed == [
-        f"'{tmp_path}/out/{name}': {width}x4 pixels are more than the {side} a side of {kind}: use another format, "
+        f"'{tmp_path}/out/{name}': {width}x4 exceeds the {side:,} pixels per side of {kind}: use another format, "
         f"such as PNG"
     ]
     assert four.task.ran == 1
@@ -205,10 +205,20 @@ def test_the_format_and_quality_asked_for_decide_the_file(tmp_path: Path) -> Non
         sizes.append((out / "a.jpg").stat().st_size)
     assert 1.5 * sizes[0] < sizes[1]
     Image.fromarray(smooth(40, 40)).save(tmp_path / "a.jpg")
-    with pytest.raises(ConfigError, match="would both become"):
-        translate_files(
-            [f"{tmp_path}/a.*"], tmp_path / "out", model(), output=Output(format="webp"), say=lambda _: None
-        )
+
+
+def test_of_two_inputs_of_one_name_the_first_is_translated_and_the_second_is_reported(tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif", "b.png"):
+        Image.fromarray(smooth(40, 40)).save(tmp_path / name)
+    webp, said = Output(format="webp"), list[str]()
+    failed = translate_files([f"{tmp_path}/[ab].*"], tmp_path / "out", model(), output=webp, say=said.append)
+    first, second, both = (repr(f"{tmp_path}/{name}") for name in ("a.png", "a.tif", "out/a.webp"))
+    assert failed == [f"{second}: {first} becomes {both} too: translate it into another folder"]
+    assert said[0] == failed[0]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["a.webp", "b.webp"]
+    again = translate_files([f"{tmp_path}/[ab].*"], tmp_path / "out", model(), output=webp, say=said.append)
+    assert again == failed
+    assert said[-1] == "0 translated, 2 already existed, 1 failed"
 
 
 def test_other_options_make_results_again(tmp_path: Path) -> None:

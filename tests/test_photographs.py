@@ -503,6 +503,48 @@ def test_grey_profiles_are_kept_and_colour_made_of_grey_is_srgb(tmp_path: Path, 
     assert profile.srgb_profile() == profile.srgb_profile.__wrapped__()
 
 
+@pytest.mark.parametrize("clear", [False, True])
+def test_webp_has_no_grey_so_pixels_of_a_grey_profile_become_srgb(tmp_path: Path, clear: bool) -> None:
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None].repeat(64, 0).repeat(4, 1))
+    if clear:
+        ramp.putalpha(200)
+    data = encode(np.asarray(ramp), "PNG", icc_profile=grey_profile(461))
+    file = translated(data, tmp_path, "translated.webp")
+    save(data, tmp_path / "saved.webp")
+    made = take(data)
+    made.restore(made.tensor).save(tmp_path / "restored.webp")
+    for path in (file, tmp_path / "saved.webp", tmp_path / "restored.webp"):
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("error")  # an unusable profile
+            assert not image.info.get("icc_profile")
+            assert far(take(path).tensor.numpy(), made.tensor.numpy()) < 2 * 4 / 255
+
+
+def test_a_format_of_8_bits_says_so_and_bmp_keeps_the_resolution(tmp_path: Path) -> None:
+    deep = (np.arange(256, dtype=np.uint16) * 257)[None].repeat(8, 0)
+    for name, label in (("a.jpg", "JPEG"), ("a.webp", "WebP"), ("a.bmp", "BMP")):
+        with pytest.warns(images.ImageWarning, match=rf"{name}' has 8 bits instead of 16, all that {label} holds"):
+            save(deep, tmp_path / name)
+    photo = encode(scene(), "PNG", dpi=(150, 75))
+    for strip, dpi in ((False, (150, 75)), (True, (96, 96))):
+        save(photo, tmp_path / "b.bmp", strip=strip)
+        assert Image.open(tmp_path / "b.bmp").info["dpi"] == pytest.approx(dpi, abs=0.1)
+
+
+def test_an_open_file_is_read_and_left_where_it_was(tmp_path: Path) -> None:
+    data = encode(scene(), "PNG")
+    (tmp_path / "a.png").write_bytes(b"skip" + data)
+    with (tmp_path / "a.png").open("rb") as file:
+        file.seek(4)
+        for source in (io.BytesIO(data), file, file):
+            assert np.array_equal(read_rgb(source), scene())
+    with (
+        (tmp_path / "a.png").open(encoding="latin1") as text,
+        pytest.raises(DataError, match="give a path, an open"),
+    ):
+        read_rgb(text)
+
+
 def test_an_srgb_profile_is_kept_and_one_of_tables_becomes_srgb(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     target = translated(encode(scene(), "PNG", icc_profile=srgb), tmp_path, "srgb.png")

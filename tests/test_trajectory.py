@@ -650,7 +650,7 @@ def test_pictures_beside_a_prediction_are_results_too(tmp_path: Path, trained: P
     translate()
     translate(skip_existing=True)
     assert [path.name for path in out.glob("scene.*")] == ["scene.png"]
-    assert said[0].startswith("keeping 1 result, not made here by i2i or changed since")
+    assert said[0].startswith("keeping 1 file not made here by i2i, or changed since")
     translate(force=True)
     assert {path.suffix for path in out.glob("scene.*")} == {".txt", ".png", ".gif"}
     (out / "scene.gif").unlink()

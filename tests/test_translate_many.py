@@ -146,22 +146,20 @@ def test_what_another_model_condition_or_input_made_is_redone(home: Path, model:
     translated(source, out, model)
     first = contents(out)
     said = translated(source, out, i2i.load(home / "b"))
-    assert said[0] == "redoing 3 results, because of another model"
+    assert said[0] == "redoing 3 results: changed since: model"
     assert said[-1] == "3 translated, 0 already existed, 0 failed"
     assert not {*first.values()} & {*contents(out).values()}
-    assert (
-        translated(source, out, model, gain="0.5")[0] == "redoing 3 results, because of another model, another gain"
-    )
+    assert translated(source, out, model, gain="0.5")[0] == "redoing 3 results: changed since: model, gain"
     assert translated(source, out, model, gain="0.5")[-1].startswith("0 translated")
-    assert translated(source, out, model)[0] == "redoing 3 results, because of another gain"
+    assert translated(source, out, model)[0] == "redoing 3 results: changed since: gain"
     assert contents(out) == first
     options = Output(format="png", strip=True)
     said = translated(source, out, model, output=options)
-    assert said[0] == "redoing 3 results, because of another format, another strip"
+    assert said[0] == "redoing 3 results: changed since: format, strip"
     assert translated(source, out, model)[-1].startswith("3 translated")
     Image.new("RGB", (5, 4)).save(source / "1.png")
     said = translated(source, out, model)
-    assert said[0] == "redoing 1 result, because of another input"
+    assert said[0] == "redoing 1 result: changed since: input"
     assert said[-1] == "1 translated, 2 already existed, 0 failed"
     assert Image.open(out / "1.png").size == (5, 4)
 
@@ -193,11 +191,11 @@ def test_what_i2i_did_not_make_is_kept_and_reported_unless_forced(model: i2i.Mod
     (out / "0.png").write_bytes(b"mine")
     said = translated(source, out, model)
     assert said[0] == (
-        f"keeping 1 result, not made here by i2i or changed since, such as '{out}/0.png'; use --force to overwrite"
+        f"keeping 1 file not made here by i2i, or changed since, such as '{out}/0.png'; use --force to overwrite"
     )
     assert said[-1] == "2 translated, 1 already existed, 0 failed"
     (out / "1.png").write_bytes(b"retouched")
-    assert translated(source, out, model)[0].startswith("keeping 2 results, not")
+    assert translated(source, out, model)[0].startswith("keeping 2 files not")
     assert [contents(out)[name] for name in ("0.png", "1.png")] == [b"mine", b"retouched"]
     assert translated(source, out, model, force=True)[-1] == "3 translated, 0 already existed, 0 failed"
     assert translated(source, out, model) == ["0 translated, 3 already existed, 0 failed"]
@@ -214,7 +212,7 @@ def test_skip_existing_keeps_everything_whichever_model_made_it(home: Path, mode
         "1 translated, 2 already existed, 0 failed",
     )
     assert sum(contents(out)[name] == before[name] for name in before) == 2
-    assert translated(source, out, model)[0] == "redoing 1 result, because of another model"
+    assert translated(source, out, model)[0] == "redoing 1 result: changed since: model"
     with pytest.raises(ConfigError, match="--force overwrites existing results and --skip-existing keeps them"):
         translated(source, out, model, force=True, skip_existing=True)
 
@@ -255,7 +253,7 @@ def test_processes_give_the_same_results_and_one_that_is_killed_costs_one_pictur
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
     frames[0].save(source / "pages.tif", save_all=True, append_images=frames[1:])
     frames[0].save(source / "moving.gif", save_all=True, append_images=frames[1:])
-    with pytest.warns(UserWarning, match="has several frames, the first is used"):
+    with pytest.warns(UserWarning, match="has several frames; the first is used"):
         said = translated(source, tmp_path / "two", model, nproc=2)
     assert said[-3] == "10 translated, 0 already existed, 2 failed:"  # and both again
     assert any(f"'{source}/0-deadly.png': the process that translated it was killed by signal 9" in s for s in said)
@@ -371,6 +369,30 @@ def test_a_folder_for_results_that_is_named_like_a_file_is_refused(tmp_path: Pat
     assert translated(source, tmp_path / "v.png", model)[-1] == "1 translated, 0 already existed, 0 failed"
     with pytest.raises(ConfigError, match="looks like a file"):
         sample_files(1, tmp_path / "s.png", model, 0, {})
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_network_runs(
+    tmp_path: Path, model: i2i.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, closed = pictures(tmp_path / "in", 1), tmp_path / "closed"
+    closed.mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed and allowed(path, mode))
+    monkeypatch.setattr(type(model.task), "translate", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(model.task), "sample", lambda *_: 1 / 0)
+    for out in (closed, closed / "deep" / "er"):
+        with pytest.raises(ResourceError, match=r"cannot write .*closed.*: Permission denied"):
+            translated(source, out, model)
+        with pytest.raises(ResourceError, match=r"cannot write .*closed.*: Permission denied"):
+            sample_files(1, out, model, 0, {})
+    assert not any(closed.iterdir())
+
+
+def test_the_record_of_earlier_results_is_no_file_that_was_left_out(tmp_path: Path, model: i2i.Model) -> None:
+    source = pictures(tmp_path / "in", 1)
+    translated(source, tmp_path / "in" / "first", model)
+    said = translated(source, tmp_path / "in" / "second", model)
+    assert said[-1] == "2 translated, 0 already existed, 0 failed"
 
 
 def test_an_empty_name_is_no_folder(tmp_path: Path, model: i2i.Model) -> None:

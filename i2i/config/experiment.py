@@ -201,10 +201,13 @@ def task_of(
     return tree, arguments_of(task, catalog, source, only=("task",))["task"]
 
 
-def metrics_of(text: str, catalog: Catalog) -> list[tuple[str, Any]]:
-    """Return (name, metric) for names, such as "psnr,ssim", or for what `metrics` may be in a config."""
-    if not text.lstrip().startswith("["):
-        text = json.dumps([{"use": name.strip()} for name in text.split(",")])
+def metrics_of(chosen: str | Sequence[Any], catalog: Catalog) -> list[tuple[str, Any]]:
+    """Return (name, metric) for names, "psnr,ssim" or ["psnr", "ssim"], or for what `metrics` may be in a config."""
+    if isinstance(chosen, str) and chosen.lstrip().startswith("["):
+        text = chosen
+    else:
+        names = chosen.split(",") if isinstance(chosen, str) else chosen
+        text = json.dumps([{"use": one.strip()} if isinstance(one, str) else one for one in names], default=str)
     source = Source(f"metrics: {text}", "--metrics", numbered=False)
     tree = {key: value for key, value in completed(source.tree, source).items() if key == "metrics"}
     metrics = arguments_of(tree, catalog, source, only=("metrics",))["metrics"]

@@ -17,7 +17,7 @@ from .calls import free_bytes, lacking, read, refuse_shortage
 from .find import find
 from .held import lock
 from .log import append_line, truncate_log
-from .whole import make_folder, remove, sweep, write, write_folder
+from .whole import make_folder, refuse_unwritable, remove, sweep, write, write_folder
 
 __all__ = [
     "append_line",
@@ -28,6 +28,7 @@ __all__ = [
     "make_folder",
     "read",
     "refuse_shortage",
+    "refuse_unwritable",
     "remove",
     "sweep",
     "truncate_log",

@@ -60,6 +60,15 @@ def make_folder(path: str | Path) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
 
 
+def refuse_unwritable(folder: str | Path) -> None:
+    """Raise a ResourceError if nothing can be written into a folder, or if the folder cannot be created."""
+    with calls.explained(folder):
+        own = Path(folder).absolute()
+        home = next(path for path in (own, *own.parents) if path.exists())
+        if home.is_dir() and not os.access(home, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def remove(path: str | Path) -> None:
     """Delete a file or folder atomically: if killed, it leaves only a temporary name."""
     with calls.explained(path):

@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from .exif import IPTC, iptc_in, patched, patched_xmp, resource
 from .notes import note, shown
+from .profile import convert, is_grey
 
 METADATA = ("JPEG", "PNG", "WEBP", "TIFF")  # formats that hold it
 LIMIT = 4 << 20  # bytes of each kind of metadata
@@ -167,7 +168,7 @@ def options(kind: str, carried: Carried, name: str) -> dict[str, Any]:
     What the format cannot hold is left out, with one warning.
     """
     if kind not in METADATA:
-        return {}
+        return {"dpi": carried.dpi} if kind == "BMP" and carried.dpi else {}
     lost = []
     if kind == "JPEG":
         for key, header in HEADERS.items():
@@ -239,7 +240,11 @@ class Photograph(Image.Image):
         path = isinstance(fp, str | Path)
         kind = format or (Image.registered_extensions().get(Path(fp).suffix.lower(), "") if path else "")
         name = shown(fp) if path else "the file"
-        super().save(fp, format=format, **(options(kind.upper(), carried_of(self, name), name) | params))
+        image: Image.Image = self
+        carried = carried_of(self, name)
+        if kind.upper() == "WEBP" and is_grey(carried.icc):  # it stores grey as RGB
+            image, carried = convert(self, name)[0], replace(carried, icc=b"")
+        Image.Image.save(image, fp, format=format, **(options(kind.upper(), carried, name) | params))
 
 
 def photograph(image: Image.Image, carried: Carried) -> Image.Image:

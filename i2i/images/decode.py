@@ -216,8 +216,13 @@ def opened(source: Any) -> BinaryIO:
     """Open bytes, or a path to a regular file, without blocking on pipes or devices."""
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
+    if isinstance(source, io.IOBase) and source.seekable():
+        start, data = source.tell(), source.read()
+        source.seek(start)
+        if isinstance(data, bytes):
+            return io.BytesIO(data)
     if not isinstance(source, str | os.PathLike):
-        raise DataError("not a picture; give a path, encoded bytes, a PIL image, a numpy array or a tensor")
+        raise DataError("not a picture; give a path, an open file, bytes, a PIL image, a numpy array or a tensor")
     mode = os.stat(source).st_mode
     if not stat.S_ISREG(mode):
         folder = stat.S_ISDIR(mode)
@@ -243,7 +248,7 @@ def first_frame(image: Any, name: str) -> None:
     if image.format == "MPO" or not getattr(image, "is_animated", False):  # in MPO: previews, depth maps
         return
     limits.check_frames(_frames(image), limits.MAX_FRAMES)
-    note(name, "first frame", "has several frames, the first is used")
+    note(name, "first frame", "has several frames; the first is used")
 
 
 def _frames(image: Any) -> int:
@@ -294,9 +299,9 @@ def _check_planes(image: TiffImagePlugin.TiffImageFile) -> None:
 
 def _training(opened: Opened) -> np.ndarray:
     """Return sRGB pixels of 8 bits, or grey ones of more."""
-    if opened.layout:
+    if opened.layout or _is_deep(opened.image):
         # Warn once, not per file: a training set may have thousands, and 8 bits suffice.
-        note("16-bit colour", "16 bits made 8", f"is read in 8 bits for training ({opened.name} is the first)")
+        note("pictures of 16 bits", "16 bits made 8", f"are read in 8 bits ({opened.name} is the first)")
     if not _is_deep(opened.image):
         return _channels(profile.convert(_eight(opened), opened.name)[0])
     values, _, space = photo_of(opened)

@@ -169,6 +169,11 @@ def convert(image: Image.Image, name: str) -> tuple[Image.Image, bytes]:
     return converted, profile
 
 
+def is_grey(profile: bytes) -> bool:
+    """Return whether a profile is for pixels with one channel of colour."""
+    return profile[16:20] == b"GRAY"
+
+
 def plain(image: Image.Image) -> Image.Image:
     """Convert 8-bit pixels to L, LA, RGB or RGBA without their profile; CMYK that has one stays CMYK."""
     profile = image.info.get("icc_profile") or b""
@@ -181,7 +186,7 @@ def plain(image: Image.Image) -> Image.Image:
 
 def unusable(name: str) -> None:
     """Report a profile that cannot be applied."""
-    note(name, "profile ignored", "has an unusable colour profile, it is read as sRGB")
+    note(name, "profile ignored", "has an unusable colour profile and is read as sRGB")
 
 
 def _converted(image: Image.Image, profile: bytes) -> Image.Image:

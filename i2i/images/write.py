@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from .carried import METADATA, options
 from .deep import described, encode_big_tiff, encode_png, encode_tiff, lossless
 from .notes import note, shown
 from .pixels import on_colour, rescaled, to_image
+from .profile import is_grey
 from .rows import png_rows
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ WRITTEN |= {".bmp": "BMP", ".ppm": "PPM"}
 IN_ROWS = (".png", ".tif", ".tiff")  # suffixes of formats that are written row by row
 LARGE = 8e6  # bytes of pixels from which on a PNG or TIFF is written row by row
 CLASSIC = 4e9  # bytes of pixels that a TIFF can hold; more need a BigTIFF
+LABELS = {"WEBP": "WebP"}
 QUALITY = 95  # of JPEG and WebP
 LARGEST = {"WEBP": 16383, "JPEG": 65500}  # pixels a side; Pillow fails beyond them
 SUFFIXES = (*WRITTEN, ".gif")  # usual suffixes of readable files; content decides, not the name
@@ -37,8 +40,8 @@ def save(img: Any, path: str | os.PathLike[str], *, quality: int = QUALITY, stri
 
     PNG and TIFF keep 16 bits; a grey TIFF keeps floats; anything else is written with 8 bits. If the format has no
     alpha, the picture is composited onto white, with a warning. JPEG, PNG, WebP and TIFF keep the metadata and the
-    colour profile of a file or PIL image. A TIFF made from a TIFF is compressed as that one, or deflated if that was
-    compressed with losses.
+    colour profile of a file or PIL image, except for a profile of greys in WebP, whose pixels become sRGB; BMP keeps
+    the resolution. A TIFF made from a TIFF is compressed as that one, or deflated if that was compressed with losses.
 
     Args:
         img: anything that `take` accepts.
@@ -66,14 +69,16 @@ def write(
     """Write the result [1, C, H, W] for a picture as `save`; `colour` as for `Picture.restore`."""
     path = Path(path)
     kind = check_holds(path, *reversed(tensor.shape[2:]))
+    if kind == "WEBP" and is_grey(picture.carried.icc):  # it stores grey as RGB, which such a profile does not fit
+        picture = replace(picture, carried=replace(picture.carried, icc=b""))
     # Other formats cannot say that pixels are not sRGB.
     values, carried = picture.pixels(tensor, colour, strip=strip or kind not in METADATA)
+    if values.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        note(shown(path), "16 bits made 8", f"has 8 bits instead of 16, all that {LABELS.get(kind, kind)} holds")
     if kind in ("JPEG", "BMP", "PPM") and values.shape[2] in (2, 4):
-        note(
-            shown(path), "alpha dropped", f"has no alpha channel, being {kind}: the picture is composited onto white"
-        )
+        note(shown(path), "alpha dropped", f"has no alpha channel, as it is a {kind}: it is composited onto white")
         values = on_colour(rescaled(values, np.uint8), (255, 255, 255))
-    given = options(kind, carried, shown(path))
+    given = options(kind, picture.carried if kind == "BMP" and not strip else carried, shown(path))
     if kind == "TIFF" and (compression := lossless(picture.carried.compression)):
         given["compression"] = compression
     if values.dtype != np.float32 and values.nbytes > LARGE and kind in ("PNG", "TIFF"):
@@ -111,8 +116,8 @@ def check_holds(path: Path, width: int, height: int) -> str:
     largest = LARGEST.get(kind)
     if largest and max(height, width) > largest:
         raise DataError(
-            f"{shown(path)}: {width}x{height} pixels are more than the {largest} a side of {kind}: use another "
-            f"format, such as PNG"
+            f"{shown(path)}: {width}x{height} exceeds the {largest:,} pixels per side of {LABELS.get(kind, kind)}: "
+            f"use another format, such as PNG"
         )
     return kind
 

@@ -28,9 +28,13 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
     """Return the metrics of a run with its published weights, and log them; see `i2i.evaluate`."""
     if not home.config_file.is_file():
         if len(overrides) == 1 and "=" not in str(overrides[0]):
+            if home.folder.is_file():
+                raise ConfigError(f"{home.folder} is a file: give two folders of pictures, or a run")
             if home.folder.is_dir():
                 raise ConfigError(f"{overrides[0]}: there is no such folder to compare {home.folder} with")
             raise ConfigError(f"{home.folder}: there is no such folder to compare with {overrides[0]}")
+        if overrides and home.folder.is_dir() and Path(overrides[0]).is_dir():
+            raise ConfigError(f"{overrides[1]}: two folders take no overrides; give --metrics psnr,kid")
         meant = Path("runs") / home.folder
         hint = (
             f"did you mean {meant}?"

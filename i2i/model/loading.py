@@ -56,6 +56,9 @@ def load(
         PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides, or
             there is no such device or speed.
     """
+    if not isinstance(source, str | os.PathLike | None):
+        given = type(source).__name__
+        raise ConfigError(f"a {given} is not a model: give a run, a weights file, or a name of `i2i models`")
     if isinstance(overrides, str):
         raise ConfigError(f"overrides={overrides!r}: should be a list, [{overrides!r}]")
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")

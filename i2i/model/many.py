@@ -26,7 +26,7 @@ from ..modalities import Modality
 from ..runs.progress import pace
 from ..version import __version__
 from . import moving
-from .manifest import Manifest, job_of, stamp
+from .manifest import NAME, Manifest, job_of, stamp
 from .samples import refuse_file
 from .trained import Model
 from .workers import Results, Todo, ended_by_sigterm, in_processes
@@ -76,6 +76,8 @@ def translate_files(
     left = unfinished({target.parent for target in targets})
     manifest = Manifest(Path(out), job_of(model, {**condition, **output.asked()}), model.task.makes)
     todo = chosen(manifest, targets, force, skip_existing, say)
+    if todo:
+        files.refuse_unwritable(out)
     kept, done, began = len(targets) - len(todo), 0, time.monotonic()
     alone = partial(in_this_process, note=note or say)
     if note is not None and todo:  # the first result may take long, and loading its libraries too
@@ -145,12 +147,11 @@ def chosen(
     counts = Counter(states.values())
     if counts["outdated"]:
         changed = manifest.changed({path: targets[path] for path, state in states.items() if state == "outdated"})
-        why = ", ".join(f"another {what}" for what in changed) or "other options"
-        say(f"redoing {counted(counts['outdated'], 'result')}, because of {why}")
+        say(f"redoing {counted(counts['outdated'], 'result')}: changed since: {', '.join(changed) or 'options'}")
     if counts["foreign"]:
         first = next(path for path, state in states.items() if state == "foreign")
         say(
-            f"keeping {counted(counts['foreign'], 'result')}, not made here by i2i or changed since, such as "
+            f"keeping {counted(counts['foreign'], 'file')} not made here by i2i, or changed since, such as "
             f"{shown(first)}; use --force to overwrite"
         )
     return [(target, targets[target]) for target, state in states.items() if state in ("missing", "outdated")]
@@ -277,6 +278,8 @@ def plan(
         with blame(takes, "find"):
             found, skipped = moving.found(source, takes, makes)
         for path, why in skipped:
+            if path.name == NAME:  # of results in a folder that is searched
+                continue
             sentence = f"{shown(path)}: {why}"
             lost = path == Path(source) or path.suffix.lower() in takes.suffixes or why.startswith(FAILS)
             failed += [sentence] * lost
@@ -293,8 +296,7 @@ def plan(
             if isinstance(thing, Path) and target.exists() and target.samefile(thing):
                 raise ConfigError(f"{shown(thing)} would be overwritten by its own translation: use another folder")
             if targets.setdefault(target, thing) != thing:
-                raise ConfigError(
-                    f"{shown(targets[target])} and {shown(thing)} would both become {shown(target)}: "
-                    f"translate them into two folders"
-                )
+                same = f"{shown(targets[target])} becomes {shown(target)} too"
+                failed.append(f"{shown(thing)}: {same}: translate it into another folder")
+                say(failed[-1])
     return targets, failed, others

@@ -38,6 +38,7 @@ def sample_files(
     existing = next(filter(os.path.lexists, paths), None)
     if existing and not force:
         raise ConfigError(f"{shown(existing)} already exists: use --force to overwrite it, or -o for another folder")
+    files.refuse_unwritable(out)
     made = model.sample(n, seed, **condition)
     files.make_folder(out)
     for path, thing in zip(paths, made, strict=True):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -80,12 +80,14 @@ def read(path: Path) -> Tensor:
     return to_tensor(images.read_rgb(path))
 
 
-def evaluate_folders(first: str, second: str, metrics: str | None = None, say: Say | None = None) -> dict[str, float]:
+def evaluate_folders(
+    first: str, second: str, metrics: str | Sequence[Any] | None = None, say: Say | None = None
+) -> dict[str, float]:
     """Compare the pictures of two folders, the first of which is judged.
 
     Args:
         first, second: the folders, which are searched recursively.
-        metrics: names, such as "kid,lpips", or what `metrics` may be in a config; by default psnr and ssim.
+        metrics: names, "kid,lpips" or ["kid", "lpips"], or what `metrics` may be in a config; else psnr and ssim.
         say: called with a sentence about what is compared with what; by default printed on stderr.
 
     Returns:

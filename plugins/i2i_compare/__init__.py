@@ -34,7 +34,7 @@ def compare(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     plugin: PluginFile = None,
 ) -> None:
-    """Translate one picture with several models, or compare several trainings; and show them side by side.
+    """Translate one picture with several models, or compare several training runs, side by side.
 
     With -m, a condition goes to every model that has it, 2.direction=BtoA to the second model only. Without -m, the
     arguments are folders of runs.

@@ -25,7 +25,7 @@ def pixels_of(shown: Sequence[Shown]) -> np.ndarray:
     line = max(LINE, width // 30)
     size = GAP + across * (width + GAP), GAP + down * (height + 2 * line + GAP)
     sheet = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(line - 3)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(line * 13 // 16)
     for number, one in enumerate(shown):
         left, top = GAP + number % across * (width + GAP), GAP + number // across * (height + 2 * line + GAP)
         for row, (text, colour) in enumerate(((one.name, "black"), (one.about, "dimgray"))):

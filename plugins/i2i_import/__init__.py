@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from i2i import ConfigError
+from i2i import ConfigError, files
 from i2i.cli import PluginFile
 
 
@@ -40,6 +40,7 @@ def import_weights(
     if target.exists() and not force:
         raise ConfigError(f"{shown(target)} already exists: use --force to overwrite it, or -o for another name")
     model = i2i.load(source, plugin, overrides or [])
+    files.make_folder(target.parent)
     model.write(target, half=half)
     print(
         f"{shown(target)}: {target.stat().st_size:,} bytes; i2i translate PICTURES -o OUT -m {target}",

@@ -44,6 +44,8 @@ def show(
     if out and suffix not in (".html", ".png"):
         raise ConfigError(f"-o {out}: a card is written as .html, and its picture as .png")
     facts, picture = card(name)
+    if out:
+        files.make_folder(Path(out).parent)
     if suffix == ".png":
         if not picture:
             raise ConfigError(f"-o {out}: the card of {name} has no picture; use a name ending in .html")
@@ -53,6 +55,8 @@ def show(
     else:
         width = max(map(len, facts))
         print("\n".join(f"{key:{width}}  {value}" for key, value in facts.items()))
+    if out:
+        print(f"{out}: written", file=sys.stderr)
 
 
 def card(name: str) -> tuple[dict[str, str], bytes]:
@@ -69,7 +73,7 @@ def card(name: str) -> tuple[dict[str, str], bytes]:
     if not path.is_file():
         known = [one.name for one in cards()]
         near = [one for one in known if one.startswith(name)] or difflib.get_close_matches(name, known)
-        hint = f", did you mean {', '.join(near)}?" if near else "; `i2i models` lists those that can be used now"
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; `i2i models` lists those that can be used now"
         raise WeightsError(f"{name}: no such model{hint}")
     facts = {} if listed is None else of(listed)
     about, config = dict[str, str](), ""

@@ -101,7 +101,7 @@ def fitted(found: Found, network: nn.Module) -> tuple[tuple[float, float], str]:
     tried = ", ".join(f"{low:g}..{high:g} {decibels[low, high]:.1f} dB" for low, high in RANGES)
     if best < SURE:
         chosen = RANGES[0]
-        return inner[chosen], f"assumed: values 0..1, as no output is like bicubic upscaling ({tried})"
+        return inner[chosen], f"assumed: values 0..1, as no output resembles bicubic upscaling ({tried})"
     return inner[chosen], f"values {chosen[0]:g}..{chosen[1]:g} (PSNR to bicubic upscaling: {tried})"
 
 

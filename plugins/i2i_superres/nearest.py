@@ -121,7 +121,7 @@ def misshapen(family: Family, tensors: Tensors, shapes: Shapes) -> str:
     for name, value in found.weights.items() if found is not None else ():
         theirs = next((key for key, given in tensors.items() if given is value), name)
         if name in expected and expected[name] != value.shape:
-            return f"{theirs} is {[*value.shape]}, where the others lead to expect {[*expected[name]]}"
+            return f"{theirs} has shape {[*value.shape]}; the other tensors need {[*expected[name]]}"
     for name, value in tensors.items():
         bias = tensors.get(name.removesuffix("weight") + "bias")
         if name.endswith(".weight") and bias is not None and bias.shape != value.shape[:1]:

@@ -875,7 +875,7 @@ CASES = [
         "G12",
         "two inputs for one output, existing results, a full disk, a kill in the middle",
         "nothing is overwritten or half-written",
-        "test_api.py::test_G12_two_sources_for_one_target_are_rejected_before_anything_is_written",
+        "test_api.py::test_G12_of_two_sources_for_one_target_the_second_is_reported_and_overwrites_nothing",
         "test_files.py::test_if_any_call_of_a_write_fails_the_old_or_the_new_file_remains",
         "test_translate_many.py::test_a_job_that_ends_early_leaves_no_process_and_is_continued",
     ),

@@ -35,7 +35,7 @@ MAX_ENTRIES = 20_000  # of a zip archive
 MAX_RATIO = 4  # of the size of the content and that of a zip archive; weights hardly compress
 SPARE = 512 * 2**20  # bytes that a reader may use in addition to three times the content
 SECONDS = 120.0
-SAFER = "save only its tensors where it comes from, e.g. torch.save(model.state_dict(), FILE)"
+SAFER = "where it was made, save only its tensors, e.g. torch.save(model.state_dict(), FILE)"
 
 
 def read_torch(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
