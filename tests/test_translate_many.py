@@ -146,20 +146,20 @@ def test_what_another_model_condition_or_input_made_is_redone(home: Path, model:
     translated(source, out, model)
     first = contents(out)
     said = translated(source, out, i2i.load(home / "b"))
-    assert said[0] == "redoing 3 results: changed since: model"
+    assert said[0] == "redoing 3 results (changed: model)"
     assert said[-1] == "3 translated, 0 already existed, 0 failed"
     assert not {*first.values()} & {*contents(out).values()}
-    assert translated(source, out, model, gain="0.5")[0] == "redoing 3 results: changed since: model, gain"
+    assert translated(source, out, model, gain="0.5")[0] == "redoing 3 results (changed: model, gain)"
     assert translated(source, out, model, gain="0.5")[-1].startswith("0 translated")
-    assert translated(source, out, model)[0] == "redoing 3 results: changed since: gain"
+    assert translated(source, out, model)[0] == "redoing 3 results (changed: gain)"
     assert contents(out) == first
     options = Output(format="png", strip=True)
     said = translated(source, out, model, output=options)
-    assert said[0] == "redoing 3 results: changed since: format, strip"
+    assert said[0] == "redoing 3 results (changed: format, strip)"
     assert translated(source, out, model)[-1].startswith("3 translated")
     Image.new("RGB", (5, 4)).save(source / "1.png")
     said = translated(source, out, model)
-    assert said[0] == "redoing 1 result: changed since: input"
+    assert said[0] == "redoing 1 result (changed: input)"
     assert said[-1] == "1 translated, 2 already existed, 0 failed"
     assert Image.open(out / "1.png").size == (5, 4)
 
@@ -212,7 +212,7 @@ def test_skip_existing_keeps_everything_whichever_model_made_it(home: Path, mode
         "1 translated, 2 already existed, 0 failed",
     )
     assert sum(contents(out)[name] == before[name] for name in before) == 2
-    assert translated(source, out, model)[0] == "redoing 1 result: changed since: model"
+    assert translated(source, out, model)[0] == "redoing 1 result (changed: model)"
     with pytest.raises(ConfigError, match="--force overwrites existing results and --skip-existing keeps them"):
         translated(source, out, model, force=True, skip_existing=True)
 

@@ -74,7 +74,7 @@ def write(
     # Other formats cannot say that pixels are not sRGB.
     values, carried = picture.pixels(tensor, colour, strip=strip or kind not in METADATA)
     if values.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
-        note(shown(path), "16 bits made 8", f"has 8 bits instead of 16, all that {LABELS.get(kind, kind)} holds")
+        note(shown(path), "16 bits made 8", "has 8 bits instead of 16, which PNG and TIFF would keep")
     if kind in ("JPEG", "BMP", "PPM") and values.shape[2] in (2, 4):
         note(shown(path), "alpha dropped", f"has no alpha channel, as it is a {kind}: it is composited onto white")
         values = on_colour(rescaled(values, np.uint8), (255, 255, 255))

@@ -147,7 +147,7 @@ def chosen(
     counts = Counter(states.values())
     if counts["outdated"]:
         changed = manifest.changed({path: targets[path] for path, state in states.items() if state == "outdated"})
-        say(f"redoing {counted(counts['outdated'], 'result')}: changed since: {', '.join(changed) or 'options'}")
+        say(f"redoing {counted(counts['outdated'], 'result')} (changed: {', '.join(changed) or 'options'})")
     if counts["foreign"]:
         first = next(path for path, state in states.items() if state == "foreign")
         say(
