@@ -518,7 +518,7 @@ def test_a_relative_with_other_layers_is_not_recognised(layout: str) -> None:
     [
         ("rfdn", {"fea_conv.weight": None}, "looks like RFDN, but fea_conv.weight is missing"),
         ("rfdn", {"B2.c1_r.bias": None}, "looks like RFDN, but B2.c1_r.bias is missing"),
-        ("rfdn", {"B2.c1_r.weight": (8, 6, 3, 3)}, r"looks like RFDN, but B2.c1_r.weight is \[8, 6, 3, 3\], where"),
+        ("rfdn", {"B2.c1_r.weight": (8, 6, 3, 3)}, r"looks like RFDN, but B2.c1_r.weight has shape \[8, 6, 3, 3\]"),
         ("rfdn", {"B2.c7.weight": (8,)}, "looks like RFDN, but B2.c7.weight does not belong to it"),
         ("rlfn", {"block_2.esa.conv3.weight": None}, "looks like RLFN, but block_2.esa.conv3.weight is missing"),
         ("esrgan old x4", {"model.3.weight": None}, "looks like ESRGAN, but model.3.weight is missing"),

@@ -33,7 +33,7 @@ def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) ->
             if home.folder.is_dir():
                 raise ConfigError(f"{overrides[0]}: there is no such folder to compare {home.folder} with")
             raise ConfigError(f"{home.folder}: there is no such folder to compare with {overrides[0]}")
-        if overrides and home.folder.is_dir() and Path(overrides[0]).is_dir():
+        if is_a_comparison(home.folder, overrides[:1]):
             raise ConfigError(f"{overrides[1]}: two folders take no overrides; give --metrics psnr,kid")
         meant = Path("runs") / home.folder
         hint = (
