@@ -167,7 +167,7 @@ def take(img: Any, *, layout: str | None = None, limit: int | None = None, large
     """Convert a picture of any kind to a tensor; the input is not modified.
 
     Args:
-        img: PIL image, path, encoded bytes, numpy array or tensor.
+        img: PIL image, path, open binary file, encoded bytes, numpy array or tensor.
         layout: the axes of an array or tensor, e.g. "HWC", if its shape is ambiguous.
         limit: the maximum number of pixels (H * W); by default that of `limits`.
         large: hold it as `levels` instead of floats, unless it consists of floats.

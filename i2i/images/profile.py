@@ -88,7 +88,7 @@ def space_of(profile: bytes) -> Space | None:
         tags = _tags(profile)
         if profile[20:24] != b"XYZ " or any(tag[:3] in (b"A2B", b"B2A", b"D2B") for tag in tags):
             return None
-        grey = profile[16:20] == b"GRAY"
+        grey = is_grey(profile)
         if not grey and profile[16:20] != b"RGB ":
             return None
         names = (b"kTRC",) if grey else (b"rTRC", b"gTRC", b"bTRC")

@@ -53,8 +53,8 @@ def load(
 
     Raises:
         WeightsError: there is no model, it is damaged, or it does not match its config.
-        PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides, or
-            there is no such device or speed.
+        PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides,
+            `source` is of another type, or there is no such device or speed.
     """
     if not isinstance(source, str | os.PathLike | None):
         given = type(source).__name__

@@ -44,11 +44,11 @@ def show(
     if out and suffix not in (".html", ".png"):
         raise ConfigError(f"-o {out}: a card is written as .html, and its picture as .png")
     facts, picture = card(name)
+    if suffix == ".png" and not picture:
+        raise ConfigError(f"-o {out}: the card of {name} has no picture; use a name ending in .html")
     if out:
         files.make_folder(Path(out).parent)
     if suffix == ".png":
-        if not picture:
-            raise ConfigError(f"-o {out}: the card of {name} has no picture; use a name ending in .html")
         files.write(out, picture)
     elif suffix == ".html":
         files.write(out, page(name, facts, picture).encode())
