@@ -64,7 +64,7 @@ def plain(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def still(image: PIL.Image.Image, options: Options) -> Result:
-    """Encode a picture; JPEG has no alpha, which becomes white.
+    """Encode a picture; JPEG has no alpha, which becomes white, only PNG keeps 16 bits, and floats become 8 bits.
 
     Raises:
         ConfigError: a GIF is asked for.
@@ -72,7 +72,9 @@ def still(image: PIL.Image.Image, options: Options) -> Result:
     kind = options.format or "png"
     if kind == "gif":
         raise ConfigError("format gif is for animations, and this is a picture: choose png, jpeg or webp")
-    if kind != "png" and image.mode not in ("L", "RGB", "RGBA"):
+    if image.mode == "F" or (kind != "png" and image.mode == "I;16"):  # Pillow would clip these, not convert them
+        image = PIL.Image.fromarray(images.to_uint8(images.take(image).tensor)[0])
+    elif kind != "png" and image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGBA" if "A" in image.mode else "RGB")
     if kind == "jpeg" and image.mode == "RGBA":
         white = PIL.Image.new("RGB", image.size, "white")

@@ -239,6 +239,23 @@ def test_mistakes_in_a_request_are_sentences(server: Server) -> None:
     assert told.startswith("A field is not known; the fields are ")
 
 
+def test_deep_greys_are_converted_to_8_bits_and_not_clipped() -> None:
+    import numpy as np
+    from i2i_serve.encoding import Options, encoded
+
+    from i2i.modalities import Image as Images
+
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    expected = np.arange(256).reshape(16, 16, 1)
+    for deep in (Image.fromarray(np.rint(ramp * 65535).astype(np.uint16)), Image.fromarray(ramp)):
+        for kind in ("png", "jpeg", "webp"):
+            sent = Image.open(io.BytesIO(encoded(deep, Images(), Options(kind, quality=100)).content))
+            if sent.mode == "I;16":
+                assert (np.asarray(sent) == expected[..., 0] * 257).all()
+            else:
+                assert np.abs(np.asarray(sent, dtype=int) - expected).max() <= (0 if kind == "png" else 4)
+
+
 def test_names_at_the_start_of_a_sentence_keep_their_case() -> None:
     from i2i_serve.inference import public
 
