@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +23,7 @@ from torch import nn
 
 import i2i
 from i2i import api, checkpoint
+from i2i.devices import random_state_kept
 from i2i.errors import ConfigError, DataError, NumericError, WeightsError
 from i2i.modalities import Image as ImageModality
 from i2i.modalities import LabelMap
@@ -186,6 +189,62 @@ def test_a_model_is_cached_until_its_file_changes(run: Path, tmp_path: Path) -> 
     assert api.ready(tmp_path / "m.safetensors") is not first
 
 
+def test_a_folder_hides_the_model_of_its_name_only_if_it_is_a_run_or_has_weights(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = Path("horse2zebra")
+    results.mkdir()
+    picture().save(results / "a.png")  # as `i2i translate a.png -m horse2zebra -o horse2zebra` leaves it
+    assert loading.located("horse2zebra").name == "horse2zebra.safetensors"
+    for file in ("config.yaml", "log.jsonl"):  # a run that has no weights yet
+        (results / file).write_text("")
+    assert loading.located("horse2zebra") == results
+    for file in ("config.yaml", "log.jsonl"):
+        (results / file).unlink()
+    (results / "latest_net_G.pth").touch()
+    assert loading.located("horse2zebra") == results
+    (results / "latest_net_G.pth").unlink()
+    (results / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    assert i2i.load("horse2zebra").source == results / "model.safetensors"
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(WeightsError, match="photos: no model here; give a run, a weights file or a name"):
+        i2i.load("photos")
+
+
+class Slow(i2i.Task):
+    """Draws twice, and lets other threads run in between."""
+
+    def sample(self, n: int) -> torch.Tensor:
+        first = torch.rand(n, 3, 4, 4)
+        drawing.set()
+        others.wait(0.2)
+        return (first + torch.rand(n, 3, 4, 4)) / 2
+
+
+drawing, others = threading.Event(), threading.Event()
+
+
+def test_samples_do_not_depend_on_other_threads() -> None:
+    model = i2i.Model(Slow(), {}, Path("here"))
+    others.set()
+    alone = model.sample(2, seed=7)
+    others.clear()
+    drawing.clear()
+    with ThreadPoolExecutor(2) as pool:
+        sampled = pool.submit(model.sample, 2, seed=7)
+        drawing.wait(60)
+        pool.submit(disturb, sampled).result(60)
+        assert torch.equal(sampled.result(60), alone)
+
+
+def disturb(sampled: Future[torch.Tensor]) -> None:
+    with random_state_kept(torch.device("cpu")):
+        torch.manual_seed(1)
+        others.set()
+        wait([sampled], 60)
+
+
 def test_D1_a_flipped_bit_in_the_weights_is_detected(run: Path, tmp_path: Path) -> None:
     data = bytearray((run / "model.safetensors").read_bytes())
     data[-100] ^= 4
@@ -268,8 +327,9 @@ def test_a_glob_keeps_the_names_and_force_redoes_existing_results(model: i2i.Mod
 
 def test_a_model_of_another_type_is_a_sentence() -> None:
     for given in (3, {"weight": torch.zeros(1)}):
-        with pytest.raises(ConfigError, match=f"a {type(given).__name__} is not a model: give a run, a weights"):
-            i2i.load(given)  # type: ignore[arg-type]
+        for use in (i2i.load, partial(i2i.translate, picture()), partial(i2i.sample, 1)):
+            with pytest.raises(ConfigError, match=f"a {type(given).__name__} is not a model: give a run, a weights"):
+                use(given)  # type: ignore[operator]
 
 
 def test_G12_of_two_sources_for_one_target_the_second_is_reported_and_overwrites_nothing(

@@ -38,6 +38,7 @@ from i2i.images import (
     find,
     pad_to_multiple,
     read_rgb,
+    read_video,
     save,
     shown,
     take,
@@ -438,6 +439,24 @@ def test_A11_one_transparent_colour_becomes_alpha(colour: int, bits: int, key: i
     assert len(pixels) == 2 * width
     assert picture.alpha is not None
     assert picture.alpha.flatten().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("bits", "key"), [(1, 1), (2, 1), (2, 3), (4, 5), (4, 15)])
+def test_A11_a_transparent_grey_of_few_bits_becomes_alpha(bits: int, key: int) -> None:
+    trns = chunk(b"tRNS", key.to_bytes(2, "big"))
+    data = png(2, 1, bits, 0, bytes([0, key << 8 - bits]), trns)  # the second pixel is black
+    opened = Image.open(io.BytesIO(data))
+    for picture in (take(data), take(opened), take(opened)):
+        assert picture.alpha is not None
+        assert picture.alpha.flatten().tolist() == [0, 1]
+    assert read_rgb(data).tolist() == [[[255] * 3, [0] * 3]]
+    plays = chunk(b"acTL", struct.pack(">II", 2, 0))
+    place = struct.pack(">IIIIHHBB", 2, 1, 0, 0, 1, 10, 0, 0)
+    first, again = (chunk(b"fcTL", struct.pack(">I", number) + place) for number in (0, 1))
+    pixels = zlib.compress(bytes([0, key << 8 - bits]))
+    more = again + chunk(b"fdAT", struct.pack(">I", 2) + pixels) + chunk(b"IEND", b"")
+    moving = png(2, 1, bits, 0, bytes([0, key << 8 - bits]), trns, plays, first).replace(chunk(b"IEND", b""), more)
+    assert read_video(moving).frames.tolist() == [[[[255] * 3, [0] * 3]]] * 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from i2i.images.segments import LENGTH, Segments
 from i2i.images.steady import Steady
 from i2i.images.video import iter_video
 from i2i.modalities import Image, LabelMap
-from i2i.model import Model, translate_files
+from i2i.model import Model, moving, translate_files
 
 av = pytest.importorskip("av")
 
@@ -213,6 +213,49 @@ def test_an_animation_keeps_its_format_and_its_times(suffix: str, tmp_path: Path
     assert after.frames.shape == (5, 64, 96, 3)
 
 
+@pytest.mark.parametrize("height", [1, 3])
+def test_an_animation_may_be_as_high_as_a_picture_has_channels(height: int, tmp_path: Path) -> None:
+    frames = moving_scene(3)[:, :height]
+    write_video(tmp_path / "a.png", Video.of(frames, 10))
+    assert translated(tmp_path / "a.png", tmp_path / "out", Larger(1)) == []
+    assert np.array_equal(read_video(tmp_path / "out" / "a.png").frames, frames)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "scale"),
+    [(".webp", "16,383 pixels per side of WebP", 400), (".gif", "65,535 pixels per side of GIF", 1400)],
+)
+def test_an_animation_that_its_format_cannot_hold_is_one_sentence_before_a_frame_is_made(
+    suffix: str, kind: str, scale: int, tmp_path: Path
+) -> None:
+    write_video(tmp_path / f"a{suffix}", Video.of(moving_scene(2)[:, :1], 10))
+    task = Larger(1)
+    (message,) = translated(tmp_path / f"a{suffix}", tmp_path / "out", task, scale=scale)
+    assert message == (
+        f"'{tmp_path}/a{suffix}': its result of {48 * scale}x{scale} exceeds the {kind}: "
+        f"ask for a smaller --size, or convert it to an animated PNG first"
+    )
+    assert task.calls == 0
+
+
+def test_an_animation_that_cannot_be_encoded_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        write_video(tmp_path / f"{name}.gif", Video.of(moving_scene(2), 10))
+    write = moving.write_video
+
+    def fails(target: Path, frames: Any) -> None:
+        if target.name == "a.gif":
+            raise ValueError("encoding error 5")
+        write(target, frames)
+
+    monkeypatch.setattr(moving, "write_video", fails)
+    (message,) = translated(tmp_path, tmp_path / "out")
+    assert message.startswith(f"'{tmp_path}/a.gif': its result cannot be encoded (encoding error 5); ask for")
+    assert (tmp_path / "out" / "b.gif").exists()
+
+
 def test_a_format_makes_a_picture_of_the_first_frame(tmp_path: Path) -> None:
     write_video(tmp_path / "a.gif", Video.of(moving_scene(5), 10))
     with pytest.warns(UserWarning, match="the first is used"):
@@ -318,6 +361,12 @@ def test_two_processes_do_not_write_one_target(tmp_path: Path) -> None:
         assert parts.done == 0
         with pytest.raises(Exception, match="in use by process"), Segments(tmp_path / "a.mp4", "key"):
             pytest.fail("entered")
+
+
+def test_a_long_name_is_that_of_a_video_too(tmp_path: Path) -> None:
+    source = film(tmp_path / ("x" * 251 + ".mp4"), moving_scene(2), sound=None)
+    assert translated(source, tmp_path / "out") == []
+    assert read_video(tmp_path / "out" / source.name).frames.shape == (2, 64, 96, 3)
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:

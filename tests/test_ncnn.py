@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import i2i
 from i2i import WeightsError
+from i2i.model import ready
 from i2i.model.foreign import ncnn
 from i2i.networks import SRVGG
 
@@ -115,6 +117,14 @@ def compact_pair(folder: Path, network: SRVGG, tail: str = "") -> Path:
     lines += [f"PixelShuffle d 1 1 {blob} e 0={inner}", f"Interp i 1 1 data_0 f 0=1 1={inner}.0 2={inner}.0"]
     lines += ["BinaryOp a 2 1 e f out", *([tail] if tail else [])]
     return pair(folder, "\n".join(["7767517", f"{len(lines)} 9", *lines]), data)
+
+
+def test_a_pair_is_loaded_again_when_either_file_changes(tmp_path: Path) -> None:
+    file = compact_pair(tmp_path, SRVGG(scale=2, width=8, convs=2))
+    model = ready(file)
+    assert ready(file) is model
+    os.utime(file.with_suffix(".bin"), ns=(1, 1))
+    assert ready(file) is not model
 
 
 @pytest.mark.parametrize(("inner", "tail"), [(2, ""), (4, "Interp r 1 1 out result 0=3 1=0.5 2=0.5")])

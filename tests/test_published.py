@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from torch.nn.utils import spectral_norm
 
 import i2i
 from i2i.errors import WeightsError
+from i2i.model import loading
+from i2i.model.manifest import fingerprint
+from i2i.model.workers import loaded
 from i2i.networks import published_generator
 
 Norm = Callable[[int], nn.Module]
@@ -559,6 +563,20 @@ def test_nested_weights_are_found(nested: Any, tmp_path: Path, capsys: pytest.Ca
     assert ("from its network 'G'" in capsys.readouterr().err) == ("D" in content)
     with torch.no_grad():
         torch.testing.assert_close(model.task.G(x), theirs(x), atol=1e-5, rtol=0)
+
+
+def test_a_folder_of_weights_is_found_again_by_other_processes_and_when_a_file_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "maps.v1"
+    folder.mkdir()
+    for part in ("G_A", "G_B"):
+        saved(folder / f"latest_net_{part}.pth", trained(Resnet()))
+    model = loading.ready(folder)
+    assert (model.source, model.name) == (folder, "maps.v1")
+    assert fingerprint(loaded(str(model.source), [])) == fingerprint(model)
+    assert loading.ready(folder) is model
+    saved(folder / "latest_net_G_B.pth", trained(Resnet(), seed=9))
+    os.utime(folder / "latest_net_G_B.pth", ns=(1, 1))
+    assert fingerprint(loading.ready(folder)) != fingerprint(model)
 
 
 def test_both_directions_may_be_in_one_file(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +17,7 @@ from i2i.errors import ConfigError, PluginError
 from i2i.images import Output, reach, tiled
 from i2i.modalities import Image as ImageModality
 from i2i.model import translate_files
+from i2i.model.trained import FEW, key_of
 from i2i.networks import ResnetGenerator, UnetGenerator
 
 
@@ -142,6 +145,48 @@ def test_G1_a_model_called_with_tiles_gives_the_whole_image() -> None:
     whole, cut = model(image), model(image, tile=32)
     assert cut.shape == (3, 140, 182)
     assert (whole.int() - cut.int()).abs().max() <= 1
+
+
+class Blurred(Task):
+    """Averages squares whose size is a condition, or as large as a picture is bright."""
+
+    conditions: ClassVar = {"style": ImageModality()}
+
+    def translate(self, image: Tensor, radius: int = 0, style: Tensor | None = None) -> Tensor:
+        radius = int(radius) if style is None else round(float(style.mean() + 1) * 3)
+        wide = nn.functional.pad(image, (radius,) * 4, mode="replicate")
+        return nn.functional.avg_pool2d(wide, 2 * radius + 1, 1)
+
+
+def test_G1_tiles_fit_the_conditions_of_each_call() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    image[:, :24] //= 8
+    model = i2i.Model(Blurred(), {}, Path("here"))
+    black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    style = black.copy()
+    for given in ({}, {"radius": 6}, {"radius": "5"}, {"style": style}, {"style": white}):
+        whole, cut = model(image, **given), model(image, tile=16, **given)
+        assert np.abs(whole.astype(int) - cut).max() <= 1, given
+    style[:] = 255  # the same array with another content
+    assert np.abs(model(image, style=style).astype(int) - model(image, tile=16, style=style)).max() <= 1
+    assert len(model._tilers) == 5
+
+
+def test_what_was_measured_is_known_again_for_equal_conditions_only() -> None:
+    half = torch.ones(2, 2, dtype=torch.bfloat16)
+    for value in (None, 1, "1", 1.5, True, half, [half, 1], torch.ones(2, 2), torch.ones(4)[::2]):
+        assert key_of(value) == key_of(value.clone() if isinstance(value, Tensor) else value)
+    for one, other in ((1, True), (1, "1"), (half, half.float()), (half, half + 1), ([1, 2], [2, 1]), ([], None)):
+        assert key_of(one) != key_of(other)
+    thing = object()
+    assert key_of(thing) != key_of(thing)  # it may have changed
+
+
+def test_only_a_few_measurements_are_kept() -> None:
+    model = i2i.Model(Local(), {}, Path("here"))
+    for strength in range(FEW + 3):
+        model.need({"strength": strength})
+    assert len(model._needs) <= FEW
 
 
 def test_G3_a_failing_tile_fails_the_call_and_nothing_is_saved(tmp_path: Path) -> None:

@@ -177,6 +177,36 @@ def test_a_condition_that_is_a_file_counts_by_its_contents(model: i2i.Model, tmp
     assert black != white
 
 
+def test_a_word_that_is_also_the_name_of_a_file_is_only_a_word(
+    home: Path, model: i2i.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pictures(tmp_path / "in", 1)
+    monkeypatch.chdir(tmp_path)
+    translated(source, Path("0.5"), model, gain="0.5")  # its results are in a folder of the same name
+    assert translated(source, Path("0.5"), model, gain="0.5")[-1].startswith("0 translated, 1 already")
+    chain = i2i.load(f"{home / 'a'} | {home / 'b'}")
+    given = {"gain": "0.5", "2.gain": "0.5", "style": "in/0.png", "2.style": ["in/0.png"]}
+    before = job_of(chain, given)["conditions"]
+    assert before["gain"] == before["2.gain"] == "0.5"
+    pictures(tmp_path / "in", 1, width=40)
+    assert {name for name, value in job_of(chain, given)["conditions"].items() if value != before[name]} == {
+        "style",
+        "2.style",
+    }
+
+
+def test_a_result_whose_name_is_too_long_does_not_stop_the_others(model: i2i.Model, tmp_path: Path) -> None:
+    source, out = pictures(tmp_path / "in", 2), tmp_path / "out"
+    Image.new("RGB", (6, 5)).save(source / ("x" * 250 + ".jpg"))
+    (source / ("x" * 250 + ".jpg")).rename(source / ("x" * 250 + ".tga"))  # so its result is *.tga.png
+    for made in (2, 0):
+        said: list[str] = []
+        failed = translate_files([str(source)], out, model, say=said.append)
+        what = "the name of its result would have 258 bytes, and file systems allow 255: give it a shorter name"
+        assert [one.rpartition("': ")[2] for one in failed] == [what]
+        assert said[-1] == f"{made} translated, {2 - made} already existed, 1 failed"
+
+
 def test_a_model_is_known_by_its_weights_and_not_by_its_place(home: Path, model: i2i.Model, tmp_path: Path) -> None:
     (tmp_path / "copy.safetensors").write_bytes((home / "a" / "model.safetensors").read_bytes())
     assert fingerprint(i2i.load(tmp_path / "copy.safetensors")) == fingerprint(model)
@@ -285,6 +315,45 @@ def test_a_process_that_cannot_start_is_one_sentence(
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ResourceError, match="the process that loaded the model ended with exit code 1: use fewer"):
         translated(pictures(tmp_path / "in", 2), tmp_path / "out", model, nproc=2)
+
+
+OWN = """
+from torch import nn
+import i2i, i2i.modalities
+
+class Own(i2i.modalities.Image):
+    pass
+
+class Plain(i2i.Task):
+    takes = makes = Own()
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Conv2d(3, 3, 1)
+
+    def translate(self, image):
+        return self.net(image)
+
+@i2i.hookimpl
+def register(catalog):
+    catalog.task("own_plain", Plain)
+"""
+
+
+def test_processes_know_a_modality_of_a_plugin_file_and_share_the_machine_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    load_file(tmp_path / "own.py")
+    chosen = config.parse(CONFIG.replace("moody", "own_plain"), "own", (), registry().catalog)
+    checkpoint.save_model(tmp_path / "own.safetensors", chosen.task().state_dict(), chosen.text(), {"step": "0"})
+    source, code = pictures(tmp_path / "in", 1), list[str]()
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: code.append(command[2]) or start(command, **how))
+    said = translated(source, tmp_path / "out", i2i.load(tmp_path / "own.safetensors"), nproc=4)
+    assert said[-1] == "1 translated, 0 already existed, 0 failed"
+    assert len(code) == 1
+    assert "memory.sharing = 1;" in code[0]
 
 
 # ---- jobs that are stopped or killed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import torch
 
 from ..errors import ConfigError
 
+_random = threading.RLock()  # held while torch's random state is borrowed, as all threads share it
 ELSEWHERE = "cuda, mps, xpu"  # accelerators that PyTorch knows
 
 
@@ -63,8 +65,19 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 @contextmanager
-def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Restore torch's random state afterwards, on the CPU and on a device. Not on mps and meta, which have none."""
-    accelerated = device.type not in ("cpu", "mps", "meta")
-    with torch.random.fork_rng([device], device_type=device.type) if accelerated else torch.random.fork_rng([]):
+def random_state_kept(device: torch.device | None = None) -> Iterator[None]:
+    """Restore torch's random state afterwards, on the CPU and on a device. Not on mps and meta, which have none.
+
+    Threads take turns: what is drawn inside depends on no other.
+
+    Args:
+        device: None for all of PyTorch's default kind.
+    """
+    if device is None:
+        kept = torch.random.fork_rng()
+    elif device.type in ("cpu", "mps", "meta"):
+        kept = torch.random.fork_rng([])
+    else:
+        kept = torch.random.fork_rng([device], device_type=device.type)
+    with _random, kept:
         yield

@@ -19,7 +19,7 @@ from PIL import Image
 from .complete import blocks_end
 from .frame import Frame, Video, alike
 from .pixels import on_colour
-from .profile import convert
+from .profile import convert, scale_clear
 
 WHITE = (255, 255, 255)
 SLOW = Fraction(1, 10)  # seconds that browsers show a frame without a duration
@@ -30,10 +30,13 @@ def gif(frames: np.ndarray, fps: float = 12) -> bytes:
     return encode_gif(Video.of(frames, fps))
 
 
-def animation(frames: np.ndarray, fps: float = 12, kind: str = "gif") -> bytes:
-    """Encode frames uint8 [T, H, W, 3] as a looping animation: "gif" with 256 colours per frame, "png" or "webp"."""
+def animation(frames: np.ndarray | Video, fps: float = 12, kind: str = "gif") -> bytes:
+    """Encode frames uint8 [T, H, W, 3] as a looping animation: "gif" with 256 colours per frame, "png" or "webp".
+
+    A `Video` keeps its times, instead of `fps`.
+    """
     encode = {"gif": encode_gif, "png": encode_apng, "webp": encode_webp}[kind]
-    return encode(Video.of(frames, fps))
+    return encode(frames if isinstance(frames, Video) else Video.of(frames, fps))
 
 
 # ---- writing
@@ -170,6 +173,7 @@ def decode(image: Any, name: str) -> Iterator[Frame]:
     A frame without a duration lasts a tenth of a second, as in browsers.
     """
     time = Fraction(0)
+    scale_clear(image)
     first = 1 if image.info.get("default_image") else 0  # of an APNG, for programs that cannot show it
     for number in range(first, getattr(image, "n_frames", 1)):
         image.seek(number)

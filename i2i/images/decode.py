@@ -267,6 +267,7 @@ def _frames(image: Any) -> int:
 def _opened(image: Image.Image, name: str, limit: int | None, stream: BinaryIO | None) -> Opened:
     check_header(image, limit, stream)
     layout = next(iter(re.findall(r"\w+;16\w*", str(getattr(image, "tile", "")))), "")
+    profile.scale_clear(image)
     image.load()
     if stream is not None:
         whole.refuse_partial(image, stream)

@@ -63,6 +63,14 @@ def forget(rows: Path, stamps: Mapping[Path, str]) -> None:
             files.remove(rows)
 
 
+def folder_beside(target: Path, kind: str) -> Path:
+    """Return the hidden folder `.i2i-NAME.KIND` of what is unfinished of a target."""
+    name = target.name
+    if len(os.fsencode(name)) > LONGEST:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return target.with_name(f".i2i-{name}.{kind}")
+
+
 class Kept:
     """The rows of one result, within `with`.
 
@@ -80,10 +88,7 @@ class Kept:
     def __init__(
         self, target: Path, key: str, tell: Callable[[str, int, int, int, float], None] | None = None
     ) -> None:
-        name = target.name
-        if len(os.fsencode(name)) > LONGEST:
-            name = hashlib.sha256(os.fsencode(name)).hexdigest()
-        self.folder = target.with_name(f".i2i-{name}.rows")
+        self.folder = folder_beside(target, "rows")
         self.target, self.key, self.tell, self.rows = target.name, key, tell, 0
         self.about: dict[str, Any] = {}
         self.space: mmap.mmap | None = None

@@ -77,7 +77,7 @@ def check_claims(kind: str, width: int, height: int, size: int, frames: int = 1)
             f"{way_out(max(width, height), MAX_SIDE)}"
         )
     limit = max(CHEAP, PIXELS_PER_BYTE[kind] * size)
-    if width * height * frames > allowed(limit):
+    if width * height * frames > limit * max(1, factor()):  # a stricter factor does not make a file damaged
         what = f"{frames} frames of " if frames > 1 else ""
         raise DataError(
             f"damaged: it claims {what}{width}x{height} pixels and has {size:,} bytes, too few for a {kind}; replace "

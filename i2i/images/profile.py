@@ -184,6 +184,15 @@ def plain(image: Image.Image) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def scale_clear(image: Image.Image) -> None:
+    """Scale the transparent level of a PNG of 2 or 4 bits, before it is decoded, as Pillow scales its pixels."""
+    layout = str(getattr(image, "tile", ""))
+    factor = 85 if "'L;2'" in layout else 17 if "'L;4'" in layout else 1
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        image.info["transparency"] = clear * factor
+
+
 def unusable(name: str) -> None:
     """Report a profile that cannot be applied."""
     note(name, "profile ignored", "has an unusable colour profile and is read as sRGB")

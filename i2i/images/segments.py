@@ -28,6 +28,7 @@ from ..errors import DataError
 from . import pyav
 from .frame import Frame
 from .grid import png
+from .kept import folder_beside
 from .notes import note, shown
 
 LENGTH = 32  # frames of a segment
@@ -59,7 +60,7 @@ class Segments:
 
     def __init__(self, target: Path, key: str) -> None:
         self.target = target
-        self.folder = target.with_name(f".i2i-{target.name}.parts")
+        self.folder = folder_beside(target, "parts")
         self.kind = "webm" if target.suffix.lower() == ".webm" else "mp4"
         library = pyav.library()
         versions = {"pyav": library.__version__, **{name: list(v) for name, v in library.library_versions.items()}}

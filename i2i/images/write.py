@@ -31,7 +31,7 @@ LARGE = 8e6  # bytes of pixels from which on a PNG or TIFF is written row by row
 CLASSIC = 4e9  # bytes of pixels that a TIFF can hold; more need a BigTIFF
 LABELS = {"WEBP": "WebP"}
 QUALITY = 95  # of JPEG and WebP
-LARGEST = {"WEBP": 16383, "JPEG": 65500}  # pixels a side; Pillow fails beyond them
+LARGEST = {"WEBP": 16383, "JPEG": 65500, "GIF": 65535}  # pixels a side; Pillow fails beyond them
 SUFFIXES = (*WRITTEN, ".gif")  # usual suffixes of readable files; content decides, not the name
 
 

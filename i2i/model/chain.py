@@ -107,6 +107,10 @@ class Chain(Model):
     def _part_knows(self, at: int, name: str, call: str) -> bool:
         return self.parts[at].knows(name, "translate" if at else call)
 
+    def _is_input(self, name: str) -> bool:
+        number, rest = address(name)
+        return any(part._is_input(rest) for at, part in enumerate(self.parts, start=1) if number in (None, at))
+
     def _known(self, call: str) -> list[str] | None:
         known = [part._known("translate" if at else call) for at, part in enumerate(self.parts)]
         if None in known:

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import checkpoint, config, devices
 from ..errors import ConfigError, WeightsError
 from ..plugins import load_files, registry
@@ -56,9 +54,7 @@ def load(
         PluginError, ConfigError: its config uses something that is not installed, a chain is given overrides,
             `source` is of another type, or there is no such device or speed.
     """
-    if not isinstance(source, str | os.PathLike | None):
-        given = type(source).__name__
-        raise ConfigError(f"a {given} is not a model: give a run, a weights file, or a name of `i2i models`")
+    refuse_odd(source)
     if isinstance(overrides, str):
         raise ConfigError(f"overrides={overrides!r}: should be a list, [{overrides!r}]")
     names = chain.parts_of(source or os.environ.get("I2I_MODEL") or "")
@@ -71,15 +67,35 @@ def load(
     where = devices.chosen(device)
     path = located(source)
     task, tree, _ = restored(path, plugin, overrides)
-    return Model(task.to(where), tree, Run.weights_of(path), speed)
+    file = Run.weights_of(path)
+    return Model(task.to(where), tree, file if file.is_file() else path.expanduser(), speed)
+
+
+def refuse_odd(source: Any) -> None:
+    """Raise ConfigError unless `source` can name a model."""
+    if not isinstance(source, str | os.PathLike | None):
+        given = type(source).__name__
+        raise ConfigError(f"a {given} is not a model: give a run, a weights file, or a name of `i2i models`")
 
 
 def located(source: str | Path | None) -> Path:
-    """Return the run folder or weights file that a path, a name of `i2i models`, or None means."""
+    """Return the run folder or weights file that a path, a name of `i2i models`, or None means.
+
+    Of a name and a folder called the same, the folder counts if it is a run or has weights.
+    """
     if source is None:
         return default_model()
-    named = None if Path(source).expanduser().exists() else file_of(str(source))
+    path = Path(source).expanduser()
+    taken = path.exists() if not path.is_dir() else files_of(path) or Run(path).begun()
+    named = None if taken else file_of(str(source))
     return Path(source) if named is None else named
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the weights files of a model; of an ncnn model also its .bin."""
+    file = Run.weights_of(path)
+    found = [file] if file.exists() else list(foreign.parts_of(path.expanduser()).values())
+    return [*found, *(one.with_suffix(".bin") for one in found if one.with_suffix(".bin").is_file())]
 
 
 def restored(
@@ -101,7 +117,7 @@ def restored(
     tensors, text, about = checkpoint.load_model(file)
     with plugins_of(file, about, plugin):
         tree, build = config.task_of(text, str(file), registry().catalog, overrides)
-    with torch.random.fork_rng(), bounded(str(file), tensors):
+    with devices.random_state_kept(), bounded(str(file), tensors):
         task = build()
     note = checkpoint.load_weights(task, tensors, str(file))
     if note:
@@ -148,18 +164,18 @@ def say_once(sentence: str) -> None:
 
 
 def ready(model: str | Path | Model | None, plugin: Plugins = None) -> Model:
-    """Return a `Model`, cached until its file changes."""
+    """Return a `Model`, cached until its files change."""
     load_files(plugin)
     if isinstance(model, Model):
         return model
+    refuse_odd(model)
     names = chain.parts_of(model or os.environ.get("I2I_MODEL") or "")
     if len(names) > 1:
         return chain.Chain([ready(name) for name in names], [str(name) for name in names])
     path = located(model)
-    file = Run.weights_of(path)
-    return _kept(path, file.stat().st_mtime_ns if file.exists() else 0)
+    return _kept(path, tuple((file, file.stat().st_mtime_ns) for file in files_of(path)))
 
 
 @functools.lru_cache(maxsize=4)
-def _kept(path: Path, changed: int) -> Model:
+def _kept(path: Path, changed: tuple[tuple[Path, int], ...]) -> Model:
     return load(path)

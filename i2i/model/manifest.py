@@ -43,7 +43,8 @@ class Entry(NamedTuple):
 
 def job_of(model: Model, condition: dict[str, Any]) -> dict[str, Any]:
     """Return what determines the results besides the inputs, with a short digest of it as "job"."""
-    known = {"weights": fingerprint(model), "conditions": {name: described(condition[name]) for name in condition}}
+    given = {name: described(value, model._is_input(name)) for name, value in condition.items()}
+    known = {"weights": fingerprint(model), "conditions": given}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     return {"job": digest[:16], "model": str(model.source), **known}
 
@@ -59,12 +60,15 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()
 
 
-def described(value: Any) -> Any:
-    """Return a condition as JSON: plain values as they are, files with their stamp, others by a hash."""
+def described(value: Any, is_input: bool) -> Any:
+    """Return a condition as JSON: plain values as they are, files with their stamp, others by a hash.
+
+    Only of an input can a string be the name of a file; a word like "BtoA" may also be that of a folder.
+    """
     if isinstance(value, list | tuple):
-        return [described(one) for one in value]
+        return [described(one, is_input) for one in value]
     if isinstance(value, str | Path):
-        mark = stamp(Path(value)) if value else ""
+        mark = stamp(Path(value)) if value and is_input else ""
         return f"{value} {mark}" if mark else str(value)
     if value is None or isinstance(value, bool | int | float):
         return value

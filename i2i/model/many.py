@@ -33,6 +33,7 @@ from .workers import Results, Todo, ended_by_sigterm, in_processes
 
 NORMAL = Output()
 LEFT, WITHOUT = "left out", "empty"  # files that are nothing to translate, and folders without anything else
+NAME_LIMIT = 255  # bytes of a name that file systems allow
 FAILS = (UNLISTED, UNSUPPORTED)  # how reasons begin that are a failure whatever the name of the file
 
 
@@ -263,6 +264,16 @@ def without_results(
     return inputs
 
 
+def too_long(target: Path, makes: Modality) -> str:
+    """Return why no file can have the name of a result, or of what is written beside it; "" if one can."""
+    size = max(len(os.fsencode(path.name)) for path in (target, *makes.beside(target)))
+    if size <= NAME_LIMIT:
+        return ""
+    return (
+        f"the name of its result would have {size} bytes, and file systems allow {NAME_LIMIT}: give it a shorter name"
+    )
+
+
 def plan(
     sources: Sequence[str], out: Path, takes: Modality, makes: Modality, output: Output, say: Callable[[str], None]
 ) -> tuple[dict[Path, Any], list[str], Counter[str]]:
@@ -293,6 +304,10 @@ def plan(
             say(failed[-1])
         for thing, name in found:
             target = out / moving.name_of(thing, name, takes, makes, output)
+            if why := too_long(target, makes):
+                failed.append(f"{shown(thing)}: {why}")
+                say(failed[-1])
+                continue
             if isinstance(thing, Path) and target.exists() and target.samefile(thing):
                 raise ConfigError(f"{shown(thing)} would be overwritten by its own translation: use another folder")
             if targets.setdefault(target, thing) != thing:

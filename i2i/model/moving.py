@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .. import files
 from ..errors import DataError, I2IError
 from ..images import Output, shown
+from ..images.decode import size_of
 from ..images.find import find_moving, is_video
 from ..images.frame import Frame
 from ..images.notes import reason_of
 from ..images.segments import Segments
 from ..images.steady import Steady
 from ..images.video import ANIMATIONS, animated, count_of, iter_video, write_video
+from ..images.write import LABELS, LARGEST
 from ..modalities import Modality
 from ..modalities.base import relative
 from ..runs.progress import pace
@@ -100,8 +103,10 @@ def translate(
     files.make_folder(target.parent)
     clip = Clip(thing, model, output, condition, note)
     if target.suffix.lower() in ANIMATIONS:
+        refuse_large(thing, target, model, output)
         begin()
-        write_video(target, clip.results(0))
+        with encoding(thing):
+            write_video(target, clip.results(0))
         return
     with encoding(thing), Segments(target, key) as parts:
         clip.steady_after(parts.state)
@@ -114,6 +119,20 @@ def translate(
             raise
         begin()
         parts.join(thing, clip.like(), output.strip)
+
+
+def refuse_large(thing: Path, target: Path, model: Model, output: Output) -> None:
+    """Raise DataError, before a frame is translated, if an animation of this format cannot be as large."""
+    size, scale = size_of(thing), getattr(model.task.makes, "scale", 1)
+    kind = target.suffix[1:].upper()
+    if size is None or kind not in LARGEST:
+        return
+    height, width = output.size_of(size[0] * scale, size[1] * scale, scale)
+    if max(height, width) > LARGEST[kind]:
+        raise DataError(
+            f"{shown(thing)}: its result of {width}x{height} exceeds the {LARGEST[kind]:,} pixels per side of "
+            f"{LABELS.get(kind, kind)}: ask for a smaller --size, or convert it to an animated PNG first"
+        )
 
 
 @contextmanager
@@ -182,7 +201,10 @@ class Clip:
     def result(self, pixels: np.ndarray) -> np.ndarray:
         """Return the result of one frame, uint8 [H, W, 3]."""
         output = self.output
-        made = self.model(pixels, tile=output.tile, size=output.size, scale=output.scale, **self.condition)
+        picture = Image.fromarray(pixels)  # the axes of an array would be guessed, wrongly if it is 3 pixels high
+        made = np.asarray(
+            self.model(picture, tile=output.tile, size=output.size, scale=output.scale, **self.condition)
+        )
         made = made if made.ndim == 3 else made[..., None]
         made = np.repeat(made, 3, 2) if made.shape[2] == 1 else made
         return made if self.steady is None else self.steady(pixels, made)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from ..speed import Pace, chosen_speed
 from ..task import Task
 from .memory import Need, Stage, chosen_tile, keep_few, need_of
 
+Measure = TypeVar("Measure")
+FEW = 16  # conditions whose measurements are kept
+
 
 def halved(tensor: Tensor) -> Tensor:
     """Return a float32 tensor as float16, unless a value is too large for it; others as they are."""
@@ -36,6 +40,16 @@ def depth_of(taken: Taken) -> torch.dtype | None:
     return taken.values.dtype if levels else None
 
 
+def key_of(value: Any) -> Hashable:
+    """Return what is equal for equal values of a condition only; of what is no plain value or tensor, for none."""
+    if isinstance(value, list | tuple):
+        return type(value), *map(key_of, value)
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return value.dtype, value.shape, hashlib.sha256(content.data).digest()
+    return (type(value), value) if value is None or isinstance(value, bool | int | float | str) else object()
+
+
 class Model:
     """A trained task as a callable; created by `load`.
 
@@ -44,7 +58,7 @@ class Model:
     Attributes:
         task: the task with its (averaged) weights, in eval mode.
         config: the resolved config it was trained with.
-        source: the file it was loaded from.
+        source: the file it was loaded from, or the folder if that has several, as CycleGAN's do.
         speed: how fast it translates: "exact", "auto" or "fast".
     """
 
@@ -53,12 +67,14 @@ class Model:
         self.speed = chosen_speed(speed)
         keep_few(task)
         self._pace: Pace | None = None  # made with the first translation
-        self._tiler: Any = None  # measured on the first call with tiles
-        self._need: Need | None = None  # counted on the first large input
+        self._tilers: dict[Hashable, Any] = {}  # measured on the first call with tiles and these conditions
+        self._needs: dict[Hashable, Need] = {}  # counted on the first large input with these conditions
 
     @property
     def name(self) -> str:
         """What messages call it: its run's folder, or its file without the suffix."""
+        if self.source.is_dir():
+            return self.source.name
         return self.source.parent.name if self.source.stem == "model" else self.source.stem
 
     def __repr__(self) -> str:
@@ -178,24 +194,34 @@ class Model:
 
     def tiler(self, condition: dict[str, Any], like: Tensor | None = None) -> Any:
         """Return what runs the network in tiles; see `Modality.tiler`."""
-        if self._tiler is None:
-            takes = self.task.takes
-            side = getattr(takes, "multiple", 1)
-            if like is None:
-                labels = isinstance(takes, LabelMap)
-                like = torch.zeros(1, 1, side, side, dtype=torch.int64) if labels else torch.zeros(1, 3, side, side)
-            with blame(self.task, "translate"):
-                like = like.to(device_of(self.task))
-                self._tiler = takes.tiler(self._network(condition), like, self.task.makes)
-        return self._tiler
+        return self._measured(self._tilers, condition, lambda: self._new_tiler(condition, like))
+
+    def _new_tiler(self, condition: dict[str, Any], like: Tensor | None) -> Any:
+        takes = self.task.takes
+        side = getattr(takes, "multiple", 1)
+        if like is None:
+            labels = isinstance(takes, LabelMap)
+            like = torch.zeros(1, 1, side, side, dtype=torch.int64) if labels else torch.zeros(1, 3, side, side)
+        return takes.tiler(self._network(condition), like.to(device_of(self.task)), self.task.makes)
 
     def need(self, condition: dict[str, Any]) -> Need:
         """Return the memory that the network needs; see `memory`."""
-        if self._need is None:
-            takes = cast("Image", self.task.takes)  # see `stages`
+        takes = cast("Image", self.task.takes)  # see `stages`
+        return self._measured(self._needs, condition, lambda: need_of(self._network(condition), takes))
+
+    def _measured(
+        self, known: dict[Hashable, Measure], condition: dict[str, Any], measure: Callable[[], Measure]
+    ) -> Measure:
+        """Return what is known of the network with these conditions, or measure it now."""
+        key = tuple((name, key_of(condition[name])) for name in sorted(condition))
+        found = known.get(key)
+        if found is None:
             with blame(self.task, "translate"):
-                self._need = need_of(self._network(condition), takes)
-        return self._need
+                found = measure()
+            if len(known) >= FEW:
+                known.clear()
+            known[key] = found
+        return found
 
     def sample(self, n: int, seed: int = 0, **condition: Any) -> Any:
         """Return `n` samples, determined by the seed. Images are float32 [n, C, H, W] in [0, 1].
@@ -273,6 +299,10 @@ class Model:
         """Return whether `call`, "translate" or "sample", has a condition of this name."""
         known = self._known(call)
         return known is None or name in known
+
+    def _is_input(self, name: str) -> bool:
+        """Return whether a condition is given as a file or the like, and not as a plain value."""
+        return name in self.task.conditions
 
     def _known(self, call: str) -> list[str] | None:
         """Return the names of the conditions of `translate` or `sample`; None if it takes any."""

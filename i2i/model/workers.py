@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,15 @@ def in_processes(
         model: loaded again by each process from `model.source`.
         manifest: the record of the results.
         output, condition: see `translate_files`.
-        nproc: how many processes.
+        nproc: how many processes at most.
 
     Raises:
         I2IError: an error that concerns all inputs.
     """
     queue, digest = deque(range(len(todo))), fingerprint(model)
-    order = (str(model.source), list(registry().files.values()), manifest, output, condition)
-    workers = [Worker(order, nproc) for _ in range(min(nproc, len(todo)))]
+    nproc = min(nproc, len(todo))
+    start = partial(Worker, str(model.source), (manifest, output, condition), nproc)
+    workers = [start() for _ in range(nproc)]
     started = list(workers)
     try:
         while queue or any(worker.at is not None for worker in workers):
@@ -85,7 +87,7 @@ def in_processes(
                     if at is not None:
                         yield at, ResourceError(f"{name_of(todo[at])}: the process that translated it {worker.end()}")
                         if queue:
-                            started.append(Worker(order, nproc))
+                            started.append(start())
                             workers.append(started[-1])
                     elif queue and not workers:
                         why = f"the process that loaded the model {worker.end()}: use fewer with --nproc"
@@ -112,11 +114,17 @@ def name_of(pair: tuple[Path, Any]) -> str:
 
 
 class Worker:
-    """One process and what it is working on."""
+    """One process and what it is working on.
 
-    def __init__(self, order: tuple[Any, ...], nproc: int) -> None:
+    Args:
+        source: the model to load.
+        how: the further arguments of `translate_one`, sent once it is loaded, as plugin files may define them.
+        nproc: how many processes share the memory and the cores.
+    """
+
+    def __init__(self, source: str, how: tuple[Any, ...], nproc: int) -> None:
         self.at: int | None = None
-        self.loaded = False
+        self.how, self.loaded = how, False
         self.pipe, theirs = connection.Pipe()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ}
@@ -133,7 +141,7 @@ class Worker:
             start_new_session=True,
         )
         theirs.close()
-        self._send(order)
+        self._send((source, list(registry().files.values())))
 
     def send(self, at: int, target: Path, thing: Any) -> None:
         """Let it translate the pair number `at`; that it is dead is noticed by `answer`."""
@@ -159,6 +167,8 @@ class Worker:
         if not self.loaded and found != digest:
             raise WeightsError("the weights have changed since the model was loaded: start again")
         error = found if self.loaded else None
+        if not self.loaded:
+            self._send(self.how)
         self.at, self.loaded = None, True
         return error
 
@@ -177,13 +187,14 @@ def work(handle: int, translate_one: One) -> None:
     """Be a worker: load the model, then translate what comes, until the other side is gone."""
     pipe = connection.Connection(handle)
     with ended_by_sigterm(), contextlib.suppress(EOFError, ConnectionError):
-        source, plugins, *how = pipe.recv()
+        source, plugins = pipe.recv()
         try:
             model = loaded(source, plugins)
         except I2IError as error:
             pipe.send((error, []))
             return
         pipe.send((fingerprint(model), []))
+        how = pipe.recv()
         while True:
             thing, target = pipe.recv()
             found = None

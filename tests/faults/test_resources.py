@@ -116,7 +116,7 @@ def test_G4_a_picture_that_does_not_fit_is_translated_in_tiles_with_the_same_res
     model, given = i2i.Model(Enlarged(), {}, Path("here")), picture(420, 300, mode)
     little(1e12)
     whole = np.asarray(model(given)).astype(int)
-    assert model._tiler is None
+    assert model._tilers == {}
     needs = [memory.Plan((300, 420), model.stages({}) or [], Output()).needs(tile) for tile in (None, 128)]
     little(sum(needs) / 2 / memory.USABLE)
     with pytest.warns(ImageWarning, match="GB are free: it is translated in tiles of"):

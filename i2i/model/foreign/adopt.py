@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ... import checkpoint, config
+from ... import checkpoint, config, devices
 from ...errors import I2IError, PluginError, WeightsError
 from ...plugins import registry
 from ...task import Task
@@ -37,7 +36,7 @@ def adopted(path: Path, overrides: Sequence[str] = ()) -> tuple[Task, dict[str, 
     task_config, own, said = recognised(tensors, metadata, path)
     text = config.dump({"task": task_config})
     tree, build = config.task_of(text, str(path), registry().catalog, overrides)
-    with torch.random.fork_rng():
+    with devices.random_state_kept():
         task = build()
     checkpoint.load_weights(task, own, str(path))
     print(f"i2i: {path.name}: {said}", file=sys.stderr)
