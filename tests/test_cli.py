@@ -218,3 +218,5 @@ def test_a_repeated_condition_becomes_a_list() -> None:
     assert conditions(["style=a.jpg", "seed=3", "style=b=c.jpg"]) == {"style": ["a.jpg", "b=c.jpg"], "seed": "3"}
     with pytest.raises(ConfigError, match="-c style: a condition is KEY=VALUE"):
         conditions(["style"])
+    with pytest.raises(ConfigError, match="-c force=1: no condition is called force; options of the command come"):
+        conditions(["force=1"])

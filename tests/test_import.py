@@ -54,6 +54,7 @@ def test_half_is_half_as_large_and_keeps_what_float16_cannot_hold(tmp_path: Path
     [
         ([], "name the file to write with -o"),
         (["-o", "net.pth"], "name it net.safetensors"),
+        (["-o", "."], "name it weights.safetensors"),
         (["-o", "there.safetensors"], "already exists: use --force"),
         (["-o", "new.safetensors", "task.generator.blocks=3"], "does not fit Pix2Pix"),
         (["-o", "new.safetensors", "task.test_mod=eval"], "did you mean `test_mode`"),

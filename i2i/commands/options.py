@@ -38,6 +38,10 @@ Conditions = Annotated[
 ]
 
 
+RESERVED = {"sources", "out", "model", "force", "skip_existing", "output", "nproc", "say", "note", "n"}
+"""Parameters of the functions that conditions are passed to."""
+
+
 def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
     """Turn KEY=VALUE pairs into keyword arguments; a repeated key makes a list."""
     found: dict[str, list[str]] = {}
@@ -45,6 +49,8 @@ def conditions(pairs: list[str] | None) -> dict[str, str | list[str]]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"-c {pair}: a condition is KEY=VALUE, such as direction=BtoA")
+        if key in RESERVED:
+            raise ConfigError(f"-c {pair}: no condition is called {key}; options of the command come without -c")
         found.setdefault(key, []).append(value)
     return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
 

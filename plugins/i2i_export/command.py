@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from i2i import ConfigError
+from i2i import ConfigError, files
 from i2i.cli import Conditions, PluginFile, conditions
 
 SUFFIXES = (".onnx", ".pt2")
@@ -39,7 +39,9 @@ def export(
         raise ConfigError(f"{shown(target)} already exists: use --force to overwrite it, or -o for another name")
     from .writing import write_onnx, write_program
 
+    files.refuse_unwritable(target.parent)
     loaded = i2i.load(model, plugin, overrides or [], device="cpu", speed="exact")
     write = write_onnx if target.suffix == ".onnx" else write_program
+    files.make_folder(target.parent)
     said = write(loaded, target, conditions(condition), half=half)
     print(f"{shown(target)}: {target.stat().st_size:,} bytes; {said}", file=sys.stderr)

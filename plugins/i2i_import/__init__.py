@@ -35,7 +35,7 @@ def import_weights(
     target = Path(out)
     if target.suffix != ".safetensors":
         raise ConfigError(
-            f"-o {out}: the file is in the format safetensors, name it {target.with_suffix('').name}.safetensors"
+            f"-o {out}: the file is in the format safetensors, name it {target.stem or 'weights'}.safetensors"
         )
     if target.exists() and not force:
         raise ConfigError(f"{shown(target)} already exists: use --force to overwrite it, or -o for another name")

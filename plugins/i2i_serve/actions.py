@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import PIL.Image
 import torch
 
 from i2i import ConfigError, Model, Task, data, images, latent
@@ -19,6 +20,7 @@ from .encoding import Options, encoded, encoded_samples
 from .jobs import Result
 
 Answer = tuple[Any, list[Result]]
+RESERVED = {"img", "n", "tile", "size", "scale"}  # parameters of `Model.__call__` and `Model.sample`
 EXAMPLES = 2000  # training pictures, or sampled codes, from which directions are learned
 learned: WeakKeyDictionary[Model, latent.Learned] = WeakKeyDictionary()
 shapes: WeakKeyDictionary[Model, torch.Size] = WeakKeyDictionary()  # of codes
@@ -54,7 +56,9 @@ def translate(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) ->
 def frame_by_frame(model: Model, given: bytes, conditions: dict[str, Any]) -> images.Video:
     """Translate an animation, as `i2i translate` does."""
     clip = images.read_video(given)
-    made = np.stack([model(np.asarray(frame), **conditions) for frame in clip.frames])
+    made = np.stack(
+        [np.asarray(model(PIL.Image.fromarray(frame), **conditions).convert("RGB")) for frame in clip.frames]
+    )
     return images.Video(made, clip.times)
 
 
@@ -62,7 +66,10 @@ def sample(model: Model, blobs: dict[str, bytes], options: dict[str, Any]) -> An
     """Make `n` new pictures. Raises: ConfigError, the model does not make any."""
     if not latent.can(model, "sample"):
         raise ConfigError("this model does not make new pictures, it translates: use translate, not sample")
-    made = model.sample(options["n"], options["seed"], **conditions(model, blobs, options))
+    chosen = conditions(model, blobs, options)
+    if "seed" in chosen:
+        raise ConfigError("seed is a field of its own, not a condition")
+    made = model.sample(options["n"], options["seed"], **chosen)
     return None, encoded_samples(made, model.task.makes, Options.of(options))
 
 
@@ -122,9 +129,11 @@ def conditions(model: Model, blobs: dict[str, bytes], options: dict[str, Any], t
             `i2i.latent` pass them on as they are.
 
     Raises:
-        ConfigError: one that must be a picture is not an upload.
+        ConfigError: one that must be a picture is not an upload, or has a name that no condition can have.
     """
     given: dict[str, Any] = {name: data for name, data in blobs.items() if name != "picture"}
+    for name in RESERVED.intersection([*given, *options.get("conditions", {})]):
+        raise ConfigError(f"no condition is called {name}")
     for name, value in options.get("conditions", {}).items():
         kinds = kinds_of(model, name)
         if kinds - {"caption"}:

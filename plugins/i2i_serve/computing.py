@@ -20,7 +20,7 @@ from i2i import DataError, images
 from i2i.modalities import Image
 
 from .form import Form, read_form, unknown
-from .limits import Account, Refusal
+from .limits import ADVICE, Account, Refusal
 from .routes import ERRORS, card, client_of, ended, file, shown, state_of
 from .schema import Conditions, Decode, Directions, Draw, Error, Format, JobState, Sample
 from .server import State
@@ -264,6 +264,6 @@ def check_picture(content: bytes, most: int) -> None:
     try:
         images.read_rgb(content, limit=most)
     except DataError as error:
-        text = str(error).removeprefix("the given bytes: ").partition(", or set I2I_LIMITS")[0]
+        text = ADVICE.sub("", str(error).removeprefix("the given bytes: "))
         foreign = text.startswith(("not an image", images.UNSUPPORTED))
         raise Refusal(415 if foreign else 422, f"{text[:1].upper()}{text[1:]}.") from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import PIL.Image
 
 from i2i import ConfigError, images
@@ -14,6 +14,8 @@ from i2i.modalities import Modality
 
 from .jobs import Result
 from .schema import Format
+
+LARGEST = {"webp": 16383, "jpeg": 65500, "gif": 65535}  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def encoded(made: Any, makes: Modality, options: Options) -> Result:
         ConfigError: it is nothing that can be shown.
     """
     if isinstance(made, images.Video):
-        return animated(np.stack(list(made.frames)), float(made.fps), options)
+        return animated(made, options)
     if isinstance(made, PIL.Image.Image):
         return still(plain(made), options)
     raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")
@@ -48,7 +50,7 @@ def encoded_samples(made: Any, makes: Modality, options: Options) -> list[Result
     if len(shape) == 5:
         clips = images.to_uint8(made.flatten(0, 1) * 2 - 1)
         clips = clips.reshape(*shape[:2], *clips.shape[1:])
-        return [animated(frames, getattr(makes, "fps", 12), options) for frames in clips]
+        return [animated(images.Video.of(frames, getattr(makes, "fps", 12)), options) for frames in clips]
     if len(shape) != 4:
         raise ConfigError(f"this server sends pictures and clips, and the model makes {makes.plural}")
     return [still(PIL.Image.fromarray(pixels), options) for pixels in images.to_uint8(made * 2 - 1)]
@@ -67,7 +69,7 @@ def still(image: PIL.Image.Image, options: Options) -> Result:
     """Encode a picture; JPEG has no alpha, which becomes white, only PNG keeps 16 bits, and floats become 8 bits.
 
     Raises:
-        ConfigError: a GIF is asked for.
+        ConfigError: a GIF is asked for, or the picture is too large for the format.
     """
     kind = options.format or "png"
     if kind == "gif":
@@ -80,19 +82,30 @@ def still(image: PIL.Image.Image, options: Options) -> Result:
         white = PIL.Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white
+    refuse_large(kind, *image.size)
     buffer = io.BytesIO()
     more: dict[str, Any] = {"compress_level": 3} if kind == "png" else {"quality": options.quality}
     image.save(buffer, format=kind.upper(), **more)
     return Result(buffer.getvalue(), f"image/{kind}", image.width, image.height)
 
 
-def animated(frames: np.ndarray, fps: float, options: Options) -> Result:
-    """Encode frames uint8 [T, H, W, 3].
+def animated(clip: images.Video, options: Options) -> Result:
+    """Encode a clip with the times of its frames.
 
     Raises:
-        ConfigError: a JPEG is asked for.
+        ConfigError: a JPEG is asked for, or the frames are too large for the format.
     """
     kind = options.format or "gif"
     if kind == "jpeg":
         raise ConfigError("format jpeg is for pictures, and this is an animation: choose gif, webp or png")
-    return Result(images.animation(frames, fps, kind), f"image/{kind}", frames.shape[2], frames.shape[1])
+    height, width = clip.frames.shape[1:3]
+    refuse_large(kind, width, height)
+    return Result(images.animation(clip, kind=kind), f"image/{kind}", width, height)
+
+
+def refuse_large(kind: str, width: int, height: int) -> None:
+    """Raise ConfigError if a format does not hold pictures of this size."""
+    if max(width, height) > LARGEST.get(kind, math.inf):
+        raise ConfigError(
+            f"the result has {width}x{height} pixels, and a {kind} at most {LARGEST[kind]:,} a side: choose png"
+        )

@@ -22,6 +22,7 @@ from i2i import ConfigError, DataError, I2IError, Model, NumericError, ResourceE
 from i2i.devices import chosen
 
 from . import actions, frames, menu
+from .limits import ADVICE
 
 ACTIONS = {
     "describe": actions.describe,
@@ -99,7 +100,7 @@ def public(text: str, paths: list[str], name: str) -> str:
     for path in paths:
         text = text.replace(path, name)
     text = re.sub(r"the given bytes: ", "", text)
-    text = re.sub(r",? or set I2I_LIMITS=\d+ to raise all limits on pictures", "", text)
+    text = ADVICE.sub("", text)
     text = re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "a file", text)
     text = " ".join(text.split())
     return capital(text) + ("" if text.endswith((".", "?")) else ".")

@@ -5,11 +5,14 @@ A refusal is one sentence with a status: 413 for too many bytes, 422 for what ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 MB = 1_000_000
+ADVICE = re.compile(r"(,? or|;)?(, if it is intact,)? set I2I_LIMITS=\d+ to raise all limits on pictures")
+"""What an error advises who runs the server to do."""
 
 
 @dataclass(frozen=True)

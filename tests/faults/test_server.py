@@ -256,6 +256,56 @@ def test_deep_greys_are_converted_to_8_bits_and_not_clipped() -> None:
                 assert np.abs(np.asarray(sent, dtype=int) - expected).max() <= (0 if kind == "png" else 4)
 
 
+def test_results_too_large_for_their_format_are_refused_with_the_limit() -> None:
+    import numpy as np
+    from i2i_serve.encoding import Options, animated, still
+
+    from i2i.errors import ConfigError
+    from i2i.images import Video
+
+    for kind, width in (("webp", 16400), ("jpeg", 65600)):
+        with pytest.raises(ConfigError, match=rf"the result has {width}x2 pixels, and a {kind} at most"):
+            still(Image.new("RGB", (width, 2)), Options(kind))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a gif at most 65,535 a side: choose png"):
+        animated(Video.of(np.zeros((2, 1, 65600, 3), np.uint8), 10), Options())
+
+
+@pytest.mark.parametrize("height", [1, 3, 8])
+def test_an_animation_keeps_its_times_whatever_its_height(height: int) -> None:
+    from i2i_serve.actions import translate
+
+    import i2i
+
+    frames = [Image.new("RGB", (9, height), (40 * n, 0, 0)) for n in range(3)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=[100, 2000, 300])
+    _, (made,) = translate(i2i.load("upscale-x2"), {"picture": buffer.getvalue()}, {})
+    with Image.open(io.BytesIO(made.content)) as clip:
+        times = [(clip.seek(n), clip.info["duration"])[1] for n in range(clip.n_frames)]  # type: ignore[attr-defined]
+    assert (times, made.width, made.height) == ([100, 2000, 300], 18, 2 * height)
+
+
+def test_conditions_that_are_fields_or_parameters_are_refused() -> None:
+    from i2i_serve.actions import sample, translate
+
+    import i2i
+    from i2i.errors import ConfigError
+
+    for name in ("img", "tile", "scale"):
+        with pytest.raises(ConfigError, match=f"no condition is called {name}"):
+            translate(i2i.load("upscale-x2"), {"picture": picture()}, {"conditions": {name: "5"}})
+    with pytest.raises(ConfigError, match="seed is a field of its own"):
+        sample(i2i.load("digits"), {}, {"n": 1, "seed": 0, "conditions": {"seed": 1}})
+
+
+def test_clients_are_not_told_what_only_the_host_can_do() -> None:
+    from i2i_serve.inference import public
+
+    end = "set I2I_LIMITS=3 to raise all limits on pictures"
+    assert public(f"too large; make it smaller first, or {end}", [], "x") == "Too large; make it smaller first."
+    assert public(f"damaged; replace the file or, if it is intact, {end}", [], "x") == "damaged; replace the file."
+
+
 def test_names_at_the_start_of_a_sentence_keep_their_case() -> None:
     from i2i_serve.inference import public
 
