@@ -27,7 +27,7 @@ from .config import Train
 from .contract import backward, builder_for, name_of, next_turn, not_finite, players_of, turns_of
 from .data.stream import Batch
 from .errors import NumericError, PluginError, blame
-from .networks.average import Average
+from .networks.average import Average, mend
 from .processes import ProcessGroup, load_state, state_of
 from .speed import Kernels, precision_at
 from .task import Losses, Task
@@ -179,6 +179,7 @@ class Engine:
                 raise error
             if not turn.finite:
                 self.skipped[turn.player] = self.skipped.get(turn.player, 0) + 1
+                mend(self.task)
         return self.losses
 
     def _backward(self, turns: Sequence[Iterator[tuple[str, Losses, bool]]]) -> tuple[str | None, Losses]:

@@ -59,7 +59,7 @@ def train(config: Config, run: Run, world: ProcessGroup, *, resume: bool = False
     if record.complete(steps):
         return
     check_answers(engine.task, observed or None)  # reports a broken `pictures` now, not after `sample_every` steps
-    record.open()
+    record.open(steps)
     progress = Progress(engine.number, steps, shown=world.rank == 0)
     numbers = partial(evaluated, engine, metrics, data, run, progress)
     with signals(engine, run), world.watch(lambda: engine.number), samples_of_faults(data, settings.seed):

@@ -95,12 +95,10 @@ class Registry:
         self.catalog.forget(name)
 
     def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """Yield (plugin name, call) for each implementation of `hook`, those marked `trylast` at the end.
-
-        The caller handles failures.
-        """
-        for found in sorted(getattr(self.manager.hook, hook).get_hookimpls(), key=lambda found: found.trylast):
-            yield found.plugin_name, functools.partial(found.function, *(arguments[a] for a in found.argnames))
+        """Yield (plugin name, call) of each implementation of `hook`, in order; the caller handles failures."""
+        found = getattr(self.manager.hook, hook).get_hookimpls()
+        for one in sorted(found, key=lambda one: (one.trylast, not one.tryfirst)):
+            yield one.plugin_name, functools.partial(one.function, *(arguments[a] for a in one.argnames))
 
     def first(self, hook: str, **arguments: Any) -> Any:
         """Return the first result that is not None, or None."""

@@ -439,6 +439,17 @@ def test_F6_on_nan_skip_leaves_the_turn_out_and_counts_it() -> None:
     assert resumed.skipped == {"W": 3}
 
 
+def test_F6_running_statistics_recover_from_a_skipped_step() -> None:
+    task = Line()
+    task.w = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))  # type: ignore[assignment]
+    engine = Engine(task, sgd, Train(steps=2, on_nan="skip"))
+    engine.step([{"A": torch.full((4, 1), float("nan"))}])
+    assert engine.skipped == {"W": 1, "V": 1}
+    assert all(b.isfinite().all() for b in task.buffers())
+    engine.step(line_batch())
+    assert task.w[0].running_mean.item() > 0
+
+
 def test_one_optimizer_per_player_must_name_the_players() -> None:
     with pytest.raises(ConfigError, match=r"given for \['G'\], but the task has the players \['V', 'W'\]"):
         Engine(Line(), {"G": sgd}, Train(steps=1))

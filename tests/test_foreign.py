@@ -324,6 +324,13 @@ class Broken:
         return tensors["missing"]
 
 
+class First:
+    @staticmethod
+    @hookimpl(tryfirst=True)
+    def adopt_weights(tensors: dict[str, Tensor]) -> Any:
+        return {"use": "first"}, {}, "before others"
+
+
 def opened(*plugins: tuple[str, Any]) -> Registry:
     made = Registry()
     for name, plugin in plugins:
@@ -342,6 +349,8 @@ def test_the_first_plugin_that_recognises_weights_wins_and_those_marked_trylast_
     assert made.first("resolve_weights", source="polite") == Path("/somewhere")
     assert made.first("resolve_weights", source="other") is None
     assert made.first("list_models") == []
+    made = opened(("polite", Polite), ("first", First))
+    assert recognised({"polite": torch.ones(1)}, {}, Path("x.pth"))[2] == "before others"
 
 
 def test_a_plugin_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

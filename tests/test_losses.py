@@ -185,6 +185,15 @@ def test_gradient_penalty_is_taken_at_one_point_between_real_and_fake_per_image(
     assert 0 <= flat.min() < 0.2 < 0.8 < flat.max() <= 1
 
 
+def test_gradient_penalty_of_clips_draws_one_number_per_clip() -> None:
+    def D(clips: Tensor) -> Tensor:  # of slope 1 everywhere
+        return clips.flatten(1).mean(1, keepdim=True) * clips[0].numel() ** 0.5
+
+    for frames in (2, 4):
+        real, fake = torch.rand(2, 4, frames, 3, 8, 8)
+        assert gradient_penalty(D, real, fake).item() == pytest.approx(0, abs=1e-9)
+
+
 def test_gradient_penalty_takes_fakes_in_half_precision() -> None:
     D = nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
     real, fake = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4).bfloat16()
@@ -265,6 +274,17 @@ def test_pool_state_shares_no_memory_with_the_pool() -> None:
     stream(pool, 2, 50)
     assert state["images"][:, 0, 0, 0].tolist() == [0.0, 1.0]
     assert state["count"] == 2
+
+
+def test_pool_keeps_no_image_that_is_not_finite() -> None:
+    pool = ReplayPool(size=4)
+    bad = torch.full((1, 3, 4, 4), float("nan"))
+    assert pool(bad).isnan().all()
+    assert not pool.stored
+    pool(torch.zeros(2, 3, 4, 4))
+    pool.stored.append(bad[0])  # as on an accelerator, where looking would make it wait
+    assert pool.get_extra_state()["count"] == 2
+    assert pool.get_extra_state()["images"].isfinite().all()
 
 
 def test_pool_has_no_parameters_or_buffers() -> None:

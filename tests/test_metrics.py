@@ -25,7 +25,7 @@ from i2i.errors import ConfigError, NumericError, PluginError, WeightsError
 from i2i.losses import torchvision_guard
 from i2i.losses.backbones import RESNET20
 from i2i.losses.pretrained import Weights
-from i2i.metrics import KID, LPIPS, PSNR, SSIM, Frechet, answers, check_needs, register
+from i2i.metrics import KID, LPIPS, PSNR, SSIM, Frechet, Needs, answers, check_needs, register
 from i2i.metrics import features as extractors
 from i2i.metrics import lpips as lpips_metric
 from i2i.metrics.features import features, kept, lenet
@@ -118,7 +118,7 @@ def test_answers_are_cropped_by_the_scale_clipped_and_detached() -> None:
     ("data", "rule", "error", "says"),
     [
         (Held(), None, ConfigError, "but Held has none: use another data set"),
-        (Held({"A": picture(3, 4, 4)}), None, ConfigError, r"has \['A'\]: use another data set"),
+        (Held({"B": picture(3, 4, 4)}), None, ConfigError, r"has \['B'\]: use another data set"),
         (Held(pair(picture(3, 4, 4))), lambda x: x * torch.nan, NumericError, "not finite"),
         (Held(pair(picture(3, 4, 4))), lambda x: x[..., :2], PluginError, r"made \[1, 3, 4, 2\] .* give 4x4 pixels"),
     ],
@@ -511,6 +511,16 @@ def test_a_metric_whose_needs_are_not_met_is_rejected_before_training() -> None:
     task.makes = Sounds()
     with pytest.raises(ConfigError, match="it compares images, but Answer makes sounds: remove it"):
         check(PSNR(), good, task)
+
+
+def test_a_metric_that_needs_no_target_gets_answers_without_one() -> None:
+    data = Held({"A": picture(3, 4, 4)})
+    metric = PSNR()
+    metric.needs = Needs(source=True)
+    check(metric, data)
+    assert [sample.keys() for sample, _ in answers(Answer(), data)] == [{"A": None}.keys()]
+    with pytest.raises(ConfigError, match=r'validation samples with "A", but Held has \[\'B\'\]'):
+        next(answers(Answer(), Held({"B": picture(3, 4, 4)})))
 
 
 def test_psnr_of_unpaired_data_is_rejected() -> None:

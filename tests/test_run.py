@@ -25,7 +25,8 @@ from i2i.data.stream import validation_batch
 from i2i.errors import ConfigError, DataError, WeightsError
 from i2i.files import calls
 from i2i.metrics.base import validated
-from i2i.runs import Line, evaluate
+from i2i.runs import Line, Run, evaluate
+from i2i.runs.resume import allowed_changes
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """
@@ -566,6 +567,39 @@ def test_the_best_weights_survive_a_resume(config: Path, tmp_path: Path, monkeyp
     assert final_state(tmp_path / "broken") == final_state(whole)
     highest = api.run(config, *lowest, "train.best_is=highest", out=tmp_path / "highest")
     assert checkpoint.load_model(highest / "model.safetensors")[2]["step"] == "6"
+
+
+def test_numbers_and_weights_are_of_the_same_step_when_a_run_is_extended(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = {2: 0.5, 4: 0.1, 5: 0.3, 6: 0.2}
+    monkeypatch.setattr(
+        sys.modules["i2i.runs.evaluate"],
+        "evaluate",
+        lambda *_, seed, step, line: {"validation/cycle_a": results[step], "validation/other": step},
+    )
+    asked = ["train.best=validation/cycle_a", "train.best_is=lowest", "train.evaluate_every=5"]
+    run = api.run(config, *asked, "train.steps=4", out=tmp_path / "run")
+    api.run(config, *asked, "train.steps=6", out=run, resume=True)
+    assert json.loads((run / "metrics.json").read_text())["step"] == 4
+    assert checkpoint.load_model(run / "model.safetensors")[2]["step"] == "4"
+    assert [line["step"] for line in logged(run) if "metric/validation/other" in line] == [4, 5, 6]
+
+
+def test_a_misspelt_best_result_can_be_corrected_after_the_training(config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"continue with --resume train\.best=NAME"):
+        api.run(config, "train.best=validation/x", out=run)
+    api.run(config, "train.best=validation/cycle_a", "train.best_is=lowest", out=run, resume=True)
+    assert "validation/cycle_a" in json.loads((run / "metrics.json").read_text())
+    assert (run / "model.safetensors").exists()
+
+
+def test_a_resume_may_clip_and_skip_as_messages_suggest(config: Path, tmp_path: Path) -> None:
+    run = api.run(config, "train.steps=2", out=tmp_path / "run")
+    api.run(config, "train.steps=3", "train.clip=1.0", "train.on_nan=skip", out=run, resume=True)
+    with pytest.raises(WeightsError, match=r"started with task\.r1_every=2 instead of 1"):
+        allowed_changes(Run(run), {"task": {"r1_every": 2}}, {"task": {"r1_every": 1}})
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])

@@ -78,6 +78,29 @@ def test_shards_keep_the_contract_of_data(pairs: str) -> None:
     assert torch.equal(again.sample(3, np.random.default_rng(3))["A"], data.sample(3, np.random.default_rng(3))["A"])
 
 
+def test_shards_for_validation_are_not_trained_on_and_bad_samples_in_them_are_left_out(
+    pairs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    every, held = pairs.replace("train-", ""), pairs.replace("train", "val")
+    data = Shards(every, PARTS, validation=held, size=32)
+    assert (len(data), len(data.validation())) == (10, 2)
+    assert len(Shards(held, PARTS, validation=held, size=32)) == 2
+    contents = {f"{n}.{end}": encoded(n) for n in range(3) for end in PARTS.values()}
+    contents["1.photo.png"] = contents["1.photo.png"][:300]
+    shard(Path(held).parent / "val-000.tar", contents)
+    assert len(Shards(every, PARTS, validation=held, size=32).validation()) == 2
+    assert "skipped in validation" in caplog.text
+    told = check(Path(pairs).parent, data=[Shards])
+    assert (
+        f'`root: "{Path(pairs).parent}/train-*.tar"`, `validation: "{Path(pairs).parent}/val-*.tar"`' in told.text()
+    )
+
+
+def test_the_ends_of_names_may_be_in_upper_case(tmp_path: Path) -> None:
+    shard(tmp_path / "x-0.tar", {"1.PNG": encoded(1)})
+    assert len(Shards(str(tmp_path / "x-*.tar"), {"image": "PNG"}, validation=str(tmp_path / "x-*.tar"))) == 1
+
+
 def test_classes_are_numbers_in_digits(tmp_path: Path) -> None:
     contents = {
         f"a/{n}.{end}": encoded(n) if end == "jpg" else b"%d\n" % n for n in range(3) for end in ("jpg", "cls")

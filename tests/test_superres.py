@@ -422,6 +422,26 @@ def test_bad_images_are_skipped_and_too_many_are_an_error(tmp_path: Path, caplog
         SuperResolution(str(folder), size=16, validation=str(folder))
 
 
+def test_a_bad_held_out_image_is_skipped_and_one_for_validation_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save(tmp_path, *(f"{n:02d}.png" for n in range(20)))
+    (folder / "09.png").write_bytes((folder / "09.png").read_bytes()[:200])
+    held = SuperResolution(str(folder), size=16).validation()
+    assert (len(held), tuple(held[0]["B"].shape)) == (1, (3, 40, 52))
+    assert re.search(r"skipped in validation: .*09\.png", caplog.text)
+    held = SuperResolution(str(folder), size=16, validation=str(folder), bad_limit=0.5).validation()
+    with pytest.raises(DataError, match=r"09\.png"):
+        len(held)
+
+
+def test_images_for_validation_inside_root_are_not_trained_on(tmp_path: Path) -> None:
+    save(tmp_path / "train", "1.png", "2.png", "3.png")
+    save(tmp_path / "valid", "1.png", "2.png")
+    data = SuperResolution(str(tmp_path), size=16, validation=str(tmp_path / "valid"))
+    assert (len(data), len(data.validation())) == (3, 2)
+
+
 def test_invalid_data_arguments_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere': no such folder"):
         SuperResolution(str(tmp_path / "nowhere"))

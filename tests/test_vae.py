@@ -202,6 +202,15 @@ def test_the_warm_up_reaches_beta_and_continues_after_a_resume() -> None:
     assert [weight(resumed) for _ in range(3)] == pytest.approx([1.5, 2.0, 2.0])
 
 
+def test_the_micro_batches_of_a_step_have_the_same_weight_in_the_warm_up() -> None:
+    task = made(warm_up=4)
+    steps = [task.step({"image": pictures(2, 1, 8, 8)}) for _ in range(2)]
+    for _ in range(2):
+        for step in steps:
+            next(step, None)
+    assert int(task.seen) == 1
+
+
 # ---- the likelihood and the active units, against closed forms
 
 

@@ -806,6 +806,8 @@ def test_class_names_in_another_order_than_those_of_the_data_are_rejected() -> N
     assert refused(("run", "jump"), ("jump", "run")) == f"task.classes is [run, jump], {right}"
     many = tuple(f"class {n}" for n in range(30))
     assert refused(("a",), many).endswith("of the data are 30: set task.classes=30, or use other data")
+    ordered = tuple(sorted(class_names(30)))  # folders 0 to 29, as data sets read them
+    assert refused(class_names(30), ordered).endswith(f"set task.classes=[{','.join(ordered)}], or use other data")
     for task, data in (
         (class_names(10), ("jump", "run")),
         (("a", "b"), class_names(2)),

@@ -161,7 +161,7 @@ class Clips(Data):
         kept = train.some(i for i, clip in enumerate(train.clips) if len(clip) >= self.span)
         self.short = len(train.clips) - len(kept.clips)
         if not kept.clips:
-            longest = max(map(len, train.clips))
+            longest = max(map(len, train.clips), default=0)
             raise DataError(
                 f"{where}: none of the {self.short} training clips has the {self.span} frames that frames="
                 f"{self.frames} and stride={self.stride} need, the longest has {longest}: lower these"

@@ -13,6 +13,7 @@ import glob
 import logging
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,14 +45,15 @@ class Shards(Data):
         root: a pattern of uncompressed tar files, such as "data/train-*.tar".
         parts: what a sample has, by its name for the task -> the end of a file's name after the first dot, e.g.
             {A: sketch.png, B: photo.jpg} or {image: jpg, label: cls}. The content of "cls" is a number.
-        validation: the same for validation. null holds out every tenth sample of `root`.
+        validation: the same for validation; `root` may match these too, but they are not trained on. null holds out
+            every tenth sample of `root`.
         size: height and width of a sample, in pixels.
         load_size: height and width before the random crop; defaults to size * 286 / 256, rounded.
         batch_size: samples per step.
         flip: flip half of the samples horizontally.
         augment: extra augmentations, albumentations transform name -> its arguments.
         bad_limit: the fraction of unreadable training samples above which training stops; below it, each is replaced
-            by the next one, with a warning.
+            by the next one, with a warning. Unreadable validation samples are left out, with a warning.
         workers: number of loader processes.
         validation_samples: maximum number of validation samples, evenly spaced.
 
@@ -78,14 +80,17 @@ class Shards(Data):
         self.augment = Augment(size, load_size, flip, augment)
         if all(end == CLASS for end in parts.values()):
             raise ConfigError(f"data.parts has no picture, only {parts}: add one, such as {{image: jpg}}")
-        train = Index(root, [*parts.values()])
-        test = Index(validation, [*parts.values()]) if validation else train
+        ends = [end.lower() for end in parts.values()]
+        test = Index(validation, ends) if validation else None
+        train = Index(root, ends, () if test is None or validation == root else test.shards)
+        test = test or train
         numbers, held_out = np.arange(len(train)), np.arange(len(test))
         if validation is None:
             numbers, held_out = np.delete(numbers, slice(EVERY - 1, None, EVERY)), held_out[EVERY - 1 :: EVERY]
         self.train, self.numbers, self.test = train, numbers, test
         count = min(validation_samples, len(held_out))
         self.held_out = [int(held_out[n * len(held_out) // count]) for n in range(count)]
+        self._held_out = HeldOut(self)
         names = [train.name(int(n)) for n in numbers]
         self.quarantine = Quarantine(Path(root).parent, names, bad_limit, "write these shards again without them")
 
@@ -105,7 +110,13 @@ class Shards(Data):
             except DataError as error:
                 problems.append(str(error))
         parts = ", ".join(f"{count:,} .{end}" for end, count in sorted(ends.items())[:10])
-        kind = f'looks like shards, for `use: shards` with `root: "{root}/*.tar"` and `parts`'
+        starts = sorted({shard.stem.rstrip("0123456789") for shard in shards})
+        train, held = (
+            [s for s in starts if any(word in s for word in words)] for words in (("train",), ("val", "test"))
+        )
+        pattern = f"{train[0] if len(starts) > 1 and len(train) == 1 else ''}*.tar"
+        validation = f', `validation: "{root}/{held[0]}*.tar"`' if len(starts) > 1 and len(held) == 1 else ""
+        kind = f'looks like shards, for `use: shards` with `root: "{root}/{pattern}"`{validation} and `parts`'
         return Layout(kind, problems, [f"{len(shards)} tar files: {parts or 'nothing in them'}"], pictures=False)
 
     def __len__(self) -> int:
@@ -134,7 +145,7 @@ class Shards(Data):
 
     def validation(self) -> Sequence[Sample]:
         """Return the validation samples: resized along the short side to `size` and centre-cropped."""
-        return HeldOut(self)
+        return self._held_out
 
     def note(self) -> str:
         """Return how many samples could not be read so far."""
@@ -154,18 +165,30 @@ class Shards(Data):
 
 
 class HeldOut(Sequence[Sample]):
-    """The validation samples of `Shards`, read when they are asked for."""
+    """The validation samples of `Shards`, read when they are asked for; the unreadable ones are left out."""
 
     def __init__(self, data: Shards) -> None:
         self.data = data
 
     def __len__(self) -> int:
-        return len(self.data.held_out)
+        return len(self._numbers)
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        numbers = []
+        for number in self.data.held_out:
+            try:
+                self.data._read(self.data.test, number)
+            except DataError as error:
+                log.warning("skipped in validation: %s", error)
+            else:
+                numbers.append(number)
+        return numbers
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
-        row = self.data._read(self.data.test, self.data.held_out[index])
+        row = self.data._read(self.data.test, self._numbers[index])
         size = self.data.augment.size
         return {n: to_tensor(fit(part, size)) if isinstance(part, np.ndarray) else part for n, part in row.items()}
 
@@ -175,14 +198,16 @@ class Index:
 
     Args:
         pattern: of the tar files.
-        ends: the ends of the file names, in the order in which they are read.
+        ends: the ends of the file names in lower case, in the order in which they are read.
+        others: files to leave out.
 
     Raises:
         DataError: no file matches, one is damaged, truncated or compressed, or no sample has all parts.
     """
 
-    def __init__(self, pattern: str, ends: Sequence[str]) -> None:
-        self.shards = [Path(name) for name in sorted(glob.glob(os.path.expanduser(pattern), recursive=True))]
+    def __init__(self, pattern: str, ends: Sequence[str], others: Sequence[Path] = ()) -> None:
+        found = sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+        self.shards = [path for path in map(Path, found) if path not in others]
         if not self.shards:
             raise DataError(f"{pattern}: no file matches; shards needs tar files, such as data/train-*.tar")
         self.keys: list[str] = []
@@ -192,15 +217,15 @@ class Index:
         for number, shard in enumerate(self.shards):
             if shard.is_dir():
                 raise DataError(f"{pattern}: is a folder; give a pattern of tar files, such as {shard}/*.tar")
-            found: dict[str, dict[str, tuple[int, int, int]]] = {}
+            samples: dict[str, dict[str, tuple[int, int, int]]] = {}
             for member in members(shard):
                 folder, _, base = member.name.rpartition("/")
                 stem, _, end = base.partition(".")
                 ends_seen.add(end.lower())
                 place = (number, member.offset_data, member.size)
-                found.setdefault(f"{folder}/{stem}".lstrip("/"), {})[end.lower()] = place
-            whole = {key: parts for key, parts in found.items() if all(end in parts for end in ends)}
-            lacking += len(found) - len(whole)
+                samples.setdefault(f"{folder}/{stem}".lstrip("/"), {})[end.lower()] = place
+            whole = {key: parts for key, parts in samples.items() if all(end in parts for end in ends)}
+            lacking += len(samples) - len(whole)
             self.keys += whole
             rows += [[parts[end] for end in ends] for parts in whole.values()]
         if not rows:

@@ -94,6 +94,12 @@ def text(shape: Any) -> str:
     return "no tensor" if shape is None else str(tuple(shape))
 
 
+def refuse_empty(data: Data) -> None:
+    """Raise a DataError if a data set has no training samples."""
+    if not len(data):
+        raise DataError(f"{type(data).__name__} has no training samples: check data in the config")
+
+
 def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) -> Iterator[list[Batch]]:
     """Yield, for each step from `start` on, this process's micro-batches.
 
@@ -105,8 +111,7 @@ def stream(data: Data, train: Any, start: int, steps: int, world: ProcessGroup) 
         PluginError: the data set's own code raised, or its samples cannot be stacked; names its file or module.
         ResourceError: a loader process died or hangs twice at the same batch.
     """
-    if not len(data):
-        raise DataError(f"{type(data).__name__} has no training samples: check data in the config")
+    refuse_empty(data)
     size, parts = data.batch_size, train.accumulate * world.size
     if size % parts:
         raise ConfigError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,13 +101,15 @@ class SuperResolution(Patches):
         degradation: how "A" is computed: "bicubic" as in the published protocol, "jpeg" for noise and JPEG artefacts
             only, or "real_world" for images with unknown blur, resizing, noise and compression.
         validation: a folder of photographs, or of published pairs in HR and LR_x2 (or _x3, _x4), where HR is cropped
-            to LR x scale from the top left. null holds out every tenth image of `root`.
+            to LR x scale from the top left. It may be inside `root`: its images are not trained on. null holds out
+            every tenth image of `root`.
         shrink: factors by which the photographs are downsized first, one drawn at random for each sample: at half
             its size, a JPEG has no visible artefacts.
         turn: flip half of the samples, and rotate by 0, 90, 180 or 270 degrees.
         batch_size: samples per step.
         workers: number of loader processes.
-        bad_limit: the fraction of images that may be unreadable; these are skipped with a warning.
+        bad_limit: the fraction of images that may be unreadable; these are skipped with a warning. Those of
+            `validation` must be readable.
         validation_samples: maximum number of validation images, evenly spaced.
 
     Raises:
@@ -135,7 +137,8 @@ class SuperResolution(Patches):
         self.batch_size, self.workers, self.shrink = batch_size, workers, shrink or [1.0]
         self._set(scale, size, degradation, turn)
         roots = [Path(folder).expanduser() for folder in ([root] if isinstance(root, str) else root)]
-        paths = [path for folder in roots for path in pictures_in(folder)]
+        home = Path(validation).expanduser().resolve() if validation else None
+        paths = [path for folder in roots for path in pictures_in(folder, home)]
         held_out: list[Path] = []
         if validation is None:
             held_out = sorted(set(paths))[EVERY - 1 :: EVERY]
@@ -147,7 +150,7 @@ class SuperResolution(Patches):
             raise DataError(f"{images.shown(roots[0])}: no images left for training")
         rows = rows_of(Path(validation).expanduser(), scale) if validation else [(path, None) for path in held_out]
         readers = [partial(pair_of, paths, scale) for paths in rows]
-        self._held_out = Whole(readers, scale, self.degrade, validation_samples)
+        self._held_out = Whole(readers, scale, self.degrade, validation_samples, strict=validation is not None)
 
     def _loaded(self, paths: Sequence[Path]) -> dict[Path, list[Array]]:
         """Return the readable images, each at all of its sizes, with small ones padded."""
@@ -186,29 +189,47 @@ class Whole(Sequence[Sample]):
         scale: size of "B" / size of "A".
         degrade: computes "A", deterministically for each sample.
         at_most: maximum number of samples, evenly spaced.
+        strict: raise the DataError of one that cannot be read, instead of leaving it out with a warning.
     """
 
-    def __init__(self, readers: Sequence[Read], scale: int, degrade: Callable[..., Array], at_most: int) -> None:
+    def __init__(
+        self,
+        readers: Sequence[Read],
+        scale: int,
+        degrade: Callable[..., Array],
+        at_most: int,
+        strict: bool = True,
+    ) -> None:
         count = min(at_most, len(readers))
         self.readers = [readers[n * len(readers) // count] for n in range(count)]
-        self.scale, self.degrade = scale, degrade
-        self._known: dict[int, dict[str, Array]] = {}
+        self.scale, self.degrade, self.strict = scale, degrade, strict
 
     def __len__(self) -> int:
-        return len(self.readers)
+        return len(self._pairs)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
-        number = range(len(self))[index]
-        if number not in self._known:  # keep the pixels, because every metric iterates over all samples
-            high, low = self.readers[number]()
+        return {name: to_tensor(picture) for name, picture in self._pairs[index].items()}
+
+    @cached_property
+    def _pairs(self) -> list[dict[str, Array]]:
+        """All pairs, read on first use, before the training, and kept, because every metric iterates over them."""
+        pairs = []
+        for number, reader in enumerate(self.readers):
+            try:
+                high, low = reader()
+            except DataError as error:
+                if self.strict:
+                    raise
+                log.warning("skipped in validation: %s", error)
+                continue
             if low is None:
                 rows, columns = (side - side % self.scale for side in high.shape[:2])
                 high = high[:rows, :columns]
                 low = self.degrade(high, self.scale, np.random.default_rng(number))
-            self._known[number] = {"A": low, "B": high}
-        return {name: to_tensor(picture) for name, picture in self._known[number].items()}
+            pairs.append({"A": low, "B": high})
+        return pairs
 
 
 def pair_of(paths: tuple[Path, Path | None], scale: int) -> tuple[Array, Array | None]:
@@ -246,8 +267,8 @@ def turned(picture: Array, quarters: int, mirrored: bool) -> Array:
     return picture[:, ::-1] if mirrored else picture
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, sorted.
+def pictures_in(folder: Path, without: Path | None = None) -> list[Path]:
+    """Return the images in a folder and its subfolders, sorted, leaving out one of the subfolders.
 
     Raises:
         DataError: the folder is missing or contains no images.
@@ -257,6 +278,8 @@ def pictures_in(folder: Path) -> list[Path]:
     found, _ = listed(folder)
     if not found:
         raise DataError(f"{images.shown(folder)}: no images found; superres needs folders of images ({SUFFIXES})")
+    if without is not None and folder.resolve() in without.parents:
+        found = [path for path in found if without not in path.resolve().parents]
     return found
 
 

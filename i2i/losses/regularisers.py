@@ -29,16 +29,16 @@ def r1_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Tensor, g
 def gradient_penalty(D: Callable[[Tensor], Tensor | Sequence[Tensor]], real: Tensor, fake: Tensor) -> Tensor:
     """Return E (|dD/dx| - 1)^2 at random points between real and fake images, a scalar.
 
-    The points are drawn from torch's global generator, one random number per image.
+    The points are drawn from torch's global generator, one random number per image or clip.
 
     Args:
         D: images -> logits, or a list of them.
-        real: images [N, C, H, W].
-        fake: images [N, C, H, W], also in half precision, as a generator gives them under autocast; detached here.
+        real: images [N, C, H, W], or clips [N, T, C, H, W].
+        fake: of the same shape, also in half precision, as a generator gives them under autocast; detached here.
 
     Source: arXiv:1704.00028 eq. 3.
     """
-    t = torch.rand(real.shape[0], 1, 1, 1, device=real.device, dtype=real.dtype)
+    t = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
     return (gradient_norms(D, torch.lerp(real, fake.detach().to(real.dtype), t)) - 1).square().mean()
 
 

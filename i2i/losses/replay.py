@@ -55,6 +55,8 @@ class ReplayPool(nn.Module):
 
     def exchange(self, image: Tensor) -> Tensor:
         """Return `image` [C, H, W], or a stored one in its place."""
+        if image.device.type == "cpu" and not image.isfinite().all():
+            return image  # of a step that is skipped with `train.on_nan=skip`
         if len(self.stored) < self.size:
             self.stored.append(image.clone())  # a view would keep the whole batch in memory
             return image
@@ -66,6 +68,7 @@ class ReplayPool(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return {"images": [count, C, H, W] or empty, "count": int, "random": uint8 [n]}."""
+        self.stored = [image for image in self.stored if image.isfinite().all()]
         stored = [image.to(self.stored[0]) for image in self.stored]  # one device, even if the task was moved
         images = torch.stack(stored) if stored else torch.empty(0)
         return {"images": images, "count": len(self.stored), "random": self.random.get_state()}

@@ -98,18 +98,17 @@ def answers(task: Any, data: Data, batch_size: PositiveInt = 8) -> Iterator[tupl
         [C, H, W] in [-1, 1].
 
     Raises:
-        ConfigError: there are no validation samples, or they lack the source or the target.
+        ConfigError: there are no validation samples, or they lack the source. A metric that needs the target too
+            declares it in `needs`.
         NumericError: a prediction contains NaN or infinity.
         PluginError: a prediction is not of the modality that the task makes, or has the wrong size.
     """
     samples = data.validation()
-    for name in (task.source, task.target):
-        if not len(samples) or name not in samples[0]:
-            raise ConfigError(
-                f'this metric needs validation samples with "{task.source}" and "{task.target}", but '
-                f"{type(data).__name__} has {sorted(samples[0]) if len(samples) else 'none'}: use another "
-                f"data set or another metric"
-            )
+    if not len(samples) or task.source not in samples[0]:
+        raise ConfigError(
+            f'this metric needs validation samples with "{task.source}", but {type(data).__name__} has '
+            f"{sorted(samples[0]) if len(samples) else 'none'}: use another data set or another metric"
+        )
     for batch in same_shapes(samples, batch_size):
         yield from zip(batch, predicted(task, batch), strict=True)
 

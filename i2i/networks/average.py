@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 EVERY = 4  # steps between updates of the statistics, each a forward pass without gradients
 
@@ -80,6 +80,13 @@ class Average(nn.Module):
             norm.train()
         self.module(*detached(args), **detached(kwargs))
         self.module.eval()
+
+
+def mend(network: nn.Module) -> None:
+    """Reset running statistics that became NaN or infinite in a skipped step; they recover within tens of steps."""
+    for layer in network.modules():
+        if isinstance(layer, _NormBase) and not all(b.isfinite().all() for b in layer.buffers()):
+            layer.reset_running_stats()
 
 
 def tensors_of(network: nn.Module) -> list[Tensor]:

@@ -18,7 +18,7 @@ from ..config.grammar import Part
 from ..contract import builder_for, name_of, players_of
 from ..data.base import Data
 from ..data.classes import class_names, classes_of
-from ..data.stream import Batch, Numbered
+from ..data.stream import Batch, Numbered, refuse_empty
 from ..errors import ConfigError, DataError, I2IError, blame
 from ..task import Task
 from .rehearsal import Misfit, rehearsed
@@ -56,9 +56,11 @@ def refuse_unfit_data(config: Config, task: Task, data: Data) -> None:
     """Reject data of another kind than the task takes, and networks built for other numbers of channels.
 
     Raises:
-        DataError: an entry of the samples is of another kind; names it, and what is needed. Also from `Task.check`.
+        DataError: there are no samples, or an entry of theirs is of another kind; names it, and what is needed. Also
+            from `Task.check`.
         ConfigError: the channels, or the classes, differ; names each key to change, and its value.
     """
+    refuse_empty(data)
     refuse_other_classes(task, data)
     batch = Numbered(data, config.train.seed).read(range(min(2, len(data), data.batch_size)))
     if isinstance(batch, I2IError):
@@ -74,12 +76,14 @@ def refuse_other_classes(task: Task, data: Data) -> None:
     """Reject names of classes of a task that are not those of the data in the same order: each would mean another.
 
     Raises:
-        ConfigError: as above; if either has only numbers, `Task.check` compares them.
+        ConfigError: as above; if either has only its numbers in order, and the other other names, `Task.check`
+            compares how many there are.
     """
     own, known = classes_of(task), classes_of(data)
     named = all(names and names != class_names(len(names)) for names in (own, known))
-    if named and own != known:
-        right = f"[{','.join(known)}]" if len(known) <= 20 else str(len(known))
+    sorted_otherwise = sorted(own) == sorted(known)  # folders 0 to 11: "10" comes before "2"
+    if own != known and (named or sorted_otherwise):
+        right = f"[{','.join(known)}]" if len(known) <= 20 or sorted_otherwise else str(len(known))
         raise ConfigError(
             f"task.classes is [{', '.join(own)}], but the classes of the data are {right}: set task.classes={right}, "
             f"or use other data"

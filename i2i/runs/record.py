@@ -77,8 +77,11 @@ class Record:
         if damage is not None:
             print(f"i2i: {self.run.weights_file} was missing or damaged, and has been rewritten", file=sys.stderr)
 
-    def open(self) -> None:
-        """Open the run for writing; what was logged after the checkpoint is forgotten."""
+    def open(self, steps: int) -> None:
+        """Open the run for writing; what was logged after the checkpoint is forgotten.
+
+        So is the final evaluation of a run that trains longer, unless the published weights may be the best ones.
+        """
         if self.leads:
             print(f"i2i: {how(self.engine)}", file=sys.stderr)
             crowd = crowded(torch.get_num_threads(), beside()) if self.engine.device.type == "cpu" else ""
@@ -86,8 +89,10 @@ class Record:
                 print(f"i2i: {crowd}", file=sys.stderr)
             self.run.drop_replaced()
             self.run.metrics_file.unlink(missing_ok=True)
+            last = steps if self.config.train.best is not None else 0  # a final evaluation before it is kept
             files.truncate_log(
-                self.run.log_file, lambda line: line["step"] <= self.engine.number and not line.get("final")
+                self.run.log_file,
+                lambda line: line["step"] <= self.engine.number and (not line.get("final") or line["step"] < last),
             )
             files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
             files.append_line(self.run.environment_file, json.dumps(environment(self.engine)))
@@ -101,7 +106,7 @@ class Record:
 
     def missed(self, steps: int) -> bool:
         """Return whether the evaluation that follows this step is not in the log: the run was stopped in it."""
-        lines = [line for line in self.run.log() if line["step"] == self.engine.number and not line.get("final")]
+        lines = [line for line in self.run.log() if line["step"] == self.engine.number]
         return self.due(steps) and not any(name.startswith("metric/") for line in lines for name in line)
 
     def evaluation(self, due: bool, numbers: Callable[[], dict[str, float]]) -> None:
@@ -181,18 +186,29 @@ class Record:
             self._notify()
 
     def _best_before(self, metrics: dict[str, float]) -> dict[str, float] | None:
-        """Return the logged evaluation that is better than this one, if `train.best` asks for it."""
+        """Return the evaluation of the published weights, if `train.best` asks for the best and this is no better."""
         name, sign = self.config.train.best, 1 if self.config.train.best_is == "highest" else -1
         if name is None:
             return None
         if name not in metrics:
-            raise ConfigError(f"train.best: no evaluation gives '{name}'; possible: {', '.join(metrics)}")
-        earlier = [line for line in self.run.log() if math.isfinite(line.get(f"metric/{name}", math.nan))]
-        best = max(earlier, key=lambda line: sign * line[f"metric/{name}"], default=None)
-        if best is None or sign * metrics[name] > sign * best[f"metric/{name}"]:
+            raise ConfigError(
+                f"train.best: no evaluation gives '{name}'; possible: {', '.join(metrics)}: continue with "
+                f"--resume train.best=NAME"
+            )
+        at = self._published() if self.leads else None
+        lines = [line for line in self.run.log() if line["step"] == at]
+        known = [line for line in lines if not math.isnan(line.get(f"metric/{name}", math.nan))]
+        if not known or sign * metrics[name] > sign * known[-1][f"metric/{name}"]:
             return None
-        numbers = {key.removeprefix("metric/"): value for key, value in best.items() if key.startswith("metric/")}
-        return {"step": best["step"], **numbers}
+        numbers = {key.removeprefix("metric/"): v for key, v in known[-1].items() if key.startswith("metric/")}
+        return {"step": known[-1]["step"], **numbers}
+
+    def _published(self) -> int | None:
+        """Return the step of the published weights; None if there are none, or if they are damaged."""
+        try:
+            return int(checkpoint.load_model(self.run.weights_file)[2]["step"])
+        except (WeightsError, LookupError, ValueError):
+            return None
 
     def save(self) -> None:
         """Write a checkpoint, and the weights that `i2i translate` uses unless only the best ones are wanted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -25,10 +26,14 @@ FREE = (
     "train.shard",
     "train.threads",
     "train.device",
+    "train.clip",
+    "train.on_nan",
+    "train.best",  # and best_is
     "data.workers",
     "metrics",
     "schedule",
 )
+EVERY = re.compile(r"train\.\w+_every")
 
 
 def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] | None:
@@ -79,14 +84,14 @@ def state_to_resume(run: Run, config: Config, *, leads: bool) -> dict[str, Any] 
 
 
 def allowed_changes(run: Run, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return the changed keys: a resume may train longer, at another rate, or log differently; nothing else.
+    """Return the changed keys: those of `FREE`, intervals and learning rates.
 
     Raises:
         WeightsError: another key differs, or the run is finished, so that other metrics would not be computed.
     """
     differ = changed(old, new)
     rates = [key for key in differ if key.startswith("optimizer.") and key.endswith(".lr")]
-    free = [key for key in differ if key.startswith(FREE) or key.endswith("_every") or key in rates]
+    free = [key for key in differ if key.startswith(FREE) or EVERY.fullmatch(key) or key in rates]
     fixed = [key for key in differ if key not in free]
     instead = f"`i2i evaluate {run.folder} KEY=VALUE` evaluates it with other metrics or data"
     methods = [value_at(tree, "task.use") for tree in (old, new)]

@@ -105,6 +105,7 @@ class Watch(nn.Module):
     def judge(self, shown: dict[str, Tensor], real_saturated: Tensor) -> Tensor:
         """Update the averages with a turn, warn when it is time to, and return 1 if something is wrong, else 0."""
         values = torch.stack([shown[name] for name in ADVICE])
+        values = torch.where(values.isfinite(), values, self.average)  # of a step that `train.on_nan` skips
         self.average.copy_(self.average.lerp(values, 1 - DECAY) if self.seen else values)
         diversity, accuracy, saturated = self.average.unbind()
         low, high, most = self.bounds.unbind()

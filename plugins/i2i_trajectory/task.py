@@ -154,7 +154,10 @@ class Trajectory(Task):
         return scenes.padded(self.G(scenes, noise.expand(len(scenes), -1, -1)))
 
     def validate(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Return `ade` and `fde` in metres, joint best of `samples`, and the rate of `collisions`, over people."""
+        """Return `ade` and `fde` in metres, joint best of `samples`, and the rate of `collisions`, over people.
+
+        An evaluation averages batches, weighted by their scenes; `displacement_errors` is over the people of all.
+        """
         scenes = self.flat(batch["observed"])
         found = Errors()
         found.add(self.predicted(scenes, self.samples), scenes.chosen(batch["future"]), scenes)

@@ -13,6 +13,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from i2i import ConfigError, Loss, Network, Task
+from i2i.checkpoint import Steps
 from i2i.data import number, refuse_other_codes, refuse_other_samples
 from i2i.modalities import Image
 from i2i.networks import in_parts
@@ -38,7 +39,7 @@ class VAE(Task):
         beta: weight of the KL term: 1 for the bound itself, more for simpler and more disentangled codes
             (arXiv:1804.03599). The logged `kl` includes this weight, that of `validate` does not.
         flow: invertible network (latent) from N(0, I) to codes; null for none. See `coupling_flow`.
-        warm_up: batches over which the weight rises from 0 to beta, so that fewer units collapse early in training
+        warm_up: steps over which the weight rises from 0 to beta, so that fewer units collapse early in training
             (arXiv:1602.02282).
 
     Source: arXiv:1312.6114 eq. 10 and appendix B; beta arXiv:1804.03599 eq. 4 (as in the beta-VAE, 2017);
@@ -46,7 +47,6 @@ class VAE(Task):
     """
 
     ema: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
-    seen: Tensor
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class VAE(Task):
         self.latent, self.channels, self.size = latent, channels, size
         self.makes = Image(channels=channels, size=size)
         self.beta, self.warm_up = beta, warm_up
-        self.register_buffer("seen", torch.tensor(0))  # batches
+        self.seen = Steps(self, "seen")
 
     def players(self) -> dict[str, list[Any]]:
         """All parts share one optimizer."""
@@ -89,14 +89,10 @@ class VAE(Task):
         reconstruction = -self.likelihood.log_prob(self.decoder(z), target).mean()
 
         # The bound (eq. 10), with the KL in closed form (appendix B) if p(z) has one.
-        yield "vae", {"reconstruction": reconstruction, "kl": self._weight() * self.divergence(mu, logvar, z).mean()}
-
-    def _weight(self) -> Tensor | float:
-        """Return the weight of the KL term for this batch, and count it."""
-        if not self.warm_up:
-            return self.beta
-        self.seen += 1
-        return self.beta * (self.seen / self.warm_up).clamp(max=1)
+        now = int(self.seen) + 1
+        weight = self.beta * min(now / self.warm_up, 1) if self.warm_up else self.beta
+        yield "vae", {"reconstruction": reconstruction, "kl": weight * self.divergence(mu, logvar, z).mean()}
+        self.seen.number = now  # not += 1: micro-batches in lockstep are one step
 
     def _target(self, batch: dict[str, Any]) -> Tensor:
         """Return the images of a batch on the scale of the likelihood; raise ConfigError if they do not fit."""

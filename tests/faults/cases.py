@@ -701,6 +701,7 @@ CASES = [
         "test_run.py::test_F6_a_nan_stops_the_run_and_is_in_no_checkpoint",
         "test_engine.py::test_F6_a_loss_that_is_not_finite_stops_before_the_weights_do",
         "test_engine.py::test_F6_on_nan_skip_leaves_the_turn_out_and_counts_it",
+        "test_engine.py::test_F6_running_statistics_recover_from_a_skipped_step",
     ),
     held(
         "F7",
