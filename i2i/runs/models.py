@@ -10,10 +10,9 @@ import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import torch
-
 from ..checkpoint import load_model
 from ..config import task_of
+from ..devices import random_state_kept
 from ..errors import I2IError
 from ..hookspecs import Card
 from ..plugins import registry
@@ -65,7 +64,7 @@ def of_run(run: Run) -> Card:
     _, text, about = load_model(run.weights_file)
     with loading(notes_of(about, run.weights_file)):
         tree, build = task_of(text, str(run.weights_file), registry().catalog)
-        with torch.random.fork_rng():
+        with random_state_kept():
             task = build()
     translates = type(task).translate is not Task.translate
     scale = getattr(task.makes, "scale", 1)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2i import ConfigError, WeightsError
+from i2i.devices import random_state_kept
 from i2i.networks import CARNM, EDSR, RFDN, RLFN, SPAN, SRVGG, MSRResNet, RRDBNet, SRResNet
 
 from .families import FAMILIES
@@ -70,7 +71,7 @@ def built(found: Found) -> nn.Module | None:
     """Return the network with its weights, or None if a tensor is missing, unexpected or of another shape."""
     if shapes_of(found) != {name: value.shape for name, value in found.weights.items()}:
         return None
-    with torch.random.fork_rng():
+    with random_state_kept():
         network = network_of(found).eval()
     network.load_state_dict(found.weights)
     return network
