@@ -41,7 +41,7 @@ You are about to start a run of ten days. These are the things that go wrong in 
   run with a sentence that names them.
 
 Exit codes: 0 done, 2 config, 3 data, 4 weights or checkpoint, 5 NaN, 6 memory, disk or process, 7 plugin, 75 saved
-after a signal.
+after a signal, 130 interrupted.
 
 The tables below list {total} ways to fail: {held} are held, which a test or a recorded result shows{others}.
 """

@@ -14,8 +14,8 @@ from command import i2i_command, i2i_process
 
 from i2i import cli
 from i2i.catalog import KINDS
-from i2i.errors import ConfigError
-from i2i.plugins import registry
+from i2i.errors import ConfigError, PluginError
+from i2i.plugins import load_files, registry
 from i2i.version import __version__
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +83,27 @@ def test_E1_a_broken_package_is_listed_with_its_error_and_affects_nothing_else(t
     assert command.returncode == 7
     assert command.stderr.startswith("i2i: command 'shine' of i2i_glow:shine did not load: ModuleNotFoundError")
     assert "shine" in i2i_process("--help", cwd=tmp_path, **given).stdout
+
+
+def test_E1_a_command_that_typer_cannot_take_is_broken_alone(tmp_path: Path) -> None:
+    about = tmp_path / "i2i_glow-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: i2i-glow\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text("[i2i.commands]\nshine = i2i_glow:shine\n")
+    (tmp_path / "i2i_glow.py").write_text("def shine(x: int | str) -> None: ...\n")
+    given = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
+    shown = i2i_process("-h", cwd=tmp_path, **given)
+    assert (shown.returncode, "shine" in shown.stdout, "translate" in shown.stdout) == (0, True, True)
+    assert re.search(
+        r"(?m)^i2i shine +i2i-glow 0\.1 +AssertionError: ", i2i_process("plugins", cwd=tmp_path, **given).stdout
+    )
+
+
+@pytest.mark.parametrize("name", ["copy", "numpy"])
+def test_a_plugin_file_cannot_replace_another_module(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").write_text("")
+    with pytest.raises(PluginError, match=f"'{name}' is also the name of another Python module: rename the file"):
+        load_files([str(tmp_path / f"{name}.py")])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ import i2i
 from i2i import hookimpl
 from i2i.errors import PluginError, WeightsError
 from i2i.model.foreign import format_of, parts_of, pickled, read
-from i2i.model.foreign.adopt import recognised
+from i2i.model.foreign.adopt import networks_in, recognised
+from i2i.model.foreign.unwrap import unwrapped
 from i2i.plugins import Registry, registry
 
 
@@ -351,6 +352,18 @@ def test_the_first_plugin_that_recognises_weights_wins_and_those_marked_trylast_
     assert made.first("list_models") == []
     made = opened(("polite", Polite), ("first", First))
     assert recognised({"polite": torch.ones(1)}, {}, Path("x.pth"))[2] == "before others"
+
+
+def test_averaged_weights_come_first_and_a_part_may_be_of_data_parallel() -> None:
+    plain, averaged = {"w": torch.zeros(1)}, {"w": torch.ones(1)}
+    for kept in (
+        {"model": plain, "model_ema": averaged},
+        {"state_dict": plain, "ema_state_dict": averaged},
+        {"model": plain, "ema": {"n_averaged": torch.tensor(3), "module.w": torch.ones(1)}},
+    ):
+        assert unwrapped(kept)[0] == averaged
+    flat = {"netG.module.w": torch.ones(1), "netD.module.w": torch.zeros(1)}
+    assert {"w": torch.ones(1)} in [part for _, part in networks_in(flat)]
 
 
 def test_a_plugin_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

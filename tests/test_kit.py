@@ -241,6 +241,8 @@ class Net(nn.Module):
             return "y"
         if self.wrong == "detached":
             return y.detach()
+        if self.wrong == "fewer":
+            return y[:1]
         return [y] if self.wrong == "list" else y
 
 
@@ -263,6 +265,13 @@ def test_check_network_finds_each_way_to_break_it(wrong: str, message: str) -> N
     check_network(Net(), image, shape=(2, 1, 8, 8))
     with pytest.raises(AssertionError, match=f"^Net:? {message}"):
         check_network(Net(wrong), image.clone(), shape=(2, 1, 8, 8))
+
+
+def test_check_network_wants_as_many_results_as_it_gives_inputs() -> None:
+    image = torch.linspace(-1, 1, 128).view(2, 1, 8, 8)
+    check_network(Net(), image)
+    with pytest.raises(AssertionError, match=r"^Net returns \(1, 1, 8, 8\) for a batch of 2$"):
+        check_network(Net("fewer"), image)
 
 
 @pytest.mark.parametrize(
@@ -444,6 +453,25 @@ def test_a_package_within_one_with_a_pyproject_toml_is_reported(
     monkeypatch.chdir(tmp_path)
     new("inner_one", Kind["metric"], "")
     assert (f"i2i: i2i-inner_one lies in the package {tmp_path}," in capsys.readouterr().err) == ours
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("image", "task", "'image' would name a class Image, as another one in the package"),
+        ("loss", "task", "'loss' would name a class Loss"),
+        ("smooth", "modality", "'smooth' would name a class Smooth"),
+        ("psnr", "metric", "there is already a metric called 'psnr'"),
+        ("vqvae2", "latent", "there is already a task called 'vqvae2'|plugin or command"),
+    ],
+)
+def test_names_with_which_a_package_could_not_work_are_refused(
+    name: str, kind: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=says):
+        new(name, Kind[kind], "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.timeout(180)

@@ -28,6 +28,7 @@ from i2i.losses.pretrained import Weights
 from i2i.metrics import KID, LPIPS, PSNR, SSIM, Frechet, Needs, answers, check_needs, register
 from i2i.metrics import features as extractors
 from i2i.metrics import lpips as lpips_metric
+from i2i.metrics.colour import colourfulness
 from i2i.metrics.features import features, kept, lenet
 from i2i.metrics.pairs import levels, psnr, ssim
 from i2i.metrics.sets import frechet_distance, kernel_distance
@@ -321,11 +322,23 @@ def test_the_features_of_real_pictures_are_computed_once_per_data_set(monkeypatc
     assert KID()(Answer(), data) == first
     KID()(Answer(), other)
     assert looked == [3, 3, 3, 4, 4]  # fakes and reals, fakes, fakes and reals
+    back = Answer()
+    back.source, back.target = "B", "A"
+    KID()(back, other)
+    assert looked[5:] == [4, 4]
 
 
 def test_a_set_needs_two_pictures() -> None:
     with pytest.raises(ConfigError, match="needs at least two validation samples, but there is only 1"):
         KID()(Answer(), Held(pair(picture(3, 8, 8))))
+
+
+def test_pictures_too_small_for_ssim_are_found_before_training_and_grey_has_no_colour() -> None:
+    data = Held(pair(picture(3, 12, 12)), pair(picture(3, 12, 12, seed=1)))
+    check(SSIM(), data)
+    with pytest.raises(ConfigError, match="ssim needs at least 11 pixels"):
+        check(SSIM(crop=1), data)
+    assert colourfulness(picture(1, 8, 8)) == pytest.approx(0, abs=1e-6)
 
 
 # --------------------------------------------------------------------------------------------- extractors

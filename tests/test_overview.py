@@ -448,6 +448,12 @@ def test_tensorboard_reads_back_what_was_logged(tmp_path: Path, monkeypatch: pyt
     assert [(event.step, event.value) for event in found.Scalars("G/pixel")] == [(100, 0.5), (200, 0.25)]
     assert found.Tags()["images"] == ["samples"]
     assert run.folder not in i2i_tensorboard._writers
+    run.metrics_file.unlink()
+    i2i_tensorboard.on_log(run.folder, 300, {"G/pixel": 0.5}, {})
+    shutil.rmtree(run.folder / "tensorboard")  # as `force` does before a new start
+    i2i_tensorboard.on_log(run.folder, 100, {"G/pixel": 0.125}, {})
+    found = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in found.Scalars("G/pixel")] == [(100, 0.125)]
 
 
 def test_weights_and_biases_logs_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -397,6 +397,7 @@ def test_the_command_writes_the_mesh_of_an_image_of_any_size(trained: Path, tmp_
     assert (front(np.stack([vertices[name] for name in "xyz"], -1), faces)[:, 2] > 0).all()
 
     i2i_relief.relief(str(tmp_path / "grey.png"), str(tmp_path / "a.obj"), str(trained), size=90)
+    assert i2i.translate(tmp_path / "grey.png", trained).mode == "RGB"  # normals are no greys
     points, normals, _ = read_obj((tmp_path / "a.obj").read_text())
     assert len(points) == 60 * 90
     assert np.array_equal(np.round(points[:, 3:] * 255), np.repeat(picture.reshape(-1, 1), 3, 1))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from i2i_scenes.photos import SyntheticPhotos, photo
+from i2i_scenes.photos import SyntheticPhotos, photo, write
 from i2i_superres import SuperResolution as Task
 from i2i_superres import charbonnier, milestones
 from PIL import Image
@@ -29,7 +29,7 @@ from i2i.data.degrade import DEGRADATIONS, bicubic, real_world
 from i2i.data.superres import SuperResolution, rows_of
 from i2i.engine import Engine
 from i2i.errors import ConfigError, DataError, WeightsError
-from i2i.images import reach
+from i2i.images import reach, read_rgb
 from i2i.losses import Perceptual, Relativistic, Vanilla
 from i2i.networks import EDSR, SPAN, CompactSR, MSRResNet, RRDBNet, SRResNet, UnetDiscriminator, VGGDiscriminator
 from i2i.optim import adam
@@ -470,6 +470,15 @@ def test_drawn_images_depend_on_the_seed_and_have_detail() -> None:
     assert all(np.abs(others[0] - other).mean() > 10 for other in others[1:])
     lost = [np.abs(one - np.repeat(np.repeat(bicubic(one.astype(np.uint8), 4), 4, 0), 4, 1)).mean() for one in others]
     assert min(lost) > 1.5  # something to restore in each
+
+
+def test_printed_text_is_drawn_on_request_and_changes_nothing_else(tmp_path: Path) -> None:
+    plain, printed = (photo(3, 64, letters=letters) for letters in (False, True))
+    assert np.array_equal(printed, photo(3, 64, letters=True))
+    assert not np.array_equal(plain, printed)
+    write(tmp_path / "printed", 2, letters=True)
+    assert [path.name for path in sorted((tmp_path / "printed").iterdir())] == ["00000.png", "00001.png"]
+    assert np.array_equal(read_rgb(tmp_path / "printed" / "00001.png"), photo(1, letters=True))
 
 
 def test_drawn_validation_images_are_not_training_images() -> None:

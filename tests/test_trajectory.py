@@ -412,7 +412,12 @@ def test_published_weights_need_their_options_and_the_usual_pooling(tmp_path: Pa
     state = {f"{renamed[name]}.weight": getattr(network, name).weight.detach() for name in renamed}
     state["encoder.spatial_embedding.weight"] = network.encoder.embed.weight.detach()
     usual = {"pooling_type": "pool_net", "pool_every_timestep": False, "batch_norm": False, "obs_len": 8}
-    for args, says in (({}, "lack 'pooling_type'"), ({**usual, "pooling_type": "spool"}, "another pooling")):
+    usual |= {"noise_dim": (8,)}
+    for args, says in (
+        ({}, "lack 'pooling_type'"),
+        ({**usual, "pooling_type": "spool"}, "another pooling"),
+        ({**usual, "noise_mix_type": "ped"}, "gaussian noise, mixed in by ped"),
+    ):
         torch.save({"args": args, "g_state": state}, tmp_path / "model.pt")
         with pytest.raises(WeightsError, match=says):
             i2i.load(tmp_path / "model.pt")

@@ -725,6 +725,10 @@ def test_metrics_refuse_too_few_clips() -> None:
             ConfigError, match="needs at least 4 validation samples with clip, but MovingDigits has 2"
         ):
             metric.refuse(made(frames=16, size=32), few)
+    short = MovingDigits(samples=10, validation_samples=4, frames=4)
+    Motion().refuse(made(frames=16, size=32), short)
+    with pytest.raises(ConfigError, match="clip_distance needs clips of at least 5 frames, not 4: remove it"):
+        ClipDistance().refuse(made(frames=16, size=32), short)
 
 
 # ---- moving digits

@@ -50,9 +50,18 @@ class HashedSource(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.source, self.path)
 
 
+def refuse_taken(name: str, file: Path) -> None:
+    """Raise PluginError if a plugin file has the name of a module of Python's own, or of one that is imported."""
+    other = sys.modules.get(name)
+    ours = isinstance(getattr(other, "__loader__", None), HashedSource)
+    if name in sys.stdlib_module_names or (other is not None and not ours):
+        raise PluginError(f"--plugin {file}: '{name}' is also the name of another Python module: rename the file")
+
+
 def module_of(file: Path, source: bytes) -> Any:
     """Import the module of a plugin file from this source."""
     name = name_of(file)
+    refuse_taken(name, file)
     loader = HashedSource(name, str(file))
     loader.source = source
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)

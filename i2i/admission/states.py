@@ -19,10 +19,12 @@ class Plugin(NamedTuple):
 
 def commands() -> list[Plugin]:
     """Load the commands of plugins, and return a line for each."""
+    from ..commands.group import command_of
+
     found = []
     for point in installed(COMMANDS):
         try:
-            state = "ok" if wanted(point.name) and point.load() else "disabled"
+            state = "ok" if wanted(point.name) and command_of(point.name, point.load()) else "disabled"
         except (Exception, SystemExit) as error:
             state = " ".join(f"{type(error).__name__}: {error}".split())
         found.append(Plugin(point.name, origin_of(point), state))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -10,6 +11,13 @@ import typer.core
 
 from ..errors import ConfigError, PluginError
 from .errors import fail, plain_usage_errors
+
+
+def command_of(name: str, function: Callable[..., Any], help: str | None = None) -> Any:
+    """Return a function as a command; raises whatever Typer says about parameters that it cannot take."""
+    added = typer.Typer(add_completion=False)
+    added.command(name, help=help)(function)
+    return typer.main.get_command(added)
 
 
 class Commands(typer.core.TyperGroup):
@@ -25,13 +33,11 @@ class Commands(typer.core.TyperGroup):
         point = next((point for point in self._points() if point.name == cmd_name), None)
         if own is not None or point is None:
             return own
-        added = typer.Typer(add_completion=False)
         try:
-            added.command(cmd_name)(point.load())
+            return command_of(cmd_name, point.load())
         except (Exception, SystemExit) as error:
             reason = f"command '{cmd_name}' of {point.value} did not load: {type(error).__name__}: {error}"
-            added.command(cmd_name, help=f"(broken) {reason}")(lambda: fail(PluginError(reason)))
-        return typer.main.get_command(added)
+            return command_of(cmd_name, lambda: fail(PluginError(reason)), help=f"(broken) {reason}")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options before the command."""

@@ -38,7 +38,7 @@ Conditions = Annotated[
 ]
 
 
-RESERVED = {"sources", "out", "model", "force", "skip_existing", "output", "nproc", "say", "note", "n"}
+RESERVED = {"self", "sources", "out", "model", "force", "skip_existing", "output", "nproc", "say", "note", "n"}
 """Parameters of the functions that conditions are passed to."""
 
 

@@ -142,9 +142,11 @@ def scalar(text: str) -> Any:
 
 def change(tree: dict[str, Any], text: str, source: Source) -> None:
     """Apply the override `text`, KEY=VALUE, to the tree; unknown keys are found later, like those of the file."""
-    place = f"override {show(text)}"
     if not isinstance(text, str):
-        raise ConfigError(f"{place}: should be text, KEY=VALUE; give several one by one, or a list as *overrides")
+        raise ConfigError(
+            f"override {text!r}: should be text, KEY=VALUE; give several one by one, or a list as *overrides"
+        )
+    place = f"override {show(text)}"
     name, equals, value = text.partition("=")
     if not equals or "" in name.split("."):
         raise ConfigError(f"{place}: should be KEY=VALUE, e.g. train.steps=100")

@@ -42,11 +42,11 @@ class Colourfulness:
 
 
 def colourfulness(image: Tensor) -> float:
-    """Return M3 of an image [3, H, W] in [-1, 1]: sqrt(s_rg^2 + s_yb^2) + 0.3 sqrt(m_rg^2 + m_yb^2).
+    """Return M3 of an image [1 or 3, H, W] in [-1, 1]: sqrt(s_rg^2 + s_yb^2) + 0.3 sqrt(m_rg^2 + m_yb^2).
 
     rg = R - G and yb = (R + G) / 2 - B on values 0..255; s is the standard deviation and m the mean over pixels.
     """
-    r, g, b = (image.double() + 1) * 127.5
+    r, g, b = (image.double().expand(3, -1, -1) + 1) * 127.5
     opponents = torch.stack([r - g, (r + g) / 2 - b]).flatten(1)
     spread, mean = opponents.std(1, correction=0), opponents.mean(1)
     return (spread.norm() + 0.3 * mean.norm()).item()

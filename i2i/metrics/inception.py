@@ -26,7 +26,7 @@ from ..losses.pretrained import Weights
 from ..losses.torchvision_guard import import_torchvision
 from ..modalities import Image
 from .base import Needs, batches
-from .sets import Frechet, made_by
+from .sets import Frechet, made_by, truth_of
 
 INCEPTION = Weights(
     "weights-inception-2015-12-05-6726825d.pth",
@@ -133,6 +133,15 @@ class InceptionScore:
     def __init__(self, splits: PositiveInt = 10, weights_dir: str | None = None) -> None:
         check(weights_dir)
         self.splits, self.weights_dir = splits, weights_dir
+
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError unless each split gets an image."""
+        truth_of(task, data)
+        if len(data.validation()) < self.splits:
+            raise ConfigError(
+                f"inception_score needs at least one image in each of {self.splits} splits, but there are "
+                f"{len(data.validation())} validation samples: use more, or fewer splits"
+            )
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the score of what a `Task` makes for `data.validation()`."""

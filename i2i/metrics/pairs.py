@@ -89,6 +89,11 @@ class SSIM:
     def __init__(self, space: Space = "rgb", crop: NonNegativeInt = 0) -> None:
         self.space, self.crop = space, crop
 
+    def refuse(self, task: Any, data: Data) -> None:
+        """Raise ConfigError if the first picture is too small."""
+        real = data.validation()[0][task.target]
+        ssim(real, real, self.space, self.crop)
+
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the score of a `Task` on `data.validation()`."""
         found = [ssim(fake, real, self.space, self.crop) for _, fake, real in pairs(task, data)]

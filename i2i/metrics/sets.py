@@ -126,7 +126,7 @@ def both(task: Any, data: Data, extractor: Name, weights_dir: str | None) -> tup
     device, samples, truth = str(device_of(task)), data.validation(), truth_of(task, data)
     fake = features(made_by(task, data), extractor, weights_dir, device)
     known = _real.setdefault(data, {})
-    key = extractor, weights_dir, device
+    key = extractor, weights_dir, device, truth
     if key not in known:
         known[key] = features((samples[i][truth] for i in range(len(samples))), extractor, weights_dir, device)
     return fake, known[key]

@@ -117,6 +117,7 @@ class ResnetGenerator(nn.Module):
             )
         if chroma is not None and out_channels != 3:
             raise ConfigError(f"chroma needs RGB images, but out_channels is {out_channels}: set it to 3")
+        self.out_channels = out_channels
         self.in_channels, self.masked, self.chroma = in_channels, masked, chroma
         bias = needs_bias(norm)
 

@@ -57,6 +57,7 @@ class UnetGenerator(nn.Module):
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
         super().__init__()
+        self.out_channels = out_channels
         self.in_channels, self.multiple, self.minimum = in_channels, 2**downs, 2**downs
         bias = needs_bias(norm)
         widths = [width * min(2**n, 8) for n in range(downs)]

@@ -11,7 +11,7 @@ import torch
 
 from ..data.base import Data
 from ..engine import Engine, seed_everything
-from ..errors import PluginError, blame
+from ..errors import ConfigError, DataError, PluginError, blame
 from ..metrics.base import check_needs, device_of, validated
 from ..task import Task
 from .folder import Run
@@ -89,11 +89,11 @@ def evaluated(
             return evaluate(task, data, metrics, seed=engine.train.seed, step=engine.number, line=line)
     except Stopped as error:
         raise Stopped(engine, run, trained=final) from error
-    except PluginError as error:
+    except (ConfigError, DataError, PluginError) as error:
         if not final:
             raise
         fix = f"the weights are saved: fix this and continue with --resume, or use `i2i evaluate {run.folder}`"
-        raise PluginError(f"{error}; {fix}") from error
+        raise type(error)(f"{error}; {fix}") from error
 
 
 @contextmanager

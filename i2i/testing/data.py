@@ -37,9 +37,7 @@ def check_data(data: Data, *, images: Sequence[str] | None = None, samples: int 
     with blame(data, "sample"):
         sample = data.sample(0, generator(0))
     check_sample(f"{name}.sample(0)", sample, images)
-    made = check_samples(data, indices)
-    for index, sample in made.items():
-        check_sample(f"{name}.sample({index})", sample, images)
+    made = check_samples(data, indices, images)
     check_batch(data, indices)
     for i, sample in enumerate(check_validation(data, made)):
         check_sample(f"{name}.validation()[{i}]", sample, images)
@@ -51,13 +49,15 @@ def generator(index: int) -> np.random.Generator:
     return np.random.default_rng([0, index])
 
 
-def check_samples(data: Data, indices: Sequence[int]) -> dict[int, Sample]:
-    """Check that a sample depends on its index and generator alone, and return samples by index."""
+def check_samples(data: Data, indices: Sequence[int], images: Sequence[str] | None) -> dict[int, Sample]:
+    """Check samples, and that each depends on its index and generator alone; return them by index."""
     name = type(data).__name__
     before = random_states()
     with blame(data, "sample"):
         first = {index: data.sample(index, generator(index)) for index in indices}
     assert equal(before, random_states()), f"{name}.sample draws from the global random numbers: use `rng` only"
+    for index, sample in first.items():
+        check_sample(f"{name}.sample({index})", sample, images)
     for seed in (torch.manual_seed, np.random.seed, random.seed):
         seed(1)
     with blame(data, "sample"):  # in another order, after other global random numbers

@@ -65,6 +65,9 @@ def check_output(network: nn.Module, inputs: tuple[Any, ...], shape: tuple[int, 
     if shape is not None:
         assert isinstance(out, Tensor), f"{name} returns a {type(out).__name__}, not one tensor {shape}"
         assert tuple(out.shape) == tuple(shape), f"{name} returns {tuple(out.shape)}, not {tuple(shape)}"
+    elif isinstance(out, Tensor) and isinstance(inputs[0], Tensor):
+        given, made = (x.shape[0] if x.ndim else None for x in (inputs[0], out))
+        assert made == given, f"{name} returns {tuple(out.shape)} for a batch of {given}"
     assert all(tensor.isfinite().all() for tensor in found), f"{name} returns values that are not finite"
 
 

@@ -117,7 +117,7 @@ def numbers(run: Run) -> dict[str, str]:
         for line in run.log():
             marked = {key.removeprefix("metric/"): v for key, v in line.items() if key.startswith("metric/")}
             final = {"(evaluated at step)": line["step"], **marked} if marked else final
-    return {name: f"{value:.5g}" for name, value in final.items()}
+    return {name: f"{value:,}" if isinstance(value, int) else f"{value:.5g}" for name, value in final.items()}
 
 
 def settings(run: Run) -> dict[str, str]:

@@ -34,8 +34,9 @@ def fit(
     """Measure memory and time of a training step, and find the largest batch and size that fit this device."""
     load_plugins(plugin)  # reports a broken one now
     from .search import Found, searched, table
-    from .trial import Trials
+    from .trial import Trials, read_config
 
+    read_config(config, *(overrides or []))  # reports all mistakes, not the last one as a trial would
     trials = Trials(config, overrides or [], steps, limit, plugin or [])
     try:
         found: Found = searched(trials, lambda text: print(f"i2i: {text}", file=sys.stderr))

@@ -9,6 +9,7 @@ NAME stands for the name, TITLE for the class, VERSION for this version of i2i a
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib.util
 import keyword
@@ -16,13 +17,14 @@ import re
 import sys
 from contextlib import suppress
 from enum import Enum
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from i2i import ConfigError, __version__, files
+from i2i.admission import COMMANDS, GROUP, installed
+from i2i.plugins import registry
 
 ENTRY_POINTS = r"^\s*\[\s*project\s*\.\s*entry-points\s*\.\s*[\"']?i2i(\.commands)?[\"']?\s*\]"  # of a pyproject.toml
 TEMPLATES = Path(__file__).parent / "templates"
@@ -47,6 +49,7 @@ def new(
     if folder.exists():
         raise ConfigError(f"{folder} already exists: choose another name, or another folder with -o")
     check_name(name)
+    check_title(name, kind.value)
     if outer := outer_plugin(folder):
         print(f"i2i: {folder} lies in the package {outer}, but will not be a part of it", file=sys.stderr)
     for path, text in package(name, kind.value).items():
@@ -64,7 +67,7 @@ def check_name(name: str) -> None:
         raise ConfigError(
             f"'{name}' cannot name a plugin: use lower-case letters, digits and _, starting with a letter"
         )
-    points = [point for group in ("i2i", "i2i.commands") for point in entry_points(group=group)]
+    points = [point for group in (GROUP, COMMANDS) for point in installed(group)]
     taken = {point.name: f"{point.dist.name} {point.dist.version}" for point in points if point.dist}
     if name in taken:
         raise ConfigError(f"'{name}' is a plugin or command of the installed {taken[name]}: choose another name")
@@ -74,6 +77,25 @@ def check_name(name: str) -> None:
             f"'{name}' is the name of an installed Python module, with which the plugin would be confused: choose "
             f"another name"
         )
+
+
+def check_title(name: str, kind: str) -> None:
+    """Raise ConfigError if the class of the package would be confused with another one, or the name is taken."""
+    registered = "task" if kind == "latent" else kind
+    if any((entry.kind, entry.name) == (registered, name) for entry in registry().catalog):
+        raise ConfigError(f"there is already a {registered} called '{name}': choose another name")
+    title, used = title_of(name), set[str]()
+    for path, text in package("placeholder", kind).items():
+        nodes = list(ast.walk(ast.parse(text))) if path.endswith(".py") else []
+        used |= {node.id for node in nodes if isinstance(node, ast.Name)}
+        used |= {node.name for node in nodes if isinstance(node, ast.ClassDef | ast.alias)}
+    if title in used:
+        raise ConfigError(f"'{name}' would name a class {title}, as another one in the package: choose another name")
+
+
+def title_of(name: str) -> str:
+    """Return the name of the class: "ShortPath" for "short_path"."""
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 def outer_plugin(folder: Path) -> Path | None:
@@ -91,7 +113,7 @@ def outer_plugin(folder: Path) -> Path | None:
 
 def package(name: str, kind: str) -> dict[str, str]:
     """Return the files of a package by path."""
-    title = "".join(part.capitalize() for part in name.split("_"))
+    title = title_of(name)
     filled = {"SUMMARY": SUMMARIES[kind], "VERSION": __version__, "TITLE": title, "NAME": name}
 
     def fill(text: str) -> str:

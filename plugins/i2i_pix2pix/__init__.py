@@ -89,6 +89,8 @@ class Pix2Pix(Task):
         self.gan = gan() if gan is not None else None
         self.lambda_l1, self.test_mode, self.augment = lambda_l1, test_mode, augment
         self.takes = Image.of(self.G)
+        if (getattr(self.G, "in_channels", 3), getattr(self.G, "out_channels", 1)) == (1, 3):
+            self.makes = Image(colour=True)  # of a grey sketch
 
     def players(self) -> dict[str, list[Any]]:
         """The generator, and the discriminator if there is one."""

@@ -48,6 +48,7 @@ class Relief(Task):
         self.G = generator(out_channels=4)
         self.lambda_normals, self.lambda_depth, self.lambda_agree = lambda_normals, lambda_depth, lambda_agree
         self.takes = Image.of(self.G)
+        self.makes = Image(colour=True)  # normals are no greys, even those of a grey drawing
 
     def players(self) -> dict[str, list[nn.Module]]:
         """A single network."""
@@ -138,14 +139,20 @@ class ReliefError:
         `ReliefError()(task, data)["shaded/angle_of_flat"]`
     """
 
-    def __call__(self, task: Task, data: Data) -> dict[str, float]:
-        """Return the scores on `data.validation()`."""
+    def refuse(self, task: Task, data: Data) -> None:
+        """Raise ConfigError as above, before a training."""
         samples = data.validation()
         if not isinstance(task, Relief) or not len(samples) or not {"A", "B", "depth"} <= samples[0].keys():
             raise ConfigError(
                 f"the metric relief needs the task relief and samples of A, B (normals) and depth; this is "
                 f"{type(task).__name__} on {type(data).__name__}: use both, or another metric"
             )
+
+    def __call__(self, task: Task, data: Data) -> dict[str, float]:
+        """Return the scores on `data.validation()`."""
+        self.refuse(task, data)
+        assert isinstance(task, Relief)
+        samples = data.validation()
         rows: dict[str, list[tuple[Tensor, ...]]] = {"": []}
         for sample in (samples[i] for i in range(len(samples))):
             row = compared(task, sample)

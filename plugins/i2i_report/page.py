@@ -39,7 +39,7 @@ def page(run: Run) -> str:
         section("Environment", environment(run.environment())),
     ]
     about = f"{'finished' if run.finished else 'training'}, step {step:,}{duration(run.timing())}"
-    return page_of(run.folder.name, body, about=about, live=not run.finished)
+    return page_of(run.folder.resolve().name, body, about=about, live=not run.finished)
 
 
 def section(title: str, content: str) -> str:
@@ -98,7 +98,7 @@ def alarms(series: Series) -> Iterator[str]:
         beside = {name: dict(pairs).get(on[0]) for name, pairs in series.items() if name.startswith(f"{player}/")}
         shown = ", ".join(f"{name} {value:.3g}" for name, value in beside.items() if value is not None)
         yield (
-            f"Alarm of {player}, first at step {on[0]:g}, last at {on[-1]:g}. At the first: {shown}. Suggestions "
+            f"Alarm of {player}, first at step {on[0]:,}, last at {on[-1]:,}. At the first: {shown}. Suggestions "
             f"were printed to stderr; see also the task's README."
         )
 

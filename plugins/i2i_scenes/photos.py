@@ -1,7 +1,8 @@
 """Pictures drawn by code with the statistics of photographs: super-resolution without any file.
 
     data: {use: synthetic_photos, scale: 4}      # in a config; `i2i run configs/superres.yaml` trains on it
-    python -m i2i_scenes.photos drawn 400        # as files, to be added to photographs in data.root
+    python -m i2i_scenes.photos drawn 400              # as files, to be added to photographs in data.root
+    python -m i2i_scenes.photos printed 400 --letters  # with printed text instead of strokes
 
 Objects with sharp edges, plain, shaded or textured, occlude each other on a background with a natural spectrum
 (amplitude about 1/f); lines of strokes look like writing. A picture is a pure function of its seed.
@@ -74,22 +75,22 @@ def alone(seed: int) -> tuple[Array, None]:
     return photo(seed), None
 
 
-def write(folder: Path, number: int) -> None:
+def write(folder: Path, number: int, letters: bool = False) -> None:
     """Write the first training pictures as 00000.png, 00001.png, ... into a folder, which is created."""
     make_folder(folder)
     for n in range(number):
-        images.save(photo(TRAINING + n), folder / f"{n:05}.png")
+        images.save(photo(TRAINING + n, letters=letters), folder / f"{n:05}.png")
 
 
-def photo(seed: int, size: int = SIDE) -> Array:
-    """Draw a picture, uint8 [size, size, 3]: a pure function of the seed."""
+def photo(seed: int, size: int = SIDE, letters: bool = False) -> Array:
+    """Draw a picture, uint8 [size, size, 3]: a pure function of the seed. With `letters`, it has printed text."""
     rng = np.random.default_rng([7, seed])
     side = size * FINE
     picture = stuff(rng, side, natural=True)
     for _ in range(int(rng.integers(*THINGS))):
         thing(rng, picture)
-    for _ in range(int(rng.integers(3))):
-        writing(rng, picture)
+    for _ in range(int(rng.integers(1, 4) if letters else rng.integers(3))):
+        (printing if letters else writing)(rng, picture)
     taken = picture.reshape(size, FINE, size, FINE, 3).mean((1, 3))
     return np.rint(taken.clip(0, 1) * 255).astype(np.uint8)
 
@@ -214,6 +215,36 @@ def writing(rng: np.random.Generator, picture: Array) -> None:
                 stroke = corner + rng.integers(0, 3, (int(rng.integers(2, 5)), 2)) / 2 * high * (0.6, 1)
                 points = [np.rint(stroke * 16).astype(np.int32)]
                 cv2.polylines(picture, points, False, ink, thick, cv2.LINE_8, shift=4)
+
+
+def printing(rng: np.random.Generator, picture: Array) -> None:
+    """Draw lines of printed text, level or turned, some on a plain ground; the font is the one that Pillow contains."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    side = len(picture)
+    high = int(np.exp(rng.uniform(np.log(0.025), np.log(0.16))) * side)
+    font = ImageFont.load_default(high)
+    lines = "\n".join(" ".join(map(word, [rng] * int(rng.integers(1, 7)))) for _ in range(int(rng.integers(1, 8))))
+    text = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(text)
+    place = (float(rng.uniform(0, 0.6) * side), float(rng.uniform(0, 0.7) * side))
+    ground = Image.new("L", (side, side))
+    if rng.random() < 0.5:
+        left, top, right, bottom = pen.multiline_textbbox(place, lines, font)
+        ImageDraw.Draw(ground).rectangle((left - high, top - high, right + high, bottom + high), 255)
+    pen.multiline_text(place, lines, 255, font)
+    turn = float(rng.choice([0, 0, 0, 90, rng.normal(0, 15)]))
+    ink = colour(rng)
+    for mask, paint in ((ground, np.clip(ink + rng.choice([-1, 1]) * rng.uniform(0.3, 0.8), 0, 1)), (text, ink)):
+        cover = np.asarray(mask.rotate(turn, Image.Resampling.BICUBIC), np.float32)[..., None] / 255
+        picture += (paint.astype(np.float32) - picture) * cover
+
+
+def word(rng: np.random.Generator) -> str:
+    """Draw a word, a number or a name."""
+    letters = "".join(rng.choice(list("etaoinshrdlucmfwypvbgkqjxz"), int(rng.integers(2, 10))))
+    number = str(rng.integers(10 ** int(rng.integers(1, 5))))
+    return str(rng.choice([letters, letters, letters.capitalize(), letters.upper(), number, f"{letters},"]))
 
 
 if __name__ == "__main__":

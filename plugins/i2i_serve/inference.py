@@ -61,7 +61,8 @@ class Shelf:
     def paths(self, name: str) -> list[str]:
         """Return how errors may name a model: its file, and what `i2i.load` took; longer ones first."""
         source = self.sources.get(name, "")
-        found = [source, os.path.abspath(source)] if source else []
+        found = [os.path.abspath(source)] if source else []
+        found += [source] if re.search(r"\w", source) else []  # not ".", which is in every sentence
         if name in self.loaded:
             found.append(str(self.loaded[name].source))
         return sorted(found, key=len, reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,16 @@ def card_of(source: str) -> Card:
 def public_name(source: str, taken: dict[str, str]) -> str:
     """Return a name for a model: its own, or for a path the last part of it."""
     parts = [part.strip() for part in source.split("|")]
-    names = [Path(part).parent.name if Path(part).name == "model.safetensors" else Path(part).stem for part in parts]
-    name = base = " | ".join(names)
+    name = base = " | ".join(map(last_of, parts))
     number = 2
     while name in taken:
         name, number = f"{base} ({number})", number + 1
     return name
+
+
+def last_of(part: str) -> str:
+    """Return the folder of a run, or the file without its suffix, or a name of `i2i models` as it is."""
+    path = Path(os.path.abspath(part)) if os.path.exists(part) else Path(part)  # "." has no name of its own
+    if path.name == "model.safetensors":
+        return path.parent.name
+    return path.stem if path.is_file() else path.name

@@ -13,7 +13,7 @@ from i2i import ResourceError, hookimpl
 from i2i.runs import Run
 
 VARIABLE = "I2I_TENSORBOARD"
-_writers: dict[Path, Any] = {}
+_writers: dict[Path, tuple[Any, int]] = {}  # and the latest step
 
 
 @hookimpl
@@ -21,14 +21,20 @@ def on_log(run: Path, step: int, scalars: dict[str, float], images: dict[str, An
     """Write what is logged as events, if `$I2I_TENSORBOARD` asks for it."""
     if os.environ.get(VARIABLE, "0") in ("", "0"):
         return
-    writer = _writers.get(run) or opened(run, step)
+    writer, last = _writers.pop(run, (None, 0))
+    if writer is not None and step < last:  # the run was resumed, or started again, in this process
+        writer.close()
+        writer = None
+    writer = writer or opened(run, step)
     for name, value in scalars.items():
         writer.add_scalar(name, value, step)
     for name, picture in images.items():
         writer.add_image(name, picture, step, dataformats="HWC")
     writer.flush()
     if Run(run).finished:
-        _writers.pop(run).close()
+        writer.close()
+    else:
+        _writers[run] = writer, step
 
 
 def opened(run: Path, step: int) -> Any:
@@ -43,5 +49,4 @@ def opened(run: Path, step: int) -> Any:
         raise ResourceError(
             f"{VARIABLE} is set, but TensorBoard cannot be imported ({error}): pip install 'i2i[tensorboard]'"
         ) from error
-    _writers[run] = SummaryWriter(str(run / "tensorboard"), purge_step=step)
-    return _writers[run]
+    return SummaryWriter(str(run / "tensorboard"), purge_step=step)

@@ -58,6 +58,12 @@ def options(args: Mapping[str, Any]) -> dict[str, Any]:
         raise WeightsError(
             "a Social GAN with another pooling than `pool_net` after the last observed frame: not read"
         )
+    noise = args.get("noise_type", "gaussian"), args.get("noise_mix_type", "global")
+    if noise != ("gaussian", "global") and sum(args["noise_dim"]):
+        raise WeightsError(
+            f"a Social GAN with {noise[0]} noise, mixed in by {noise[1]} (noise_mix_type): only gaussian and global "
+            f"are read"
+        )
     return {
         "predicted": args["pred_len"],
         "noise": args["noise_dim"][0],

@@ -117,7 +117,7 @@ def recording(table: np.ndarray, lines: np.ndarray, name: str) -> Recording:
     if len(twice):
         frame, person = table[twice[0], :2]
         one, two = sorted(lines[twice[0] : twice[0] + 2])
-        raise DataError(f"{name} line {two}: person {person:g} is in frame {frame:g} already, on line {one}")
+        raise DataError(f"{name} line {two}: person {person:.15g} is in frame {frame:.15g} already, on line {one}")
     frames, places = np.unique(table[:, 0], return_inverse=True)
     everyone, first = np.unique(table[:, 1], return_index=True)
     bounds = [*first[1:].tolist(), len(table)]

@@ -118,7 +118,7 @@ class Tracks(Modality):
         chosen = present(source, first, length)
         if first + length < known or len(chosen) < len(source.people):
             self._say(source, first, length, len(chosen))
-        self._enough(len(chosen), f"{source.name}, frames from {source.frames[first]:g} on")
+        self._enough(len(chosen), f"{source.name}, frames from {source.frames[first]:.15g} on")
         positions = np.stack([chosen[person] for person in sorted(chosen)]).astype(np.float32)
         frames = source.frames[first + self.observed : first + length]
         if not len(frames):
@@ -130,7 +130,7 @@ class Tracks(Modality):
     def _say(self, source: Recording, first: int, length: int, people: int) -> None:
         last = source.frames[first + length - 1]
         log.warning(
-            f"{source.name}: frames {source.frames[first]:g} to {last:g} are used, with {people} of "
+            f"{source.name}: frames {source.frames[first]:.15g} to {last:.15g} are used, with {people} of "
             f"{len(source.people)} people; the others are not present in all of them"
         )
 
@@ -212,7 +212,7 @@ class Forecasts(Tracks):
             files.write(picture, png(drawn(scene.observed, scene.truth, paths, 640, square=False)))
             files.write(animation, gif(animated(scene.observed, scene.truth, paths, 400), fps=4))
         rows = [
-            (f"{frame:g}", f"{person:g}", *paths[k, p, t].tolist(), k + 1)
+            (f"{frame:.15g}", f"{person:.15g}", *paths[k, p, t].tolist(), k + 1)
             for k in range(len(paths))
             for t, frame in enumerate(frames)
             for p, person in enumerate(people)

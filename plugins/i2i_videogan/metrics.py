@@ -37,14 +37,14 @@ class Motion:
     - `real_*`: the same between two halves of the validation clips: what chance alone gives.
 
     Raises:
-        ConfigError: fewer than 4 validation clips.
+        ConfigError: fewer than 4 validation clips, or clips of fewer than 3 frames.
     """
 
     needs = Needs(makes=Clip)
 
     def refuse(self, task: Any, data: Data) -> None:
         """Raise ConfigError if there are not enough clips to compare with."""
-        check_clips("motion", task, data)
+        check_clips("motion", task, data, frames=3)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` on `data.validation()`."""
@@ -68,14 +68,14 @@ class ClipDistance:
     A good model is far below `shuffled` and `still`.
 
     Raises:
-        ConfigError: fewer than 4 validation clips.
+        ConfigError: fewer than 4 validation clips, or clips of fewer than 5 frames.
     """
 
     needs = Needs(makes=Clip)
 
     def refuse(self, task: Any, data: Data) -> None:
         """Raise ConfigError if there are not enough clips to compare with."""
-        check_clips("clip_distance", task, data)
+        check_clips("clip_distance", task, data, frames=5)
 
     def __call__(self, task: Any, data: Data) -> dict[str, float]:
         """Return the scores of a `Task` on `data.validation()`."""
@@ -170,8 +170,8 @@ def real_clips(task: Any, data: Data) -> list[Tensor]:
     return [sample["clip"] for sample in data.validation()]
 
 
-def check_clips(name: str, task: Any, data: Data) -> None:
-    """Raise ConfigError unless the data set has enough validation clips."""
+def check_clips(name: str, task: Any, data: Data, frames: int) -> None:
+    """Raise ConfigError unless the data set has enough validation clips, of at least so many frames."""
     samples, needed = data.validation(), [task.source, task.target] if predicts(task) else ["clip"]
     if len(samples) < FEWEST or not set(needed) <= set(samples[0]):
         given = f"{len(samples)} with {', '.join(sorted(samples[0]))}" if len(samples) else "none"
@@ -179,6 +179,9 @@ def check_clips(name: str, task: Any, data: Data) -> None:
             f"metrics: {name} needs at least {FEWEST} validation samples with {' and '.join(needed)}, but "
             f"{type(data).__name__} has {given}: use other data or remove it"
         )
+    length = sum(len(samples[0][name]) for name in needed)
+    if length < frames:
+        raise ConfigError(f"metrics: {name} needs clips of at least {frames} frames, not {length}: remove it")
 
 
 def repeated(given: Tensor, frames: int) -> Tensor:

@@ -24,18 +24,25 @@ def on_log(run: Path, step: int, scalars: dict[str, float], images: dict[str, An
     """Log to Weights & Biases, if `$I2I_WANDB` asks for it."""
     if os.environ.get(VARIABLE, "0") in ("", "0"):
         return
-    log = _logs.get(run) or opened(run)
+    log = _logs.pop(run, None)
+    if log is not None and step < log.step:  # the run was resumed, or started again, in this process
+        log.run.finish()
+        log = None
+    log = log or opened(run)
+    log.step = step
     pictures = {name: log.library.Image(picture.numpy()) for name, picture in images.items()}
     log.run.log({"step": step, **scalars, **pictures})
     if Run(run).finished:
-        _logs.pop(run).run.finish()
+        log.run.finish()
+    else:
+        _logs[run] = log
 
 
 class Log:
-    """The library, and a run of it."""
+    """The library, a run of it, and its latest step."""
 
     def __init__(self, library: Any, run: Any) -> None:
-        self.library, self.run = library, run
+        self.library, self.run, self.step = library, run, 0
 
 
 def opened(run: Path) -> Log:
@@ -57,5 +64,4 @@ def opened(run: Path) -> Log:
     mode: Any = os.environ.get("WANDB_MODE", "offline")
     started = wandb.init(project="i2i", name=folder.name, dir=str(folder), mode=mode, config=config, settings=quiet)
     started.define_metric("*", step_metric="step")  # a resumed run starts at an earlier step, which its own would not
-    _logs[run] = Log(wandb, started)
-    return _logs[run]
+    return Log(wandb, started)

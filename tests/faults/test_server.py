@@ -298,6 +298,21 @@ def test_conditions_that_are_fields_or_parameters_are_refused() -> None:
         sample(i2i.load("digits"), {}, {"n": 1, "seed": 0, "conditions": {"seed": 1}})
 
 
+def test_public_names_are_those_of_runs_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from i2i_serve.inference import Shelf
+    from i2i_serve.menu import public_name
+
+    for name in ("lr0.01", "lr0.001"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    (tmp_path / "runs" / "lr0.01" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "net.pth").write_bytes(b"")
+    monkeypatch.chdir(tmp_path / "runs" / "lr0.01")
+    asked = (".", "model.safetensors", "../lr0.001", "../../net.pth", "restore | ../lr0.01", "upscale-x2")
+    names = [public_name(source, {}) for source in asked]
+    assert names == ["lr0.01", "lr0.01", "lr0.001", "net", "restore | lr0.01", "upscale-x2"]
+    assert Shelf({"lr0.01": "."}, 1).paths("lr0.01") == [str(tmp_path / "runs" / "lr0.01")]
+
+
 def test_clients_are_not_told_what_only_the_host_can_do() -> None:
     from i2i_serve.inference import public
 

@@ -14,6 +14,7 @@ from ...errors import I2IError, PluginError, WeightsError
 from ...plugins import registry
 from ...task import Task
 from .read import read
+from .unwrap import bare
 
 GENERATORS = (  # in files with several networks; averaged ones first
     *("G_ema", "g_ema", "generator_ema", "netG_ema", "ema", "generator", "netG", "net_g", "netG_A", "G_A", "G"),
@@ -85,7 +86,7 @@ def networks_in(tensors: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Ten
     for name in GENERATORS:
         part = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         if part:
-            yield (name if len(part) < len(tensors) else ""), part
+            yield (name if len(part) < len(tensors) else ""), bare(part)
     shared = tensors
     for _ in range(PREFIXES):
         first = {name.partition(".")[0] if "." in name else "" for name in shared}

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "g_ema", "model", "g_state")
+AVERAGED = ("params_ema", "g_ema", "model_ema", "state_dict_ema", "ema_state_dict", "ema")
+WRAPPERS = (*AVERAGED, "params", "state_dict", "model_state_dict", "model", "g_state")
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 OPTIMIZER = {"state", "param_groups"}  # the keys of the state of an optimizer
 DEEPEST = 8  # level of nested networks that is looked at
@@ -38,8 +39,8 @@ def unwrapped(kept: Any, depth: int = 0) -> tuple[dict[str, Tensor], dict[str, A
 
 
 def bare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors without a prefix of `PREFIXES` that all of them have."""
-    found = dict(tensors)
+    """Return the tensors without a prefix of `PREFIXES` that all of them have, nor the count of `AveragedModel`."""
+    found = {name: value for name, value in tensors.items() if name != "n_averaged"}
     for prefix in PREFIXES:
         if found and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): value for name, value in found.items()}
