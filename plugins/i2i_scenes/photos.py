@@ -218,7 +218,7 @@ def writing(rng: np.random.Generator, picture: Array) -> None:
 
 
 def printing(rng: np.random.Generator, picture: Array) -> None:
-    """Draw lines of printed text, level or turned, some on a plain ground; the font is the one that Pillow contains."""
+    """Draw lines of printed text, level or turned, some on a plain ground, in the font that Pillow contains."""
     from PIL import Image, ImageDraw, ImageFont
 
     side = len(picture)
