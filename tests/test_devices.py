@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,9 @@ def test_auto_can_be_decided_by_a_variable(two_gpus: None, monkeypatch: pytest.M
     monkeypatch.setenv("I2I_DEVICE", "cpu")
     assert devices.chosen() == torch.device("cpu")
     assert devices.chosen("cuda") == torch.device("cuda:0")
-    monkeypatch.setenv("I2I_DEVICE", "auto")
-    assert devices.chosen() == torch.device("cuda:0")
+    for given in ("auto", ""):
+        monkeypatch.setenv("I2I_DEVICE", given)
+        assert devices.chosen() == torch.device("cuda:0")
 
 
 @pytest.mark.parametrize(
@@ -137,10 +139,25 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda:0")
     assert devices.precision_for("auto", cpu) == "fp32"  # the same numbers on every CPU
     assert devices.precision_for("auto", torch.device("mps")) == "fp32"
+    asked: list[torch.device] = []
+
+    def entered(device: torch.device) -> nullcontext[None]:
+        asked.append(device)
+        return nullcontext()
+
+    monkeypatch.setattr(torch.cuda, "device", entered)
     for able, chosen in ((True, "bf16"), (False, "fp16")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, able=able: able)
         assert devices.precision_for("auto", gpu) == chosen
+    assert asked == [gpu, gpu]
     assert devices.precision_for("fp32", gpu) == "fp32"
+
+
+def test_a_gpu_that_only_emulates_bf16_has_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert devices.precision_for("auto", torch.device("cuda:0")) == "fp16"
+    assert not devices.faster_in_bf16.__wrapped__(torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])

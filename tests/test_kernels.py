@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from i2i import Task
 from i2i.config import Train
@@ -296,6 +297,8 @@ def test_what_has_its_own_way_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         with torch.autocast("cpu", torch.bfloat16):
             torch.conv2d(x, weight)
         torch.func.grad(lambda value: torch.conv2d(value, weight).sum())(x)
+        with forward_ad.dual_level():
+            torch.conv2d(forward_ad.make_dual(x, x), weight)
         torch.compile(lambda value: torch.conv2d(value, weight), backend="aot_eager")(x)
 
 

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from command import i2i_command
 from PIL import Image
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ from i2i.config import Train
 from i2i.data.base import Data, Sample
 from i2i.data.stream import stream
 from i2i.devices import host
-from i2i.errors import ConfigError
+from i2i.errors import ConfigError, ResourceError
 from i2i.processes import ProcessGroup, launch
 from i2i.processes.launch import culprit
 
@@ -285,6 +287,16 @@ def test_one_process_needs_no_group() -> None:
 
     assert torch.equal(world.whole_batch(double, tensor), torch.tensor([2.0, 2.0]))
     assert world.same_start(nn.Linear(1, 1), torch.device("cpu")) is not None
+
+
+def test_I1_processes_that_have_finished_no_step_are_named_at_once() -> None:
+    store = dist.TCPStore("127.0.0.1", 0, 1, True, timeout=timedelta(seconds=20), wait_for_workers=False)
+    begun, start = ProcessGroup(1, 4, store), time.monotonic()
+    begun.beat(1)
+    found = r"rank 2 or 3 does not answer \(rank 0 waits at step 1\)"
+    with pytest.raises(ResourceError, match=found), ProcessGroup(0, 4, store).watch(lambda: 1):
+        raise RuntimeError("gloo timed out")
+    assert time.monotonic() - start < 10
 
 
 def test_launch_leaves_the_signal_handlers_as_they_were() -> None:

@@ -27,7 +27,7 @@ def chosen(wanted: str = "auto") -> torch.device:
         ConfigError: there is no such device here.
     """
     found = torch.accelerator.current_accelerator(check_available=True)
-    wanted = os.environ.get("I2I_DEVICE", "auto") if wanted == "auto" else wanted
+    wanted = (os.environ.get("I2I_DEVICE") or "auto") if wanted == "auto" else wanted
     if wanted == "cpu" or (wanted == "auto" and found is None):
         return torch.device("cpu")
     try:

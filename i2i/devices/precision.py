@@ -55,8 +55,11 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
 def multiplies_bf16(device: torch.device) -> bool:
     """Return whether a device has instructions that multiply bf16 numbers."""
     if device.type != "cpu":
-        supported = getattr(getattr(torch, device.type, None), "is_bf16_supported", None)
-        return bool(supported is not None and supported())
+        module: Any = getattr(torch, device.type, None)
+        if not hasattr(module, "is_bf16_supported"):
+            return False
+        with module.device(device):  # it answers for the current one
+            return bool(module.is_bf16_supported(including_emulation=False))
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 

@@ -181,9 +181,10 @@ class ProcessGroup:
     def _blame(self, error: Exception, step: int) -> ResourceError:
         reached = {rank: 0 for rank in range(self.size) if rank != self.rank}
         for rank in reached:
-            with suppress(RuntimeError):
-                reached[rank] = int(self._store.get(f"i2i/{rank}")) if self._store is not None else step
-        slowest = min(reached, key=lambda rank: reached[rank])
+            with suppress(RuntimeError):  # `get` would wait for one that has finished no step
+                if self._store is not None and self._store.check([f"i2i/{rank}"]):
+                    reached[rank] = int(self._store.get(f"i2i/{rank}"))
+        slowest = " or ".join(str(rank) for rank in reached if reached[rank] == min(reached.values()))
         return ResourceError(
             f"rank {slowest} does not answer (rank {self.rank} waits at step {step}): it was killed, stopped or "
             f"hangs; continue from the last checkpoint with --resume ({str(error).splitlines()[0][:120]})"

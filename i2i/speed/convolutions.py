@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from .choices import Choices
@@ -183,9 +184,11 @@ def wanted_of(ctx: Any) -> tuple[bool, ...]:
 
 
 def ordinary(given: Sequence[Tensor]) -> bool:
-    """Return whether these are plain tensors on the CPU, and no transform of functions, such as vmap, is at work."""
+    """Return whether these are plain tensors on the CPU, and no transform such as vmap or forward AD is at work."""
     plain = all(type(part) in (Tensor, nn.Parameter) and part.device.type == "cpu" for part in given)
-    return plain and torch._C._functorch.peek_interpreter_stack() is None
+    if not plain or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return all(forward_ad.unpack_dual(part).tangent is None for part in given)
 
 
 def shuffled(input: Tensor, upscale_factor: int) -> Tensor:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 CONSTANT = {aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like}
 SAME = {aten.clone, aten._to_copy, aten.detach, aten.alias, aten.lift_fresh, aten.where, aten.index, aten.cat}
-SAME |= {aten.stack, aten.select, aten.index_select, aten.masked_fill, aten.to} | CONSTANT
+SAME |= {aten.stack, aten.select, aten.masked_fill, aten.to} | CONSTANT
 ALONG = {aten.sum, aten.mean, aten.amax, aten.amin, aten.all, aten.any, aten.argmax, aten.argmin, aten._softmax}
 ALONG |= {aten._log_softmax, aten.unsqueeze, aten.squeeze, aten.prod, aten.cumsum, aten.linalg_vector_norm, aten.var}
 RULES: dict[Any, Rule] = {
@@ -70,6 +70,8 @@ def rule_for(node: Node) -> Rule | None:
     if packet is aten.cat or packet is aten.stack:
         dim = node.args[1] if len(node.args) > 1 else 0
         return rules.pointwise if dim % len(node.shape) < len(node.shape) - 2 and keeps else None
+    if packet is aten.index_select:
+        return rules.chosen if node.args[1] % rank < rank - 2 else None
     if packet is aten.index:
         plain = not isinstance(node.args[0], type(node)) and all(one is not None for one in node.args[1])
         return rules.looked_up if plain and all(fits(one.shape, node.shape) for one in node.args[1]) else None
@@ -83,7 +85,8 @@ def along(node: Node, packet: Any, first: Node, rank: int, keeps: bool) -> Rule 
     if packet is aten.squeeze and len(node.args) < 2:
         return None
     default = 0 if packet is aten.slice else None
-    dims = node.args[1] if len(node.args) > 1 else default
+    place = 2 if packet is aten.linalg_vector_norm else 1  # its first argument is the order
+    dims = node.args[place] if len(node.args) > place else default
     if dims is None or len(node.inputs) != 1:
         return None
     most = len(node.shape) if packet is aten.unsqueeze else rank
@@ -100,7 +103,7 @@ def fits(shape: tuple[int, ...], made: tuple[int, ...]) -> bool:
 
 def ceiled(node: Node) -> bool:
     """Return whether windows of a pooling are cut off at the end."""
-    _, _, _, _, *rest = (*node.args, [], [0, 0])[: max(4, len(node.args))]
+    rest = node.args[4:]
     place = 1 if node.func is aten.max_pool2d_with_indices.default else 0
     return bool(len(rest) > place and rest[place]) or bool(
         node.func is aten.avg_pool2d.default and len(rest) > 2 and rest[2]

@@ -58,7 +58,7 @@ class Plan:
                 continue
             inputs = [one for one in node.inputs if one.is_map and one not in self.stored]
             far[node] = node.func is not None and (node.rule not in rules.NEAR or any(far[one] for one in inputs))
-            if any(user.rule is rules.normed or user.func in OF_MEAN for user in users[node] if ends(user, node)):
+            if any(user.rule is rules.normed or of_means(user) for user in users[node] if ends(user, node)):
                 self.counted.add(node)
             ended = node in self.counted or any(not user.is_map and user.func not in TOTALS for user in users[node])
             self.side[node] = max(1, int(tile * math.sqrt(CHANNELS / self._values(node, area))))
@@ -94,6 +94,14 @@ def goals_of(graph: Graph, users: dict[Node, list[Node]]) -> dict[Node, set[Node
         for user in users[node]:
             goals[node] |= goals[user] if user.rule in rules.NEAR else {user}
     return goals
+
+
+def of_means(node: Node) -> bool:
+    """Return whether a node is a mean or a sum over height and width, for which the means of the map are enough."""
+    if node.func not in OF_MEAN:
+        return False
+    x, dims, *_ = node.args
+    return not dims or {-2, -1} <= {dim if dim < 0 else dim - len(x.shape) for dim in dims}
 
 
 def ends(user: Node, node: Node) -> bool:

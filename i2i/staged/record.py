@@ -91,7 +91,8 @@ class Recording(TorchDispatchMode):
         self.device, self.value = device, value
         self.nodes: list[Node] = []
         self.known: dict[int, tuple[Tensor, Node]] = {}  # by the id of the tensor, which is kept alive
-        self.views: set[Node] = set()  # nodes that share their memory with another one
+        self.memory: dict[int, int] = {}  # by the id of a view, or of what has views, that of the first of them
+        self.outdated: set[int] = set()  # ids of tensors that were changed through others
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -107,6 +108,8 @@ class Recording(TorchDispatchMode):
 
     def node(self, leaf: Any) -> Node | None:
         """Return the node that a recorded tensor stands for; None for anything else."""
+        if id(leaf) in self.outdated:
+            raise Unsupported("a tensor is used after it was changed through a view")
         found = self.known.get(id(leaf))
         return None if found is None else found[1]
 
@@ -134,13 +137,11 @@ class Recording(TorchDispatchMode):
         )
         changed = args[0] if in_place else None
         if in_place:
-            node = self.node(changed)
-            if node is None or node in self.views:
-                raise Unsupported(f"{func} changes a part of a tensor")
+            self.overwrite(func, args[0])
             name = func._schema.name.removeprefix("aten::").rstrip("_")
             func = getattr(getattr(aten, name), func._overloadname)
-        if func is aten.clone.default:  # nodes do not change, so a copy is the same one
-            return self.tensor(self.known[id(args[0])][1])
+        if func is aten.clone.default:
+            return self.copy(args[0], may_share="memory_format" in kwargs)
         if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))):
             raise Unsupported(f"{func} uses the second result of another operation")
         plain = tree_map(lambda leaf: self.node(leaf) or leaf, (args, kwargs))
@@ -148,9 +149,31 @@ class Recording(TorchDispatchMode):
         if changed is not None:
             self.known[id(changed)] = changed, self.known[id(made)][1]
             return changed
-        if func is not torch.einsum and func.is_view:
-            self.views |= {node for leaf in tree_leaves((args, made)) if (node := self.node(leaf)) is not None}
+        if func is not torch.einsum and (func.is_view or func is aten._unsafe_view.default):
+            self.share(args[0], [leaf for leaf in tree_leaves(made) if self.recorded(leaf)])
         return made
+
+    def copy(self, tensor: Tensor, may_share: bool) -> Tensor:
+        """Return a copy of a tensor, of the same node, as nodes do not change; `contiguous` may return the tensor."""
+        node = self.node(tensor)
+        assert node is not None
+        made = self.tensor(node)
+        if may_share:
+            self.share(tensor, [made])
+        return made
+
+    def share(self, tensor: Tensor, views: list[Tensor]) -> None:
+        """Note that tensors share their memory with another one."""
+        base = self.memory.setdefault(id(tensor), id(tensor))
+        self.memory |= dict.fromkeys(map(id, views), base)
+
+    def overwrite(self, func: Any, tensor: Tensor) -> None:
+        """Let an operation change all of a tensor in place; what shares its memory cannot be used any more."""
+        node, base = self.node(tensor), self.memory.get(id(tensor))
+        if node is None or (base is not None and node.bytes != self.known[base][1].bytes):
+            raise Unsupported(f"{func} changes a part of a tensor")
+        if base is not None:
+            self.outdated |= {other for other, its in self.memory.items() if its == base} - {id(tensor)}
 
     def shape_of(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return tensors without values in place of those that an operation makes.

@@ -85,6 +85,13 @@ def looked_up(node: Node, box: Box, run: Run) -> Tensor:
 
 
 @near
+def chosen(node: Node, box: Box, run: Run) -> Tensor:
+    """Take some of the places along a dimension before height and width."""
+    x, dim, places = node.args
+    return run.read(x, box).index_select(dim, run.whole(places))
+
+
+@near
 def contracted(node: Node, box: Box, run: Run) -> Tensor:
     """Sum products over the dimensions before height and width."""
     equation, *operands = node.args
@@ -218,7 +225,7 @@ def unshuffled(node: Node, box: Box, run: Run) -> Tensor:
 
 def pooled(node: Node, box: Box, run: Run) -> Tensor:
     """Take the maximum or the mean of windows."""
-    x, kernel, stride, padding, *rest = (*node.args, [], [0, 0])[: max(4, len(node.args))]
+    x, kernel, stride, padding, *rest = node.args + ([], [0, 0])[len(node.args) - 2 :]
     kernel, stride, padding = (
         list(given) * 2 if len(given) == 1 else list(given) for given in (kernel, stride or kernel, padding)
     )

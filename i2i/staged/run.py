@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from ..files.scratch import release, trim
 from ..images.levels import part_of
 from . import rules
-from .plan import OF_MEAN, TOTALS, Plan
+from .plan import TOTALS, Plan, of_means
 from .record import Graph, Node
 from .rules import Box, aten
 from .store import Moments, Store
@@ -88,7 +88,7 @@ class Run:
 
     def _value(self, node: Node) -> Tensor:
         """Compute a tensor that is no map."""
-        if node.func in OF_MEAN and node.args[0] in self.moments:
+        if of_means(node) and node.args[0] in self.moments:
             moments = self.moments[node.args[0]]
             mean = moments.mean if node.func is aten.mean.dim else moments.mean * moments.count
             values: Tensor = node.func(
