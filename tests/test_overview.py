@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import i2i_tensorboard
@@ -27,7 +29,7 @@ from i2i_runs import runs as list_runs
 from i2i import ConfigError, DataError, files, images
 from i2i.files.held import ending, locked
 from i2i.pages import charts, page, table
-from i2i.runs import Run, overviews, settings_of, sheet_of
+from i2i.runs import Run, overview, overviews, settings_of, sheet_of
 from i2i.runs.progress import pace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -101,7 +103,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_listed(
     made(tmp_path / "good")
     for name, file, text in (
         ("no_config", "log.jsonl", "{}\n"),
-        ("cut_log", "log.jsonl", '{"step": 1, "ep'),
+        ("cut_log", "log.jsonl", '{"step": 1, "ep\n{"step": 2}\n'),
         ("bad_config", "config.yaml", "task: [\n"),
         ("other_config", "config.yaml", "task: 3\n"),
     ):
@@ -119,6 +121,40 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_listed(
     tree = json.loads(capsys.readouterr().out)
     assert len(tree["runs"]) == 1
     assert len(tree["unreadable"]) == 4
+
+
+@pytest.mark.parametrize("end", ['{"step": 301, "ep', '{"step": 301}', "\0\0\0\n"])
+def test_a_last_line_that_is_not_complete_is_ignored(tmp_path: Path, end: str) -> None:
+    run = made(tmp_path / "run")
+    before = overviews(run.folder), run.log(), run.timing()
+    for file in (run.log_file, run.timing_file):
+        changed = file.stat().st_mtime_ns
+        file.write_text(file.read_text() + end)
+        os.utime(file, ns=(changed, changed))
+    (found, bad), log, timing = overviews(run.folder), run.log(), run.timing()
+    assert (([replace(one, bytes=0) for one in found], bad), log, timing) == (
+        ([replace(one, bytes=0) for one in before[0][0]], []),
+        *before[1:],
+    )
+
+
+def test_what_vanishes_meanwhile_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(tmp_path / "run", finished=False)
+    size = overviews(run.folder)[0][0].bytes
+    for place in (run.folder / "checkpoints" / "step_00000100", run.folder / "checkpoints" / "step_00000200"):
+        place.mkdir(parents=True)
+        (place / "state").write_bytes(b"12345")
+    real = os.scandir
+
+    def scanned(folder: Path) -> list[os.DirEntry[str]]:
+        entries = [*real(folder)]
+        shutil.rmtree(run.checkpoints / "step_00000100", ignore_errors=True)
+        if Path(folder).name == "step_00000200":
+            (Path(folder) / "state").unlink()
+        return entries
+
+    monkeypatch.setattr(overview, "os", SimpleNamespace(**{**vars(os), "scandir": scanned}))
+    assert overview.size_of(run.folder) == size
 
 
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

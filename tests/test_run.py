@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,10 @@ from PIL import Image
 import i2i
 from i2i import api, checkpoint, files, loop
 from i2i.data.stream import validation_batch
-from i2i.errors import ConfigError, DataError, WeightsError
+from i2i.errors import ConfigError, DataError, ResourceError, WeightsError
 from i2i.files import calls
 from i2i.metrics.base import validated
-from i2i.runs import Line, Run, evaluate
+from i2i.runs import Line, Run, evaluate, observers, record
 from i2i.runs.resume import allowed_changes
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +58,11 @@ def logged(run: Path) -> list[dict[str, Any]]:
 def final_state(run: Path) -> dict[str, bytes]:
     names = ["model.safetensors", "log.jsonl", "metrics.json", "checkpoints/step_00000006/state.safetensors"]
     return {name: (run / name).read_bytes() for name in names}
+
+
+def followed(first: Any, call: Any, *arguments: Any, **keywords: Any) -> Any:
+    first(*arguments)
+    return call(*arguments, **keywords)
 
 
 def test_a_run_writes_its_files(config: Path, tmp_path: Path) -> None:
@@ -343,6 +349,25 @@ def test_E8_an_observer_can_change_neither_the_training_nor_the_process(config: 
     assert final_state(tmp_path / "watched")["log.jsonl"] == final_state(plain)["log.jsonl"]
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_deleted_working_folder_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    gone, seen = tmp_path / "gone", []
+
+    def on_log() -> None:
+        seen.append(1)
+        if gone.exists():
+            gone.rmdir()
+
+    plugins = SimpleNamespace(each=lambda *_, **__: [("mine", on_log)])
+    monkeypatch.setattr(observers, "registry", lambda: plugins)
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    if when == "before":
+        gone.rmdir()
+    observers.Observers(tmp_path, torch.device("cpu")).notify(1, {}, {})
+    assert seen == [1]
+
+
 def test_E8_an_observer_that_draws_no_random_numbers_is_not_reported(config: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "quiet.py"
     plugin.write_text(
@@ -478,6 +503,77 @@ def test_C12_force_does_not_delete_a_folder_that_is_not_a_run(config: Path, tmp_
         with pytest.raises(ConfigError, match=said):
             api.run(precious / "config.yaml", out=precious, force=force)
     assert {file.name for file in precious.iterdir()} == {"thesis.txt", "config.yaml"}
+
+
+def test_C12_resume_does_not_train_into_a_folder_that_is_not_a_run(config: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "me.jpg").write_text("picture")
+    said = "photos contains other files and is not a run: choose another folder with -o"
+    for resume, force in ((True, False), (True, True), (False, True)):
+        with pytest.raises(ConfigError, match=said):
+            api.run(config, out=photos, resume=resume, force=force)
+    assert [file.name for file in photos.iterdir()] == ["me.jpg"]
+    for names in ([], [".hidden"], [".lock"], ["log.jsonl", "samples", ".lock"], ["environment.jsonl", ".lock"]):
+        home = Run(tmp_path / "-".join(["fresh", *names]))
+        home.folder.mkdir()
+        for name in names:
+            (home.folder / name).touch()
+        home.claim(resume=True, force=False)
+
+
+@pytest.mark.parametrize("last", ["config.yaml", "plugins.json", "environment.jsonl"])
+def test_C12_a_run_killed_between_its_first_files_can_be_replaced(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    def killed(path: Path, *_: object) -> None:
+        if path.name == last:
+            (path.parent / f".tmp-i2i-{last}-1-ab").touch()
+            raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "forget_unstarted", lambda self: None)
+        for module, name in ((files, "append_line"), (files, "write"), (record, "write_record")):
+            patched.setattr(module, name, partial(followed, killed, getattr(module, name)))
+        with pytest.raises(MemoryError):
+            api.run(config, "train.steps=1", out=tmp_path / "run")
+    api.run(config, "train.steps=1", out=tmp_path / "run", force=True)
+    assert logged(tmp_path / "run")[-1]["step"] == 1
+
+
+def test_C12_what_older_versions_left_of_a_start_can_be_replaced(tmp_path: Path) -> None:
+    home = Run(tmp_path / "run")
+    home.folder.mkdir()
+    home.environment_file.write_text("{}\n")
+    (home.folder / ".lock").touch()
+    with pytest.raises(ConfigError, match="already contains a run"):
+        home.claim(resume=False, force=False)
+    home.claim(resume=False, force=True)
+    assert list(home.folder.iterdir()) == []
+    (home.folder / "thesis.txt").touch()
+    (home.folder / "environment.jsonl").touch()
+    with pytest.raises(ConfigError, match="contains other files and is not a run"):
+        home.claim(resume=False, force=True)
+
+
+@pytest.mark.parametrize("length", [240, 250, 255])
+def test_a_long_name_of_a_run_can_be_claimed_and_replaced(tmp_path: Path, length: int) -> None:
+    home = Run(tmp_path / ("x" * length))
+    home.claim(resume=False, force=False)
+    home.config_file.write_text("task: {}\n")
+    home.claim(resume=False, force=True)
+    home.restore_replaced()
+    assert home.config_file.read_text() == "task: {}\n"
+    home.claim(resume=False, force=True)
+    home.drop_replaced()
+    assert list(tmp_path.iterdir()) == [home.folder]
+    with pytest.raises(ResourceError, match=r"cannot write x{300}: File name too long; .*-o"):
+        Run("x" * 300).claim(resume=False, force=False)
+
+
+def test_the_root_folder_is_not_a_run() -> None:
+    with pytest.raises(ConfigError, match=r"^/ contains other files and is not a run: choose another"):
+        Run("/").claim(resume=False, force=True)
 
 
 def test_C12_force_replaces_a_model_of_ours_but_nothing_else(config: Path, tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ def test_what_is_neither_is_answered_with_the_nearest_config(tmp_path: Path, mon
             config.load(given, [], registry().catalog)
 
 
+@pytest.mark.parametrize("suffix", ["", ".yaml"])
+def test_a_name_that_is_too_long_is_one_sentence(suffix: str) -> None:
+    with pytest.raises(ConfigError, match=f"x{{300}}{suffix}: cannot be read, File name too long"):
+        config.load("x" * 300 + suffix, [], registry().catalog)
+
+
 def test_a_name_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     toy = ["data.samples=4", "data.batch_size=2", "train.steps=1", "metrics=[]"]

@@ -153,7 +153,7 @@ def load(path: str | Path, overrides: Sequence[str], catalog: Catalog) -> Config
         ConfigError: all mistakes, one per line, each with its file and line or its override.
     """
     path = shipped.find(path)
-    own = None if path.exists() else shipped.instead_of(path)
+    own = None if shipped.may_exist(path) else shipped.instead_of(path)
     if own is not None:
         if os.environ.get("RANK", "0") == "0" and "I2I_SAID" not in os.environ:  # `--nproc` has said it already
             print(f"i2i: there is no file {path} here: using the one that comes with i2i", file=sys.stderr)

@@ -84,7 +84,7 @@ def find(given: str | os.PathLike[str]) -> Path:
     if len(found) > 1:
         names = " or ".join(f"{one.owner}:{one.name}" for one in found)
         raise ConfigError(f"'{given}' is the name of several configs: use {names}")
-    if not found and path.exists():
+    if not found and may_exist(path):
         return path  # e.g. a folder: `load` gives the reason
     if not found:
         raise ConfigError(f"'{given}' is neither a file nor listed by `i2i configs`{nearest(path)}")
@@ -94,7 +94,15 @@ def find(given: str | os.PathLike[str]) -> Path:
 def is_file(given: str | os.PathLike[str]) -> bool:
     """Return whether this means a file and not the name of a shipped config."""
     path = Path(given)
-    return not isinstance(given, str) or path.suffix.lower() in SUFFIXES or path.is_file()
+    return not isinstance(given, str) or path.suffix.lower() in SUFFIXES or os.path.isfile(path)
+
+
+def may_exist(path: Path) -> bool:
+    """Return whether there is something at a path, or no way to know, as below a folder that is closed to us."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def instead_of(missing: Path) -> Path | None:

@@ -82,12 +82,22 @@ def located(source: str | Path | None) -> Path:
     """Return the run folder or weights file that a path, a name of `i2i models`, or None means.
 
     Of a name and a folder called the same, the folder counts if it is a run or has weights.
+
+    Raises:
+        WeightsError: it is no such name, and the path cannot be read.
     """
     if source is None:
         return default_model()
-    path = Path(source).expanduser()
-    taken = path.exists() if not path.is_dir() else files_of(path) or Run(path).begun()
+    path, closed = Path(source).expanduser(), ""
+    try:
+        taken = path.exists() if not path.is_dir() else bool(files_of(path)) or Run(path).begun()
+    except OSError as error:
+        taken, closed = False, error.strerror or str(error)
     named = None if taken else file_of(str(source))
+    if closed and named is None:
+        raise WeightsError(
+            f"{source}: cannot be read, {closed}; give a run, a weights file or a name of `i2i models`"
+        )
     return Path(source) if named is None else named
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +15,8 @@ from typing import Any
 
 from .. import files
 from ..errors import ConfigError
+from ..files.calls import explained
+from ..files.whole import TEMPORARY
 from ..plugins import PluginFile, load_files
 from .environment import weights_card
 from .files import load_recorded, loading
@@ -62,9 +67,10 @@ class Run:
 
     @staticmethod
     def all_finished(below: str | Path = "runs") -> list[Run]:
-        """Return the finished runs at most two folders below `below`, the newest first."""
-        found = [run for depth in ("*", "*/*") for run in map(Run, Path(below).glob(depth)) if run.finished]
-        return sorted(found, key=lambda run: run.metrics_file.stat().st_mtime, reverse=True)
+        """Return the finished runs at most two folders below `below` that can be read, the newest first."""
+        names = [name for depth in ("*", "*/*") for name in glob.glob(depth, root_dir=below)]
+        found = [(run._ended(), run) for run in (Run(Path(below, name)) for name in names)]
+        return [run for ended, run in sorted(found, key=lambda one: one[0] or 0, reverse=True) if ended is not None]
 
     @property
     def finished(self) -> bool:
@@ -118,29 +124,21 @@ class Run:
         Raises:
             ConfigError: the folder contains a run and neither is set, or it contains other files.
             WeightsError: another process is using the folder.
-            ResourceError: the folder cannot be made.
+            ResourceError: the folder cannot be made or read.
         """
-        target, aside = self._target_and_aside()
-        if aside.exists():  # a start with --force was killed, unless it holds the lock and is about to train
-            files.make_folder(target)
-            with files.lock(target):
-                (self.drop_replaced if Run(target).begun() else self.restore_replaced)()
-        if force and Run(target).begun():
-            if Path.cwd().is_relative_to(target):
+        with explained(self.folder):
+            self._make(force)
+            if all(file.name[0] == "." for file in self.folder.iterdir()):
+                return
+            if not self.begun() and not (resume and self._contains_only(self._own_files())):
                 raise ConfigError(
-                    f"{self.folder} is the current folder, which --force cannot replace: leave it first"
+                    f"{self.folder} contains other files and is not a run: choose another folder with -o"
                 )
-            with files.lock(target):
-                target.rename(aside)
-        files.make_folder(target if self.folder.is_symlink() else self.folder)
-        if resume or all(file.name[0] == "." for file in self.folder.iterdir()):
-            return
-        if not self.begun():
-            raise ConfigError(f"{self.folder} contains other files and is not a run: choose another folder with -o")
-        raise ConfigError(
-            f"{self.folder} already contains a run: use --resume to continue it, --force to start over, or -o for "
-            f"another folder"
-        )
+        if not resume:
+            raise ConfigError(
+                f"{self.folder} already contains a run: use --resume to continue it, --force to start over, or -o "
+                f"for another folder"
+            )
 
     def drop_replaced(self) -> None:
         """Delete the run that `claim` has moved aside, if any."""
@@ -156,12 +154,12 @@ class Run:
 
     def begun(self) -> bool:
         """Return whether a run has made this folder; a config.yaml alone may lie among someone's own files."""
-        if not self.config_file.is_file():  # weights of ours, with nothing beside them but what a run writes
-            own = {path for path in vars(self).values() if isinstance(path, Path)}
-            return bool(self.card()) and {*self.folder.iterdir()} <= own | {self.folder / ".lock"}
+        if not self.config_file.is_file():  # what only a run writes, with nothing of someone else beside it
+            ours = self.environment_file.is_file() or bool(self.card())
+            return ours and self._contains_only(self._own_files())
         if self.log_file.is_file() or self.weights_file.is_file() or any(self.checkpoints.glob("step_*")):
             return True
-        return {*self.folder.iterdir()} <= {*self._first_files(), self.samples}
+        return self._contains_only([*self._first_files(), self.samples])
 
     def forget_unstarted(self) -> None:
         """Remove a run that has not got past its config, so that the next start does not need --force."""
@@ -191,15 +189,58 @@ class Run:
         with loading(notes):
             yield
 
+    def _make(self, force: bool) -> None:
+        """Make the folder; with `force`, move the run in it aside. See `claim`."""
+        target, aside = self._target_and_aside()
+        if aside.exists():  # a start with --force was killed, unless it holds the lock and is about to train
+            files.make_folder(target)
+            with files.lock(target):
+                (self.drop_replaced if Run(target).begun() else self.restore_replaced)()
+        if force and Run(target).begun():
+            if Path.cwd().is_relative_to(target):
+                raise ConfigError(
+                    f"{self.folder} is the current folder, which --force cannot replace: leave it first"
+                )
+            with files.lock(target):
+                target.rename(aside)
+        files.make_folder(target if self.folder.is_symlink() else self.folder)
+
     def _target_and_aside(self) -> tuple[Path, Path]:
         target = self.folder.resolve()  # a link to a run stays where it is
-        return target, target.with_name(f".{target.name}.replaced")
+        name = os.fsencode(target.name)
+        short = target.name if len(name) < 240 else hashlib.sha256(name).hexdigest()  # a name has at most 255 bytes
+        return target, target.parent / f".{short}.replaced"
 
     def _first_files(self) -> list[Path]:
         return [self.folder / ".lock", self.plugins_file, self.environment_file, self.config_file]
 
+    def _own_files(self) -> list[Path]:
+        return [self.folder / ".lock", *(path for path in vars(self).values() if isinstance(path, Path))]
+
+    def _contains_only(self, own: Sequence[Path]) -> bool:
+        """Return whether nothing else is in the folder, apart from what a killed save has left."""
+        return all(path in own or path.name.startswith(TEMPORARY) for path in self.folder.iterdir())
+
+    def _ended(self) -> float | None:
+        """Return when the training came to its end, None if it has not or if that cannot be read."""
+        try:
+            return self.metrics_file.stat().st_mtime
+        except OSError:
+            return None
+
     def _lines(self, file: Path) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in files.read(file).splitlines()] if file.exists() else []
+        lines = files.read(file).splitlines(keepends=True) if file.exists() else []
+        if lines and not is_complete(lines[-1]):  # it is being written, or was cut off by a loss of power
+            lines.pop()
+        return [json.loads(line) for line in lines]
+
+
+def is_complete(line: bytes) -> bool:
+    """Return whether a line of a JSON log was written to its end."""
+    with suppress(ValueError):
+        json.loads(line)
+        return line.endswith(b"\n")
+    return False
 
 
 def metrics_first(numbers: dict[str, float]) -> dict[str, float]:

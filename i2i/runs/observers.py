@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,26 @@ from ..plugins import registry
 
 log = logging.getLogger("i2i")
 
+
+def working_folder() -> str | None:
+    """Return the working folder, or None if it has been deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def enter(folder: str) -> None:
+    """Make a folder the working folder, unless it has been deleted."""
+    with suppress(FileNotFoundError):
+        os.chdir(folder)
+
+
 SETTINGS: dict[str, tuple[Any, Any]] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
     "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-    "the working folder": (os.getcwd, os.chdir),
+    "the working folder": (working_folder, enter),
 }
 """What a hook could change for the rest of the run: how to read it, and how to set it."""
 
@@ -59,7 +75,7 @@ class Observers:
 
     def _restore(self, name: str, before: dict[str, Any]) -> None:
         for what, (read, write) in SETTINGS.items():
-            if read() == before[what]:
+            if before[what] is None or read() == before[what]:
                 continue
             write(before[what])
             if (name, what) not in self._reported:

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,15 @@ def overviews(below: str | Path = "runs") -> tuple[list[Overview], list[tuple[st
     Raises:
         DataError: there is no such folder.
     """
-    if not Path(below).is_dir():
-        raise DataError(f"{below}: {files.lacking(Path(below), 'folder')}: give a folder with runs")
-    found, bad = [], []
-    for folder in candidates(Path(below)):
+    try:
+        why = "" if Path(below).is_dir() else files.lacking(Path(below), "folder")
+    except OSError as error:
+        why = f"cannot be read, {error.strerror}"
+    if why:
+        raise DataError(f"{below}: {why}: give a folder with runs")
+    found: list[Overview] = []
+    bad: list[tuple[str, str]] = []
+    for folder in candidates(Path(below), bad):
         try:
             found.append(overview(Run(folder)))
         except (I2IError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -81,16 +87,20 @@ def overviews(below: str | Path = "runs") -> tuple[list[Overview], list[tuple[st
     return sorted(found, key=lambda one: -one.changed), bad
 
 
-def candidates(below: Path, level: int = 0) -> Iterator[Path]:
-    """Yield the folders that are runs, or look as if they had been."""
+def candidates(below: Path, bad: list[tuple[str, str]], level: int = 0) -> Iterator[Path]:
+    """Yield the folders that are runs, or look as if they had been; add to `bad` those that cannot be searched."""
     run = Run(below)
-    if run.begun() or any(path.exists() for path in (run.log_file, run.metrics_file, run.checkpoints)):
-        yield below
+    try:
+        found = run.begun() or any(path.exists() for path in (run.log_file, run.metrics_file, run.checkpoints))
+        names = [] if found or level == WITHIN else sorted(os.listdir(below))
+    except OSError as error:
+        bad.append((str(below), error.strerror or str(error)))
         return
-    if level < WITHIN:
-        inside = sorted(entry.name for entry in os.scandir(below) if entry.is_dir() and entry.name[0] != ".")
-        for name in inside:
-            yield from candidates(below / name, level + 1)
+    if found:
+        yield below
+    for name in names:
+        if name[0] != "." and os.path.isdir(below / name):
+            yield from candidates(below / name, bad, level + 1)
 
 
 def overview(run: Run) -> Overview:
@@ -152,13 +162,15 @@ def best_of(
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of all files in a folder, without following links."""
+    """Return the bytes of all files in a folder, without following links; a live run deletes some meanwhile."""
     total = 0
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            total += size_of(Path(entry.path))
-        else:
-            total += entry.stat(follow_symlinks=False).st_size
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                total += size_of(Path(entry.path))
+            else:
+                with suppress(FileNotFoundError):
+                    total += entry.stat(follow_symlinks=False).st_size
     return total
 
 

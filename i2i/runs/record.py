@@ -95,9 +95,9 @@ class Record:
                 lambda line: line["step"] <= self.engine.number and (not line.get("final") or line["step"] < last),
             )
             files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
-            files.append_line(self.run.environment_file, json.dumps(environment(self.engine)))
+            files.write(self.run.config_file, self.config.text().encode())  # the first file, which makes it a run
             write_record(self.run.plugins_file, self.run.plugin_files)
-            files.write(self.run.config_file, self.config.text().encode())
+            files.append_line(self.run.environment_file, json.dumps(environment(self.engine)))
 
     def due(self, steps: int) -> bool:
         """Return whether an evaluation follows this step; the final one does not count."""
