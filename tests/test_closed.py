@@ -111,3 +111,8 @@ def test_a_model_is_known_by_its_name_also_in_a_closed_folder(folder: Path, monk
     with nobody():
         assert located("upscale-x2") == known
         assert Run.newest() is None
+
+
+def test_a_run_to_evaluate_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
+    with nobody(), pytest.raises(ConfigError, match=r"closed.*cannot be read, Permission denied"):
+        i2i.evaluate(folder / "closed" / "x")

@@ -9,7 +9,7 @@ from .api import API, refuse_other_api
 from .hooks import refuse_wrong_entries, refuse_wrong_hooks, unknown_argument
 from .installed import COMMANDS, GROUP, installed, origin_of, wanted
 from .source import PluginFile, module_of, name_of, read
-from .states import Plugin, checked_imports, commands
+from .states import Plugin, checked_imports, command_of, commands
 
 __all__ = [
     "API",
@@ -18,6 +18,7 @@ __all__ = [
     "Plugin",
     "PluginFile",
     "checked_imports",
+    "command_of",
     "commands",
     "installed",
     "module_of",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .installed import COMMANDS, GROUP, installed, origin_of, wanted
 
@@ -17,10 +18,17 @@ class Plugin(NamedTuple):
     state: str
 
 
+def command_of(name: str, function: Callable[..., Any], help: str | None = None) -> Any:
+    """Return a function as a command; raises whatever Typer says about parameters that it cannot take."""
+    import typer
+
+    added = typer.Typer(add_completion=False)
+    added.command(name, help=help)(function)
+    return typer.main.get_command(added)
+
+
 def commands() -> list[Plugin]:
     """Load the commands of plugins, and return a line for each."""
-    from ..commands.group import command_of
-
     found = []
     for point in installed(COMMANDS):
         try:

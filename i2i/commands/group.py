@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from typing import Any
 
-import typer
 import typer.core
 
 from ..errors import ConfigError, PluginError
 from .errors import fail, plain_usage_errors
-
-
-def command_of(name: str, function: Callable[..., Any], help: str | None = None) -> Any:
-    """Return a function as a command; raises whatever Typer says about parameters that it cannot take."""
-    added = typer.Typer(add_completion=False)
-    added.command(name, help=help)(function)
-    return typer.main.get_command(added)
 
 
 class Commands(typer.core.TyperGroup):
@@ -33,6 +24,8 @@ class Commands(typer.core.TyperGroup):
         point = next((point for point in self._points() if point.name == cmd_name), None)
         if own is not None or point is None:
             return own
+        from ..admission import command_of
+
         try:
             return command_of(cmd_name, point.load())
         except (Exception, SystemExit) as error:

@@ -19,9 +19,12 @@ from .loading import Plugins, restored
 
 def is_a_comparison(first: str | Path, others: Sequence[str]) -> bool:
     """Return whether the arguments of `i2i evaluate` are two folders, and the first is not a run."""
-    is_run = Run(first).config_file.is_file()
     other = others[0] if len(others) == 1 and isinstance(others[0], str | Path) else None
-    return not is_run and other is not None and Path(first).is_dir() and Path(other).is_dir()
+    try:
+        is_run = Run(first).config_file.is_file()
+        return not is_run and other is not None and Path(first).is_dir() and Path(other).is_dir()
+    except OSError as error:
+        raise ConfigError(f"{error.filename or first}: cannot be read, {error.strerror}") from error
 
 
 def evaluate_run(home: Run, overrides: Sequence[str], plugin: Plugins = None) -> dict[str, float]:

@@ -17,13 +17,13 @@ import re
 import sys
 from contextlib import suppress
 from enum import Enum
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from i2i import ConfigError, __version__, files
-from i2i.admission import COMMANDS, GROUP, installed
 from i2i.plugins import registry
 
 ENTRY_POINTS = r"^\s*\[\s*project\s*\.\s*entry-points\s*\.\s*[\"']?i2i(\.commands)?[\"']?\s*\]"  # of a pyproject.toml
@@ -67,7 +67,7 @@ def check_name(name: str) -> None:
         raise ConfigError(
             f"'{name}' cannot name a plugin: use lower-case letters, digits and _, starting with a letter"
         )
-    points = [point for group in (GROUP, COMMANDS) for point in installed(group)]
+    points = [point for group in ("i2i", "i2i.commands") for point in entry_points(group=group)]
     taken = {point.name: f"{point.dist.name} {point.dist.version}" for point in points if point.dist}
     if name in taken:
         raise ConfigError(f"'{name}' is a plugin or command of the installed {taken[name]}: choose another name")
