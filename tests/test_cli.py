@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -97,6 +98,14 @@ def test_E1_a_command_that_typer_cannot_take_is_broken_alone(tmp_path: Path) -> 
     assert re.search(
         r"(?m)^i2i shine +i2i-glow 0\.1 +AssertionError: ", i2i_process("plugins", cwd=tmp_path, **given).stdout
     )
+
+
+def test_a_plugin_file_may_have_been_imported_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = "from i2i import hookimpl\n\n\n@hookimpl\ndef register(catalog): ...\n"
+    (tmp_path / "own_plugin_of_mine.py").write_text(hook)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("own_plugin_of_mine")
+    load_files([str(tmp_path / "own_plugin_of_mine.py")])
 
 
 @pytest.mark.parametrize("name", ["copy", "numpy"])

@@ -53,7 +53,8 @@ class HashedSource(importlib.machinery.SourceFileLoader):
 def refuse_taken(name: str, file: Path) -> None:
     """Raise PluginError if a plugin file has the name of a module of Python's own, or of one that is imported."""
     other = sys.modules.get(name)
-    ours = isinstance(getattr(other, "__loader__", None), HashedSource)
+    same = getattr(other, "__file__", None) == str(file)  # imported by a notebook, say
+    ours = same or isinstance(getattr(other, "__loader__", None), HashedSource)
     if name in sys.stdlib_module_names or (other is not None and not ours):
         raise PluginError(f"--plugin {file}: '{name}' is also the name of another Python module: rename the file")
 
