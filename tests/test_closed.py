@@ -17,6 +17,7 @@ from i2i.catalog import Catalog
 from i2i.errors import ConfigError, DataError, ResourceError, WeightsError
 from i2i.model.loading import located
 from i2i.runs import Run, cards, overviews
+from i2i.runs.starting import weights_at
 
 
 @pytest.fixture
@@ -116,3 +117,10 @@ def test_a_model_is_known_by_its_name_also_in_a_closed_folder(folder: Path, monk
 def test_a_run_to_evaluate_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
     with nobody(), pytest.raises(ConfigError, match=r"closed.*cannot be read, Permission denied"):
         i2i.evaluate(folder / "closed" / "x")
+
+
+@pytest.mark.parametrize("name", ["closed", "closed/x"])
+def test_weights_to_start_from_that_cannot_be_read_are_one_sentence(folder: Path, name: str) -> None:
+    located("upscale-x2")
+    with nobody(), pytest.raises(WeightsError, match=f"{name} cannot be read, Permission denied"):
+        weights_at(str(folder / name), leads=False)

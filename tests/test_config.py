@@ -828,6 +828,10 @@ def test_an_override_can_set_a_key_missing_from_the_file(catalog: Catalog) -> No
         ("metrics.0.samples=1", "`metrics` is [] and has no `0`"),
         ("task.sizes.x=1", "task.sizes"),
         ("train.steps", "should be KEY=VALUE, e.g. train.steps=100"),
+        (
+            "data.root=my pictures #1",
+            "` #` begins a comment in YAML; quote the value, data.root='\"my pictures #1\"'",
+        ),
         ("=1", "should be KEY=VALUE"),
         ("a..b=1", "should be KEY=VALUE"),
         ("train.steps=[1", "not YAML"),

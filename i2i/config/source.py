@@ -150,6 +150,8 @@ def change(tree: dict[str, Any], text: str, source: Source) -> None:
     name, equals, value = text.partition("=")
     if not equals or "" in name.split("."):
         raise ConfigError(f"{place}: should be KEY=VALUE, e.g. train.steps=100")
+    if re.match(r"[^'\"\[{].*\s#", value):
+        raise ConfigError(f"{place}: ` #` begins a comment in YAML; quote the value, {name}='\"{value}\"'")
     new = Source(value, place, numbered=False)
     parent: Any = None
     node: Any = tree

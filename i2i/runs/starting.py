@@ -66,9 +66,13 @@ def weights_at(named: str, *, leads: bool) -> tuple[Path, dict[str, Tensor]]:
             print(f"i2i: {text}", file=sys.stderr)
 
     path = Path(named).expanduser()
-    path = path if path.exists() else file_of(named) or path
-    file = Run.weights_of(path)
-    if file.is_file():
+    try:
+        path = path if path.exists() else file_of(named) or path
+        file = Run.weights_of(path)
+        published = file.is_file()
+    except OSError as error:
+        raise WeightsError(f"{KEY}: {path} cannot be read, {error.strerror}") from error
+    if published:
         try:
             return file, checkpoint.load_model(file)[0]
         except WeightsError as error:
