@@ -94,6 +94,9 @@ class Record:
                 self.run.log_file,
                 lambda line: line["step"] <= self.engine.number and (not line.get("final") or line["step"] < last),
             )
+            if self.run.log_file.exists():  # it is no longer the final one
+                kept = files.read(self.run.log_file)
+                files.write(self.run.log_file, kept.replace(b'"final": true, ', b""))
             files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
             files.write(self.run.config_file, self.config.text().encode())  # the first file, which makes it a run
             write_record(self.run.plugins_file, self.run.plugin_files)

@@ -23,7 +23,7 @@ def check_network(network: nn.Module, *inputs: Any, shape: tuple[int, ...] | Non
     Args:
         network: the network to check; it is copied.
         inputs: what its `forward` takes, with a batch of at least two.
-        shape: the shape of its output, by default any with the same N.
+        shape: the shape of its output, by default any with the same N, or a multiple of it, as for several frames.
 
     Raises:
         AssertionError: a point is broken; the message says which.
@@ -66,8 +66,8 @@ def check_output(network: nn.Module, inputs: tuple[Any, ...], shape: tuple[int, 
         assert isinstance(out, Tensor), f"{name} returns a {type(out).__name__}, not one tensor {shape}"
         assert tuple(out.shape) == tuple(shape), f"{name} returns {tuple(out.shape)}, not {tuple(shape)}"
     elif isinstance(out, Tensor) and isinstance(inputs[0], Tensor):
-        given, made = (x.shape[0] if x.ndim else None for x in (inputs[0], out))
-        assert made == given, f"{name} returns {tuple(out.shape)} for a batch of {given}"
+        given, made = (x.shape[0] if x.ndim else 1 for x in (inputs[0], out))
+        assert made % given == 0 < made, f"{name} returns {tuple(out.shape)} for a batch of {given}"
     assert all(tensor.isfinite().all() for tensor in found), f"{name} returns values that are not finite"
 
 
