@@ -62,13 +62,22 @@ def test_plugins_lists_installed_and_disabled_plugins(tmp_path: Path) -> None:
     assert states["report"] == "disabled"
 
 
-def test_E1_a_broken_package_is_listed_with_its_error_and_affects_nothing_else(tmp_path: Path) -> None:
-    about = tmp_path / "i2i_glow-0.1.dist-info"
+def with_package(folder: Path, points: str, source: str) -> dict[str, str]:
+    """Write a package i2i_glow with these entry points, and return the environment in which it is installed."""
+    about = folder / "i2i_glow-0.1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: i2i-glow\nVersion: 0.1\n")
-    (about / "entry_points.txt").write_text("[i2i]\nglow = i2i_glow\n[i2i.commands]\nshine = i2i_glow:shine\n")
-    (tmp_path / "i2i_glow.py").write_text("import a_module_that_is_not_there\n")
-    given = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
+    (about / "entry_points.txt").write_text(points)
+    (folder / "i2i_glow.py").write_text(source)
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
+
+
+def test_E1_a_broken_package_is_listed_with_its_error_and_affects_nothing_else(tmp_path: Path) -> None:
+    given = with_package(
+        tmp_path,
+        "[i2i]\nglow = i2i_glow\n[i2i.commands]\nshine = i2i_glow:shine\n",
+        "import a_module_that_is_not_there\n",
+    )
     listed = i2i_process("plugins", cwd=tmp_path, **given)
     lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
     assert re.fullmatch(r"glow +i2i-glow 0\.1 +ModuleNotFoundError: No module named '\w+'", lines["glow"])
@@ -87,12 +96,9 @@ def test_E1_a_broken_package_is_listed_with_its_error_and_affects_nothing_else(t
 
 
 def test_E1_a_command_that_typer_cannot_take_is_broken_alone(tmp_path: Path) -> None:
-    about = tmp_path / "i2i_glow-0.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: i2i-glow\nVersion: 0.1\n")
-    (about / "entry_points.txt").write_text("[i2i.commands]\nshine = i2i_glow:shine\n")
-    (tmp_path / "i2i_glow.py").write_text("def shine(x: int | str) -> None: ...\n")
-    given = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "I2I_STRICT": "0"}
+    given = with_package(
+        tmp_path, "[i2i.commands]\nshine = i2i_glow:shine\n", "def shine(x: int | str) -> None: ...\n"
+    )
     shown = i2i_process("-h", cwd=tmp_path, **given)
     assert (shown.returncode, "shine" in shown.stdout, "translate" in shown.stdout) == (0, True, True)
     assert re.search(

@@ -83,7 +83,7 @@ class Shards(Data):
         ends = [end.lower() for end in parts.values()]
         test = Index(validation, ends) if validation else None
         train = Index(root, ends, () if test is None or validation == root else test.shards)
-        test = test or train
+        test = train if test is None else test
         numbers, held_out = np.arange(len(train)), np.arange(len(test))
         if validation is None:
             numbers, held_out = np.delete(numbers, slice(EVERY - 1, None, EVERY)), held_out[EVERY - 1 :: EVERY]

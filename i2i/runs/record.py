@@ -94,7 +94,7 @@ class Record:
                 self.run.log_file,
                 lambda line: line["step"] <= self.engine.number and (not line.get("final") or line["step"] < last),
             )
-            if self.run.log_file.exists():  # it is no longer the final one
+            if last and self.run.log_file.exists():  # what is kept is no longer the final one
                 kept = files.read(self.run.log_file)
                 files.write(self.run.log_file, kept.replace(b'"final": true, ', b""))
             files.truncate_log(self.run.timing_file, lambda line: line["step"] <= self.engine.number)
